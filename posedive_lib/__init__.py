@@ -1,0 +1,1 @@
+"""Pose-dIVE, reproduced: the thin library behind the numbered notebooks."""
