@@ -1,0 +1,107 @@
+"""Folders of weights: local or on a hub, in Stable Diffusion's layout or our own, loaded completely or refused with one sentence."""
+
+import json
+import os
+import shutil
+from contextlib import contextmanager
+from pathlib import Path
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from posedive_lib.errors import StudyError
+
+
+def resolve(path_or_hub_id: str | Path, revision: str | None = None) -> Path:
+    """Local folder, or a hub id such as `org/name` fetched (or found in the cache) at `revision`. StudyError when neither exists."""
+    folder = Path(path_or_hub_id)
+    if folder.is_dir():
+        return folder
+    text = str(path_or_hub_id)
+    if text.count("/") != 1 or text.startswith((".", "/", "~")):
+        raise StudyError(f"No folder {text}: give an existing folder of weights or a hub id such as org/name.")
+    from huggingface_hub import snapshot_download
+
+    try:
+        return Path(snapshot_download(text, revision=revision, allow_patterns=["*.json", "*.safetensors", "*.txt"]))
+    except Exception as error:  # the hub's client raises many unrelated classes
+        raise StudyError(f"{text} is neither a folder here nor a hub model that could be fetched: {_first_line(error)}") from error
+
+
+def load_part(kind: type, folder: Path, part: str) -> nn.Module:
+    """`kind.from_pretrained` on `folder/part`, safetensors only; StudyError if anything is missing, truncated or of another shape."""
+    where = folder / part
+    if not (where / "config.json").is_file():
+        raise StudyError(f"No {part}/config.json in {folder}: give a folder in Stable Diffusion's diffusers layout (or our saved generator).")
+    try:
+        model, info = kind.from_pretrained(str(where), use_safetensors=True, output_loading_info=True)
+    except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
+        raise StudyError(f"The weights in {where} could not be loaded ({_first_line(error)}): fetch or save them again.") from error
+    wrong = [name for key in ("missing_keys", "unexpected_keys", "mismatched_keys") for name in info.get(key, [])]
+    if wrong:
+        raise StudyError(f"The weights in {where} are of another architecture than its config.json: {len(wrong)} tensors differ, e.g. {wrong[0]}.")
+    return model.eval()
+
+
+def load_tensors(path: Path) -> dict[str, Tensor]:
+    """Tensors of one safetensors file; StudyError if it is missing or truncated."""
+    if not path.is_file():
+        raise StudyError(f"No file {path}: this is not a complete saved generator.")
+    try:
+        return load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise StudyError(f"{path} is damaged ({_first_line(error)}): save or fetch it again.") from error
+
+
+def load_into(module: nn.Module, tensors: dict[str, Tensor], path: Path) -> None:
+    """Strict `load_state_dict` that names the first tensor that does not fit."""
+    own = module.state_dict()
+    for name in sorted(own.keys() ^ tensors.keys()):
+        raise StudyError(f"{path} is of another architecture: {name} is {'missing' if name in own else 'unexpected'}.")
+    for name, tensor in tensors.items():
+        if tensor.shape != own[name].shape:
+            raise StudyError(f"{path} is of another architecture: {name} is {tuple(tensor.shape)}, expected {tuple(own[name].shape)}.")
+    module.load_state_dict(tensors)
+
+
+def read_json(path: Path) -> dict:
+    """JSON object in `path`, or StudyError."""
+    try:
+        return json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise StudyError(f"{path} could not be read ({_first_line(error)}).") from error
+
+
+def save_tensors(tensors: dict[str, Tensor], path: Path, metadata: dict[str, str] | None = None) -> None:
+    """Write a safetensors file whole or not at all: a kill or a full disk leaves the last good file in place."""
+    temporary = path.with_name(path.name + ".tmp")
+    try:
+        save_file({name: tensor.detach().contiguous() for name, tensor in tensors.items()}, temporary, metadata=metadata)
+        os.replace(temporary, path)
+    except (OSError, SafetensorError) as error:
+        temporary.unlink(missing_ok=True)
+        raise StudyError(f"{path} could not be written ({_first_line(error)}): free disk space or choose another folder.") from error
+
+
+@contextmanager
+def replaced_folder(folder: Path):
+    """Yields a temporary sibling that takes the place of `folder` when the block ends well."""
+    temporary, old = folder.with_name(folder.name + ".tmp"), folder.with_name(folder.name + ".old")
+    for leftover in (temporary, old):
+        shutil.rmtree(leftover, ignore_errors=True)
+    try:
+        temporary.mkdir(parents=True)
+        yield temporary
+        if folder.exists():
+            os.replace(folder, old)
+        os.replace(temporary, folder)
+    except (OSError, SafetensorError) as error:
+        raise StudyError(f"{folder} could not be written ({_first_line(error)}): free disk space or choose another folder.") from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+        shutil.rmtree(old, ignore_errors=True)
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().split("\n")[0][:200] or type(error).__name__

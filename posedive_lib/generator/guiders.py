@@ -1,0 +1,55 @@
+"""Pose guiders (§B, "Injecting human pose and camera viewpoint"): one network per condition."""
+
+import math
+
+import torch
+from diffusers.models.controlnets.controlnet import ControlNetConditioningEmbedding
+from torch import Tensor, nn
+
+from posedive_lib.errors import StudyError
+
+CONDITIONS = {"depth": 1, "normals": 3, "skeleton": 3}  # input channels, in the order of concatenation
+
+
+class PoseGuiders(nn.Module):
+    """Depth, normals and skeleton -> one feature map for the denoising U-Net (§B).
+
+    Each guider is the ControlNet conditioning embedding: 3x3 convolutions with SiLU, one stride-2 convolution per halving of the
+    VAE, and a zero-initialised last layer, so that fine-tuning starts from the base model. The outputs are concatenated along
+    channels to the U-Net's first width.
+
+    widths: output channels per condition; they sum to `unet_width`. channels: hidden channels, one more than the number of halvings.
+    """
+
+    def __init__(self, widths: dict[str, int], channels: list[int], unet_width: int, vae_factor: int):
+        super().__init__()
+        check_widths(widths, channels, unet_width, vae_factor)
+        self.guiders = nn.ModuleDict(
+            {name: ControlNetConditioningEmbedding(widths[name], inputs, tuple(channels)) for name, inputs in CONDITIONS.items()}
+        )
+
+    def forward(self, depth: Tensor, normals: Tensor, skeleton: Tensor) -> Tensor:
+        """Float maps in [0, 1], (B, 1 or 3, H, W) -> (B, unet_width, H / factor, W / factor)."""
+        maps = {"depth": depth, "normals": normals, "skeleton": skeleton}
+        return torch.cat([guider(maps[name]) for name, guider in self.guiders.items()], dim=1)
+
+
+def check_widths(widths: dict[str, int], channels: list[int], unet_width: int, vae_factor: int) -> None:
+    """StudyError unless the guiders fit the U-Net's first width and the VAE's down-factor."""
+    if set(widths) != set(CONDITIONS):
+        raise StudyError(f"generator.guider_widths must name exactly {', '.join(CONDITIONS)}, not {', '.join(widths)}.")
+    if sum(widths.values()) != unet_width:
+        raise StudyError(
+            f"generator.guider_widths sum to {sum(widths.values())}, but the U-Net's first width is {unet_width}: "
+            "change the widths so that they sum to it."
+        )
+    levels = int(math.log2(vae_factor)) + 1
+    if len(channels) != levels:
+        raise StudyError(
+            f"generator.guider_channels has {len(channels)} entries, but this VAE reduces images {vae_factor} times: give {levels} entries."
+        )
+
+
+def maps_to_float(maps: Tensor) -> Tensor:
+    """uint8 condition maps (B, H, W, C) -> float (B, C, H, W) in [0, 1] (the lineage's range, without further normalisation)."""
+    return maps.permute(0, 3, 1, 2).float().div(255.0)

@@ -1,0 +1,51 @@
+"""Noise schedule and loss weights (Eq. 1; lineage defaults: v-prediction, zero terminal SNR, min-SNR weighting, trailing steps)."""
+
+from pathlib import Path
+
+import torch
+from diffusers import DDIMScheduler, DDPMScheduler, SchedulerMixin
+from diffusers.training_utils import compute_snr
+from torch import Tensor
+
+from posedive_lib.errors import StudyError
+from posedive_lib.generator import folders
+
+
+def load_scheduler(stable_diffusion: Path, params, kind: type[SchedulerMixin] = DDIMScheduler) -> SchedulerMixin:
+    """A scheduler of any diffusers class with the betas of `scheduler/scheduler_config.json` and the prediction of `params`.
+
+    Training (`DDPMScheduler`) and sampling build theirs here, so they cannot disagree (they do in public relatives).
+    """
+    if params.prediction_type not in ("epsilon", "v_prediction"):
+        raise StudyError(f"generator.prediction_type is {params.prediction_type!r}: choose epsilon or v_prediction.")
+    if params.zero_snr and params.prediction_type == "epsilon":
+        raise StudyError("generator.zero_snr needs prediction_type v_prediction: at zero SNR epsilon says nothing about the image.")
+    path = stable_diffusion / "scheduler" / "scheduler_config.json"
+    if not path.is_file():
+        raise StudyError(f"No {path}: give a folder in Stable Diffusion's diffusers layout.")
+    return kind.from_config(
+        folders.read_json(path),
+        prediction_type=params.prediction_type,
+        rescale_betas_zero_snr=params.zero_snr,
+        timestep_spacing="trailing",
+        clip_sample=False,  # latents are not bounded by [-1, 1]
+    )
+
+
+def target(scheduler: DDPMScheduler, latents: Tensor, noise: Tensor, t: Tensor) -> Tensor:
+    """What the U-Net predicts: epsilon (Eq. 1) or v = sqrt(abar) epsilon - sqrt(1 - abar) z."""
+    if scheduler.config.prediction_type == "epsilon":
+        return noise
+    return scheduler.get_velocity(latents, noise, t)
+
+
+def loss_weights(scheduler: DDPMScheduler, t: Tensor, snr_gamma: float) -> Tensor:
+    """Min-SNR weight per sample (B,); 0 turns it off.
+
+    epsilon: min(SNR, gamma) / SNR. v: min(SNR + 1, gamma) / (SNR + 1), the lineage's form, which keeps weight at zero terminal SNR
+    (min(SNR, gamma) / (SNR + 1) would give the step from pure noise none, and that step decides the colours).
+    """
+    if not snr_gamma:
+        return torch.ones_like(t, dtype=torch.float32)
+    snr = compute_snr(scheduler, t) + (scheduler.config.prediction_type == "v_prediction")
+    return snr.clamp(max=snr_gamma) / snr
