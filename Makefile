@@ -1,0 +1,65 @@
+# make repro   everything: environment, data, the whole study -> reports/
+# make test    the same set-up, then the test suite
+# make setup   the environment alone
+#
+# Another Python: make repro PYTHON=python3.12. A CUDA machine: pip takes the torch build that its index offers.
+# More pip options: make repro PIP_ARGS="--extra-index-url ..."
+
+PYTHON ?= python3
+PIP_ARGS ?=
+WORKERS ?= 2
+VENV := .venv
+STAMP := $(VENV)/.installed
+
+export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
+export PYOPENGL_PLATFORM := egl
+export DVC_NO_ANALYTICS := 1
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+# After the installation nothing may touch the network; models come from data/.
+offline := HF_HUB_OFFLINE=1 TRANSFORMERS_OFFLINE=1
+
+# $(call install,PACKAGES): install system packages where this user may; otherwise print the exact line and stop.
+install = if [ "$$(id -u)" = 0 ]; then sudo=; else sudo="sudo -n"; fi; \
+	if command -v apt-get >/dev/null && $$sudo true 2>/dev/null; then \
+	  echo "Installing system packages: $(1)"; \
+	  $$sudo apt-get update -q && $$sudo env DEBIAN_FRONTEND=noninteractive apt-get install -y -q $(1); \
+	else echo "Please run this first, then make again:  sudo apt-get install -y $(1)" >&2; exit 1; fi
+
+.PHONY: help setup repro test system data clean-runs
+.DEFAULT_GOAL := help
+
+help:
+	@sed -n 's/^# \(make .*\)/\1/p' Makefile
+
+repro: setup data
+	$(offline) dvc repro
+	@echo "Done. Figures, tables and executed notebooks are in reports/."
+
+test: setup data
+	OMP_NUM_THREADS=1 $(offline) python -m pytest -n $(WORKERS) --dist worksteal $(PYTEST_ARGS)
+
+setup: system $(STAMP)
+	@python -m posedive_lib.body.opengl
+
+# Before the long installation: Python, venv and off-screen OpenGL.
+system:
+	@command -v $(PYTHON) >/dev/null || { echo "$(PYTHON) was not found; this study needs Python 3.11 or newer." >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("This study needs Python 3.11 or newer, but $(PYTHON) is %d.%d; name another: make repro PYTHON=python3.12" % sys.version_info[:2])'
+	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || { $(call install,python3-venv); }
+	@$(PYTHON) -I posedive_lib/body/opengl.py --libraries 2>/dev/null \
+	  || { $(call install,$(shell $(PYTHON) -I posedive_lib/body/opengl.py --packages 2>/dev/null)); } \
+	  && $(PYTHON) -I posedive_lib/body/opengl.py --libraries
+
+$(STAMP): requirements.lock pyproject.toml
+	@test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/python -m pip install $(PIP_ARGS) -r requirements.lock
+	$(VENV)/bin/python -m pip install $(PIP_ARGS) --no-deps -e .
+	@touch $@
+
+# The tracked inputs, from the bundle in .dvc/bundle; files that you changed yourself are kept.
+data: setup
+	@dvc pull -q data.dvc || test -d data || { echo "data/ could not be restored from .dvc/bundle; is the clone complete?" >&2; exit 1; }
+
+# Run records and checkpoints let a stopped study resume; without them everything is computed again.
+clean-runs:
+	rm -rf runs

@@ -1,0 +1,88 @@
+"""Off-screen OpenGL, which the renders of §B and §H need: check it before anything long starts.
+
+Two checks. `check_libraries` uses the standard library alone, so that `make` can run it before any package is installed;
+`check_render` draws one triangle with pyrender. From the command line:
+
+    python3 -I posedive_lib/body/opengl.py --libraries    # before the installation
+    python3 -I posedive_lib/body/opengl.py --packages     # prints the system packages
+    python -m posedive_lib.body.opengl                    # after it: a real render
+
+Exit status 0 when all is well; otherwise 1, with one line on stderr that says what to do.
+"""
+
+import ctypes
+import os
+import sys
+
+# Debian and Ubuntu. libegl1 and libgl1 are the vendor-neutral entries, the other two Mesa's software renderer behind them.
+PACKAGES = ("libegl1", "libgl1", "libegl-mesa0", "libgl1-mesa-dri")
+LIBRARIES = ("libEGL.so.1", "libGL.so.1")
+EGL_PLATFORM_DEVICE_EXT = 0x313F  # from EGL_EXT_platform_device
+MEND = f"install it with: apt-get install -y {' '.join(PACKAGES)}"
+
+
+def check_libraries() -> str | None:
+    """The problem that keeps EGL from starting, as one sentence, or None: the libraries load and a display initialises."""
+    for name in LIBRARIES:
+        try:
+            ctypes.CDLL(name)
+        except OSError:
+            return f"Off-screen OpenGL is missing ({name} does not load); {MEND}"
+    egl = ctypes.CDLL("libEGL.so.1")
+    display = _first_device_display(egl)
+    egl.eglInitialize.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p]
+    if not display or not egl.eglInitialize(display, None, None):
+        return f"Off-screen OpenGL does not start (no EGL driver); {MEND}"
+    return None
+
+
+def _first_device_display(egl: ctypes.CDLL) -> int | None:
+    """Display handle of the first EGL device, which is the one that pyrender takes; None without any."""
+    egl.eglGetProcAddress.restype = ctypes.c_void_p
+    query = egl.eglGetProcAddress(b"eglQueryDevicesEXT")
+    get_display = egl.eglGetProcAddress(b"eglGetPlatformDisplayEXT")
+    if not query or not get_display:
+        return None
+    device, count = ctypes.c_void_p(), ctypes.c_int()
+    pointer = ctypes.c_void_p
+    query = ctypes.CFUNCTYPE(ctypes.c_uint, ctypes.c_int, pointer, pointer)(query)
+    if not query(1, ctypes.byref(device), ctypes.byref(count)) or count.value < 1:
+        return None
+    return ctypes.CFUNCTYPE(pointer, ctypes.c_int, pointer, pointer)(get_display)(EGL_PLATFORM_DEVICE_EXT, device, None)
+
+
+def check_render() -> str | None:
+    """The problem that keeps pyrender from drawing, as one sentence, or None: one triangle, two metres away."""
+    os.environ.setdefault("PYOPENGL_PLATFORM", "egl")
+    try:
+        import pyrender
+        import trimesh
+
+        scene = pyrender.Scene()
+        triangle = trimesh.Trimesh([[-1, -1, -2], [1, -1, -2], [0, 1, -2]], [[0, 1, 2]], process=False)
+        scene.add(pyrender.Mesh.from_trimesh(triangle))
+        scene.add(pyrender.PerspectiveCamera(yfov=1.0))
+        renderer = pyrender.OffscreenRenderer(16, 16)
+        depth = renderer.render(scene, flags=pyrender.RenderFlags.DEPTH_ONLY)
+        renderer.delete()
+    except Exception as error:  # drivers fail in many ways, and each has the same mend
+        return f"Off-screen OpenGL fails ({type(error).__name__}: {' '.join(str(error).split())}); {MEND}"
+    if abs(float(depth[8, 8]) - 2.0) > 1e-3:
+        return f"Off-screen OpenGL draws a wrong depth ({depth[8, 8]:.3f} m instead of 2 m); {MEND}"
+    return None
+
+
+def main(arguments: list[str]) -> int:
+    if arguments == ["--packages"]:
+        print(*PACKAGES)
+        return 0
+    problem = check_libraries()
+    if problem is None and arguments != ["--libraries"]:
+        problem = check_render()
+    if problem:
+        print(problem, file=sys.stderr)
+    return 1 if problem else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
