@@ -1,0 +1,47 @@
+"""Market-1501: `bounding_box_train/`, `query/` and `bounding_box_test/` with names `PPPP_cCsS_FFFFFF_DD.jpg`.
+
+Identity -1 is junk (bad detections) and is dropped; identity 0 is background and stays in the gallery as a distractor that matches nobody.
+"""
+
+import re
+from pathlib import Path
+
+import pandas as pd
+
+from posedive_lib.datasets.table import find_folder, frame_of
+from posedive_lib.errors import StudyError
+
+FOLDER = "Market-1501-v15.09.15"
+SPLITS = {"train": "bounding_box_train", "query": "query", "gallery": "bounding_box_test"}
+NAME = re.compile(r"(-1|\d+)_c(\d+)(?!\d)")
+IMAGES = {".jpg", ".jpeg", ".png"}
+
+
+def parse(name: str, where: Path) -> tuple[int, int]:
+    """(pid, camid 0-based) from a file name alone: folders above it may hold anything, and cameras may have several digits."""
+    match = NAME.match(name)
+    if match is None or int(match[2]) < 1:
+        raise StudyError(f"Cannot read identity and camera from '{name}' in {where}: expected a name like 0002_c1s1_000451_03.jpg.")
+    return int(match[1]), int(match[2]) - 1
+
+
+def read_tree(folder: Path) -> dict[str, pd.DataFrame]:
+    """The three splits of a tree with Market-1501's folders and names, files in sorted order so that every machine sees the same."""
+    splits = {}
+    for split, name in SPLITS.items():
+        where = folder / name
+        if not where.is_dir():
+            raise StudyError(f"The folder {where} is missing: unpack the whole data set into {folder}.")
+        rows = []
+        for file in sorted(entry.name for entry in where.iterdir() if entry.suffix.lower() in IMAGES):
+            pid, camid = parse(file, where)
+            if pid != -1:
+                rows.append((f"{name}/{file}", pid, camid))
+        splits[split] = frame_of(folder, rows)
+    return splits
+
+
+def read(root: Path) -> tuple[Path, dict[str, pd.DataFrame]]:
+    """Folder and splits of Market-1501 below `root`."""
+    folder = find_folder(root, (FOLDER, "market1501", "Market-1501"), "Market-1501")
+    return folder, read_tree(folder)

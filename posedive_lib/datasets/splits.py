@@ -1,0 +1,153 @@
+"""§A: MSMT17-S (Cam) and MSMT17-S (Pose), with training and test viewpoints (resp. poses) disjoint by construction.
+
+The paper's lists are unpublished; the rules here are ours and what they choose is written out beside the lists. People stay disjoint as
+in MSMT17, for training images come from its training split and test images from its test split.
+"""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from posedive_lib.datasets import msmt17
+from posedive_lib.datasets.table import ReIDDataset
+from posedive_lib.errors import StudyError
+
+MIN_TRAIN_IMAGES = 4   # an identity with fewer cannot fill its K places in a batch
+KMEANS_SEED = 0
+
+
+def drop_rare(train: pd.DataFrame, least: int = MIN_TRAIN_IMAGES) -> pd.DataFrame:
+    """Training rows of identities with at least `least` images."""
+    return train[train.groupby("pid")["pid"].transform("size") >= least].reset_index(drop=True)
+
+
+def arrange_test(test: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Query and gallery from the surviving test rows, so that every query has a match from another camera in the gallery.
+
+    Per identity and camera with two images or more, one becomes the query (an original query where one survived); the rest is gallery.
+    An identity with single images only gives its first camera's image as query. Identities seen by one camera only are dropped.
+    """
+    test = test[test.groupby("pid")["camid"].transform("nunique") >= 2]
+    queries = []
+    for _, person in test.groupby("pid", sort=True):
+        groups = [group.sort_values(["was_query", "rel"], ascending=[False, True]) for _, group in person.groupby("camid", sort=True)]
+        several = [group for group in groups if len(group) >= 2] or groups[:1]
+        queries += [group.index[0] for group in several]
+    chosen = test.index.isin(queries)
+    return test[chosen].reset_index(drop=True), test[~chosen].sort_values("rel").reset_index(drop=True)
+
+
+def cam_sides(azimuth: np.ndarray, is_train: np.ndarray, *, train_max_azimuth: float, test_min_azimuth: float) -> np.ndarray:
+    """(N,) bool: training images seen within `train_max_azimuth` degrees of the front, test images from `test_min_azimuth` on."""
+    if not train_max_azimuth < test_min_azimuth:
+        raise StudyError(f"splits.cam: train_max_azimuth ({train_max_azimuth}) must be below test_min_azimuth ({test_min_azimuth}), or viewpoints overlap.")
+    return np.where(is_train, np.abs(azimuth) <= train_max_azimuth, np.abs(azimuth) >= test_min_azimuth)
+
+
+def pose_sides(joints: np.ndarray, is_train: np.ndarray, *, clusters: int, train_clusters: int) -> tuple[np.ndarray, np.ndarray]:
+    """(kept (N,) bool, cluster (N,) int) from root-relative joints (N, J, 3) in metres.
+
+    k-means over all images; the `train_clusters` clusters most common in the training split train, all others test. Clusters are
+    numbered by how common they are in the training split, so numbers below `train_clusters` are the training poses.
+    """
+    from sklearn.cluster import KMeans
+
+    if not 0 < train_clusters < clusters:
+        raise StudyError(f"splits.pose: train_clusters ({train_clusters}) must lie between 1 and clusters - 1 ({clusters - 1}), or a side is empty.")
+    if len(joints) < clusters:
+        raise StudyError(f"splits.pose.clusters is {clusters}, but there are only {len(joints)} images: choose fewer clusters.")
+    found = KMeans(n_clusters=clusters, n_init=4, random_state=KMEANS_SEED).fit_predict(joints.reshape(len(joints), -1))
+    order = np.argsort(-np.bincount(found[is_train], minlength=clusters), kind="stable")
+    cluster = np.argsort(order, kind="stable")[found]
+    return np.where(is_train, cluster < train_clusters, cluster >= train_clusters), cluster
+
+
+def body_joints(body_pose: np.ndarray, body_path: str | Path) -> np.ndarray:
+    """Root-relative 3-D joints (N, 24, 3), metres, of the mean body without global rotation: the pose alone, whatever person or camera.
+
+    Only the kinematic chain is posed, for the skin is not needed.
+    """
+    import torch
+    from smplx.lbs import batch_rigid_transform, batch_rodrigues, vertices2joints
+
+    from posedive_lib.body.smpl import load_smpl
+
+    body = load_smpl(body_path)
+    count = len(body_pose)
+    pose = torch.cat([torch.zeros(count, 3), torch.as_tensor(body_pose, dtype=torch.float32)], dim=1)
+    with torch.no_grad():
+        rest = vertices2joints(body.J_regressor, body.v_template[None]).expand(count, -1, -1)
+        rotations = batch_rodrigues(pose.reshape(-1, 3)).reshape(count, -1, 3, 3)
+        joints, _ = batch_rigid_transform(rotations, rest, body.parents)
+        return (joints - joints[:, :1]).numpy()
+
+
+def select(dataset: ReIDDataset, kept: np.ndarray, pool: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """Train, query and gallery tables from the rows of `pool` that are kept; StudyError if a split comes out empty."""
+    chosen = pool[kept]
+    query, gallery = arrange_test(chosen[chosen["split"] != "train"])
+    splits = {"train": drop_rare(chosen[chosen["split"] == "train"]), "query": query, "gallery": gallery}
+    for split, frame in splits.items():
+        if frame.empty:
+            raise StudyError(f"MSMT17-S: the rule under 'splits' in params.yaml leaves no {split} images of {dataset.folder}: widen it.")
+    return splits
+
+
+def pool_of(dataset: ReIDDataset) -> pd.DataFrame:
+    """All images of the data set in one table, with `split` and `was_query`."""
+    parts = [frame[["rel", "pid", "camid"]].assign(split=split) for split, frame in (("train", dataset.train), ("query", dataset.query), ("gallery", dataset.gallery))]
+    pool = pd.concat(parts, ignore_index=True)
+    return pool.assign(was_query=pool["split"] == "query")
+
+
+def write_lists(where: Path, splits: dict[str, pd.DataFrame]) -> None:
+    """`list_{train,query,gallery}.txt`, lines `<train|test>/<path> <pid>`."""
+    where.mkdir(parents=True, exist_ok=True)
+    for split, frame in splits.items():
+        side = "train" if split == "train" else "test"
+        lines = [f"{side}/{rel.split('/', 1)[1]} {pid}\n" for rel, pid in zip(frame["rel"], frame["pid"], strict=True)]
+        temporary = where / f".list_{split}.txt.partial"
+        temporary.write_text("".join(lines))
+        temporary.replace(where / f"list_{split}.txt")
+
+
+def _report(where: Path, pool: pd.DataFrame, splits: dict[str, pd.DataFrame], name: str) -> None:
+    """`images.csv`: every image of MSMT17, its viewpoint or cluster, and the side it was put on (empty: left out)."""
+    side = {rel: split for split, frame in splits.items() for rel in frame["rel"]}
+    pool.assign(side=pool["rel"].map(side).fillna("")).to_csv(where / name, index=False, float_format="%.3f")
+
+
+def write_msmt17_s(root: str | Path, split_params, body_path: str | Path) -> dict[str, dict[str, pd.DataFrame]]:
+    """§A: write both list sets into `root/MSMT17-S/{cam,pose}`, with `azimuths.csv` and `clusters.csv`, and return the tables.
+
+    `split_params` is the section `splits` of params.yaml. Viewpoints and poses come from `smpl.npz` in the data set's folder, as the
+    mini world or an SMPL estimator writes it.
+    """
+    from posedive_lib import datasets
+    from posedive_lib.body.camera import viewpoint
+    from posedive_lib.body.table import BodyTable
+
+    root = Path(root).expanduser().resolve()
+    dataset = datasets.load("msmt17", root)
+    path = dataset.folder / "smpl.npz"
+    if not path.is_file():
+        raise StudyError(f"{path} is missing: MSMT17-S needs the SMPL pose of every image; fit or import them first.")
+    pool = pool_of(dataset)
+    bodies = BodyTable.load(path).select(pool["rel"].tolist())
+    is_train = (pool["split"] == "train").to_numpy()
+
+    azimuth = np.asarray(viewpoint(bodies.global_orient, bodies.cam_t)[0], dtype=np.float64)
+    cam, pose = split_params.cam, split_params.pose
+    kept_cam = cam_sides(azimuth, is_train, train_max_azimuth=cam.train_max_azimuth, test_min_azimuth=cam.test_min_azimuth)
+    joints = body_joints(bodies.body_pose, body_path)
+    kept_pose, cluster = pose_sides(joints, is_train, clusters=pose.clusters, train_clusters=pose.train_clusters)
+
+    written = {}
+    for kind, kept, column, values in (("cam", kept_cam, "azimuth", azimuth), ("pose", kept_pose, "cluster", cluster)):
+        splits = select(dataset, kept, pool)
+        where = root / msmt17.S_FOLDER / kind
+        write_lists(where, splits)
+        _report(where, pool.drop(columns="was_query").assign(**{column: values}), splits, f"{column}s.csv")
+        written[kind] = splits
+    return written
