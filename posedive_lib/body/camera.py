@@ -1,0 +1,73 @@
+"""Cameras and viewpoints.
+
+Every posed body lives in the frame of its camera: OpenCV axes (x right, y down, z forward), identity
+extrinsics, pinhole with the principal point at the image centre. That is also what HMR2 writes.
+The viewpoint is where the camera stands in the *body's* frame (x to the person's left, y up, z forward).
+"""
+
+import numpy as np
+from scipy.spatial.transform import Rotation
+
+
+def viewpoint(global_orient: np.ndarray, cam_t: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Azimuth and elevation of the camera as seen from the body.
+
+    Args:
+        global_orient: (N, 3) axis-angle, body to camera.
+        cam_t: (N, 3) body position in the camera frame, metres.
+
+    Returns:
+        azimuth (N,) in degrees, (-180, 180], 0 = the camera faces the person's front, +90 = it stands at the
+        person's left; elevation (N,) in degrees, positive = the camera is above.
+    """
+    cam_t = np.asarray(cam_t, float).reshape(-1, 3)
+    towards = -cam_t / np.linalg.norm(cam_t, axis=1, keepdims=True)
+    d = Rotation.from_rotvec(np.asarray(global_orient, float).reshape(-1, 3)).inv().apply(towards)
+    return np.degrees(np.arctan2(d[:, 0], d[:, 2])), np.degrees(np.arcsin(np.clip(d[:, 1], -1, 1)))
+
+
+def orient(root_tilt: np.ndarray, azimuth: np.ndarray, elevation: np.ndarray) -> np.ndarray:
+    """Global orientation (N, 3) that shows a body from a viewpoint.
+
+    Args:
+        root_tilt: (N, 3) axis-angle of the pelvis in a y-up frame, heading removed (facing +z).
+        azimuth, elevation: (N,) degrees.
+    """
+    azimuth, elevation = np.atleast_1d(azimuth), np.atleast_1d(elevation)
+    n = len(azimuth)
+    flip = Rotation.from_euler("x", 180, degrees=True)  # y-up facing the viewer -> OpenCV
+    lift = Rotation.from_euler("x", elevation.reshape(n, 1), degrees=True)
+    turn = Rotation.from_euler("y", -azimuth.reshape(n, 1), degrees=True)
+    return (flip * lift * turn * Rotation.from_rotvec(np.asarray(root_tilt, float).reshape(n, 3))).as_rotvec()
+
+
+def project(points: np.ndarray, focal: float, height: int, width: int) -> np.ndarray:
+    """Pixel coordinates (..., 2) of camera-frame points (..., 3) in metres; pixel centres at integers + 0.5."""
+    xy = points[..., :2] / points[..., 2:3] * focal
+    return xy + np.array([width / 2, height / 2])
+
+
+def fit_to_crop(
+    points: np.ndarray, focal: float, height: int, width: int, fill: float = 0.86, shift: tuple[float, float] = (0.0, 0.0)
+) -> np.ndarray:
+    """Translation (3,) that centres a posed body in the crop and scales it to fill it from head to feet.
+
+    Args:
+        points: (V, 3) oriented body vertices before translation, metres.
+        focal: pixels.
+        fill: fraction of the crop that the tighter side of the body's box takes.
+        shift: offset of the box centre from the crop centre, in crop heights (x, y).
+    """
+    low, high = points.min(0), points.max(0)
+    centre = (low + high) / 2
+    depth = focal * max((high[1] - low[1]) / (fill * height), (high[0] - low[0]) / (0.96 * width))
+    translation = np.array([-centre[0], -centre[1], depth - centre[2]])
+    target = np.array([width / 2 + shift[0] * height, height / 2 + shift[1] * height])
+    for _ in range(3):  # perspective: near parts look larger, so correct the box after projecting
+        pixels = project(points + translation, focal, height, width)
+        low, high = pixels.min(0), pixels.max(0)
+        scale = max((high[1] - low[1]) / (fill * height), (high[0] - low[0]) / (0.96 * width))
+        translation[2] = (translation[2] + centre[2]) * scale - centre[2]
+        offset = (target - (low + high) / 2) * (translation[2] + centre[2]) / focal
+        translation[:2] += offset
+    return translation

@@ -1,0 +1,144 @@
+"""Conditions of the generator (§B, §H): skeleton, depth and normals of a posed SMPL body, and a neutral rendering.
+
+Normals are camera-space n·0.5 + 0.5 with z towards the viewer; depth is metric over a fixed range, near = white,
+so that the scale cue survives; the skeleton uses OpenPose's colours.
+"""
+
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, fields
+from multiprocessing import get_context
+
+import numpy as np
+from PIL import Image, ImageDraw
+from tqdm.auto import tqdm
+
+from posedive_lib.body import camera
+from posedive_lib.body.smpl import COCO_FROM_SMPL, cached_smpl, pose
+
+# Limbs of the OpenPose-18 skeleton as pairs of COCO-17 indices; 17 is the neck, between the shoulders.
+LIMBS = [(17, 6), (17, 5), (6, 8), (8, 10), (5, 7), (7, 9), (17, 12), (12, 14), (14, 16),
+         (17, 11), (11, 13), (13, 15), (17, 0), (0, 2), (2, 4), (0, 1), (1, 3)]
+COLOURS = [(255, 0, 0), (255, 85, 0), (255, 170, 0), (255, 255, 0), (170, 255, 0), (85, 255, 0), (0, 255, 0),
+           (0, 255, 85), (0, 255, 170), (0, 255, 255), (0, 170, 255), (0, 85, 255), (0, 0, 255), (85, 0, 255),
+           (170, 0, 255), (255, 0, 255), (255, 0, 170)]
+
+
+@dataclass(frozen=True)
+class Conditions:
+    """Rendered conditions, of one body or stacked over N of them (leading axis).
+
+    skeleton (H, W, 3), depth (H, W, 1), normals (H, W, 3), neutral (H, W, 3) uint8; mask (H, W) bool;
+    keypoints (17, 2) pixels; visible (17,) 2 visible, 1 hidden by the own body, 0 outside the image.
+    """
+
+    skeleton: np.ndarray
+    depth: np.ndarray
+    normals: np.ndarray
+    neutral: np.ndarray
+    mask: np.ndarray
+    keypoints: np.ndarray
+    visible: np.ndarray
+
+
+def draw_skeleton(keypoints: np.ndarray, height: int, width: int) -> np.ndarray:
+    """OpenPose drawing (H, W, 3) uint8 of COCO key points (17, 2) in pixels."""
+    scale = 4  # drawn large and reduced, for smooth lines
+    points = np.vstack([keypoints, (keypoints[5] + keypoints[6]) / 2]) * scale
+    image = Image.new("RGB", (width * scale, height * scale))
+    draw = ImageDraw.Draw(image)
+    thickness = max(1, round(height * scale / 48))
+    for (a, b), colour in zip(LIMBS, COLOURS):
+        draw.line([tuple(points[a]), tuple(points[b])], fill=colour, width=thickness)
+        for point in (points[a], points[b]):
+            r = thickness / 2
+            draw.ellipse([point[0] - r, point[1] - r, point[0] + r, point[1] + r], fill=colour)
+    return np.asarray(image.resize((width, height), Image.Resampling.BOX))
+
+
+def joint_tolerances(model) -> np.ndarray:
+    """(17,) metres a COCO key point may lie behind the visible surface and still count as visible."""
+    template = model.v_template.numpy()
+    rest = model.J_regressor.numpy() @ template
+    points = np.vstack([rest, template[model.vertex_joint_selector.extra_joints_idxs.numpy()]])[COCO_FROM_SMPL]
+    return np.array([np.linalg.norm(template - p, axis=1).min() for p in points]) * 1.6 + 0.035
+
+
+def visibility(points: np.ndarray, pixels: np.ndarray, depth: np.ndarray, tolerance: np.ndarray) -> np.ndarray:
+    """(17,) 2 visible, 1 behind the own body, 0 outside, for camera-frame key points (17, 3) and a depth map (H, W)."""
+    height, width = depth.shape
+    column, row = np.floor(pixels).astype(int).T
+    inside = (column >= 0) & (column < width) & (row >= 0) & (row < height)
+    surface = depth[np.clip(row, 0, height - 1), np.clip(column, 0, width - 1)]
+    hidden = (surface > 0) & (points[:, 2] > surface + tolerance)
+    return np.where(inside, np.where(hidden, 1, 2), 0)
+
+
+class ConditionRenderer:
+    """Renders conditions of any SMPL parameters; keeps the OpenGL context between calls.
+
+    Args:
+        body: path of the SMPL file. height, width: pixels. near, far: metres of the depth map's white and black.
+        focal: focal length in image heights.
+    """
+
+    def __init__(self, body: str, height: int, width: int, *, near: float, far: float, focal: float):
+        from posedive_lib.body.render import Rasteriser  # opens OpenGL only when something is drawn
+
+        self.model = cached_smpl(str(body))
+        self.faces = np.asarray(self.model.faces).astype(int)
+        self.height, self.width, self.near, self.far = height, width, near, far
+        self.focal = focal * height
+        self.rasterise = Rasteriser(height, width, self.focal)
+        self.tolerance = joint_tolerances(self.model)
+        self.grey = np.full((len(self.model.v_template), 3), 0.72)
+
+    def place(self, root_tilt, body_pose, betas, azimuth: float, elevation: float, fill=0.86, shift=(0.0, 0.0)):
+        """Orientation (3,) and translation (3,) that show a body from a viewpoint, re-centred and scaled to the crop."""
+        global_orient = camera.orient(root_tilt, azimuth, elevation)[0]
+        vertices, _ = pose(self.model, global_orient, body_pose, betas)
+        return global_orient, camera.fit_to_crop(vertices, self.focal, self.height, self.width, fill, shift)
+
+    def render(self, global_orient, body_pose, betas, cam_t) -> Conditions:
+        """Conditions of one body: axis-angle (3,), (69,), shape (10,) and translation (3,) in the camera frame."""
+        vertices, joints = pose(self.model, global_orient, body_pose, betas)
+        raster = self.rasterise(vertices + cam_t, self.faces, self.grey)
+        points = joints[COCO_FROM_SMPL] + cam_t
+        keypoints = camera.project(points, self.focal, self.height, self.width)
+        mask = raster.depth > 0
+        depth = np.where(mask, np.clip((self.far - raster.depth) / (self.far - self.near), 0, 1), 0)
+        light = 0.45 + 0.55 * np.clip(raster.normals @ np.array([0.3, 0.5, 0.81]), 0, 1)[..., None]
+        neutral = raster.cover[..., None] * raster.albedo * light + (1 - raster.cover[..., None]) * 0.35
+        byte = lambda x: np.round(x * 255).astype(np.uint8)
+        return Conditions(
+            draw_skeleton(keypoints, self.height, self.width), byte(depth)[..., None],
+            byte((raster.normals * 0.5 + 0.5) * raster.cover[..., None]), byte(neutral), mask,
+            keypoints.astype(np.float32), visibility(points, keypoints, raster.depth, self.tolerance).astype(np.int8),
+        )
+
+
+_renderers: dict[tuple, ConditionRenderer] = {}
+
+
+def _render_chunk(settings: tuple, rows: list[tuple]) -> list[Conditions]:
+    if settings not in _renderers:
+        body, height, width, near, far, focal = settings
+        _renderers[settings] = ConditionRenderer(body, height, width, near=near, far=far, focal=focal)
+    return [_renderers[settings].render(*row) for row in rows]
+
+
+def render_many(
+    global_orient, body_pose, betas, cam_t, *, body: str, height: int, width: int, near: float, far: float,
+    focal: float, workers: int = 2, progress: str | None = None,
+) -> Conditions:
+    """Conditions of N bodies, stacked, in order; rendered by `workers` processes (arrays as in `BodyTable`)."""
+    rows = list(zip(global_orient, body_pose, betas, cam_t))
+    settings = (str(body), height, width, near, far, focal)
+    chunks = [rows[i : i + 64] for i in range(0, len(rows), 64)]
+    bar = tqdm(total=len(rows), desc=progress, unit="img", disable=progress is None)
+    parts: list[Conditions] = []
+    with ProcessPoolExecutor(max(1, min(workers, len(chunks))), mp_context=get_context("spawn")) as pool:
+        for part in pool.map(_render_chunk, [settings] * len(chunks), chunks):
+            parts += part
+            bar.update(len(part))
+    bar.close()
+    return Conditions(*(np.stack([getattr(p, f.name) for p in parts]) for f in fields(Conditions)))

@@ -1,0 +1,130 @@
+"""Load SMPL bodies and pose them, without executing anything in the file."""
+
+import pickle
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import torch
+from smplx import SMPL
+from smplx.lbs import batch_rigid_transform, batch_rodrigues, blend_shapes, vertices2joints
+from smplx.utils import Struct
+
+from posedive_lib.errors import StudyError
+
+KEYS = ("v_template", "f", "weights", "shapedirs", "posedirs", "J_regressor", "kintree_table")
+
+# COCO-17 in smplx's joint output: 24 SMPL joints, then nose, right eye, left eye, right ear, left ear, …
+COCO_FROM_SMPL = [24, 26, 25, 28, 27, 16, 17, 18, 19, 20, 21, 1, 2, 4, 5, 7, 8]
+
+
+class _ArrayUnpickler(pickle.Unpickler):
+    """Unpickles arrays, sparse matrices and chumpy's array wrapper; refuses every other class."""
+
+    ALLOWED = {
+        ("numpy", "dtype"), ("numpy", "ndarray"),
+        ("numpy.core.multiarray", "_reconstruct"), ("numpy._core.multiarray", "_reconstruct"),
+        ("numpy.core.multiarray", "scalar"), ("numpy._core.multiarray", "scalar"),
+        ("scipy.sparse.csc", "csc_matrix"), ("scipy.sparse._csc", "csc_matrix"),
+        ("_codecs", "encode"),
+    }
+
+    def find_class(self, module, name):
+        if module.startswith("chumpy"):
+            return _Chumpy
+        if (module, name) in self.ALLOWED:
+            return super().find_class("scipy.sparse" if name == "csc_matrix" else module, name)
+        raise StudyError(f"the SMPL file asks for {module}.{name}: only plain arrays are read; convert it to .npz first.")
+
+
+class _Chumpy:
+    """Stands in for chumpy's wrapper, whose state holds the array as `x`."""
+
+    def __setstate__(self, state):
+        self.__dict__.update(state)
+
+    def __array__(self, dtype=None, copy=None):
+        return np.asarray(self.__dict__["x"], dtype)
+
+
+def _read(path: Path) -> dict[str, np.ndarray]:
+    if path.suffix == ".npz":
+        with np.load(path, allow_pickle=False) as data:
+            return {k: data[k] for k in data.files if k in KEYS}
+    if path.suffix == ".pkl":
+        with open(path, "rb") as file:
+            data = _ArrayUnpickler(file, encoding="latin1").load()
+        dense = {k: v.toarray() if hasattr(v, "toarray") else np.asarray(v) for k, v in data.items() if k in KEYS}
+        return dense
+    raise StudyError(f"{path}: an SMPL body is an .npz or an official .pkl file.")
+
+
+def load_smpl(path: str | Path) -> SMPL:
+    """`smplx` SMPL layer (float32, batch size 1, 10 betas) from an `.npz` or an official `.pkl`.
+
+    Raises:
+        StudyError: file missing, of another kind, lacking a key, or of an unexpected shape.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise StudyError(f"{path} is missing: run `dvc pull` for the bundled body, or point paths.body at your SMPL file.")
+    try:
+        data = _read(path)
+    except (OSError, EOFError, pickle.UnpicklingError, ValueError) as error:
+        if isinstance(error, StudyError):
+            raise StudyError(f"{path}: {error}") from None
+        raise StudyError(f"{path} cannot be read as an SMPL body ({error}): fetch the file again.") from None
+    missing = [k for k in KEYS if k not in data]
+    if missing:
+        raise StudyError(f"{path} lacks {', '.join(missing)}: it is no SMPL body file.")
+    vertices = len(data["v_template"])
+    if data["weights"].shape != (vertices, 24) or data["shapedirs"].shape[:2] != (vertices, 3):
+        raise StudyError(f"{path}: weights {data['weights'].shape} do not fit {vertices} vertices and 24 SMPL joints.")
+    data["shapedirs"] = data["shapedirs"][:, :, :10]
+    bends = bool(np.abs(data["posedirs"]).max() > 0)
+    model = SMPL(model_path=str(path), data_struct=Struct(**data), num_betas=data["shapedirs"].shape[2], batch_size=1)
+    model.has_pose_blend_shapes = bends
+    return model
+
+
+@lru_cache(maxsize=4)
+def cached_smpl(path: str) -> SMPL:
+    """`load_smpl`, once per process and path."""
+    return load_smpl(path)
+
+
+@torch.no_grad()
+def pose(
+    model: SMPL, global_orient, body_pose, betas, offsets=None, extra=None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Linear blend skinning of one body by smplx's own functions, with clothing offsets and rigid accessories.
+
+    Args:
+        global_orient (3,), body_pose (69,), betas (10,).
+        offsets: (V, 3) added to the shaped template (clothes), metres; or None.
+        extra: (points (E, 3) in the template frame relative to their joint, joint index); or None.
+
+    Returns:
+        vertices (V + E, 3), joints (45, 3) in smplx's order, both before translation.
+    """
+    betas = torch.as_tensor(betas, dtype=torch.float32).reshape(1, -1)
+    full = torch.as_tensor(np.concatenate([np.ravel(global_orient), np.ravel(body_pose)]), dtype=torch.float32)
+    shaped = model.v_template + blend_shapes(betas, model.shapedirs)
+    rest = vertices2joints(model.J_regressor, shaped)
+    rotations = batch_rodrigues(full.view(-1, 3)).view(1, 24, 3, 3)
+    if model.has_pose_blend_shapes:  # the mini world's body has none, and the product is the slowest step
+        feature = (rotations[:, 1:] - torch.eye(3)).view(1, -1)
+        shaped = shaped + (feature @ model.posedirs).view(1, -1, 3)
+    naked = shaped
+    if offsets is not None:
+        shaped = shaped + torch.as_tensor(offsets, dtype=torch.float32)
+    joints, transforms = batch_rigid_transform(rotations, rest, model.parents)
+    blended = (model.lbs_weights @ transforms[0].view(24, 16)).view(-1, 4, 4)
+    place = lambda points: (blended[:, :3, :3] @ points[0, :, :, None])[..., 0] + blended[:, :3, 3]
+    vertices = place(shaped)
+    landmarks = (place(naked) if offsets is not None else vertices)[model.vertex_joint_selector.extra_joints_idxs]
+    if extra is not None:
+        points, joint = extra
+        points = torch.as_tensor(points, dtype=torch.float32) + rest[0, joint]
+        vertices = torch.cat([vertices, points @ transforms[0, joint, :3, :3].T + transforms[0, joint, :3, 3]])
+    return vertices.numpy(), torch.cat([joints[0], landmarks]).numpy()

@@ -1,0 +1,62 @@
+"""The table of SMPL bodies beside a data set: what the mini world knows, what HMR2 or a fit would estimate."""
+
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+import numpy as np
+
+from posedive_lib.errors import StudyError
+
+
+@dataclass(frozen=True)
+class BodyTable:
+    """One posed SMPL body per image, in its camera's frame (see `posedive_lib.body.camera`).
+
+    Attributes:
+        path: (N,) image path relative to the data set's folder.
+        global_orient, body_pose, betas: (N, 3), (N, 69), (N, 10); axis-angle in radians.
+        cam_t: (N, 3) translation, metres. focal: (N,) pixels.
+        keypoints: (N, 17, 2) COCO key points, pixels. visible: (N, 17) 2 visible, 1 hidden by the person's own
+            body, 0 hidden by something else or outside the image.
+    """
+
+    path: np.ndarray
+    global_orient: np.ndarray
+    body_pose: np.ndarray
+    betas: np.ndarray
+    cam_t: np.ndarray
+    focal: np.ndarray
+    keypoints: np.ndarray
+    visible: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.path)
+
+    def save(self, path: str | Path) -> None:
+        """Write a compressed `.npz`."""
+        np.savez_compressed(path, **{f.name: getattr(self, f.name) for f in fields(self)})
+
+    @classmethod
+    def load(cls, path: str | Path) -> "BodyTable":
+        """Read `smpl.npz`. Raises StudyError when it is missing, incomplete or not finite."""
+        path = Path(path)
+        if not path.is_file():
+            raise StudyError(f"{path} is missing: fit or import SMPL parameters for this data set first.")
+        with np.load(path, allow_pickle=False) as data:
+            missing = [f.name for f in fields(cls) if f.name not in data]
+            if missing:
+                raise StudyError(f"{path} lacks {', '.join(missing)}: write it again with all columns of BodyTable.")
+            table = cls(**{f.name: data[f.name] for f in fields(cls)})
+        for name in ("global_orient", "body_pose", "betas", "cam_t", "focal"):
+            if not np.isfinite(getattr(table, name)).all():
+                raise StudyError(f"{path} holds non-finite values in {name}: drop or refit those images.")
+        return table
+
+    def select(self, paths) -> "BodyTable":
+        """Rows for the given relative paths, in that order. Raises StudyError naming the first unknown path."""
+        index = {p: i for i, p in enumerate(self.path.tolist())}
+        unknown = [p for p in paths if p not in index]
+        if unknown:
+            raise StudyError(f"{unknown[0]} has no SMPL parameters in the body table ({len(unknown)} images lack them).")
+        rows = [index[p] for p in paths]
+        return BodyTable(**{f.name: getattr(self, f.name)[rows] for f in fields(self)})
