@@ -1,0 +1,13 @@
+"""Tests run off-line and without a display; two threads per process would only fight over the cores."""
+
+import os
+
+os.environ.update(
+    HF_HUB_OFFLINE="1",
+    TRANSFORMERS_OFFLINE="1",
+    DVC_NO_ANALYTICS="1",
+    PYOPENGL_PLATFORM="egl",
+    MPLBACKEND="Agg",
+    TOKENIZERS_PARALLELISM="false",
+)
+os.environ.setdefault("OMP_NUM_THREADS", "1")
