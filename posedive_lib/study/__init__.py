@@ -1,0 +1,1 @@
+"""The study's machinery: run records, notebooks, figures, tables and statistics."""
