@@ -1,0 +1,1 @@
+"""Re-ID (§D, §F): retrieval metrics, re-ranking, and CLIP-ReID in both stages."""
