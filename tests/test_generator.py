@@ -1,0 +1,333 @@
+"""The generator on tiny random networks in Stable Diffusion's layout."""
+
+import json
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from diffusers import AutoencoderKL, DDPMScheduler, EulerAncestralDiscreteScheduler, UNet2DConditionModel
+from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
+
+from posedive_lib.errors import StudyError
+from posedive_lib.generator import PoseDiveModel, TrainingArrays, encode, load, train
+from posedive_lib.generator.guiders import PoseGuiders
+from posedive_lib.generator.reference import ReferenceCall, names_without_gradient
+from posedive_lib.generator.schedule import load_scheduler, loss_weights
+from posedive_lib.generator.train import Trainer
+
+HEIGHT, WIDTH, FACTOR = 32, 16, 4
+
+
+def parameters(**changes) -> SimpleNamespace:
+    defaults = dict(
+        prediction_type="v_prediction", zero_snr=True, snr_gamma=5.0, noise_offset=0.05,
+        guider_widths={"depth": 4, "normals": 6, "skeleton": 6}, guider_channels=[4, 4, 8], clip_tokens="pooled", condition_dropout=0.3,
+        learning_rate=1e-3, weight_decay=0.01, batch_size=4, steps=6, ema_decay=0.9, log_every=2, checkpoint_every=3,
+        sampling=SimpleNamespace(steps=3, guidance=2.0, batch_size=4),
+    )
+    return SimpleNamespace(**{**defaults, **changes})
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread():
+    """Tiny tensors: threads cost more than they give."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def stable_diffusion(tmp_path_factory):
+    """A folder laid out as sd-image-variations: vae, unet, image_encoder, scheduler."""
+    torch.manual_seed(0)
+    folder = tmp_path_factory.mktemp("sd") / "stable-diffusion"
+    AutoencoderKL(
+        down_block_types=["DownEncoderBlock2D"] * 3, up_block_types=["UpDecoderBlock2D"] * 3, block_out_channels=[8, 8, 8],
+        norm_num_groups=4, latent_channels=4,
+    ).save_pretrained(folder / "vae")
+    UNet2DConditionModel(
+        sample_size=8, block_out_channels=(16, 32), layers_per_block=1, cross_attention_dim=24, norm_num_groups=8, attention_head_dim=2,
+        down_block_types=("CrossAttnDownBlock2D", "DownBlock2D"), up_block_types=("UpBlock2D", "CrossAttnUpBlock2D"),
+    ).save_pretrained(folder / "unet")
+    CLIPVisionModelWithProjection(
+        CLIPVisionConfig(
+            hidden_size=16, intermediate_size=32, projection_dim=24, num_hidden_layers=1, num_attention_heads=2, image_size=32, patch_size=8
+        )
+    ).save_pretrained(folder / "image_encoder")
+    (folder / "image_encoder" / "preprocessor_config.json").write_text(
+        json.dumps({"size": {"height": 32, "width": 16}, "image_mean": [0.5] * 3, "image_std": [0.5] * 3})
+    )
+    DDPMScheduler(beta_schedule="scaled_linear", beta_start=0.00085, beta_end=0.012).save_pretrained(folder / "scheduler")
+    return folder
+
+
+def pictures(n, channels, seed):
+    return np.random.default_rng(seed).integers(0, 256, (n, HEIGHT, WIDTH, channels), dtype=np.uint8)
+
+
+@pytest.fixture(scope="module")
+def arrays(stable_diffusion):
+    n = 12
+    maps = pictures(n, 1, 1), pictures(n, 3, 2), pictures(n, 3, 3)
+    return encode(pictures(n, 3, 0), *maps, np.arange(n) // 3, np.arange(n) % 3, stable_diffusion, progress=False)
+
+
+@pytest.fixture
+def model(stable_diffusion):
+    torch.manual_seed(1)
+    return PoseDiveModel.from_stable_diffusion(stable_diffusion, parameters())
+
+
+def inputs(n, seed=0):
+    """latents, t, tokens, depth, normals, skeleton."""
+    g = torch.Generator().manual_seed(seed)
+    maps = [torch.rand(n, c, HEIGHT, WIDTH, generator=g) for c in (1, 3, 3)]
+    return torch.randn(n, 4, 8, 4, generator=g), torch.randint(1000, (n,), generator=g), torch.randn(n, 1, 24, generator=g), *maps
+
+
+def wake_guiders(model):
+    """Give the zero-initialised last layers weights, as training would."""
+    for guider in model.guiders.guiders.values():
+        torch.nn.init.normal_(guider.conv_out.weight, std=0.1)
+
+
+def test_reference_attention_equals_concatenate_attend_keep_first_half(model):
+    model = model.double()
+    name, attn = next((n, m) for n, m in model.denoising_unet.named_modules() if n.endswith("attn1"))
+    f1, f2 = torch.randn(3, 10, 16, dtype=torch.float64), torch.randn(3, 10, 16, dtype=torch.float64)
+    ours = attn(f1, reference=ReferenceCall("read", {f"{name}.processor": f2}))
+    both = torch.cat([f1, f2], dim=1)
+    q, k, v = (layer(both).unflatten(-1, (2, -1)).transpose(1, 2) for layer in (attn.to_q, attn.to_k, attn.to_v))
+    naive = (q @ k.mT / q.shape[-1] ** 0.5).softmax(-1) @ v
+    naive = attn.to_out[0](naive.transpose(1, 2).flatten(2))[:, :10]
+    assert (ours - naive).abs().max() <= 1e-10
+
+
+def test_fresh_model_equals_its_base_unet(stable_diffusion, model):
+    base = UNet2DConditionModel.from_pretrained(stable_diffusion / "unet")
+    latents, t, tokens, *maps = inputs(3)
+    with torch.no_grad():
+        torch.testing.assert_close(model(latents, t, tokens, None, *maps), base(latents, t, tokens).sample, atol=1e-6, rtol=1e-5)
+        wake_guiders(model)
+        assert not torch.allclose(model(latents, t, tokens, None, *maps), base(latents, t, tokens).sample, atol=1e-3)
+    assert not model.denoising_unet._forward_hooks and not model.denoising_unet.conv_in._forward_hooks
+
+
+def test_both_unets_start_from_the_same_weights(model):
+    for (name, a), (_, b) in zip(model.denoising_unet.named_parameters(), model.reference_unet.named_parameters()):
+        assert torch.equal(a, b) and a is not b, name
+
+
+def test_frozen_tail_is_exactly_what_gets_no_gradient(model):
+    latents, _, tokens, *_ = inputs(2)
+    model.reference_unet.requires_grad_(True)
+    sum(f2.sum() for f2 in model.reference_features(latents, tokens).values()).backward()
+    without = [name for name, p in model.reference_unet.named_parameters() if p.grad is None]
+    assert without == names_without_gradient(model.reference_unet) and "conv_out.weight" in without
+
+
+def test_every_trainable_parameter_gets_a_gradient(model):
+    loss_of(model, keep=torch.tensor([True, False])).backward()
+    assert [name for name, p in model.trainable().items() if p.grad is None] == []
+
+
+def loss_of(model, keep=None):
+    latents, t, tokens, *maps = inputs(2)
+    features = model.reference_features(latents.flip(0), tokens)
+    return model(latents, t, tokens, features, *maps, keep=keep).square().mean()
+
+
+def test_gradient_checkpointing_changes_no_gradient(model):
+    wake_guiders(model)
+    gradients = []
+    for checkpointed in (False, True):
+        if checkpointed:
+            model.train().enable_gradient_checkpointing()
+        model.zero_grad()
+        for _ in range(2):  # accumulation: nothing may be left over from the first call
+            loss_of(model, keep=torch.tensor([True, False])).backward()
+        gradients.append([p.grad.clone() for p in model.trainable().values()])
+    assert all(torch.allclose(a, b, atol=1e-7) for a, b in zip(*gradients))
+
+
+def test_dropout_is_per_sample_and_equals_the_unconditional_branch(model):
+    wake_guiders(model)
+    torch.nn.init.normal_(model.null_tokens)
+    latents, t, tokens, *maps = inputs(3)
+    with torch.no_grad():
+        features = model.reference_features(latents.flip(0), tokens)
+        full = model(latents, t, tokens, features, *maps)
+        mixed = model(latents, t, tokens, features, *maps, keep=torch.tensor([True, False, True]))
+        alone = model(latents, t, model.null_tokens.expand(3, 1, -1), None, *maps)
+        torch.testing.assert_close(mixed[[0, 2]], full[[0, 2]], atol=1e-5, rtol=1e-4)
+        torch.testing.assert_close(mixed[1], alone[1], atol=1e-5, rtol=1e-4)
+        assert not torch.allclose(full[1], alone[1], atol=1e-3)
+        guided = model.guided(latents, t, tokens, features, model.guiders(*maps), 3.0)
+        torch.testing.assert_close(guided, alone + 3.0 * (full - alone), atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("prediction", ["epsilon", "v_prediction"])
+def test_loss_weights_are_min_snr(stable_diffusion, prediction):
+    scheduler = load_scheduler(stable_diffusion, parameters(prediction_type=prediction, zero_snr=prediction != "epsilon"), DDPMScheduler)
+    weights = loss_weights(scheduler, torch.arange(1000), 5.0)
+    assert torch.isfinite(weights).all() and weights.min() > 0 and weights.max() <= 1 and weights[0] < 0.05 and weights[-1] == 1
+    assert (loss_weights(scheduler, torch.arange(3), 0.0) == 1).all()
+
+
+def test_clip_input_may_be_a_portrait_and_patch_tokens_are_projected(stable_diffusion):
+    maps = pictures(2, 1, 1), pictures(2, 3, 2), pictures(2, 3, 3)
+    tokens = encode(pictures(2, 3, 0), *maps, [0, 0], [0, 1], stable_diffusion, clip_tokens="patch", progress=False).clip_tokens
+    pooled = encode(pictures(2, 3, 0), *maps, [0, 0], [0, 1], stable_diffusion, progress=False).clip_tokens
+    assert tokens.shape == (2, 1 + 4 * 2, 24)
+    np.testing.assert_allclose(tokens[:, :1], pooled, atol=1e-5)  # CLIP pools its class token
+
+
+def test_resumed_training_is_the_uninterrupted_one(stable_diffusion, arrays, tmp_path, monkeypatch):
+    def run(folder):
+        return train(stable_diffusion, arrays, parameters(), folder, 0, progress=False)
+
+    whole = run(tmp_path / "whole")
+    original = Trainer.step
+
+    def killed(self, step):
+        if step == 5:
+            raise KeyboardInterrupt
+        return original(self, step)
+
+    monkeypatch.setattr(Trainer, "step", killed)
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path / "killed")
+    monkeypatch.setattr(Trainer, "step", original)
+    resumed = run(tmp_path / "killed")
+    assert (tmp_path / "killed/losses.csv").read_text() == (tmp_path / "whole/losses.csv").read_text()
+    assert len((tmp_path / "whole/losses.csv").read_text().splitlines()) == 1 + 3
+    for part in ("guiders.safetensors", "denoising_unet/diffusion_pytorch_model.safetensors"):
+        assert (whole / part).read_bytes() == (resumed / part).read_bytes()
+    monkeypatch.setattr(Trainer, "step", None)  # a finished run takes no step
+    assert run(tmp_path / "whole") == whole
+
+
+@pytest.fixture(scope="module")
+def trained(stable_diffusion, arrays, tmp_path_factory):
+    return train(stable_diffusion, arrays, parameters(steps=3, learning_rate=5e-3), tmp_path_factory.mktemp("run"), 0, progress=False)
+
+
+def generate(generator, n=5, **options):
+    maps = pictures(n, 3, 6), pictures(n, 1, 7), pictures(n, 3, 8)
+    return generator.generate(pictures(2, 3, 9), np.arange(n) % 2, *maps, seeds=np.arange(n), progress=False, **options)
+
+
+def test_sampling_does_not_depend_on_the_batch(trained):
+    generator = load(trained)
+    one, all_ = generate(generator, batch_size=1), generate(generator, batch_size=5)
+    assert one.shape == (5, HEIGHT, WIDTH, 3) and one.dtype == np.uint8
+    assert np.abs(one.astype(int) - all_).max() <= 1
+    assert len({image.tobytes() for image in one}) == 5
+
+
+def test_reference_unet_runs_once_per_person(trained, monkeypatch):
+    generator = load(trained)
+    seen = []
+    features = generator.model.reference_features
+    monkeypatch.setattr(generator.model, "reference_features", lambda latents, tokens: seen.append(len(latents)) or features(latents, tokens))
+    generate(generator, n=6, batch_size=2)
+    assert sum(seen) == 2
+
+
+def test_other_schedulers_and_no_guidance(trained):
+    generator = load(trained)
+    images = [generate(generator, scheduler=EulerAncestralDiscreteScheduler, batch_size=size) for size in (2, 5)]
+    assert np.abs(images[0].astype(int) - images[1]).max() <= 1
+    assert generate(generator, guidance=1.0).shape == (5, HEIGHT, WIDTH, 3)
+
+
+def test_saved_generator_loads_to_the_same_images_even_when_moved(trained, stable_diffusion, tmp_path):
+    generator = load(trained)
+    generator.save(tmp_path / "copy")
+    assert np.array_equal(generate(load(tmp_path / "copy", stable_diffusion)), generate(generator))
+    assert load(stable_diffusion).params.guider_widths == {"depth": 4, "normals": 6, "skeleton": 6}
+
+
+def test_phase_2_starts_from_phase_1(trained, stable_diffusion, arrays, tmp_path):
+    folder = train(stable_diffusion, arrays, parameters(steps=0), tmp_path, 0, init_from=trained, progress=False)
+    assert (folder / "guiders.safetensors").read_bytes() == (trained / "guiders.safetensors").read_bytes()
+
+
+def copy_of(trained, tmp_path, stable_diffusion):
+    load(trained).save(tmp_path / "generator")
+    return tmp_path / "generator"
+
+
+def test_broken_folders_are_named(trained, stable_diffusion, tmp_path):
+    with pytest.raises(StudyError, match="No folder ./nowhere"):
+        load("./nowhere")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(StudyError, match="neither posedive.json"):
+        load(tmp_path / "empty")
+    folder = copy_of(trained, tmp_path, stable_diffusion)
+    for part in ("guiders.safetensors", "reference_unet/diffusion_pytorch_model.safetensors"):
+        whole = (folder / part).read_bytes()
+        (folder / part).write_bytes(whole[: len(whole) // 2])
+        with pytest.raises(StudyError, match=part.split("/")[0]):
+            load(folder)
+        (folder / part).write_bytes(whole)
+    config = folder / "denoising_unet" / "config.json"
+    config.write_text(config.read_text().replace('"cross_attention_dim": 24', '"cross_attention_dim": 20'))
+    with pytest.raises(StudyError, match="denoising_unet"):
+        load(folder)
+
+
+def test_moved_stable_diffusion_is_named(trained, stable_diffusion, tmp_path):
+    folder = copy_of(trained, tmp_path, stable_diffusion)
+    settings = json.loads((folder / "posedive.json").read_text())
+    (folder / "posedive.json").write_text(json.dumps({**settings, "stable_diffusion": "gone"}))
+    with pytest.raises(StudyError, match="pass stable_diffusion="):
+        load(folder)
+
+
+def test_bad_images_are_refused(trained):
+    generator = load(trained)
+    maps = [np.zeros((1, 36, 16, c), np.uint8) for c in (3, 1, 3)]
+    with pytest.raises(StudyError, match="multiples of 8"):
+        generator.generate(np.zeros((1, 36, 16, 3), np.uint8), [0], *maps, [0])
+    with pytest.raises(StudyError, match="must be uint8"):
+        generator.generate(np.zeros((1, 32, 16, 1), np.uint8), [0], *maps, [0])
+    with pytest.raises(StudyError, match="reference_index"):
+        generator.generate(pictures(1, 3, 0), [1], pictures(1, 3, 0), pictures(1, 1, 0), pictures(1, 3, 0), [0])
+
+
+def test_bad_parameters_are_refused(stable_diffusion):
+    with pytest.raises(StudyError, match="sum to 18"):
+        PoseGuiders({"depth": 6, "normals": 6, "skeleton": 6}, [4, 4, 8], 16, FACTOR)
+    with pytest.raises(StudyError, match="give 3 entries"):
+        PoseGuiders({"depth": 4, "normals": 6, "skeleton": 6}, [4, 8], 16, FACTOR)
+    with pytest.raises(StudyError, match="zero_snr"):
+        load_scheduler(stable_diffusion, parameters(prediction_type="epsilon"))
+
+
+def test_non_finite_loss_names_the_step(stable_diffusion, arrays, tmp_path):
+    broken = TrainingArrays(**{**vars(arrays), "latents": np.full_like(arrays.latents, np.nan)})
+    with pytest.raises(StudyError, match="not finite at step 1"):
+        train(stable_diffusion, broken, parameters(), tmp_path, 0, progress=False)
+
+
+def test_pairs_need_a_second_image(stable_diffusion, arrays, tmp_path):
+    lonely = TrainingArrays(**{**vars(arrays), "pid": np.arange(len(arrays))})
+    with pytest.raises(StudyError, match="needs pairs"):
+        train(stable_diffusion, lonely, parameters(), tmp_path, 0, progress=False)
+
+
+def test_full_disk_keeps_the_last_checkpoint(stable_diffusion, arrays, tmp_path, monkeypatch):
+    from posedive_lib.generator import folders
+
+    def full(tensors, path, metadata=None):
+        path.write_bytes(b"half")
+        raise OSError(28, "No space left on device")
+
+    (tmp_path / "checkpoint.safetensors").write_bytes(b"the last good one")
+    monkeypatch.setattr(folders, "save_file", full)
+    with pytest.raises(StudyError, match="free disk space"):
+        folders.save_tensors({}, tmp_path / "checkpoint.safetensors")
+    assert (tmp_path / "checkpoint.safetensors").read_bytes() == b"the last good one" and len(list(tmp_path.iterdir())) == 1
