@@ -1,0 +1,67 @@
+"""Training-time augmentation of a batch, on tensors: flip, pad and crop, normalise, random erasing (CLIP-ReID's recipe).
+
+Every random number comes from the generator given, so a run is a function of its seed.
+"""
+
+import math
+
+import torch
+
+PAD_FRACTION = 10 / 256   # CLIP-ReID pads 10 pixels at 256 rows
+ERASE_AREA = (0.02, 1 / 3)
+ERASE_ASPECT = (0.3, 1 / 0.3)
+
+
+def normalise(images: torch.Tensor) -> torch.Tensor:
+    """(N, H, W, 3) uint8 to (N, 3, H, W) float in [-1, 1]: mean = std = 0.5."""
+    return images.permute(0, 3, 1, 2).float().div_(127.5).sub_(1)
+
+
+def flip(images: torch.Tensor, generator: torch.Generator, probability: float = 0.5) -> torch.Tensor:
+    """Mirror each of (N, H, W, 3) left to right with the given probability."""
+    chosen = torch.rand(len(images), generator=generator) < probability
+    return torch.where(chosen[:, None, None, None].to(images.device), images.flip(2), images)
+
+
+def pad_crop(images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    """Shift each of (N, H, W, 3) by up to the padding in both directions; what comes in from outside is black."""
+    count, height, width, _ = images.shape
+    pad = max(1, round(height * PAD_FRACTION))
+    padded = torch.nn.functional.pad(images, (0, 0, pad, pad, pad, pad))
+    offset = torch.randint(0, 2 * pad + 1, (2, count), generator=generator).to(images.device)
+    rows = offset[0][:, None] + torch.arange(height, device=images.device)
+    columns = offset[1][:, None] + torch.arange(width, device=images.device)
+    index = torch.arange(count, device=images.device)
+    return padded[index[:, None, None], rows[:, :, None], columns[:, None, :]]
+
+
+def _rectangles(count: int, height: int, width: int, generator: torch.Generator, tries: int = 10) -> torch.Tensor:
+    """(count, 4) top, left, height, width: the first of ten draws that fits into the image (none fits: no rectangle)."""
+    draw = torch.rand(count, tries, 4, generator=generator)
+    area = height * width * (ERASE_AREA[0] + draw[..., 0] * (ERASE_AREA[1] - ERASE_AREA[0]))
+    low, high = (math.log(value) for value in ERASE_ASPECT)
+    aspect = torch.exp(low + draw[..., 1] * (high - low))
+    rows, columns = (area * aspect).sqrt().round(), (area / aspect).sqrt().round()
+    fits = (rows < height) & (columns < width)
+    first = fits.int().argmax(dim=1, keepdim=True)
+    rows, columns, y, x, fits = (value.gather(1, first).squeeze(1) for value in (rows, columns, draw[..., 2], draw[..., 3], fits))
+    top, left = (y * (height - rows + 1)).floor(), (x * (width - columns + 1)).floor()
+    return torch.stack([top, left, rows * fits, columns * fits], dim=1)
+
+
+def erase(images: torch.Tensor, generator: torch.Generator, probability: float) -> torch.Tensor:
+    """Fill one rectangle of each of (N, 3, H, W), with the given probability, with normal noise per pixel."""
+    count, channels, height, width = images.shape
+    chosen = torch.rand(count, generator=generator) < probability
+    box = _rectangles(count, height, width, generator) * chosen[:, None]
+    y, x = torch.arange(height), torch.arange(width)
+    rows = (y >= box[:, :1]) & (y < box[:, :1] + box[:, 2:3])
+    columns = (x >= box[:, 1:2]) & (x < box[:, 1:2] + box[:, 3:])
+    mask = (rows[:, :, None] & columns[:, None, :]).to(images.device)
+    noise = torch.randn(count, channels, height, width, generator=generator).to(images.device)
+    return torch.where(mask[:, None], noise, images)
+
+
+def augment(images: torch.Tensor, generator: torch.Generator, random_erasing: float) -> torch.Tensor:
+    """(N, H, W, 3) uint8 to an augmented (N, 3, H, W) float batch."""
+    return erase(normalise(pad_crop(flip(images, generator), generator)), generator, random_erasing)
