@@ -55,6 +55,7 @@ class Paths(Section):
 
     body: Text
     motions: Text
+    world: Text
     stable_diffusion: Text
     pose_estimator: Text
     phase1: Text | None

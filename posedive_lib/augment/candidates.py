@@ -1,0 +1,315 @@
+"""Candidates: every planned image rendered as conditions, painted, scored (Eq. 2) and listed in a manifest; then rows are selected (§E, §F).
+
+All candidates are painted and scored, also those that a threshold rejects, so another threshold is a selection of rows and never a new
+generation. The work is cut into shards of one index each; a shard is a folder named after everything that determines it and appears
+whole or not at all, so an interrupted run resumes and a longer plan only adds shards.
+"""
+
+import hashlib
+import io
+import shutil
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from PIL import Image, UnidentifiedImageError
+from tqdm.auto import tqdm
+
+from posedive_lib.augment import filtering
+from posedive_lib.augment.confidence import PoseEstimator, keypoint_subset
+from posedive_lib.augment.diversify import Training, oriented
+from posedive_lib.body import camera
+from posedive_lib.body.poses import PoseSource
+from posedive_lib.body.table import BodyTable
+from posedive_lib.errors import StudyError
+from posedive_lib.seeds import seed_for
+
+SIGMA_GEN = [f"sigma_gen_{k:02d}" for k in range(17)]
+SIGMA_TAR = [f"sigma_tar_{k:02d}" for k in range(17)]
+# painter(rows, bodies, conditions, references (R, H, W, 3), reference_index (N,)) -> images uint8 (N, H, W, 3)
+Painter = Callable[..., np.ndarray]
+
+
+@dataclass(frozen=True)
+class Rendering:
+    """How targets are rendered: SMPL file, size in pixels, depth range in metres, focal length in image heights, processes."""
+
+    body: str
+    height: int
+    width: int
+    near: float
+    far: float
+    focal: float
+    workers: int = 2
+    fill: float = 0.86  # part of the crop that the body fills from head to feet
+
+
+def read_images(paths, height: int, width: int) -> np.ndarray:
+    """uint8 (N, H, W, 3), resized; StudyError names an image that cannot be read."""
+    images = np.empty((len(paths), height, width, 3), np.uint8)
+    for row, path in enumerate(paths):
+        try:
+            with Image.open(path) as image:
+                image = image.convert("RGB")
+        except (OSError, UnidentifiedImageError) as error:
+            raise StudyError(f"{path} is not a readable image ({error}): restore or remove it") from error
+        images[row] = np.asarray(image if image.size == (width, height) else image.resize((width, height), Image.Resampling.BICUBIC))
+    return images
+
+
+def usable_references(train: pd.DataFrame, sigma: np.ndarray, *, tau_ref: float, keypoints: str = "body") -> pd.DataFrame:
+    """Eq. 3: the training images that may serve as references, with `reference_min` and `reference_passed`.
+
+    train: (pid, rel, camid, …), sigma (N, 17) in its order. An identity none of whose images passes keeps its best one, marked as not passed.
+    """
+    sigma = np.asarray(sigma)[:, keypoint_subset(keypoints)]
+    table = train.assign(reference_min=sigma.min(axis=1) if len(sigma) else [], reference_passed=filtering.keep_reference(sigma, tau_ref))
+    ranked = table.sort_values(["pid", "reference_min", "rel"], ascending=[True, False, True])
+    best = ~ranked.duplicated("pid")
+    none_passed = ~ranked.groupby("pid")["reference_passed"].transform("any").astype(bool)
+    return ranked[ranked["reference_passed"] | (best & none_passed)].sort_values(["pid", "rel"], ignore_index=True)
+
+
+def diffusion(generator, *, steps: int | None = None, guidance: float | None = None, batch_size: int | None = None) -> Painter:
+    """A painter from `posedive_lib.generator.Generator`; None takes the value of its own `sampling` parameters."""
+
+    def paint(rows, bodies, conditions, references, reference_index):
+        return generator.generate(
+            references, reference_index, conditions.skeleton, conditions.depth, conditions.normals, rows["seed"].to_numpy(),
+            steps=steps, guidance=guidance, batch_size=batch_size, progress=False,
+        )  # fmt: skip
+
+    return paint
+
+
+def generate(
+    plan: pd.DataFrame, train: pd.DataFrame, training: Training, source: PoseSource, *, estimator: PoseEstimator, painter: Painter,
+    rendering: Rendering, limits, out: str | Path, key: str, shard: int = 256, block: int = 2048, progress: bool = True,
+) -> pd.DataFrame:  # fmt: skip
+    """Makes every candidate of the plan that `out` does not hold yet; returns the manifest, also written to `out/manifest.csv`.
+
+    train: training images (path, rel); limits: has tau_tar, epsilon_gen, tau_gen and keypoints (params.augment); key: names everything
+    else that decides a pixel or a score (weights of generator and estimator, sampling steps, pose source). shard, block: images
+    written and rendered at a time.
+    """
+    out = Path(out)
+    shards = [(out / "shards" / _digest(rows, rendering, key), rows) for rows in _shards(plan, shard)]
+    missing = [item for item in shards if not item[0].is_dir()]
+    maker = _Maker(train, training, source, estimator, painter, rendering)
+    done = len(plan) - sum(len(rows) for _, rows in missing)
+    with tqdm(total=len(plan), initial=done, desc="candidates", unit="image", disable=not progress) as bar:
+        for some in _blocks(missing, block):
+            maker.make(some, bar)
+    tables = [_with_paths(pd.read_csv(folder / "scores.csv", keep_default_na=False), folder.name) for folder, _ in shards]
+    empty = pd.DataFrame(columns=[*plan.columns, *SIGMA_GEN, *SIGMA_TAR, "path"])
+    manifest = judge(pd.concat(tables, ignore_index=True) if tables else empty, limits)
+    _write_atomically(out / "manifest.csv", manifest)
+    return manifest
+
+
+def _shards(plan: pd.DataFrame, size: int) -> list[pd.DataFrame]:
+    levels = (rows.sort_values("pid") for _, rows in plan.groupby("index"))
+    return [rows.iloc[start : start + size].reset_index(drop=True) for rows in levels for start in range(0, len(rows), size)]
+
+
+def _blocks(shards: list, size: int):
+    """Groups of shards with about `size` images: rendering starts processes, so it is done for many at a time."""
+    group: list = []
+    for item in shards:
+        if group and sum(len(rows) for _, rows in group) + len(item[1]) > size:
+            yield group
+            group = []
+        group.append(item)
+    if group:
+        yield group
+
+
+def _digest(rows: pd.DataFrame, rendering: Rendering, key: str) -> str:
+    settings = {name: value for name, value in asdict(rendering).items() if name != "workers"}
+    text = f"{key}\n{sorted(settings.items())}\n{rows.to_csv(index=False, float_format='%.9g')}"
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _with_paths(scores: pd.DataFrame, folder: str) -> pd.DataFrame:
+    return scores.assign(path=[f"shards/{folder}/{name}" for name in _names(scores)])
+
+
+def _names(rows: pd.DataFrame) -> list[str]:
+    return [f"{pid:04d}_{index:03d}.jpg" for pid, index in zip(rows["pid"], rows["index"], strict=True)]
+
+
+def _write_atomically(path: Path, table: pd.DataFrame) -> None:
+    partial = path.with_name(f".{path.name}.partial")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        table.to_csv(partial, index=False, lineterminator="\n")
+        partial.replace(path)
+    except OSError as error:
+        raise StudyError(f"{path} cannot be written ({error}): free space or choose a writable folder") from error
+
+
+class _Maker:
+    """Renders, paints and scores shards."""
+
+    def __init__(self, train, training, source, estimator, painter, rendering):
+        self.paths = dict(zip(train["rel"], train["path"], strict=True))
+        self.training, self.source, self.estimator = training, source, estimator
+        self.painter, self.rendering = painter, rendering
+
+    def make(self, shards: list[tuple[Path, pd.DataFrame]], bar) -> None:
+        """One block: conditions and σ_tar (Eq. 4, on the neutral rendering) of all its shards, then shard after shard."""
+        rows = pd.concat([rows for _, rows in shards], ignore_index=True)
+        unknown = sorted(set(rows["reference"]) - set(self.paths))
+        if unknown:
+            raise StudyError(f"The plan's reference {unknown[0]} is not among the training images: plan and train on the same data set")
+        bodies, conditions = render(rows, self.training, self.source, self.rendering)
+        _, sigma_tar = self.estimator.estimate(conditions.neutral)
+        start = 0
+        for folder, part in shards:
+            span = slice(start, start + len(part))
+            own = _cut(conditions, span)
+            names, references = np.unique(part["reference"], return_inverse=True)
+            photos = read_images([self.paths[name] for name in names], self.rendering.height, self.rendering.width)
+            table = replace(_cut(bodies, span), path=np.array(_names(part)))
+            images = self.painter(part, table, own, photos, references)
+            self._write(folder, part, table, images, sigma_tar[span])
+            bar.update(len(part))
+            start += len(part)
+
+    def _write(self, folder: Path, rows: pd.DataFrame, bodies: BodyTable, images: np.ndarray, sigma_tar: np.ndarray) -> None:
+        files = [_jpeg(image) for image in images]
+        seen = np.stack([np.asarray(Image.open(io.BytesIO(file))) for file in files])  # what the Re-ID model will see is what is scored
+        estimated, sigma_gen = self.estimator.estimate(seen)
+        scores = pd.DataFrame(np.hstack([sigma_gen, sigma_tar]).astype(float).round(6), columns=[*SIGMA_GEN, *SIGMA_TAR])
+        partial = folder.with_name(f".{folder.name}.partial")
+        try:
+            shutil.rmtree(partial, ignore_errors=True)
+            partial.mkdir(parents=True)
+            for name, file in zip(bodies.path, files, strict=True):
+                (partial / name).write_bytes(file)
+            columns = {field.name: getattr(bodies, field.name) for field in fields(bodies)}
+            np.savez_compressed(partial / "bodies.npz", **columns, estimated=estimated)
+            pd.concat([rows, scores], axis=1).to_csv(partial / "scores.csv", index=False)
+            partial.rename(folder)
+        except OSError as error:
+            raise StudyError(f"{folder} cannot be written ({error}): free space or choose a writable folder") from error
+
+
+def _jpeg(image: np.ndarray) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(image).save(buffer, format="JPEG", quality=95, subsampling=0)
+    return buffer.getvalue()
+
+
+def _cut(table, rows: slice):
+    """Rows of a dataclass of arrays."""
+    return type(table)(**{field.name: getattr(table, field.name)[rows] for field in fields(table)})
+
+
+def render(rows: pd.DataFrame, training: Training, source: PoseSource, rendering: Rendering):
+    """Bodies (BodyTable, path = the reference) and conditions of a plan's rows: the reference person's shape, re-centred and scaled."""
+    from posedive_lib.body.conditions import render_many
+    from posedive_lib.body.smpl import cached_smpl, pose
+
+    orientation, body_pose = oriented(rows, training, source)
+    betas = training.bodies.select(rows["reference"].tolist()).betas
+    model, focal = cached_smpl(str(rendering.body)), rendering.focal * rendering.height
+    cam_t = np.array([
+        camera.fit_to_crop(pose(model, *body)[0], focal, rendering.height, rendering.width, rendering.fill)
+        for body in zip(orientation, body_pose, betas, strict=True)
+    ])  # fmt: skip
+    conditions = render_many(
+        orientation, body_pose, betas, cam_t, body=rendering.body, height=rendering.height, width=rendering.width,
+        near=rendering.near, far=rendering.far, focal=rendering.focal, workers=rendering.workers,
+    )  # fmt: skip
+    bodies = BodyTable(
+        path=rows["reference"].to_numpy(str), global_orient=orientation, body_pose=body_pose, betas=betas, cam_t=cam_t,
+        focal=np.full(len(rows), focal), keypoints=conditions.keypoints, visible=conditions.visible,
+    )  # fmt: skip
+    return bodies, conditions
+
+
+def sigmas(manifest: pd.DataFrame, keypoints: str = "body") -> tuple[np.ndarray, np.ndarray]:
+    """σ_gen and σ_tar (N, K) of a manifest's rows for a subset of key points."""
+    subset = keypoint_subset(keypoints)
+    return manifest[SIGMA_GEN].to_numpy(float)[:, subset], manifest[SIGMA_TAR].to_numpy(float)[:, subset]
+
+
+def judge(manifest: pd.DataFrame, limits) -> pd.DataFrame:
+    """The manifest with its scores (means, minima, Eq. 5) and, at these limits, `kept` and `rejected_by` (the first rule, "" if kept)."""
+    gen, tar = sigmas(manifest, limits.keypoints)
+    rule = filtering.first_rule(gen, tar, tau_tar=limits.tau_tar, epsilon_gen=limits.epsilon_gen, tau_gen=limits.tau_gen)
+    scores = {"gen_mean": gen.mean(axis=1), "gen_min": gen.min(axis=1), "tar_mean": tar.mean(axis=1), "tar_min": tar.min(axis=1)}
+    scores["difference"] = filtering.difference(gen, tar)
+    return manifest.assign(**{name: np.round(values, 6) for name, values in scores.items()}, kept=rule == "", rejected_by=rule)
+
+
+def select(manifest: pd.DataFrame, limits, *, images_per_pid: int | None = None, tau_gen: float | None = None) -> pd.DataFrame:
+    """The rows that pass Eq. 4–6, the first `images_per_pid` of each identity (None: all). tau_gen replaces that of the limits."""
+    judged = judge(manifest, _at(limits, tau_gen))
+    kept = judged[judged["kept"]].sort_values(["pid", "index"])
+    return (kept if images_per_pid is None else kept.groupby("pid").head(images_per_pid)).reset_index(drop=True)
+
+
+def _at(limits, tau_gen: float | None) -> "_Limits":
+    return _Limits(limits.tau_tar, limits.epsilon_gen, limits.tau_gen if tau_gen is None else tau_gen, limits.keypoints)
+
+
+@dataclass(frozen=True)
+class _Limits:
+    tau_tar: float
+    epsilon_gen: float
+    tau_gen: float
+    keypoints: str
+
+
+def shortfall(manifest: pd.DataFrame, selection: pd.DataFrame, images_per_pid: int) -> pd.DataFrame:
+    """Identities with fewer kept images than wanted: pid, kept, missing."""
+    pids = np.unique(manifest["pid"].to_numpy(dtype=int))
+    kept = selection["pid"].value_counts().reindex(pids, fill_value=0)
+    table = pd.DataFrame({"pid": pids, "kept": kept.to_numpy(), "missing": images_per_pid - kept.to_numpy()})
+    return table[table["missing"] > 0].reset_index(drop=True)
+
+
+def matched(
+    manifest: pd.DataFrame, limits, thresholds, *, images_per_pid: int | None = None, seed: int = 0, at_least: int = 1
+) -> dict[float, pd.DataFrame]:
+    """§F: a selection for each tau_gen in thresholds, all with the same number of images of each identity.
+
+    The count of an identity is what the strictest threshold leaves it (at most images_per_pid). Each threshold draws from all that it
+    keeps, in an order set by a key of the image, so selections share what they can. A threshold that keeps fewer than `at_least`
+    images of the whole manifest gets an empty table and does not lower the others' count.
+    """
+    keeps = {float(tau): select(manifest, limits, tau_gen=tau) for tau in thresholds}
+    counted = {tau: rows["pid"].value_counts() for tau, rows in keeps.items() if len(rows) >= max(1, at_least)}
+    counts = pd.DataFrame(counted).fillna(0).min(axis=1).astype(int).clip(upper=images_per_pid)
+    return {tau: _draw(rows if tau in counted else rows.iloc[:0], counts, seed) for tau, rows in keeps.items()}
+
+
+def _draw(rows: pd.DataFrame, counts: pd.Series, seed: int) -> pd.DataFrame:
+    order = [seed_for("matched", seed, pid, index) for pid, index in zip(rows["pid"], rows["index"], strict=True)]
+    ranked = rows.assign(order=pd.Series(order, index=rows.index, dtype="int64")).sort_values(["pid", "order"])
+    chosen = ranked[ranked.groupby("pid").cumcount() < ranked["pid"].map(counts)]
+    return chosen.drop(columns="order").sort_values(["pid", "index"], ignore_index=True)
+
+
+def for_writing(rows: pd.DataFrame, out: str | Path) -> pd.DataFrame:
+    """The table that `posedive_lib.datasets.write.write_augmented` takes: image_path, pid, camid, index."""
+    return rows[["pid", "camid", "index"]].assign(image_path=[str(Path(out).resolve() / path) for path in rows["path"]])
+
+
+def load_bodies(rows: pd.DataFrame, out: str | Path) -> tuple[BodyTable, np.ndarray]:
+    """Target bodies of manifest rows (path as in the manifest; keypoints are the true targets) and estimated key points (N, 17, 2)."""
+    tables, estimates = [], []
+    for folder in sorted({str(Path(path).parent) for path in rows["path"]}):
+        table = BodyTable.load(Path(out) / folder / "bodies.npz")
+        tables.append(replace(table, path=np.array([f"{folder}/{name}" for name in table.path])))
+        with np.load(Path(out) / folder / "bodies.npz", allow_pickle=False) as file:
+            estimates.append(dict(zip(tables[-1].path.tolist(), file["estimated"], strict=True)))
+    if not tables:
+        raise StudyError(f"No candidates of {out} were asked for: give at least one row of its manifest")
+    everything = BodyTable(*(np.concatenate([getattr(table, field.name) for table in tables]) for field in fields(BodyTable)))
+    known = {path: estimate for some in estimates for path, estimate in some.items()}
+    return everything.select(rows["path"].tolist()), np.stack([known[path] for path in rows["path"]])

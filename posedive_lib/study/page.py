@@ -1,0 +1,49 @@
+"""An executed notebook as one small HTML page: images inside, alternative texts kept, readable on a phone and without a network.
+
+nbconvert's own full templates drop alternative texts (lab) or bring 280 kB of styles (classic); its bare template does neither.
+"""
+
+import html
+
+from nbconvert import HTMLExporter
+from nbformat import NotebookNode
+from pygments.formatters import HtmlFormatter
+
+# Only formulas need the network; without it they stay readable as TeX.
+PAGE = """<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>{title}</title>
+<style>
+body {{ max-width: 60rem; margin: 2rem auto; padding: 0 1rem; font: 1rem/1.55 system-ui, sans-serif; color: #1a1a1a; background: #fff; }}
+h1, h2, h3 {{ line-height: 1.25; margin: 2rem 0 .6rem; }}
+img, svg {{ max-width: 100%; height: auto; }}
+pre {{ overflow-x: auto; padding: .6rem .8rem; border-radius: 4px; font-size: .85rem; line-height: 1.4; }}
+.highlight pre {{ background: #f5f5f5; }}
+.output_area pre {{ border-left: 3px solid #bbb; background: none; }}
+table {{ border-collapse: collapse; margin: .8rem 0; font-size: .9rem; display: block; overflow-x: auto; }}
+th, td {{ padding: .25rem .6rem; border-bottom: 1px solid #ddd; text-align: right; }}
+caption {{ text-align: left; padding-bottom: .4rem; }}
+blockquote {{ margin: 1rem 0; padding: .1rem 1rem; border-left: 4px solid #0173b2; background: #f2f8fc; }}
+.anchor-link {{ visibility: hidden; text-decoration: none; }}
+{code_style}
+</style>
+<script>MathJax = {{ tex: {{ inlineMath: [["$", "$"], ["\\\\(", "\\\\)"]] }} }};</script>
+<script async src="https://cdn.jsdelivr.net/npm/mathjax@3/es5/tex-chtml.js"></script>
+</head>
+<body>
+<main>
+{body}
+</main>
+</body>
+</html>
+"""
+
+
+def to_html(notebook: NotebookNode, title: str) -> str:
+    """The page of an executed notebook; equal notebooks give equal pages."""
+    exporter = HTMLExporter(template_name="basic", exclude_input_prompt=True, exclude_output_prompt=True)
+    body, _ = exporter.from_notebook_node(notebook)
+    return PAGE.format(title=html.escape(title), code_style=HtmlFormatter(style="default").get_style_defs(".highlight"), body=body)
