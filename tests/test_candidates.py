@@ -1,0 +1,187 @@
+"""Candidates: resumable shards, scores, selection by rows, matched counts. Rendering, painter and estimator are stand-ins here."""
+
+from dataclasses import dataclass
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from posedive_lib.augment import candidates, diversify
+from posedive_lib.augment.candidates import Rendering, usable_references
+from posedive_lib.augment.selection import SIGMA_GEN, SIGMA_TAR, judge, matched, select, shortfall
+from posedive_lib.body.poses import PoseSource
+from posedive_lib.body.table import BodyTable
+from posedive_lib.errors import StudyError
+
+H, W = 32, 16
+LIMITS = SimpleNamespace(tau_tar=0.3, epsilon_gen=0.3, tau_gen=0.5, keypoints="body")
+RENDERING = Rendering("body.npz", H, W, 2.0, 7.0, 4.0)
+
+
+@dataclass(frozen=True)
+class SimpleConditions:
+    neutral: np.ndarray
+
+
+class Estimator:
+    """Says that an image's confidence is its mean brightness."""
+
+    def estimate(self, images):
+        return np.full((len(images), 17, 2), 3.0, np.float32), np.repeat(images.mean(axis=(1, 2, 3))[:, None] / 255, 17, axis=1)
+
+
+class Painter:
+    """Paints grey images whose brightness comes from the seed; counts them; breaks down on request."""
+
+    def __init__(self, fail_after=None):
+        self.painted, self.fail_after = 0, fail_after
+
+    def __call__(self, rows, bodies, conditions, references, reference_index):
+        if self.fail_after is not None and self.painted >= self.fail_after:
+            raise KeyboardInterrupt
+        assert len(rows) == len(bodies) == len(conditions.neutral) == len(reference_index) and references.shape[1:] == (H, W, 3)
+        self.painted += len(rows)
+        grey = (rows["seed"].to_numpy() % 256).astype(np.uint8)
+        return np.broadcast_to(grey[:, None, None, None], (len(rows), H, W, 3)).copy()
+
+
+@pytest.fixture
+def study(tmp_path, monkeypatch):
+    rows = [(pid, f"{pid}_{shot}.jpg", shot) for pid in (2, 7, 11) for shot in range(2)]
+    train = pd.DataFrame(rows, columns=["pid", "rel", "camid"])
+    train["path"] = [str(tmp_path / rel) for rel in train["rel"]]
+    for path in train["path"]:
+        Image.new("RGB", (20, 40), (90, 60, 30)).save(path)
+    n = len(train)
+    bodies = BodyTable(
+        train["rel"].to_numpy(str), np.zeros((n, 3)), np.zeros((n, 69)), np.zeros((n, 10)), np.tile([0.0, 0, 4], (n, 1)),
+        np.full(n, 128.0), np.zeros((n, 17, 2)), np.full((n, 17), 2),
+    )  # fmt: skip
+    training = diversify.Training(bodies, np.zeros(n), np.full(n, 10.0))
+    rng = np.random.default_rng(0)
+    source = PoseSource(np.zeros((30, 3)), rng.normal(0, 0.3, (30, 69)), np.full(30, "in"), np.full(30, "walk"), np.arange(30))
+
+    def render(rows, training, source, rendering):
+        count = len(rows)
+        conditions = SimpleConditions(np.full((count, H, W, 3), 160, np.uint8))
+        many = bodies.select(rows["reference"].tolist())
+        return many, conditions
+
+    monkeypatch.setattr(candidates, "render", render)
+
+    def run(count, painter, key="a", known=train, **options):
+        plan = diversify.plan("market1501", train, training, source, n_per_pid=count)
+        options = {"shard": 2, "block": 4, "progress": False} | options
+        return candidates.generate(
+            plan, known, training, source, estimator=Estimator(), painter=painter, rendering=RENDERING, limits=LIMITS,
+            out=tmp_path / "out", key=key, **options,
+        )  # fmt: skip
+
+    return SimpleNamespace(run=run, train=train, out=tmp_path / "out", source=source)
+
+
+def test_manifest_holds_every_candidate_with_its_scores(study):
+    manifest = study.run(4, Painter())
+    assert len(manifest) == 12 and manifest["path"].is_unique
+    assert all((study.out / path).is_file() for path in manifest["path"])
+    np.testing.assert_allclose(manifest["tar_mean"], 160 / 255, atol=1e-5)
+    grey = manifest["seed"] % 256
+    np.testing.assert_allclose(manifest["gen_mean"], grey / 255, atol=2 / 255)  # scored as stored, after JPEG
+    expected = np.where((manifest["difference"] <= 0.3) & (manifest["gen_mean"] >= 0.5), "", None)
+    assert (manifest["kept"] == (expected == "")).all()
+    assert set(manifest.loc[~manifest["kept"], "rejected_by"]) <= {"difference", "confidence"}
+    assert (pd.read_csv(study.out / "manifest.csv")["path"] == manifest["path"]).all()
+
+
+def test_finished_shards_are_not_made_again_and_more_only_appends(study):
+    first, more, again = Painter(), Painter(), Painter()
+    few, many = study.run(3, first), study.run(5, more)
+    assert (first.painted, more.painted) == (9, 6)
+    pd.testing.assert_frame_equal(study.run(5, again), many)
+    assert again.painted == 0
+    pd.testing.assert_frame_equal(many.iloc[: len(few)], few)
+
+
+def test_another_key_makes_everything_anew(study):
+    study.run(2, Painter())
+    other = Painter()
+    study.run(2, other, key="b")
+    assert other.painted == 6
+
+
+def test_an_interrupted_run_resumes_with_the_same_result(study):
+    with pytest.raises(KeyboardInterrupt):
+        study.run(4, Painter(fail_after=5))
+    assert not (study.out / "manifest.csv").exists()
+    rest = Painter()
+    manifest = study.run(4, rest)
+    assert 0 < rest.painted < 12
+    pd.testing.assert_frame_equal(manifest, study.run(4, Painter(), key="a", block=100))
+
+
+def test_unwritable_output_and_unknown_reference_are_named(study, tmp_path):
+    (tmp_path / "out").write_text("in the way")
+    with pytest.raises(StudyError, match="out"):
+        study.run(1, Painter())
+    (tmp_path / "out").unlink()
+    with pytest.raises(StudyError, match="2_1.jpg"):
+        study.run(2, Painter(), known=study.train[study.train["rel"] != "2_1.jpg"])
+
+
+def test_bodies_and_estimates_come_back_in_the_manifest_s_order(study):
+    manifest = study.run(3, Painter()).sample(frac=1, random_state=0)
+    bodies, estimated = candidates.load_bodies(manifest, study.out)
+    assert bodies.path.tolist() == manifest["path"].tolist() and estimated.shape == (9, 17, 2)
+    writing = candidates.for_writing(manifest, study.out)
+    assert list(writing.columns) == ["pid", "camid", "index", "image_path"] and Image.open(writing["image_path"].iloc[0]).size == (W, H)
+
+
+def table(means: dict[int, list[float]]) -> pd.DataFrame:
+    rows = [(pid, index, mean) for pid, some in means.items() for index, mean in enumerate(some)]
+    frame = pd.DataFrame(rows, columns=["pid", "index", "mean"])
+    return frame.assign(**dict.fromkeys(SIGMA_TAR, 0.8), **{name: frame["mean"] for name in SIGMA_GEN})
+
+
+def test_selection_is_by_rows():
+    manifest = table({1: [0.9, 0.4, 0.7, 0.8], 2: [0.55, 0.45, 0.2, 0.95]})
+    assert judge(manifest, LIMITS)["rejected_by"].tolist() == ["", "difference", "", "", "", "difference", "difference", ""]
+    assert select(manifest, LIMITS)[["pid", "index"]].to_numpy().tolist() == [[1, 0], [1, 2], [1, 3], [2, 0], [2, 3]]
+    assert select(manifest, LIMITS, images_per_pid=2)["index"].tolist() == [0, 2, 0, 3]
+    chosen = select(manifest, LIMITS, tau_gen=0.85)
+    assert chosen["mean"].tolist() == [0.9, 0.95]
+    assert shortfall(manifest, chosen, 2).to_numpy().tolist() == [[1, 1, 1], [2, 1, 1]]
+    assert shortfall(manifest, select(manifest, LIMITS, tau_gen=1.0), 1)["missing"].tolist() == [1, 1]
+    assert len(select(manifest.iloc[:0], LIMITS)) == 0
+
+
+def test_matched_selections_have_equal_counts():
+    rng = np.random.default_rng(0)
+    limits = SimpleNamespace(tau_tar=0.0, epsilon_gen=1.0, tau_gen=0.0, keypoints="all")
+    manifest = table({pid: rng.uniform(0.1, 0.97, 20).tolist() for pid in range(5)})
+    sets = matched(manifest, limits, [0.15, 0.5, 0.8, 0.99], seed=3)
+    assert len(sets[0.99]) == 0
+    counts = [sets[tau]["pid"].value_counts().sort_index().tolist() for tau in (0.15, 0.5, 0.8)]
+    assert counts[0] == counts[1] == counts[2] and sum(counts[0]) > 0
+    assert sets[0.8]["mean"].min() >= 0.8 > 0.5 > sets[0.15]["mean"].min()
+    pd.testing.assert_frame_equal(sets[0.5], matched(manifest, limits, [0.15, 0.5, 0.8], seed=3)[0.5])
+    capped = matched(manifest, limits, [0.15, 0.5], images_per_pid=2)
+    assert all(rows["pid"].value_counts().max() == 2 for rows in capped.values())
+
+
+def test_references_fall_back_to_the_best_one():
+    train = pd.DataFrame({"pid": [1, 1, 1, 2, 2], "rel": list("abcde"), "camid": 0})
+    sigma = np.ones((5, 17))
+    sigma[[0, 3, 4], 10] = [0.1, 0.1, 0.2]  # a wrist
+    sigma[2, 0] = 0.0  # a nose, not of the body
+    found = usable_references(train, sigma, tau_ref=0.3)
+    assert found["rel"].tolist() == ["b", "c", "e"] and found["reference_passed"].tolist() == [True, True, False]
+    assert usable_references(train, sigma, tau_ref=0.3, keypoints="all")["rel"].tolist() == ["b", "e"]
+    assert usable_references(train, sigma, tau_ref=0.0)["reference_passed"].all()
+
+
+def test_broken_reference_is_named(tmp_path):
+    (tmp_path / "x.jpg").write_text("no image")
+    with pytest.raises(StudyError, match="x.jpg"):
+        candidates.read_images([tmp_path / "x.jpg"], H, W)
