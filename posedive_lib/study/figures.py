@@ -39,7 +39,7 @@ def use_style() -> None:
         "font.family": "DejaVu Sans",  # comes with matplotlib, so that every machine draws the same
         "font.size": 11, "axes.titlesize": 12, "axes.labelsize": 11, "legend.fontsize": 10,
         "figure.figsize": (7.0, 4.2), "figure.dpi": DPI, "savefig.dpi": DPI, "figure.constrained_layout.use": True,
-        "lines.markersize": 6, "lines.linewidth": 1.8, "image.cmap": "cividis", "image.interpolation": "nearest",
+        "lines.markersize": 6, "lines.linewidth": 1.8, "image.cmap": "cividis",
         "svg.hashsalt": "pose-dive", "svg.fonttype": "none",
     })
 
@@ -132,7 +132,7 @@ def image_grid(
     fig.get_layout_engine().set(w_pad=0.02, h_pad=0.02, wspace=0.0, hspace=0.0)
     for y, row in enumerate(rows):
         for x in range(columns):
-            _draw(axes[y, x], row[x] if x < len(row) else None)
+            _draw(axes[y, x], row[x] if x < len(row) else None, size)
             if captions is not None and x < len(captions[y]) and captions[y][x]:
                 axes[y, x].set_xlabel(captions[y][x], fontsize=8, labelpad=2)
             if y == 0 and column_labels is not None and x < len(column_labels):
@@ -151,16 +151,16 @@ def _common_size(rows: Sequence[Sequence[np.ndarray | None]]) -> tuple[int, int]
     return sizes.pop()
 
 
-def _draw(axes, image: np.ndarray | None) -> None:
+def _draw(axes, image: np.ndarray | None, size: tuple[int, int]) -> None:
     axes.set_xticks([])
     axes.set_yticks([])
     axes.grid(False)
     for spine in axes.spines.values():
         spine.set_visible(False)
-    if image is None:
-        axes.set_facecolor("none")
+    if image is None:  # keeps the place of an image, so that captions stay in line
+        axes.set(facecolor="none", aspect="equal", xlim=(0, size[1]), ylim=(size[0], 0))
         return
     if image.dtype != np.uint8:
         raise StudyError(f"An image grid shows uint8 images, and got {image.dtype}.")
     grey = image.ndim == 2 or image.shape[2] == 1
-    axes.imshow(image.reshape(image.shape[:2]) if grey else image, cmap="gray" if grey else None, vmin=0, vmax=255, interpolation="nearest")
+    axes.imshow(image.reshape(image.shape[:2]) if grey else image, cmap="gray" if grey else None, vmin=0, vmax=255, interpolation="antialiased")

@@ -1,0 +1,79 @@
+"""Figures and tables: every picture has its caption, alternative text and data beside it, and equal results give equal bytes."""
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import pytest
+
+from posedive_lib.errors import StudyError
+from posedive_lib.study import figures, tables
+
+
+@pytest.fixture(autouse=True)
+def inside(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def line() -> plt.Figure:
+    fig, axes = plt.subplots()
+    axes.plot([0, 1], **figures.arm_style("pose-dive"))
+    return fig
+
+
+def test_a_figure_comes_with_everything(inside):
+    table = pd.DataFrame({"x": [1, 2], "y": [1 / 3, 2.0]})
+    figures.save(line(), "05/gain", data=table, caption="mAP\n  by arm.", alt="A rising line.")
+    folder = inside / "reports/figures/05"
+    assert sorted(path.name for path in folder.iterdir()) == ["gain.csv", "gain.md", "gain.png", "gain.svg"]
+    assert (folder / "gain.md").read_text().startswith("![A rising line.](gain.png)\n\nmAP by arm.\n")
+    assert (folder / "gain.csv").read_text() == "x,y\n1,0.333333\n2,2\n"
+    before = {path: path.read_bytes() for path in folder.iterdir()}
+    figures.save(line(), "05/gain", data=table, caption="mAP by arm.", alt="A rising line.")
+    assert {path: path.read_bytes() for path in folder.iterdir()} == before
+    assert not plt.get_fignums()
+
+
+@pytest.mark.parametrize("texts", [{"caption": " ", "alt": "a"}, {"caption": "c", "alt": ""}])
+def test_a_figure_needs_its_texts(inside, texts):
+    with pytest.raises(StudyError, match="Figure f has no"):
+        figures.save(line(), "f", **texts)
+    assert not (inside / "reports").exists()
+
+
+def test_unwritable_reports_are_named(inside):
+    (inside / "reports").write_text("")
+    with pytest.raises(StudyError, match="reports/figures cannot be made"):
+        figures.save(line(), "f", caption="c", alt="a")
+
+
+def test_arms_differ_in_colour_marker_and_line():
+    styles = [figures.arm_style(arm) for arm in figures.ARMS]
+    for key in ("color", "marker", "linestyle"):
+        assert len({str(style[key]) for style in styles}) == len(styles)
+    with pytest.raises(StudyError, match="is no arm"):
+        figures.arm_style("posedive")
+
+
+def test_image_grid_keeps_the_shape_of_its_images(inside):
+    image = np.zeros((128, 64, 3), dtype=np.uint8)
+    fig = figures.image_grid([[image, None], [image[..., :1], image]], row_labels=["a", "b"], column_labels=["x", "y"], captions=[["1", None], [None, "2"]])
+    fig.canvas.draw()
+    boxes = [axes.get_window_extent() for axes in fig.axes]
+    assert all(box.height / box.width == pytest.approx(2, rel=0.02) for box in boxes)
+    figures.save(fig, "grid", caption="c", alt="a")
+    assert not (inside / "reports/figures/grid.svg").exists()
+
+
+def test_image_grid_refuses_mixed_sizes_and_types():
+    with pytest.raises(StudyError, match="images of one size"):
+        figures.image_grid([[np.zeros((4, 2, 3), np.uint8), np.zeros((8, 4, 3), np.uint8)]])
+    with pytest.raises(StudyError, match="uint8"):
+        figures.image_grid([[np.zeros((4, 2, 3))]])
+
+
+def test_tables(inside):
+    tables.save(pd.DataFrame({"dataset": ["msmt17"], "mAP": [12.3456789]}), "comparison", caption="Gain.")
+    assert (inside / "reports/tables/comparison.csv").read_text() == "dataset,mAP\nmsmt17,12.3457\n"
+    with pytest.raises(StudyError, match="Table comparison has no caption"):
+        tables.save(pd.DataFrame(), "comparison", caption="")

@@ -1,0 +1,98 @@
+"""The notebook runner: same results, same bytes; a failing cell and wrong input are named in the last lines."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import nbformat
+import pytest
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
+
+ROOT = Path(__file__).resolve().parents[1]
+
+STORY = [
+    "import sys, time\nfrom tqdm import tqdm\nfor _ in tqdm(range(2), desc='training'):\n    pass\nprint('loss 0.5')",
+    "from posedive_lib import params\nparams.load(params_file).seed",
+    "import matplotlib.pyplot as plt, pandas as pd\nfrom posedive_lib.study import figures\n"
+    "fig, ax = plt.subplots()\nax.plot([0, 1])\n"
+    "figures.save(fig, '00/line', data=pd.DataFrame({'x': [0, 1]}), caption='A line.', alt='A line that rises from 0 to 1.')",
+]
+
+
+@pytest.fixture
+def study(tmp_path):
+    """A folder like the repository's root, with valid parameters and every input in place."""
+    text = (ROOT / "params/smoke.yaml").read_text()
+    (tmp_path / "params.yaml").write_text(text)
+    for path in re.findall(r"(?:data|build)/[\w./-]+", text.split("image:")[0]):
+        (tmp_path / path).mkdir(parents=True)
+    return tmp_path
+
+
+def write_notebook(study: Path, sources: list[str], name: str = "00_tiny") -> Path:
+    first = new_code_cell('params_file = "params.yaml"', metadata={"tags": ["parameters"]})
+    cells = [new_markdown_cell("# Tiny"), first, *map(new_code_cell, sources)]
+    path = study / f"notebooks/{name}.ipynb"
+    path.parent.mkdir(exist_ok=True)
+    nbformat.write(new_notebook(cells=cells), path)
+    return path
+
+
+def run(study: Path, *arguments: str) -> subprocess.CompletedProcess:
+    command = [sys.executable, "-m", "posedive_lib.study.notebook", *arguments]
+    return subprocess.run(command, cwd=study, capture_output=True, text=True, timeout=120)
+
+
+def test_two_runs_give_the_same_bytes(study):
+    write_notebook(study, STORY)
+    first = run(study, "00_tiny")
+    assert first.returncode == 0, first.stderr
+    reports = [path for path in (study / "reports").rglob("*") if path.is_file()]
+    before = {path: path.read_bytes() for path in reports}
+    names = {path.relative_to(study / "reports").as_posix() for path in reports}
+    assert {"notebooks/00_tiny.html", "figures/00/line.png", "figures/00/line.csv"} <= names
+
+    assert run(study, "00_tiny").returncode == 0
+    assert {path: path.read_bytes() for path in reports} == before
+
+    page = (study / "reports/notebooks/00_tiny.html").read_text()
+    assert 'alt="A line that rises from 0 to 1."' in page and "loss 0.5" in page
+    assert "training: 100%" not in page
+    assert "training: 100%" in first.stderr and "loss 0.5" in first.stdout  # the terminal shows what the report leaves out
+    assert "cell 3: import sys, time" in first.stderr
+
+
+def test_a_failing_cell_is_named_last(study):
+    write_notebook(study, ["a = 1", "# divide\na / 0"])
+    result = run(study, "00_tiny")
+    assert result.returncode == 1
+    assert result.stderr.splitlines()[-2:] == [
+        "Notebook 00_tiny failed in cell 4: # divide",
+        "ZeroDivisionError: division by zero",
+    ]
+    assert "ZeroDivisionError" in (study / "runs/notebooks/00_tiny.ipynb").read_text()
+    assert not (study / "reports/notebooks/00_tiny.html").exists()
+
+
+def one_line_refusal(study: Path, *arguments: str) -> str:
+    result = run(study, *arguments)
+    assert result.returncode == 2 and len(result.stderr.splitlines()) == 1, result.stderr
+    assert not (study / "runs/notebooks/00_tiny.ipynb").exists()
+    return result.stderr
+
+
+def test_wrong_input_is_refused_before_anything_runs(study):
+    write_notebook(study, STORY)
+    assert "There is no notebook notebooks/01_none.ipynb; there are: 00_tiny." in one_line_refusal(study, "01_none")
+    assert "other.yaml cannot be read" in one_line_refusal(study, "00_tiny", "--params", "other.yaml")
+    (study / "data").rename(study / "elsewhere")
+    assert "paths.body names data/body/SMPL_NEUTRAL.npz, which does not exist; run `dvc pull data.dvc`" in one_line_refusal(study, "00_tiny")
+
+
+def test_a_notebook_without_the_parameter_is_refused(study):
+    path = write_notebook(study, STORY)
+    path.write_text(path.read_text().replace("params_file =", "parameter_file ="))
+    assert "has no cell tagged 'parameters' that sets params_file" in one_line_refusal(study, "00_tiny")
+    path.write_text("{")
+    assert "is not a readable notebook" in one_line_refusal(study, "00_tiny")
