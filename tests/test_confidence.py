@@ -87,7 +87,7 @@ def test_key_points_come_back_in_the_pixels_of_the_image(folder, shape, padding,
 
 
 def test_published_layout_loads(tmp_path):
-    """256 × 192 input, classic head, a preprocessor file, no `backbone` key order of ours."""
+    """256 × 192 input, the other head, a preprocessor file with its own normalisation."""
     tiny((256, 192), use_simple_decoder=False).save_pretrained(tmp_path)
     preprocessor = {"image_processor_type": "VitPoseImageProcessor", "image_mean": [0.5, 0.5, 0.5], "image_std": [0.25, 0.25, 0.25]}
     (tmp_path / "preprocessor_config.json").write_text(json.dumps(preprocessor))

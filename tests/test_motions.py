@@ -6,7 +6,7 @@ from scipy.spatial.transform import Rotation
 
 from posedive_lib.body.kinematics import JOINT_NAMES, joint_positions
 from posedive_lib.body.poses import load_poses
-from posedive_lib.world import motions
+from posedive_lib.world import anatomy, motions
 
 J = {name: index for index, name in enumerate(JOINT_NAMES)}
 
@@ -20,8 +20,8 @@ def folder(tmp_path_factory):
 
 def posed(**angles: float) -> np.ndarray:
     """Joints (24, 3) of a single pose given in degrees."""
-    track = {name: np.full(1, float(angles.get(name, 0.0))) for name in motions.LIMITS}
-    poses = motions.amass(track, heading=0.0, betas=np.zeros(16))["poses"].astype(float)
+    track = {name: np.full(1, float(angles.get(name, 0.0))) for name in anatomy.LIMITS}
+    poses = anatomy.amass(track, heading=0.0, betas=np.zeros(16))["poses"].astype(float)
     body_pose = np.concatenate([poses[:, 3:66], np.zeros((1, 6))], axis=1)
     return joint_positions(np.zeros((1, 3)), body_pose)[0]
 
