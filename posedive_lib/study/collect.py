@@ -1,0 +1,59 @@
+"""Gather every Re-ID run of the study into reports/tables/reid_runs.csv:
+
+    python -m posedive_lib.study.collect
+
+Each Re-ID notebook leaves its runs in build/reid/NAME.csv; this checks that they speak the same columns and puts them in one order.
+"""
+
+import sys
+from pathlib import Path
+
+import pandas as pd
+
+from posedive_lib.errors import StudyError
+from posedive_lib.study.runs import write_text
+from posedive_lib.study.tables import to_csv
+
+SOURCE, TARGET = Path("build/reid"), Path("reports/tables/reid_runs.csv")
+
+# What identifies a run, what it was made of, and its result; mAP, ranks and mINP in percent.
+IDENTITY = ["experiment", "dataset", "arm", "model", "seed", "images_per_pid", "threshold"]
+RESULT = ["n_real", "n_generated", "mAP", "rank1", "rank5", "rank10", "mINP"]
+PERCENT = ["mAP", "rank1", "rank5", "rank10", "mINP"]
+
+
+def collect(source: Path = SOURCE) -> pd.DataFrame:
+    """All runs, sorted by what identifies them; columns beside the common ones (the protocol's) come last."""
+    files = sorted(source.glob("*.csv"))
+    if not files:
+        raise StudyError(f"There are no Re-ID runs in {source}; `dvc repro` makes them.")
+    runs = pd.concat([_read(file) for file in files], ignore_index=True)
+    doubled = runs[runs.duplicated(IDENTITY)]
+    if len(doubled):
+        raise StudyError(f"{source} holds two results for one run: {doubled.iloc[0][IDENTITY].to_dict()}; each run may be listed once.")
+    protocol = [column for column in runs.columns if column not in IDENTITY + RESULT]
+    return runs.sort_values(IDENTITY, ignore_index=True)[IDENTITY + RESULT + protocol]
+
+
+def _read(file: Path) -> pd.DataFrame:
+    runs = pd.read_csv(file)
+    missing = [column for column in IDENTITY + RESULT if column not in runs.columns]
+    if missing:
+        raise StudyError(f"{file} lacks the columns {', '.join(missing)}; delete it and run `dvc repro` again.")
+    wrong = runs[~runs[PERCENT].apply(lambda column: column.between(0, 100)).all(axis=1)]
+    if len(wrong):
+        raise StudyError(f"{file} holds a result outside of 0 to 100 percent in row {wrong.index[0] + 2}; delete it and run `dvc repro` again.")
+    return runs
+
+
+def main() -> int:
+    try:
+        write_text(TARGET, to_csv(collect()))
+    except StudyError as error:
+        print(error, file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
