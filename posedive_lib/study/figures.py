@@ -13,7 +13,6 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import seaborn as sns
-from cycler import cycler
 from matplotlib.figure import Figure
 
 from posedive_lib.errors import StudyError
@@ -35,7 +34,7 @@ def use_style() -> None:
     """Set the look of every figure made from now on."""
     sns.set_theme(style="whitegrid", context="notebook", palette=COLOURS)
     plt.rcParams.update({
-        "axes.prop_cycle": cycler(color=COLOURS) + cycler(marker=MARKERS) + cycler(linestyle=LINES),
+        "axes.prop_cycle": plt.cycler(color=COLOURS) + plt.cycler(marker=MARKERS) + plt.cycler(linestyle=LINES),
         "font.family": "DejaVu Sans",  # comes with matplotlib, so that every machine draws the same
         "font.size": 11, "axes.titlesize": 12, "axes.labelsize": 11, "legend.fontsize": 10,
         "figure.figsize": (7.0, 4.2), "figure.dpi": DPI, "savefig.dpi": DPI, "figure.constrained_layout.use": True,

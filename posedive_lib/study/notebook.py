@@ -13,6 +13,7 @@ import ast
 import logging
 import os
 import re
+import signal
 import sys
 import tempfile
 import time
@@ -161,6 +162,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("name", help="such as 03_generator_training")
     parser.add_argument("--params", default="params.yaml", help="parameter file (default: params.yaml)")
     options = parser.parse_args(arguments)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a polite kill also ends the kernel
     try:
         report = run(options.name.removesuffix(".ipynb"), options.params)
     except StudyError as error:
@@ -169,6 +171,9 @@ def main(arguments: list[str] | None = None) -> int:
     except NotebookFailed as error:
         print(f"\n{error}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print("\nStopped. `make repro` goes on from here.", file=sys.stderr)
+        return 130
     print(f"Wrote {report}", file=sys.stderr)
     return 0
 

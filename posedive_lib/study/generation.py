@@ -1,0 +1,137 @@
+"""The study's calls of the generator: its training set, its training, and the candidates of every data set (§B, §E).
+
+Long work lives in `runs/`, keyed by everything that determines it; what the pipeline passes on is copied to `build/`.
+"""
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from posedive_lib import datasets
+from posedive_lib.augment.candidates import Rendering, diffusion, generate, read_images, usable_references
+from posedive_lib.augment.confidence import PoseEstimator
+from posedive_lib.augment.diversify import Training, plan
+from posedive_lib.body.camera import viewpoint
+from posedive_lib.body.conditions import render_many
+from posedive_lib.body.poses import load_poses
+from posedive_lib.body.table import BodyTable
+from posedive_lib.generator import TrainingArrays, encode, load, train
+from posedive_lib.study.runs import RunStore, code_digest, file_digest, folder_digest
+
+GENERATOR = Path("build/generator")
+CANDIDATES = Path("build/candidates")
+PHASE2_SETS = ("market1501", "msmt17", "cuhk03-labeled")  # CUHK03's detected boxes show the same photos
+
+
+def rendering(P) -> Rendering:
+    """Size, camera and depth range of the conditions, from the parameters."""
+    c = P.conditions
+    return Rendering(P.paths.body, P.image.height, P.image.width, c.depth_near, c.depth_far, c.focal, P.world.workers)
+
+
+def bodies_of(dataset, table: pd.DataFrame) -> BodyTable:
+    """SMPL bodies of a table's images, in its order."""
+    return BodyTable.load(dataset.folder / "smpl.npz").select(table["rel"].tolist())
+
+
+def training_of(dataset) -> Training:
+    """Bodies and viewpoints of a data set's training images."""
+    bodies = bodies_of(dataset, dataset.train)
+    return Training(bodies, *viewpoint(bodies.global_orient, bodies.cam_t))
+
+
+def phase2_images(P) -> pd.DataFrame:
+    """Training images of the generator: path, rel, pid, camid, dataset, folder; identities of different sets never coincide.
+
+    Of MSMT17 only what both MSMT17-S training sets hold, so that the generator never saw a viewpoint or pose they leave out.
+    """
+    seen = [set(datasets.load(name, P.paths.datasets).train["rel"]) for name in ("msmt17-s-cam", "msmt17-s-pose")]
+    parts = []
+    for number, name in enumerate(PHASE2_SETS):
+        dataset = datasets.load(name, P.paths.datasets)
+        rows = dataset.train
+        if name == "msmt17":
+            rows = rows[rows["rel"].isin(seen[0] & seen[1])]
+        rows = rows[rows.groupby("pid")["pid"].transform("size") > 1]
+        parts.append(rows.assign(dataset=name, folder=str(dataset.folder), pid=rows["pid"] + 100_000 * number))
+    return pd.concat(parts, ignore_index=True)
+
+
+def conditions_of(P, bodies: BodyTable, progress: str | None = None):
+    """Conditions of the bodies of real images, in the images' own cameras."""
+    r = rendering(P)
+    return render_many(bodies.global_orient, bodies.body_pose, bodies.betas, bodies.cam_t, body=r.body, height=r.height, width=r.width,
+                       near=r.near, far=r.far, focal=r.focal, workers=r.workers, progress=progress)
+
+
+def training_arrays(P, images: pd.DataFrame, cache: Path) -> TrainingArrays:
+    """Latents, CLIP tokens and conditions of the generator's training images; computed once and kept in `cache`."""
+    path = cache / "arrays.npz"
+    if not path.is_file():
+        bodies = [BodyTable.load(Path(folder) / "smpl.npz").select(rows["rel"].tolist()) for folder, rows in images.groupby("folder", sort=False)]
+        table = BodyTable(*(np.concatenate([getattr(b, f) for b in bodies]) for f in BodyTable.__dataclass_fields__))
+        drawn = conditions_of(P, table, progress="conditions")
+        photos = read_images(images["path"], P.image.height, P.image.width)
+        encode(photos, drawn.depth, drawn.normals, drawn.skeleton, images["pid"], images["camid"], P.paths.stable_diffusion,
+               clip_tokens=P.generator.clip_tokens).save(path)
+    return TrainingArrays.load(path)
+
+
+def train_generator(P, images: pd.DataFrame) -> Path:
+    """Phase 2 on the Re-ID training images; returns `build/generator` (weights, parameters and losses.csv)."""
+    inputs = {"images": _images_digest(images), "stable_diffusion": folder_digest(P.paths.stable_diffusion), "body": file_digest(P.paths.body),
+              "phase1": folder_digest(P.paths.phase1) if P.paths.phase1 else None}
+    rendered = {**P.pick("image", "conditions", "generator.clip_tokens"), **inputs, "code": code_digest("posedive_lib.body", "posedive_lib.generator.arrays")}
+    store = RunStore("runs/generator")
+    arrays = training_arrays(P, images, store.folder({"what": "arrays", **rendered}))
+    recipe = {k: v for k, v in P.generator.model_dump().items() if k not in ("sampling", "log_every", "checkpoint_every")}
+    out = store.folder({"what": "training", "seed": P.seed, "recipe": recipe, **rendered, "code": code_digest("posedive_lib.generator", "posedive_lib.body")})
+    saved = train(P.paths.stable_diffusion, arrays, P.generator, out, P.seed, init_from=P.paths.phase1)
+    shutil.rmtree(GENERATOR, ignore_errors=True)
+    shutil.copytree(saved, GENERATOR)
+    shutil.copy(out / "losses.csv", GENERATOR / "losses.csv")
+    return GENERATOR
+
+
+def _images_digest(images: pd.DataFrame) -> list:
+    return [[row.dataset, row.rel, row.pid, file_digest(row.path)] for row in images.itertuples()]
+
+
+def candidates_per_pid(P, name: str) -> int:
+    """Candidates of a data set: enough for the largest count of §D where that is studied, else the parameter."""
+    per_kept = P.augment.candidates_per_pid / P.augment.images_per_pid
+    wanted = max(P.study.counts) if name == P.study.count_dataset else P.augment.images_per_pid
+    return int(np.ceil(wanted * per_kept))
+
+
+def make_candidates(P, name: str) -> pd.DataFrame:
+    """All candidates of a data set, painted and scored; returns the manifest, also in `build/candidates/<name>/manifest.csv`."""
+    dataset = datasets.load(name, P.paths.datasets)
+    training, source, estimator = training_of(dataset), load_poses(P.paths.motions), PoseEstimator(P.paths.pose_estimator)
+    photos = read_images(dataset.train["path"], P.image.height, P.image.width)
+    sigma = estimator.estimate(photos)[1]
+    a = P.augment
+    references = usable_references(dataset.train, sigma, tau_ref=a.tau_ref, keypoints=a.keypoints)
+    rows = plan(name, references, training, source, n_per_pid=candidates_per_pid(P, name), policy="pose-dive",
+                azimuth=a.azimuth, elevation=a.elevation, seed=P.seed)
+    sampling = P.generator.sampling
+    painter = diffusion(load(GENERATOR, P.paths.stable_diffusion), steps=sampling.steps, guidance=sampling.guidance, batch_size=sampling.batch_size)
+    key = "/".join([folder_digest(GENERATOR, "**/*.safetensors"), folder_digest(P.paths.stable_diffusion), folder_digest(P.paths.pose_estimator),
+                    str(sampling.steps), str(sampling.guidance), folder_digest(P.paths.motions), *(file_digest(p) for p in dataset.train["path"]),
+                    code_digest("posedive_lib.generator", "posedive_lib.body", "posedive_lib.augment")])
+    store = Path("runs/candidates") / name
+    manifest = generate(rows, dataset.train, training, source, estimator=estimator, painter=painter, rendering=rendering(P), limits=a, out=store, key=key)
+    out = CANDIDATES / name
+    shutil.rmtree(out, ignore_errors=True)
+    (out / "shards").mkdir(parents=True)
+    for shard in sorted({str(Path(path).parent) for path in manifest["path"]}):
+        shutil.copytree(store / shard, out / shard)
+    manifest.to_csv(out / "manifest.csv", index=False, lineterminator="\n")
+    return manifest
+
+
+def load_manifest(name: str) -> pd.DataFrame:
+    """The manifest of a data set's candidates, as the pipeline's augmentation stage wrote it."""
+    return pd.read_csv(CANDIDATES / name / "manifest.csv", keep_default_na=False)

@@ -1,0 +1,76 @@
+"""The study's Re-ID runs: arms, selections of generated images, run records and the long table of results (§D, §F)."""
+
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from tqdm.auto import tqdm
+
+from posedive_lib import datasets
+from posedive_lib.reid.images import ImageSet, load as load_images
+from posedive_lib.reid.training import run
+from posedive_lib.seeds import rng_for
+from posedive_lib.study.generation import CANDIDATES
+from posedive_lib.study.runs import RunStore, code_digest, file_digest, folder_digest
+
+STORE = RunStore("runs/reid")
+COLUMNS = ["experiment", "dataset", "arm", "model", "seed", "images_per_pid", "threshold", "n_real", "n_generated", "mAP", "rank1", "rank5",
+           "rank10", "mINP", "n_query", "n_valid", "n_gallery", "average_precision", "distance", "reranking"]
+MODULES = ("posedive_lib.reid", "posedive_lib.seeds")
+
+
+@lru_cache(maxsize=2)
+def _photos(name: str, root: str, height: int, width: int) -> tuple[ImageSet, ImageSet, ImageSet, str]:
+    """Train, query and gallery of a data set in memory, and a digest of their files and labels."""
+    dataset = datasets.load(name, root)
+    sets = [ImageSet.from_table(frame, height, width) for frame in (dataset.train, dataset.query, dataset.gallery)]
+    files = [[row.rel, row.pid, row.camid, file_digest(row.path)] for frame in (dataset.train, dataset.query, dataset.gallery) for row in frame.itertuples()]
+    return *sets, STORE.key({"files": files})
+
+
+def generated_set(name: str, rows: pd.DataFrame, height: int, width: int) -> ImageSet:
+    """Images of manifest rows, with the identity and the camera of their references."""
+    paths = [CANDIDATES / name / path for path in rows["path"]]
+    return ImageSet(load_images(paths, height, width), rows["pid"].to_numpy(int), rows["camid"].to_numpy(int))
+
+
+def repeated(train: ImageSet, count_per_pid: dict[int, int], seed: int) -> ImageSet:
+    """The `repeat` arm: real images repeated to the same count of each identity as the generated ones."""
+    rows = []
+    for pid, count in sorted(count_per_pid.items()):
+        own = np.flatnonzero(train.pids == pid)
+        rows.append(rng_for("repeat", seed, pid).choice(own, count, replace=count > len(own)))
+    return train.take(np.concatenate(rows)) if rows else train.take(np.zeros(0, int))
+
+
+def reid_run(P, experiment: str, name: str, arm: str, seed: int, rows: pd.DataFrame | None = None, *,
+             images_per_pid: int | None = None, threshold: float | None = None) -> dict:
+    """One run, from its record if it was made before: a row of `reid_runs.csv` plus per-query results under `queries`.
+
+    rows: the manifest rows added to the real images (`repeat`: whose counts are imitated); None for `real`.
+    """
+    height, width = P.image.height, P.image.width
+    train, query, gallery, digest = _photos(name, P.paths.datasets, height, width)
+    chosen = [] if rows is None else [[r.path, r.pid, r.camid] for r in rows.itertuples()]
+    spec = {**P.pick("image"), "reid": {k: v for k, v in P.reid.model_dump().items() if k != "seeds"}, "data": digest, "arm": arm if arm == "repeat" else "",
+            "seed": seed, "generated": chosen, "clip": [folder_digest(Path(P.paths.stable_diffusion) / part) for part in ("image_encoder", "text_encoder", "tokenizer")],
+            "code": code_digest(*MODULES)}
+
+    def work() -> dict:
+        extra = None
+        if rows is not None and len(rows):
+            extra = repeated(train, rows["pid"].value_counts().to_dict(), seed) if arm == "repeat" else generated_set(name, rows, height, width)
+        return run(train if extra is None else train.plus(extra), query, gallery, P.reid, pretrained=P.paths.stable_diffusion, seed=seed)
+
+    result = STORE.get_or_run(spec, work)
+    n_generated = 0 if rows is None or arm == "repeat" else len(rows)
+    record = {"experiment": experiment, "dataset": name, "arm": arm, "model": "clip-reid", "seed": seed, "images_per_pid": images_per_pid, "threshold": threshold,
+              "n_real": result["n_train"] - n_generated, "n_generated": n_generated}
+    return record | {k: result[k] for k in COLUMNS if k not in record} | {"queries": {k: result[k] for k in ("query_ap", "query_valid", "query_first_rank")}, "seconds": result["seconds"]}
+
+
+def many(P, jobs: list[dict]) -> tuple[pd.DataFrame, list[dict]]:
+    """Runs with a progress bar; the table of results (COLUMNS) and the full records. Jobs are keyword arguments of `reid_run`."""
+    records = [reid_run(P, **job) for job in tqdm(jobs, desc="Re-ID runs", unit="run")]
+    return pd.DataFrame([{k: r[k] for k in COLUMNS} for r in records], columns=COLUMNS), records

@@ -1,0 +1,42 @@
+"""The whole pipeline at smoke size, in a copy of the repository: every output appears, and a second run has nothing to do."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from pipeline import ROOT, stages
+
+
+def copy_repository(target: Path) -> None:
+    """What git tracks or would track, with the smoke parameters and the data, as a repository of its own."""
+    listed = subprocess.run(["git", "ls-files", "-co", "--exclude-standard", "-z"], cwd=ROOT, capture_output=True, check=True).stdout
+    for name in filter(None, listed.decode().split("\0")):
+        if name.startswith(("reports/", ".dvc/bundle/", "pretrain/")) or name == "dvc.lock" or not (ROOT / name).is_file():
+            continue
+        (target / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(ROOT / name, target / name)
+    shutil.copytree(ROOT / "data", target / "data")
+    shutil.copy2(target / "params/smoke.yaml", target / "params.yaml")
+    subprocess.run(["git", "init", "-q"], cwd=target, check=True)
+
+
+def run(folder: Path, *command: str) -> str:
+    environment = os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "PYTHONPATH": str(folder)}
+    result = subprocess.run(command, cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=1100)
+    assert result.returncode == 0, f"{' '.join(command)}\n{result.stdout[-6000:]}"
+    return result.stdout
+
+
+@pytest.mark.slow
+def test_the_whole_pipeline_at_smoke_size(tmp_path):
+    copy_repository(tmp_path)
+    run(tmp_path, "dvc", "repro")
+    outs = [out if isinstance(out, str) else next(iter(out)) for stage in stages().values() for out in stage["outs"]]
+    assert [out for out in outs if not (tmp_path / out).exists()] == []
+    assert not any(path.is_dir() and not any(path.iterdir()) for path in map(tmp_path.joinpath, outs))
+    assert "Data and pipelines are up to date." in run(tmp_path, "dvc", "repro")
+    assert "Data and pipelines are up to date." in run(tmp_path, "dvc", "status")
