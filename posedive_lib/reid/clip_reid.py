@@ -38,6 +38,20 @@ def resize_positions(positions: torch.Tensor, grid: tuple[int, int]) -> torch.Te
     return torch.cat([positions[:1], patches.flatten(2)[0].T])
 
 
+def last_block(block: nn.Module, tokens: torch.Tensor, place: int) -> torch.Tensor:
+    """(N, L, D) through a CLIP block, for the token at `place` alone: (N, D). It sees every token; nothing else of the output is used."""
+    attention = block.self_attn
+    normed = block.layer_norm1(tokens)
+    here = normed[:, place].unsqueeze(1)
+
+    def heads(x: torch.Tensor) -> torch.Tensor:
+        return x.unflatten(-1, (attention.num_heads, attention.head_dim)).transpose(1, 2)
+
+    mixed = functional.scaled_dot_product_attention(heads(attention.q_proj(here)), heads(attention.k_proj(normed)), heads(attention.v_proj(normed)))
+    token = tokens[:, place] + attention.out_proj(mixed.transpose(1, 2).flatten(2))[:, 0]
+    return token + block.mlp(block.layer_norm2(token))
+
+
 class ImageEncoder(nn.Module):
     """CLIP vision transformer for images of one size, giving the three features that CLIP-ReID trains on."""
 
@@ -50,18 +64,21 @@ class ImageEncoder(nn.Module):
         positions = resize_positions(self.vision.embeddings.position_embedding.weight.detach(), (height // patch, width // patch))
         self.positions = nn.Parameter(positions.clone())   # learned further in stage 2, so kept in the training size
         del self.vision.embeddings.position_embedding
-        self.size = (height, width)
+        self.grid = (height // patch, width // patch)
 
     def forward(self, pixels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """(N, 3, H, W) in [-1, 1] to x11 (N, D), x12 (N, D), proj (N, E): class token before the last block, after it, and projected."""
         vision = self.vision
-        patches = vision.embeddings.patch_embedding(pixels).flatten(2).transpose(1, 2)
+        rows, columns = self.grid
+        pieces = pixels.unflatten(3, (columns, -1)).unflatten(2, (rows, -1)).permute(0, 2, 4, 1, 3, 5).flatten(3).flatten(1, 2)
+        # a convolution whose stride is its kernel is a product with each patch, and quicker as one on CPUs
+        patches = functional.linear(pieces, vision.embeddings.patch_embedding.weight.flatten(1))
         tokens = torch.cat([vision.embeddings.class_embedding.expand(len(pixels), 1, -1), patches], dim=1)
         tokens = vision.pre_layrnorm(tokens + self.positions)
         for block in vision.encoder.layers[:-1]:
             tokens = block(tokens, None)
         x11 = tokens[:, 0]
-        x12 = vision.post_layernorm(vision.encoder.layers[-1](tokens, None)[:, 0])
+        x12 = vision.post_layernorm(last_block(vision.encoder.layers[-1], tokens, 0))
         return x11, x12, self.projection(x12)
 
 
@@ -88,9 +105,10 @@ class PromptLearner(nn.Module):
         count = len(labels)
         tokens = torch.cat([self.prefix.expand(count, -1, -1), self.context[labels], self.suffix.expand(count, -1, -1)], dim=1)
         hidden = text.text_model.embeddings(inputs_embeds=tokens)
-        for block in text.text_model.encoder.layers:
+        for block in text.text_model.encoder.layers[:-1]:
             hidden = block(hidden, self.mask)
-        return text.text_projection(text.text_model.final_layer_norm(hidden[:, -1]))
+        end = last_block(text.text_model.encoder.layers[-1], hidden, -1)
+        return text.text_projection(text.text_model.final_layer_norm(end))
 
 
 class IdentityHead(nn.Module):
