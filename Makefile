@@ -58,7 +58,7 @@ $(STAMP): requirements.lock pyproject.toml
 
 # The tracked inputs, from the bundle in .dvc/bundle; files that you changed yourself are kept.
 data: setup
-	@dvc pull -q data.dvc || test -d data || { echo "data/ could not be restored from .dvc/bundle; is the clone complete?" >&2; exit 1; }
+	@dvc pull data.dvc || test -d data || { echo "data/ could not be restored from .dvc/bundle; is the clone complete?" >&2; exit 1; }
 
 # Run records and checkpoints let a stopped study resume; without them everything is computed again.
 clean-runs:
