@@ -64,15 +64,11 @@ class ImageEncoder(nn.Module):
         positions = resize_positions(self.vision.embeddings.position_embedding.weight.detach(), (height // patch, width // patch))
         self.positions = nn.Parameter(positions.clone())   # learned further in stage 2, so kept in the training size
         del self.vision.embeddings.position_embedding
-        self.grid = (height // patch, width // patch)
 
     def forward(self, pixels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """(N, 3, H, W) in [-1, 1] to x11 (N, D), x12 (N, D), proj (N, E): class token before the last block, after it, and projected."""
         vision = self.vision
-        rows, columns = self.grid
-        pieces = pixels.unflatten(3, (columns, -1)).unflatten(2, (rows, -1)).permute(0, 2, 4, 1, 3, 5).flatten(3).flatten(1, 2)
-        # a convolution whose stride is its kernel is a product with each patch, and quicker as one on CPUs
-        patches = functional.linear(pieces, vision.embeddings.patch_embedding.weight.flatten(1))
+        patches = vision.embeddings.patch_embedding(pixels).flatten(2).transpose(1, 2)
         tokens = torch.cat([vision.embeddings.class_embedding.expand(len(pixels), 1, -1), patches], dim=1)
         tokens = vision.pre_layrnorm(tokens + self.positions)
         for block in vision.encoder.layers[:-1]:
