@@ -246,6 +246,8 @@ class Study(Section):
     """Which experiments the notebooks run."""
 
     datasets: Annotated[list[DatasetName], Field(min_length=1), AfterValidator(_distinct)]
+    arms: Annotated[list[Literal["real", "repeat", "pose-dive"]], Field(min_length=1), AfterValidator(_distinct)]
+    oracle_datasets: Annotated[list[DatasetName], AfterValidator(_distinct)]
     count_dataset: DatasetName
     counts: Annotated[list[CountOrNone], Field(min_length=1), AfterValidator(_increasing)]
     threshold_dataset: DatasetName

@@ -7,6 +7,7 @@ the study comes from the same few lines and does not depend on a shader.
 import os
 
 os.environ.setdefault("PYOPENGL_PLATFORM", "egl")
+os.environ.setdefault("LP_NUM_THREADS", "0")  # software OpenGL: the worker processes are the parallelism
 
 from dataclasses import dataclass
 

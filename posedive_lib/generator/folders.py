@@ -9,6 +9,7 @@ from pathlib import Path
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
+from transformers.utils import logging
 
 from posedive_lib.errors import StudyError
 
@@ -35,7 +36,8 @@ def load_part(kind: type, folder: Path, part: str) -> nn.Module:
     if not (where / "config.json").is_file():
         raise StudyError(f"No {part}/config.json in {folder}: give a folder in Stable Diffusion's diffusers layout (or our saved generator).")
     try:
-        model, info = kind.from_pretrained(str(where), use_safetensors=True, output_loading_info=True)
+        with _no_bar():
+            model, info = kind.from_pretrained(str(where), use_safetensors=True, output_loading_info=True)
     except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
         raise StudyError(f"The weights in {where} could not be loaded ({_first_line(error)}): fetch or save them again.") from error
     wrong = [name for key in ("missing_keys", "unexpected_keys", "mismatched_keys") for name in info.get(key, [])]
@@ -101,6 +103,18 @@ def replaced_folder(folder: Path):
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
         shutil.rmtree(old, ignore_errors=True)
+
+
+@contextmanager
+def _no_bar():
+    """Loading takes moments: no bar per file in logs and notebooks."""
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()
 
 
 def _first_line(error: Exception) -> str:

@@ -11,8 +11,11 @@ from posedive_lib import datasets
 from posedive_lib.reid.images import ImageSet, load as load_images
 from posedive_lib.reid.training import run
 from posedive_lib.seeds import rng_for
+from posedive_lib.study import quality
 from posedive_lib.study.generation import CANDIDATES
-from posedive_lib.study.runs import RunStore, code_digest, file_digest, folder_digest
+from posedive_lib.study.runs import RunStore, code_digest, file_digest, folder_digest, make_folder
+from posedive_lib.study.statistics import identity_interval
+from posedive_lib.world.oracle import Shot
 
 STORE = RunStore("runs/reid")
 COLUMNS = ["experiment", "dataset", "arm", "model", "seed", "images_per_pid", "threshold", "n_real", "n_generated", "mAP", "rank1", "rank5",
@@ -35,6 +38,24 @@ def generated_set(name: str, rows: pd.DataFrame, height: int, width: int) -> Ima
     return ImageSet(load_images(paths, height, width), rows["pid"].to_numpy(int), rows["camid"].to_numpy(int))
 
 
+def oracle_set(P, name: str, rows: pd.DataFrame) -> ImageSet:
+    """The `oracle` arm: the mini world's own photos of the same people in the same poses and views, by their references' cameras."""
+    person = datasets.load(name, P.paths.datasets).train.set_index("rel")["person"]
+    people = person.loc[rows["reference"]].to_numpy()
+    persons, cameras = sorted(set(people)), quality.world_cameras(P, name)
+    columns = ["pose_row", "azimuth", "elevation", "camid", "pid", "index"]
+    shots = [Shot(persons.index(who), int(pose), float(azimuth), float(elevation), cameras[int(camid)], ("oracle", P.seed, name, pid, index))
+             for who, (pose, azimuth, elevation, camid, pid, index) in zip(people, rows[columns].itertuples(index=False))]
+    spec = {"rows": rows[["reference", *columns]].to_numpy().tolist(), "people": people.tolist(), **P.pick("image", "conditions", "seed"),
+            "code": code_digest("posedive_lib.world", "posedive_lib.body"), "world": folder_digest(P.paths.world), "motions": folder_digest(P.paths.motions)}
+    cache = RunStore("runs/oracle").folder(spec) / "images.npy"
+    if not cache.is_file():
+        images = np.stack([photo["image"] for photo in quality.shoot(P, persons, shots, progress=f"oracle photos of {name}")])
+        np.save(cache.with_suffix(".part.npy"), images)
+        cache.with_suffix(".part.npy").replace(cache)
+    return ImageSet(np.load(cache), rows["pid"].to_numpy(int), rows["camid"].to_numpy(int))
+
+
 def repeated(train: ImageSet, count_per_pid: dict[int, int], seed: int) -> ImageSet:
     """The `repeat` arm: real images repeated to the same count of each identity as the generated ones."""
     rows = []
@@ -53,14 +74,14 @@ def reid_run(P, experiment: str, name: str, arm: str, seed: int, rows: pd.DataFr
     height, width = P.image.height, P.image.width
     train, query, gallery, digest = _photos(name, P.paths.datasets, height, width)
     chosen = [] if rows is None else [[r.path, r.pid, r.camid] for r in rows.itertuples()]
-    spec = {**P.pick("image"), "reid": {k: v for k, v in P.reid.model_dump().items() if k != "seeds"}, "data": digest, "arm": arm if arm == "repeat" else "",
+    spec = {**P.pick("image"), "reid": {k: v for k, v in P.reid.model_dump().items() if k != "seeds"}, "data": digest, "arm": arm if arm in ("repeat", "oracle") else "",
             "seed": seed, "generated": chosen, "clip": [folder_digest(Path(P.paths.stable_diffusion) / part) for part in ("image_encoder", "text_encoder", "tokenizer")],
             "code": code_digest(*MODULES)}
 
     def work() -> dict:
         extra = None
         if rows is not None and len(rows):
-            extra = repeated(train, rows["pid"].value_counts().to_dict(), seed) if arm == "repeat" else generated_set(name, rows, height, width)
+            extra = repeated(train, rows["pid"].value_counts().to_dict(), seed) if arm == "repeat" else oracle_set(P, name, rows) if arm == "oracle" else generated_set(name, rows, height, width)
         return run(train if extra is None else train.plus(extra), query, gallery, P.reid, pretrained=P.paths.stable_diffusion, seed=seed)
 
     result = STORE.get_or_run(spec, work)
@@ -68,6 +89,29 @@ def reid_run(P, experiment: str, name: str, arm: str, seed: int, rows: pd.DataFr
     record = {"experiment": experiment, "dataset": name, "arm": arm, "model": "clip-reid", "seed": seed, "images_per_pid": images_per_pid, "threshold": threshold,
               "n_real": result["n_train"] - n_generated, "n_generated": n_generated}
     return record | {k: result[k] for k in COLUMNS if k not in record} | {"queries": {k: result[k] for k in ("query_ap", "query_valid", "query_first_rank")}, "seconds": result["seconds"]}
+
+
+def photos(P, name: str) -> tuple[ImageSet, ImageSet, ImageSet]:
+    """Train, query and gallery of a data set in memory."""
+    return _photos(name, P.paths.datasets, P.image.height, P.image.width)[:3]
+
+
+def table_path(number: str) -> Path:
+    """Where a notebook leaves its runs for `posedive_lib.study.collect`."""
+    return make_folder("build/reid") / f"{number}.csv"
+
+
+def identity_differences(P, records: list[dict], baseline: str) -> pd.DataFrame:
+    """Every arm against a baseline on the same queries: difference in mAP (points) with its interval over queried identities."""
+    rows = []
+    for name in dict.fromkeys(r["dataset"] for r in records):
+        query = photos(P, name)[1]
+        pids = query.pids[np.array(next(r for r in records if r["dataset"] == name)["queries"]["query_valid"], bool)]
+        ap = lambda arm: np.mean([r["queries"]["query_ap"] for r in records if r["dataset"] == name and r["arm"] == arm], axis=0)
+        for arm in dict.fromkeys(r["arm"] for r in records if r["dataset"] == name and r["arm"] != baseline):
+            interval = identity_interval(100 * (ap(arm) - ap(baseline)), pids, seed=P.seed)
+            rows.append({"dataset": name, "arm": arm, "baseline": baseline, "difference": interval.mean, "ci_low": interval.low, "ci_high": interval.high, "identities": interval.n})
+    return pd.DataFrame(rows)
 
 
 def many(P, jobs: list[dict]) -> tuple[pd.DataFrame, list[dict]]:

@@ -1,0 +1,99 @@
+"""Notebook 04's tables and pictures: viewpoints before and after, what the rules rejected, and whether they were right (§E)."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from scipy.stats import rankdata
+
+from posedive_lib import datasets
+from posedive_lib.augment.candidates import for_writing, load_bodies, read_images
+from posedive_lib.augment.confidence import keypoint_subset
+from posedive_lib.augment.selection import select
+from posedive_lib.body.camera import viewpoint
+from posedive_lib.datasets.write import write_augmented
+from posedive_lib.seeds import rng_for
+from posedive_lib.study import figures
+from posedive_lib.study.generation import CANDIDATES, training_of
+from posedive_lib.study.statistics import bootstrap_interval
+
+AUGMENTED = Path("build/augmented")
+
+
+def viewpoints(P, name: str, rows: pd.DataFrame) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """(azimuth, elevation) in degrees of the real training images, of the generated rows, and of both together."""
+    training = training_of(datasets.load(name, P.paths.datasets))
+    real = training.azimuth, training.elevation
+    if not len(rows):
+        return {"real": real, "generated": (np.zeros(0), np.zeros(0)), "combined": real}
+    bodies, _ = load_bodies(rows, CANDIDATES / name)
+    made = viewpoint(bodies.global_orient, bodies.cam_t)
+    return {"real": real, "generated": made, "combined": tuple(np.concatenate(pair) for pair in zip(real, made))}
+
+
+def long_views(views: dict) -> pd.DataFrame:
+    """dataset, kind, azimuth, elevation: one row per image."""
+    return pd.concat([pd.DataFrame({"dataset": name, "kind": kind, "azimuth": azimuth, "elevation": elevation})
+                      for name, v in views.items() for kind, (azimuth, elevation) in v.items() if kind != "combined"], ignore_index=True)
+
+
+def filtering_row(P, name: str, manifest: pd.DataFrame) -> dict:
+    """Counts of one data set: candidates, rejections by the first rule, kept, and images used."""
+    counts = manifest["rejected_by"].value_counts()
+    identities = manifest["pid"].nunique()
+    references = manifest.drop_duplicates("pid")
+    used = select(manifest, P.augment, images_per_pid=P.augment.images_per_pid)
+    return {"dataset": name, "identities": identities, "identities_without_passing_reference": int((~references["reference_passed"].astype(bool)).sum()),
+            "candidates": len(manifest), **{f"rejected_by_{rule}": int(counts.get(rule, 0)) for rule in ("target", "difference", "confidence")},
+            "kept": int(manifest["kept"].sum()), "kept_percent": 100 * manifest["kept"].mean(), "used": len(used), "used_per_identity": len(used) / identities}
+
+
+def examples(P, name: str, manifest: pd.DataFrame, *, people: int, seed: int, images: int = 4):
+    """Figure: reference photo and the first generated images of some identities, with their mean confidence."""
+    train = datasets.load(name, P.paths.datasets).train.set_index("rel")["path"]
+    pids = np.sort(rng_for("examples", seed, name).choice(manifest["pid"].unique(), people, replace=False))
+    grid, notes = [], []
+    for pid in pids:
+        rows = manifest[manifest["pid"] == pid].sort_values("index").head(images)
+        paths = [train[rows["reference"].iloc[0]], *(CANDIDATES / name / path for path in rows["path"])]
+        grid.append(list(read_images(paths, P.image.height, P.image.width)))
+        notes.append(["reference", *(f"{'✓' if row.kept else '✗'} {row.gen_mean:.2f}" for row in rows.itertuples())])
+    half = (len(grid) + 1) // 2  # two people side by side
+    left, right = (grid[:half], notes[:half]), (grid[half:] + [[None] * (images + 1)] * (2 * half - len(grid)), notes[half:] + [[None] * (images + 1)] * (2 * half - len(grid)))
+    return figures.image_grid([a + [None] + b for a, b in zip(left[0], right[0])], captions=[a + [None] + b for a, b in zip(left[1], right[1])])
+
+
+def true_pck(P, name: str, manifest: pd.DataFrame) -> np.ndarray:
+    """(N,) share of the visible target key points that the estimator finds within 10 % of the person's height in the image."""
+    bodies, estimated = load_bodies(manifest, CANDIDATES / name)
+    subset = keypoint_subset(P.augment.keypoints)
+    height = np.ptp(bodies.keypoints[..., 1], axis=1) * 1.12  # from nose to ankles is about 1/1.12 of the standing height
+    near = np.linalg.norm(estimated - bodies.keypoints, axis=-1) <= 0.1 * height[:, None]
+    seen = (bodies.visible == 2)[:, subset]
+    return (near[:, subset] & seen).sum(1) / np.maximum(seen.sum(1), 1)
+
+
+def auc(score: np.ndarray, positive: np.ndarray) -> float:
+    """Area under the ROC curve of a score, by ranks; NaN where one class is empty."""
+    n1, n0 = positive.sum(), (~positive).sum()
+    return float((rankdata(score)[positive].sum() - n1 * (n1 + 1) / 2) / (n1 * n0)) if n1 and n0 else np.nan
+
+
+def filter_check(P, name: str, manifest: pd.DataFrame, *, seed: int) -> pd.DataFrame:
+    """PCK of kept and rejected candidates; the interval of the difference resamples identities that have both."""
+    table = manifest.assign(pck=true_pck(P, name, manifest), kept=manifest["kept"].astype(bool))
+    means = table.groupby(["pid", "kept"])["pck"].mean().unstack()
+    both = (means[True] - means[False]).dropna().to_numpy() if {True, False} <= set(means.columns) else np.zeros(0)
+    interval = bootstrap_interval(both, seed=seed) if len(both) else None
+    return pd.DataFrame([{
+        "dataset": name, "kept": int(table["kept"].sum()), "rejected": int((~table["kept"]).sum()), "pck_kept": table.loc[table["kept"], "pck"].mean(),
+        "pck_rejected": table.loc[~table["kept"], "pck"].mean(), "difference": interval.mean if interval else np.nan,
+        "ci_low": interval.low if interval else np.nan, "ci_high": interval.high if interval else np.nan, "identities": len(both),
+        "auc_confidence": auc(table["gen_mean"].to_numpy(), (table["pck"] >= 0.9).to_numpy()),
+        "auc_difference": auc(-table["difference"].to_numpy(), (table["pck"] >= 0.9).to_numpy())}])
+
+
+def write(P, name: str, rows: pd.DataFrame) -> None:
+    """The augmented data set in the source's own layout, with its manifest, at `build/augmented/<name>`."""
+    write_augmented(datasets.load(name, P.paths.datasets), for_writing(rows, CANDIDATES / name), AUGMENTED / name, overwrite=True)
+    rows.to_csv(AUGMENTED / name / "manifest.csv", index=False, lineterminator="\n")

@@ -1,0 +1,134 @@
+"""How good the generated images are, measured on people the generator never saw (§B, §I; `generator_quality.csv`)."""
+
+import json
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from skimage.metrics import structural_similarity
+
+from posedive_lib import datasets
+from posedive_lib.augment.candidates import read_images
+from posedive_lib.augment.confidence import keypoint_subset
+from posedive_lib.body.poses import load_poses
+from posedive_lib.seeds import rng_for, seed_for
+from posedive_lib.study.statistics import bootstrap_interval
+from posedive_lib.world.oracle import Shot, photograph
+from posedive_lib.world.scene import Camera
+
+
+@dataclass(frozen=True)
+class Targets:
+    """People in poses and views drawn uniformly: (N,) rows of one reference photo, the conditions and the truth each.
+
+    references (N, H, W, 3), truth (N, H, W, 3), skeleton (N, H, W, 3), depth (N, H, W, 1), normals (N, H, W, 3) uint8;
+    mask (N, H, W) bool; keypoints (N, 17, 2) pixels; visible (N, 17); pids, seeds (N,).
+    """
+
+    references: np.ndarray
+    truth: np.ndarray
+    skeleton: np.ndarray
+    depth: np.ndarray
+    normals: np.ndarray
+    mask: np.ndarray
+    keypoints: np.ndarray
+    visible: np.ndarray
+    pids: np.ndarray
+    seeds: np.ndarray
+
+
+def world_cameras(P, name: str) -> list[Camera]:
+    """The mini world's cameras of a data set, without occluders."""
+    family = "cuhk03" if name.startswith("cuhk03") else "msmt17" if name.startswith("msmt17") else name
+    rows = json.loads((Path(P.paths.world) / "cameras.json").read_text())[family]
+    return [replace(Camera(**{k: tuple(v) if isinstance(v, list) else v for k, v in row.items()}), occluded=0.0) for row in rows]
+
+
+def world_people(P, persons) -> pd.DataFrame:
+    """Identity rows of the given persons, in that order."""
+    people = pd.read_csv(Path(P.paths.world) / "identities.csv", keep_default_na=False).set_index("person", drop=False)
+    return people.loc[list(persons)].reset_index(drop=True)
+
+
+def shoot(P, persons, shots: list[Shot], progress: str | None = None) -> list[dict]:
+    """True photos with conditions of shots whose `person` counts in `persons`."""
+    c = P.conditions
+    return list(photograph(world_people(P, persons), load_poses(P.paths.motions), shots, body=P.paths.body, height=P.image.height, width=P.image.width,
+                           focal=c.focal, depth_range=(c.depth_near, c.depth_far), workers=P.world.workers, progress=progress))
+
+
+def unseen_targets(P, name: str = "msmt17", per_person: int = 2) -> Targets:
+    """Every test identity of a data set in `per_person` poses and views, each drawn uniformly."""
+    dataset, poses, cameras = datasets.load(name, P.paths.datasets), load_poses(P.paths.motions), world_cameras(P, name)
+    clear = dataset.query[~dataset.query["occluded"] & ~dataset.query["low_quality"]]
+    references = clear.sort_values(["pid", "rel"]).groupby("pid").head(1).reset_index(drop=True)
+    rows, shots = [], []
+    for row in references.itertuples():
+        for index in range(per_person):
+            rng = rng_for("unseen", P.seed, name, row.pid, index)
+            rows.append(row.Index)
+            shots.append(Shot(row.Index, int(rng.integers(len(poses.frame))), float(rng.uniform(*P.augment.azimuth)), float(rng.uniform(*P.augment.elevation)),
+                              cameras[row.camid], ("unseen-photo", P.seed, name, row.pid, index)))
+    photos = shoot(P, references["person"], shots, progress="true renders")
+    take = lambda key: np.stack([photo[key] for photo in photos])
+    pids = references["pid"].to_numpy()[rows]
+    return Targets(read_images(references["path"], P.image.height, P.image.width)[rows], take("image"), take("skeleton"), take("depth"), take("normals"),
+                   take("mask"), take("keypoints"), take("visible"), pids, np.array([seed_for("unseen-noise", *s.key) for s in shots]))
+
+
+def pck(estimated: np.ndarray, truth: np.ndarray, visible: np.ndarray, mask: np.ndarray, *, share: float = 0.1, keypoints: str = "body") -> np.ndarray:
+    """(N,) share of visible key points within `share` of the person's height in the image; NaN where none is visible."""
+    subset = keypoint_subset(keypoints)
+    rows = mask.any(2)
+    height = mask.shape[1] - rows.argmax(1) - rows[:, ::-1].argmax(1)
+    near = np.linalg.norm(estimated[:, subset] - truth[:, subset], axis=-1) <= share * height[:, None]
+    seen = visible[:, subset] == 2
+    return np.where(seen.any(1), (near & seen).sum(1) / np.maximum(seen.sum(1), 1), np.nan)
+
+
+def foreground_psnr(images: np.ndarray, truth: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """(N,) PSNR in dB over the person's pixels."""
+    error = ((images.astype(float) - truth.astype(float)) ** 2).mean(-1)
+    mse = (error * mask).sum((1, 2)) / np.maximum(mask.sum((1, 2)), 1)
+    return 10 * np.log10(255**2 / np.maximum(mse, 1e-6))
+
+
+def foreground_ssim(images: np.ndarray, truth: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """(N,) structural similarity (scikit-image, 7 × 7 window) averaged over the person's pixels."""
+    values = []
+    for image, true, inside in zip(images, truth, mask):
+        similarity = structural_similarity(image, true, channel_axis=-1, data_range=255, full=True)[1].mean(-1)
+        values.append(similarity[inside].mean())
+    return np.array(values)
+
+
+def identity_top1(features: np.ndarray, pids: np.ndarray, gallery: np.ndarray, gallery_pids: np.ndarray) -> np.ndarray:
+    """(N,) whether the nearest gallery person (mean feature of their true photos, cosine) is the right one."""
+    names = np.unique(gallery_pids)
+    unit = lambda x: x / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-12)
+    people = unit(np.stack([unit(gallery)[gallery_pids == pid].mean(0) for pid in names]))
+    return names[(unit(features) @ people.T).argmax(1)] == pids
+
+
+def quality_table(methods: dict[str, np.ndarray], targets: Targets, estimator, reid, gallery, *, seed: int) -> pd.DataFrame:
+    """Long table method, metric, value, ci_low, ci_high, n; intervals by resampling people.
+
+    methods: name -> images (N, H, W, 3). reid: an object with `extract`. gallery: (images, pids) of the true people.
+    """
+    known = reid.extract(gallery[0])
+    rows = []
+    for method, images in methods.items():
+        estimated, _ = estimator.estimate(images)
+        values = {
+            "pck": pck(estimated, targets.keypoints, targets.visible, targets.mask),
+            "identity_top1": identity_top1(reid.extract(images), targets.pids, known, gallery[1]).astype(float),
+            "psnr": foreground_psnr(images, targets.truth, targets.mask), "ssim": foreground_ssim(images, targets.truth, targets.mask),
+        }
+        for metric, value in values.items():
+            if method == "true-render" and metric in ("psnr", "ssim"):
+                continue  # compared with itself
+            per_person = pd.Series(value).groupby(targets.pids).mean().dropna().to_numpy()
+            interval = bootstrap_interval(per_person, seed=seed)
+            rows.append((method, metric, per_person.mean(), interval.low, interval.high, len(per_person)))
+    return pd.DataFrame(rows, columns=["method", "metric", "value", "ci_low", "ci_high", "n"])
