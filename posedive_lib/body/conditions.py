@@ -10,7 +10,7 @@ from multiprocessing import get_context
 
 import numpy as np
 from PIL import Image, ImageDraw
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from posedive_lib.body import camera
 from posedive_lib.body.smpl import COCO_FROM_SMPL, cached_smpl, pose

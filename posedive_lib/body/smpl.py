@@ -1,5 +1,7 @@
 """Load SMPL bodies and pose them, without executing anything in the file."""
 
+import contextlib
+import io
 import pickle
 from functools import lru_cache
 from pathlib import Path
@@ -82,7 +84,8 @@ def load_smpl(path: str | Path) -> SMPL:
         raise StudyError(f"{path}: weights {data['weights'].shape} do not fit {vertices} vertices and 24 SMPL joints.")
     data["shapedirs"] = data["shapedirs"][:, :, :10]
     bends = bool(np.abs(data["posedirs"]).max() > 0)
-    model = SMPL(model_path=str(path), data_struct=Struct(**data), num_betas=data["shapedirs"].shape[2], batch_size=1)
+    with contextlib.redirect_stdout(io.StringIO()):  # smplx prints a warning for every file with fewer than 300 shape directions
+        model = SMPL(model_path=str(path), data_struct=Struct(**data), num_betas=data["shapedirs"].shape[2], batch_size=1)
     model.has_pose_blend_shapes = bends
     return model
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from posedive_lib import datasets
 from posedive_lib.reid.images import ImageSet, load as load_images

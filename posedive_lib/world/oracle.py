@@ -6,7 +6,7 @@ from multiprocessing import get_context
 
 import numpy as np
 import pandas as pd
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from posedive_lib.body.camera import viewpoint
 from posedive_lib.body.poses import PoseSource

@@ -1,0 +1,90 @@
+"""Measures of the study against hand-derived values."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from posedive_lib.reid.images import ImageSet
+from posedive_lib.study import comparison, quality
+from posedive_lib.study.augmentation import auc
+from posedive_lib.study.controlled import variance_shares
+from posedive_lib.study.reid_runs import repeated
+
+
+def test_pck_counts_visible_body_key_points_within_a_tenth_of_the_height():
+    mask = np.zeros((1, 120, 60), bool)
+    mask[0, 10:110, 20:40] = True  # 100 pixels tall
+    truth = np.full((1, 17, 2), 50.0)
+    visible = np.full((1, 17), 2)
+    visible[0, 5] = 1  # hidden by the body: does not count
+    estimated = truth.copy()
+    estimated[0, 5] += 50
+    estimated[0, 6, 0] += 10.0  # just inside
+    estimated[0, 7, 0] += 10.1  # just outside
+    estimated[0, 0] += 50       # a face point: not in the body subset
+    assert quality.pck(estimated, truth, visible, mask) == pytest.approx([10 / 11])
+
+
+def test_pck_is_undefined_where_nothing_is_visible():
+    mask = np.ones((1, 4, 4), bool)
+    assert np.isnan(quality.pck(np.zeros((1, 17, 2)), np.zeros((1, 17, 2)), np.zeros((1, 17), int), mask)).all()
+
+
+def test_psnr_looks_at_the_person_only():
+    truth = np.zeros((1, 8, 8, 3), np.uint8)
+    image = truth.copy()
+    image[0, :4] = 200  # background
+    image[0, 4:] = 16
+    mask = np.zeros((1, 8, 8), bool)
+    mask[0, 4:] = True
+    assert quality.foreground_psnr(image, truth, mask) == pytest.approx([10 * np.log10(255**2 / 256)])
+
+
+def test_ssim_of_an_image_with_itself_is_one():
+    image = np.random.default_rng(0).integers(0, 256, (2, 16, 12, 3), dtype=np.uint8)
+    assert quality.foreground_ssim(image, image, np.ones((2, 16, 12), bool)) == pytest.approx([1, 1])
+
+
+def test_identity_top1_uses_the_mean_of_a_persons_photos():
+    gallery = np.array([[1.0, 0], [0.8, 0.6], [0, 1], [0, 2]])
+    assert quality.identity_top1(np.array([[1.0, 0.1], [0.1, 1.0], [1.0, 0.0]]), np.array([3, 9, 9]), gallery, np.array([3, 3, 9, 9])).tolist() == [True, True, False]
+
+
+def test_variance_shares_of_a_pure_effect():
+    identity = np.arange(4.0)[:, None, None] * np.ones((4, 5, 2))
+    assert variance_shares(identity) == pytest.approx({"identity": 100, "pose": 0, "interaction": 0})
+    both = identity + 3 * np.arange(5.0)[None, :, None]
+    shares = variance_shares(both)  # variances 1.25 and 9 · 2
+    assert shares["identity"] == pytest.approx(100 * 1.25 / 19.25) and shares["interaction"] == pytest.approx(0, abs=1e-9)
+
+
+def test_auc_equals_the_share_of_ordered_pairs():
+    score, positive = np.array([0.1, 0.4, 0.4, 0.9]), np.array([False, True, False, True])
+    assert auc(score, positive) == pytest.approx((1 + 0.5 + 1 + 1) / 4)
+    assert np.isnan(auc(score, np.ones(4, bool)))
+
+
+def test_repeat_gives_every_identity_the_count_of_the_generated_images():
+    train = ImageSet(np.arange(5, dtype=np.uint8)[:, None, None, None] * np.ones((1, 2, 2, 3), np.uint8), np.array([1, 1, 2, 2, 2]), np.zeros(5, int))
+    again = repeated(train, {1: 3, 2: 2}, seed=0)
+    assert np.bincount(again.pids).tolist() == [0, 3, 2]
+    assert (repeated(train, {1: 3, 2: 2}, seed=0).images == again.images).all()
+
+
+def runs(values: dict, column: str) -> pd.DataFrame:
+    return pd.DataFrame([{"dataset": "d", "arm": level if column == "arm" else "pose-dive", column: level, "seed": seed, "mAP": value, "rank1": value, "n_generated": 1}
+                         for level, row in values.items() for seed, value in enumerate(row)])
+
+
+def test_an_arm_is_compared_with_the_same_seeds_of_the_baseline():
+    table = comparison.against(runs({"real": [10.0, 20, 30], "pose-dive": [11.0, 22, 33]}, "arm"), "real", seed=0)
+    row = table[table["metric"] == "mAP"].iloc[0]
+    assert (row["difference"], row["p"], row["seeds"]) == (pytest.approx(2), pytest.approx(0.25), 3)
+    assert "too few seeds" in row["verdict"]
+
+
+def test_a_peak_is_reported_with_its_neighbours():
+    table = runs({0: [1.0, 2, 3], 5: [4.0, 5, 6], 9: [3.0, 6, 5]}, "images_per_pid")
+    levels = comparison.by_level(table, "images_per_pid", seed=0)
+    sentence = comparison.best_against_neighbours(levels, table, "images_per_pid", "mAP", 0)
+    assert "at 5" in sentence and "against 0 (interval excludes 0)" in sentence and "against 9 (no difference shown)" in sentence
