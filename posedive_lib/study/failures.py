@@ -72,7 +72,7 @@ class Studio:
     """Takes true photos of a sample's person, or of someone else, in the sample's pose, view and camera."""
 
     def __init__(self, P, table: pd.DataFrame, bodies: BodyTable):
-        self.table, self.bodies = table, bodies
+        self.table, self.bodies, self._taken = table, bodies, {}
         self.photographer = Photographer(P.paths.body, P.image.height, P.image.width, P.conditions.focal)
         self.cameras = {name: quality.world_cameras(P, name) for name in table["dataset"].unique()}
         self.people = quality.world_people(P, table["person"]).to_dict("records")
@@ -81,6 +81,12 @@ class Studio:
 
     def shoot(self, row: int, person: dict, take: str) -> dict:
         """Photo of `person` as row `row`'s target; the same `take` has the same background and noise."""
+        key = row, person["person"], take
+        if key not in self._taken:
+            self._taken[key] = self._shoot(row, person, take)
+        return self._taken[key]
+
+    def _shoot(self, row: int, person: dict, take: str) -> dict:
         where, body = self.table.iloc[row], self.bodies
         rng = rng_for("failure-photo", where["dataset"], where["pid"], where["index"], take)
         camera = self.cameras[where["dataset"]][where["camid"]]
@@ -257,4 +263,4 @@ def worst(samples: Samples, score: pd.Series, count: int, unit: str):
         return None
     rows = [[stack[i] for i in order] for stack in (samples.references, samples.normals, samples.generated, samples.truth)]
     labels = [f"{unit} {score[i]:.2g}\n{'kept' if samples.table['kept'][i] else 'rejected'}" for i in order]
-    return figures.image_grid(rows, row_labels=["reference", "target", "generated", "truth"], column_labels=labels, scale=0.95)
+    return figures.image_grid(rows, row_labels=["reference", "target", "generated", "truth"], column_labels=labels, scale=0.9)
