@@ -58,7 +58,7 @@ def _read(path: Path) -> dict[str, np.ndarray]:
             data = _ArrayUnpickler(file, encoding="latin1").load()
         dense = {k: v.toarray() if hasattr(v, "toarray") else np.asarray(v) for k, v in data.items() if k in KEYS}
         return dense
-    raise StudyError(f"{path}: an SMPL body is an .npz or an official .pkl file.")
+    raise StudyError("an SMPL body is an .npz or an official .pkl file.")
 
 
 def load_smpl(path: str | Path) -> SMPL:
@@ -72,9 +72,9 @@ def load_smpl(path: str | Path) -> SMPL:
         raise StudyError(f"{path} is missing: run `dvc pull` for the bundled body, or point paths.body at your SMPL file.")
     try:
         data = _read(path)
-    except (OSError, EOFError, pickle.UnpicklingError, ValueError) as error:
-        if isinstance(error, StudyError):
-            raise StudyError(f"{path}: {error}") from None
+    except StudyError as error:
+        raise StudyError(f"{path}: {error}") from None
+    except Exception as error:  # zip and pickle streams of something else fail in many ways
         raise StudyError(f"{path} cannot be read as an SMPL body ({error}): fetch the file again.") from None
     missing = [k for k in KEYS if k not in data]
     if missing:

@@ -42,11 +42,15 @@ class BodyTable:
         path = Path(path)
         if not path.is_file():
             raise StudyError(f"{path} is missing: fit or import SMPL parameters for this data set first.")
-        with np.load(path, allow_pickle=False) as data:
-            missing = [f.name for f in fields(cls) if f.name not in data]
-            if missing:
-                raise StudyError(f"{path} lacks {', '.join(missing)}: write it again with all columns of BodyTable.")
-            table = cls(**{f.name: data[f.name] for f in fields(cls)})
+        try:
+            with np.load(path, allow_pickle=False) as data:
+                columns = {name: data[name] for name in data.files}
+        except Exception as error:  # a broken archive fails in many ways
+            raise StudyError(f"{path} cannot be read as a table of bodies ({error}): write it again.") from None
+        missing = [f.name for f in fields(cls) if f.name not in columns]
+        if missing:
+            raise StudyError(f"{path} lacks {', '.join(missing)}: write it again with all columns of BodyTable.")
+        table = cls(**{f.name: columns[f.name] for f in fields(cls)})
         for name in ("global_orient", "body_pose", "betas", "cam_t", "focal"):
             if not np.isfinite(getattr(table, name)).all():
                 raise StudyError(f"{path} holds non-finite values in {name}: drop or refit those images.")
