@@ -1,0 +1,254 @@
+"""The body: loaded without executing anything, posed as smplx poses it, seen from where it was asked to be seen."""
+
+import os
+import pickle
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from scipy import sparse
+from scipy.spatial.transform import Rotation
+
+from pipeline import ROOT
+from posedive_lib.body.camera import fit_to_crop, orient, project, viewpoint
+from posedive_lib.body.poses import load_poses
+from posedive_lib.body.smpl import COCO_FROM_SMPL, KEYS, cached_smpl, load_smpl, pose
+from posedive_lib.body.table import BodyTable
+from posedive_lib.errors import StudyError
+from posedive_lib.world.body import rest_joints
+
+BODY = ROOT / "data/body/SMPL_NEUTRAL.npz"
+H, W, FOCAL = 128, 64, 320.0
+
+
+@pytest.fixture(scope="module")
+def arrays() -> dict[str, np.ndarray]:
+    with np.load(BODY) as file:
+        return {key: file[key] for key in file.files}
+
+
+@pytest.fixture(scope="module")
+def source():
+    return load_poses(ROOT / "data/motions", fps=2)
+
+
+def smplx_forward(model, orientation, body_pose, betas):
+    tensor = lambda values: torch.as_tensor(values, dtype=torch.float32).reshape(1, -1)
+    with torch.no_grad():
+        out = model(global_orient=tensor(orientation), body_pose=tensor(body_pose), betas=tensor(betas))
+    return out.vertices[0].numpy(), out.joints[0].numpy()
+
+
+def random_body(seed: int):
+    rng = np.random.default_rng(seed)
+    return rng.normal(0, 1, 3), rng.normal(0, 0.3, 69), rng.normal(0, 1, 10)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_our_posing_is_smplx_s(seed):
+    model = cached_smpl(str(BODY))
+    body = random_body(seed)
+    for ours, theirs in zip(pose(model, *body), smplx_forward(model, *body)):
+        np.testing.assert_allclose(ours, theirs, atol=1e-5)
+
+
+def test_pose_blend_shapes_are_used_where_a_body_has_them(arrays, tmp_path):
+    bent = arrays | {"posedirs": np.random.default_rng(0).normal(0, 1e-3, arrays["posedirs"].shape).astype(np.float32)}
+    np.savez(tmp_path / "bent.npz", **bent)
+    model, body = load_smpl(tmp_path / "bent.npz"), random_body(4)
+    vertices, _ = pose(model, *body)
+    np.testing.assert_allclose(vertices, smplx_forward(model, *body)[0], atol=1e-5)
+    assert np.abs(vertices - pose(cached_smpl(str(BODY)), *body)[0]).max() > 1e-3
+
+
+def test_joints_come_from_the_surface(arrays):
+    regressor, template = arrays["J_regressor"], arrays["v_template"]
+    np.testing.assert_allclose(regressor.sum(1), 1, atol=1e-5)
+    np.testing.assert_allclose(regressor @ template, rest_joints(), atol=2e-3)
+    assert len(template) >= 6890 and arrays["weights"].shape == (len(template), 24)
+    np.testing.assert_allclose(arrays["weights"].sum(1), 1, atol=1e-5)
+
+
+def test_betas_change_height_and_girth():
+    model = cached_smpl(str(BODY))
+    size = lambda betas: np.ptp(pose(model, np.zeros(3), np.zeros(69), betas)[0], axis=0)
+    plain, tall, wide = size(np.zeros(10)), size(np.eye(10)[0] * 2), size(np.eye(10)[1] * 2)
+    assert tall[1] > plain[1] + 0.05 and wide[2] > plain[2] + 0.02
+
+
+def test_landmarks_are_where_coco_wants_them():
+    _, joints = pose(cached_smpl(str(BODY)), np.zeros(3), np.zeros(69), np.zeros(10))
+    nose, leye, reye, lear, rear = joints[COCO_FROM_SMPL][:5]
+    left, right = joints[COCO_FROM_SMPL][1::2], joints[COCO_FROM_SMPL][2::2]
+    assert (left[:, 0] > 0).all()  # x to the person's left
+    np.testing.assert_allclose(left * [-1, 1, 1], right, atol=0.02)
+    assert nose[2] > leye[2] > lear[2] and nose[1] < leye[1] and reye[0] < nose[0] < leye[0] and rear[0] < reye[0]
+    height = joints[COCO_FROM_SMPL][:, 1]
+    assert height[0] > height[5] > height[11] > height[13] > height[15]
+
+
+# --- files that are no bodies -------------------------------------------------------------------------------------------------
+
+
+def test_missing_and_foreign_files_are_named(tmp_path):
+    with pytest.raises(StudyError, match="dvc pull"):
+        load_smpl(tmp_path / "nothing.npz")
+    (tmp_path / "body.obj").write_text("v 0 0 0")
+    with pytest.raises(StudyError, match=".npz or an official .pkl"):
+        load_smpl(tmp_path / "body.obj")
+
+
+@pytest.mark.parametrize("content", [b"", b"no archive at all", b"PK\x03\x04 cut short", pickle.dumps([1, 2])])
+def test_broken_archives_are_named(content, tmp_path):
+    (tmp_path / "body.npz").write_bytes(content)
+    with pytest.raises(StudyError, match="body.npz"):
+        load_smpl(tmp_path / "body.npz")
+
+
+def test_a_single_array_is_no_archive(tmp_path):
+    with open(tmp_path / "body.npz", "wb") as file:
+        np.save(file, np.zeros(3))
+    with pytest.raises(StudyError, match="body.npz"):
+        load_smpl(tmp_path / "body.npz")
+
+
+@pytest.mark.parametrize("key", KEYS)
+def test_a_missing_key_is_named(key, arrays, tmp_path):
+    np.savez(tmp_path / "part.npz", **{k: v[:1] for k, v in arrays.items() if k != key})
+    with pytest.raises(StudyError, match=f"part.npz lacks {key}"):
+        load_smpl(tmp_path / "part.npz")
+
+
+def test_arrays_that_do_not_fit_are_refused(arrays, tmp_path):
+    np.savez(tmp_path / "odd.npz", **arrays | {"weights": arrays["weights"][:, :20], "posedirs": np.zeros(1)})
+    with pytest.raises(StudyError, match="24 SMPL joints"):
+        load_smpl(tmp_path / "odd.npz")
+
+
+def test_object_arrays_are_not_unpickled(arrays, tmp_path):
+    np.savez(tmp_path / "objects.npz", **{k: v[:1] for k, v in arrays.items()} | {"v_template": np.array([Trap(tmp_path)], dtype=object)})
+    (tmp_path / "sprung").unlink(missing_ok=True)
+    with pytest.raises(StudyError, match="objects.npz"):
+        load_smpl(tmp_path / "objects.npz")
+    assert not (tmp_path / "sprung").exists()
+
+
+class Trap:
+    """Unpickling this creates a file."""
+
+    def __init__(self, folder: Path):
+        self.command = f"touch {folder}/sprung"
+
+    def __reduce__(self):
+        return os.system, (self.command,)
+
+
+@pytest.mark.parametrize("wrap", [lambda trap: trap, lambda trap: {"v_template": trap}, lambda trap: {"f": [trap]}])
+def test_a_malicious_pickle_is_refused_and_not_executed(wrap, tmp_path):
+    (tmp_path / "evil.pkl").write_bytes(pickle.dumps(wrap(Trap(tmp_path)), protocol=2))
+    with pytest.raises(StudyError, match="evil.pkl.*system"):
+        load_smpl(tmp_path / "evil.pkl")
+    assert not (tmp_path / "sprung").exists()
+
+
+@pytest.mark.parametrize("content", [pickle.dumps([1, 2]), b"", b"\x80\x02garbage", pickle.dumps({"f": 1})])
+def test_pickles_that_hold_no_body_are_named(content, tmp_path):
+    (tmp_path / "odd.pkl").write_bytes(content)
+    with pytest.raises(StudyError, match="odd.pkl"):
+        load_smpl(tmp_path / "odd.pkl")
+
+
+def test_a_pickle_of_arrays_is_the_same_body(arrays, tmp_path):
+    content = {k: v for k, v in arrays.items() if k != "posedirs"} | {"posedirs": np.zeros_like(arrays["posedirs"]), "J_regressor": sparse.csc_matrix(arrays["J_regressor"])}
+    (tmp_path / "body.pkl").write_bytes(pickle.dumps(content, protocol=2))
+    model, body = load_smpl(tmp_path / "body.pkl"), random_body(7)
+    np.testing.assert_allclose(pose(model, *body)[0], pose(cached_smpl(str(BODY)), *body)[0], atol=1e-6)
+
+
+# --- cameras ------------------------------------------------------------------------------------------------------------------
+
+
+def test_viewpoint_is_the_inverse_of_orient():
+    rng = np.random.default_rng(1)
+    azimuth, elevation = rng.uniform(-179.9, 180, 200), rng.uniform(-80, 80, 200)
+    ahead = np.column_stack([np.zeros((200, 2)), rng.uniform(1, 9, 200)])
+    found = viewpoint(orient(np.zeros((200, 3)), azimuth, elevation), ahead)
+    np.testing.assert_allclose(found, (azimuth, elevation), atol=1e-6)
+
+
+def test_viewpoint_does_not_depend_on_the_frame():
+    rng = np.random.default_rng(2)
+    orientation, place, turn = rng.normal(0, 1, (50, 3)), rng.normal(0, 1, (50, 3)) + [0, 0, 5], Rotation.from_rotvec([0.3, -0.7, 1.1])
+    turned = (turn * Rotation.from_rotvec(orientation)).as_rotvec(), turn.apply(place)
+    np.testing.assert_allclose(viewpoint(*turned), viewpoint(orientation, place), atol=1e-6)
+
+
+@pytest.mark.parametrize("azimuth, nearer", [(0, "front"), (180, "back"), (90, "left"), (-90, "right")])
+def test_the_side_that_is_asked_for_faces_the_camera(azimuth, nearer):
+    vertices, joints = pose(cached_smpl(str(BODY)), orient(np.zeros((1, 3)), azimuth, 0)[0], np.zeros(69), np.zeros(10))
+    nose, left, right, pelvis = joints[24], joints[16], joints[17], joints[0]
+    closest = {"front": nose[2] < pelvis[2], "back": nose[2] > pelvis[2], "left": left[2] < right[2], "right": right[2] < left[2]}
+    assert closest[nearer] and nose[1] < pelvis[1]  # y points down: the head is above
+
+
+def test_elevation_looks_down():
+    _, joints = pose(cached_smpl(str(BODY)), orient(np.zeros((1, 3)), 30, 25)[0], np.zeros(69), np.zeros(10))
+    assert joints[24, 2] < joints[7, 2] - 0.3  # the head is nearer to a camera above than the feet
+
+
+@pytest.mark.parametrize("domain", ["in", "out"])
+def test_fit_to_crop_puts_the_body_in_the_frame(domain, source):
+    rng = np.random.default_rng(3)
+    model = cached_smpl(str(BODY))
+    for row in rng.choice(np.flatnonzero(source.domain == domain), 12):
+        turn = orient(source.root_tilt[row], rng.uniform(-180, 180), rng.uniform(0, 30))[0]
+        vertices, _ = pose(model, turn, source.body_pose[row], rng.normal(0, 1, 10))
+        placed = vertices + fit_to_crop(vertices, FOCAL, H, W)
+        low, high = (f(project(placed, FOCAL, H, W), axis=0) for f in (np.min, np.max))
+        assert placed[:, 2].min() > 0.5 and (low >= -0.5).all() and (high <= [W + 0.5, H + 0.5]).all()
+        np.testing.assert_allclose((low + high) / 2, [W / 2, H / 2], atol=0.5)
+        tightest = max((high - low)[1] / (0.86 * H), (high - low)[0] / (0.96 * W))
+        assert tightest == pytest.approx(1, abs=0.02)
+
+
+def test_shift_moves_the_body_by_crop_heights():
+    vertices, _ = pose(cached_smpl(str(BODY)), orient(np.zeros((1, 3)), 20, 10)[0], np.zeros(69), np.zeros(10))
+    centre = lambda shift: project(vertices + fit_to_crop(vertices, FOCAL, H, W, shift=shift), FOCAL, H, W)
+    middle = lambda points: (points.min(0) + points.max(0)) / 2
+    np.testing.assert_allclose(middle(centre((0.1, -0.05))) - middle(centre((0, 0))), [0.1 * H, -0.05 * H], atol=0.6)
+
+
+# --- the table of bodies ------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def table() -> BodyTable:
+    rng = np.random.default_rng(5)
+    sizes = {"global_orient": (3,), "body_pose": (69,), "betas": (10,), "cam_t": (3,), "focal": (), "keypoints": (17, 2), "visible": (17,)}
+    return BodyTable(path=np.array(["a.jpg", "b.jpg", "c.jpg"]), **{name: rng.normal(0, 1, (3, *size)) for name, size in sizes.items()})
+
+
+def test_a_table_comes_back_as_it_was_and_selects_by_path(table, tmp_path):
+    table.save(tmp_path / "smpl.npz")
+    found = BodyTable.load(tmp_path / "smpl.npz").select(["c.jpg", "a.jpg"])
+    assert len(found) == 2 and found.path.tolist() == ["c.jpg", "a.jpg"]
+    np.testing.assert_array_equal(found.betas, table.betas[[2, 0]])
+    with pytest.raises(StudyError, match="d.jpg"):
+        table.select(["a.jpg", "d.jpg"])
+
+
+def test_broken_tables_are_named(table, tmp_path):
+    path = tmp_path / "smpl.npz"
+    with pytest.raises(StudyError, match="missing"):
+        BodyTable.load(path)
+    path.write_bytes(b"PK\x03\x04 cut short")
+    with pytest.raises(StudyError, match="smpl.npz cannot be read"):
+        BodyTable.load(path)
+    np.savez(path, path=table.path, betas=table.betas)
+    with pytest.raises(StudyError, match="lacks global_orient, body_pose, cam_t"):
+        BodyTable.load(path)
+    table.cam_t[1, 2] = np.nan
+    table.save(path)
+    with pytest.raises(StudyError, match="cam_t"):
+        BodyTable.load(path)
