@@ -200,7 +200,10 @@ def main() -> int:
     try:
         build(parameters.load(parser.parse_args().params))
     except StudyError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(error, file=sys.stderr)
+        return 2
+    except OSError as error:
+        print(f"{error.filename} cannot be written ({error.strerror}): make room for it or make it writable.", file=sys.stderr)
         return 2
     return 0
 
