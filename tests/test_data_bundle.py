@@ -1,0 +1,32 @@
+"""The tracked data come with the clone: no network, no account, bit for bit."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from pipeline import ROOT
+from posedive_lib.study.runs import folder_digest
+
+
+def run(folder: Path, *command: str) -> str:
+    environment = os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "GIT_CONFIG_COUNT": "1",
+                                "GIT_CONFIG_KEY_0": "safe.directory", "GIT_CONFIG_VALUE_0": "*"}
+    result = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=120)
+    assert result.returncode == 0, f"{' '.join(command)}\n{result.stdout}\n{result.stderr}"
+    return result.stdout
+
+
+def test_a_clone_pulls_its_data_from_the_bundle(tmp_path):
+    run(tmp_path, "git", "clone", "--quiet", "--no-hardlinks", str(ROOT), "clone")
+    clone = tmp_path / "clone"
+    assert not (clone / "data").exists()
+    run(clone, "dvc", "pull", "-q", "data.dvc")
+    assert "up to date" in run(clone, "dvc", "status", "data.dvc")
+    if "up to date" in run(ROOT, "dvc", "status", "data.dvc"):  # nobody edited data/ here
+        assert folder_digest(clone / "data") == folder_digest(ROOT / "data")
+
+
+def test_the_bundle_is_the_default_remote_and_small():
+    assert run(ROOT, "dvc", "remote", "default").strip() == "bundle"
+    assert sum(path.stat().st_size for path in (ROOT / ".dvc/bundle").rglob("*") if path.is_file()) <= 40e6
