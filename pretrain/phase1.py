@@ -1,0 +1,43 @@
+"""The generator after its first phase: trained on pairs of general people, before it sees a Re-ID data set (§B).
+
+Run: python -m pretrain.phase1   (after unet)
+"""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from pretrain.common import HERE, People, batches, people, settings
+from pretrain.unet import encode_people
+from posedive_lib.generator import Generator, TrainingArrays, train
+from posedive_lib.generator.clip import ClipImageEncoder
+from posedive_lib.params import load
+
+
+def training_arrays(data: People, stable_diffusion: Path) -> TrainingArrays:
+    """Latents (those the U-Net was trained on), CLIP tokens and condition maps; every image may be any other's reference."""
+    rows = data.rows
+    latents = encode_people(data, stable_diffusion / "vae")[rows].astype(np.float32)
+    clip = ClipImageEncoder.load(stable_diffusion)
+    tokens = torch.cat([clip.tokens(torch.from_numpy(data.images[part])) for part in batches(rows, 64)]).numpy()
+    return TrainingArrays(latents, tokens, pid=np.asarray(data.person[rows]), camid=np.arange(len(rows)),
+                          depth=data.depth[rows], normals=data.normals[rows], skeleton=data.skeleton[rows])
+
+
+def main() -> None:
+    everything = settings()
+    output = Path(everything["output"])
+    stable_diffusion, folder = output / "stable-diffusion", HERE / "runs/phase1"
+    data = training_arrays(people("train"), stable_diffusion)
+    # Architecture and objective are the study's; length and pace are this phase's own.
+    params = load().generator.model_copy(update=everything["phase1"])
+    trained = train(stable_diffusion, data, params, folder, everything["seed"])
+    generator = Generator.load(trained)
+    generator.model.half()
+    generator.save(output / "phase1")
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    main()
