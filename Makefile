@@ -52,6 +52,7 @@ system:
 
 $(STAMP): requirements.lock pyproject.toml
 	@test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/python -m pip install $(PIP_ARGS) -q pip==26.3  # Debian 12's pip does not see the newest wheels
 	$(VENV)/bin/python -m pip install $(PIP_ARGS) -r requirements.lock
 	$(VENV)/bin/python -m pip install $(PIP_ARGS) --no-deps -e .
 	@touch $@
