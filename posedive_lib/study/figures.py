@@ -56,17 +56,19 @@ def arm_style(arm: str) -> dict:
 
 
 def save(fig: Figure, name: str, *, caption: str, alt: str, data: pd.DataFrame | None = None, svg: bool | None = None) -> None:
-    """Write reports/figures/NAME.png, .md (caption and alternative text), .csv (`data`) and .svg, show the figure, and close it.
+    """Write reports/figures/NAME.png (.jpg if there are photos in it), .md (caption and alternative text), .csv (`data`) and .svg,
+    show the figure, and close it.
 
     `name` may hold a folder ("02/viewpoints"). `svg` is None for "if the figure has no pixel image in it".
     """
     caption, alt = _one_line("caption", name, caption), _one_line("alt", name, alt)
-    png = _render(fig, "png", {"Software": None})
-    path = FOLDER / f"{name}.png"
-    write_bytes(path, png)
-    links = [f"[PNG]({path.name})"]
+    kind = "jpg" if _has_pixels(fig) else "png"
+    picture = _render(fig, kind)
+    path = FOLDER / f"{name}.{kind}"
+    write_bytes(path, picture)
+    links = [f"[{kind.upper()}]({path.name})"]
     if svg if svg is not None else not _has_pixels(fig):
-        vector = _render(fig, "svg", {"Date": None, "Creator": None})
+        vector = _render(fig, "svg")
         if len(vector) <= SVG_LIMIT:
             write_bytes(path.with_suffix(".svg"), vector)
             links.append(f"[SVG]({path.stem}.svg)")
@@ -75,18 +77,18 @@ def save(fig: Figure, name: str, *, caption: str, alt: str, data: pd.DataFrame |
         links.append(f"[data]({path.stem}.csv)")
     write_text(path.with_suffix(".md"), f"![{alt}]({path.name})\n\n{caption}\n\n{' · '.join(links)}\n")
     plt.close(fig)
-    show(png, caption=caption, alt=alt)
+    show(picture, kind, caption=caption, alt=alt)
 
 
-def show(png: bytes, *, caption: str, alt: str) -> None:
-    """Display a PNG with its alternative text and caption in a notebook; nothing happens outside of one."""
+def show(picture: bytes, kind: str = "png", *, caption: str, alt: str) -> None:
+    """Display a picture ("png" or "jpg") with its alternative text and caption in a notebook; nothing happens outside of one."""
     from IPython import get_ipython
     from IPython.display import Markdown, display
 
     if get_ipython() is None:
         return
-    bundle = {"image/png": base64.b64encode(png).decode(), "text/plain": alt}
-    display(bundle, metadata={"image/png": {"alt": alt}}, raw=True)
+    mime = {"png": "image/png", "jpg": "image/jpeg"}[kind]
+    display({mime: base64.b64encode(picture).decode(), "text/plain": alt}, metadata={mime: {"alt": alt}}, raw=True)
     display(Markdown(caption))
 
 
@@ -97,13 +99,18 @@ def _one_line(kind: str, name: str, text: str) -> str:
     return text
 
 
-def _render(fig: Figure, kind: str, metadata: dict) -> bytes:
+def _render(fig: Figure, kind: str) -> bytes:
+    """The figure as "svg", as "png" in 256 colours (a third of the bytes, no loss to the eye), or as "jpg" where photos need more."""
     stream = io.BytesIO()
-    fig.savefig(stream, format=kind, metadata=metadata)
-    if kind != "png":
+    if kind == "svg":
+        fig.savefig(stream, format="svg", metadata={"Date": None, "Creator": None})
         return stream.getvalue()
-    small = io.BytesIO()  # 256 colours are enough for the eye, and a third of the bytes
-    Image.open(stream).convert("RGB").quantize(256, dither=Image.Dither.NONE).save(small, format="PNG", optimize=True)
+    fig.savefig(stream, format="png", metadata={"Software": None})
+    image, small = Image.open(stream).convert("RGB"), io.BytesIO()
+    if kind == "jpg":
+        image.save(small, format="JPEG", quality=88, subsampling=0, optimize=True)
+    else:
+        image.quantize(256, dither=Image.Dither.NONE).save(small, format="PNG", optimize=True)
     return small.getvalue()
 
 

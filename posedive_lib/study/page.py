@@ -4,12 +4,13 @@ nbconvert's own full templates drop alternative texts (lab) or bring 280 kB of s
 """
 
 import html
+import re
 
+from latex2mathml.converter import convert
 from nbconvert import HTMLExporter
 from nbformat import NotebookNode
 from pygments.formatters import HtmlFormatter
 
-# Only formulas need the network; without it they stay readable as TeX.
 PAGE = """<!DOCTYPE html>
 <html lang="en">
 <head>
@@ -30,8 +31,6 @@ blockquote {{ margin: 1rem 0; padding: .1rem 1rem; border-left: 4px solid #0173b
 .anchor-link {{ visibility: hidden; text-decoration: none; }}
 {code_style}
 </style>
-<script>MathJax = {{ tex: {{ inlineMath: [["$", "$"], ["\\\\(", "\\\\)"]] }} }};</script>
-<script async src="https://cdn.jsdelivr.net/npm/mathjax@3/es5/tex-chtml.js"></script>
 </head>
 <body>
 <main>
@@ -44,6 +43,15 @@ blockquote {{ margin: 1rem 0; padding: .1rem 1rem; border-left: 4px solid #0173b
 
 def to_html(notebook: NotebookNode, title: str) -> str:
     """The page of an executed notebook; equal notebooks give equal pages."""
+    notebook = NotebookNode(notebook, cells=[_with_mathml(cell) for cell in notebook.cells])
     exporter = HTMLExporter(template_name="basic", exclude_input_prompt=True, exclude_output_prompt=True)
     body, _ = exporter.from_notebook_node(notebook)
     return PAGE.format(title=html.escape(title), code_style=HtmlFormatter(style="default").get_style_defs(".highlight"), body=body)
+
+
+def _with_mathml(cell: NotebookNode) -> NotebookNode:
+    """A Markdown cell with its formulas as MathML, which browsers draw by themselves; other cells as they are."""
+    if cell.cell_type != "markdown":
+        return cell
+    text = re.sub(r"\$\$(.+?)\$\$", lambda match: convert(match[1].strip(), display="block"), cell.source, flags=re.DOTALL)
+    return NotebookNode(cell, source=re.sub(r"(?<!\\)\$(?! )([^$\n]+?)(?<! )\$", lambda match: convert(match[1]), text))
