@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from tqdm import tqdm
+from transformers.utils.logging import disable_progress_bar
 
 from posedive_lib import datasets
 from posedive_lib.reid.images import ImageSet, load as load_images
@@ -116,5 +117,6 @@ def identity_differences(P, records: list[dict], baseline: str) -> pd.DataFrame:
 
 def many(P, jobs: list[dict]) -> tuple[pd.DataFrame, list[dict]]:
     """Runs with a progress bar; the table of results (COLUMNS) and the full records. Jobs are keyword arguments of `reid_run`."""
+    disable_progress_bar()  # one bar of weights per run would hide the bar of runs
     records = [reid_run(P, **job) for job in tqdm(jobs, desc="Re-ID runs", unit="run")]
     return pd.DataFrame([{k: r[k] for k in COLUMNS} for r in records], columns=COLUMNS), records
