@@ -10,7 +10,8 @@ from transformers.utils.logging import disable_progress_bar
 
 from posedive_lib import datasets
 from posedive_lib.reid.images import ImageSet, load as load_images
-from posedive_lib.reid.training import run
+from posedive_lib.reid.clip_reid import ClipReID
+from posedive_lib.reid.training import ClipReIDBaseline, measure, run
 from posedive_lib.seeds import rng_for
 from posedive_lib.study import quality
 from posedive_lib.study.generation import CANDIDATES
@@ -95,6 +96,14 @@ def reid_run(P, experiment: str, name: str, arm: str, seed: int, rows: pd.DataFr
 def photos(P, name: str) -> tuple[ImageSet, ImageSet, ImageSet]:
     """Train, query and gallery of a data set in memory."""
     return _photos(name, P.paths.datasets, P.image.height, P.image.width)[:3]
+
+
+def before_training(P, name: str) -> float:
+    """mAP (percent) of the pre-trained CLIP features on a data set's test images, before any Re-ID training."""
+    train, query, gallery = photos(P, name)
+    baseline = ClipReIDBaseline(P.reid, P.paths.stable_diffusion, P.image.height, P.image.width, "cpu")
+    baseline.model = ClipReID.from_pretrained(P.paths.stable_diffusion, P.image.height, P.image.width, len(np.unique(train.pids)), P.seed)
+    return measure(baseline, query, gallery)["mAP"]
 
 
 def table_path(number: str) -> Path:
