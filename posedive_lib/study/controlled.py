@@ -44,7 +44,7 @@ def cross(P, generator, *, people: int, poses: int, name: str = "msmt17") -> Cro
     seeds = np.array([seed_for("crossing-noise", *shot.key) for shot in shots])
     made = generator.generate(references, np.repeat(np.arange(people), poses), take("skeleton"), take("depth"), take("normals"), seeds, progress=False)
     shape = (people, poses, *made.shape[1:])
-    labels = [f"{source.name[rows[j]].replace('_', ' ')}, {azimuths[j]:.0f}°" for j in range(poses)]
+    labels = [f"{source.name[rows[j]].replace('_', ' ')}\n{azimuths[j]:.0f}°" for j in range(poses)]
     return Crossing(references, made.reshape(shape), take("image").reshape(shape), take("normals").reshape(shape), labels)
 
 
