@@ -52,7 +52,8 @@ def test_values_are_typed_and_cannot_be_changed(mini):
 
 
 def test_pick_gives_plain_values_by_dotted_key(mini):
-    picked = params.load(mini).pick("seed", "generator.sampling", "augment.tau_gen")
+    overrides = {"generator.sampling.steps": 12, "augment.tau_gen": 0.6}
+    picked = params.load(mini, overrides=overrides).pick("seed", "generator.sampling", "augment.tau_gen")
     assert picked == {"seed": 0, "generator.sampling": {"steps": 12, "guidance": 2.0, "batch_size": 64}, "augment.tau_gen": 0.6}
 
 
@@ -63,8 +64,8 @@ def test_overrides_change_one_value(mini):
 @pytest.mark.parametrize(
     "old, new, expected",
     [
-        ("tau_gen: 0.6", "tau_genn: 0.6", "augment.tau_genn is not a parameter; did you mean augment.tau_gen?"),
-        ("tau_gen: 0.6", "tau_gen: 1.6", "augment.tau_gen is 1.6, but it must be less than or equal to 1"),
+        ("tau_gen: 0.55", "tau_genn: 0.55", "augment.tau_genn is not a parameter; did you mean augment.tau_gen?"),
+        ("tau_gen: 0.55", "tau_gen: 1.6", "augment.tau_gen is 1.6, but it must be less than or equal to 1"),
         ("learning_rate: 2.0e-4", "learning_rate: 2e-4", "generator.learning_rate is the text '2e-4', not a number; write 2.0e-4"),
         ("learning_rate: 2.0e-4", "learning_rate: fast", "generator.learning_rate is 'fast'"),
         ("seed: 0", "", "seed is missing"),
