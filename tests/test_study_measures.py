@@ -1,11 +1,15 @@
 """Measures of the study against hand-derived values."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image
 
+from posedive_lib.errors import StudyError
 from posedive_lib.reid.images import ImageSet
-from posedive_lib.study import comparison, quality
+from posedive_lib.study import comparison, quality, splits_view
 from posedive_lib.study.augmentation import auc
 from posedive_lib.study.controlled import variance_shares
 from posedive_lib.study.reid_runs import repeated
@@ -88,3 +92,15 @@ def test_a_peak_is_reported_with_its_neighbours():
     levels = comparison.by_level(table, "images_per_pid", seed=0)
     sentence = comparison.best_against_neighbours(levels, table, "images_per_pid", "mAP", 0)
     assert "at 5" in sentence and "against 0 (interval excludes 0)" in sentence and "against 9 (no difference shown)" in sentence
+
+
+def test_a_broken_image_is_named_before_anything_long_starts(tmp_path):
+    good, bad = tmp_path / "a.jpg", tmp_path / "b.jpg"
+    Image.new("RGB", (8, 16)).save(good)
+    table = lambda *paths: pd.DataFrame({"path": [str(path) for path in paths]})
+    data = SimpleNamespace(train=table(good), query=table(good), gallery=table())
+    assert splits_view.check_images({"d": data}) == 1
+    bad.write_bytes(good.read_bytes()[:100])
+    data.gallery = table(bad)
+    with pytest.raises(StudyError, match="b.jpg is not a readable image"):
+        splits_view.check_images({"d": data})

@@ -4,8 +4,9 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
+from posedive_lib.errors import StudyError
 from posedive_lib.study import figures
 
 TRAIN, TEST = figures.COLOURS[0], figures.COLOURS[1]
@@ -13,6 +14,18 @@ BONES = [(0, 1), (1, 4), (4, 7), (7, 10), (0, 2), (2, 5), (5, 8), (8, 11), (0, 3
          (9, 13), (13, 16), (16, 18), (18, 20), (20, 22), (9, 14), (14, 17), (17, 19), (19, 21), (21, 23)]
 LEFT = {1, 4, 7, 10, 13, 16, 18, 20, 22}
 RIGHT = {2, 5, 8, 11, 14, 17, 19, 21, 23}
+
+
+def check_images(loaded: dict) -> int:
+    """Decode every image of the data sets once and count them; StudyError names the first that cannot be read."""
+    paths = sorted({path for data in loaded.values() for table in (data.train, data.query, data.gallery) for path in table["path"]})
+    for path in paths:
+        try:
+            with Image.open(path) as image:
+                image.load()
+        except (OSError, UnidentifiedImageError, ValueError) as error:
+            raise StudyError(f"{path} is not a readable image ({error}): restore it, or remove it and its line in the lists.") from None
+    return len(paths)
 
 
 def photo(path, height: int, width: int) -> np.ndarray:
