@@ -4,6 +4,7 @@ Run: python -m pretrain.publish
 """
 
 import csv
+import json
 import shutil
 from pathlib import Path
 
@@ -23,12 +24,21 @@ def copy_models(source: Path, target: Path) -> int:
         fresh = target / f"{name}.new"
         shutil.rmtree(fresh, ignore_errors=True)
         shutil.copytree(source / name, fresh)
+        forget_places(fresh)
         shutil.rmtree(target / name, ignore_errors=True)
         fresh.rename(target / name)
         here = sum(f.stat().st_size for f in (target / name).rglob("*") if f.is_file())
         print(f"{name}: {here / 1e6:.1f} MB")
         size += here
     return size
+
+
+def forget_places(folder: Path) -> None:
+    """Drop the folders that diffusers notes in its configurations: where a model was trained is nobody's business."""
+    for path in folder.rglob("config.json"):
+        config = json.loads(path.read_text())
+        if config.pop("_name_or_path", None) is not None:
+            path.write_text(json.dumps(config, indent=2) + "\n")
 
 
 def copy_curves(runs: Path, target: Path, points: int = 60) -> None:
