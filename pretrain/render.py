@@ -15,7 +15,7 @@ from pretrain.common import settings
 from posedive_lib.body.poses import load_poses
 from posedive_lib.params import load
 from posedive_lib.world.oracle import Shot, free_shots, photograph
-from posedive_lib.world.scene import sample_camera
+from posedive_lib.world.cameras import sample_camera
 from posedive_lib.world.wardrobe import caption, sample_identities
 
 SHAPES = {"images": 3, "skeleton": 3, "depth": 1, "normals": 3, "neutral": 3}

@@ -105,7 +105,7 @@ def pose(
     Args:
         global_orient (3,), body_pose (69,), betas (10,).
         offsets: (V, 3) added to the shaped template (clothes), metres; or None.
-        extra: (points (E, 3) in the template frame relative to their joint, joint index); or None.
+        extra: accessories as (points (E, 3) in the template's frame, joint weights (E, 24)); or None.
 
     Returns:
         vertices (V + E, 3), joints (45, 3) in smplx's order, both before translation.
@@ -118,16 +118,18 @@ def pose(
     if model.has_pose_blend_shapes:  # the mini world's body has none, and the product is the slowest step
         feature = (rotations[:, 1:] - torch.eye(3)).view(1, -1)
         shaped = shaped + (feature @ model.posedirs).view(1, -1, 3)
-    naked = shaped
-    if offsets is not None:
-        shaped = shaped + torch.as_tensor(offsets, dtype=torch.float32)
     joints, transforms = batch_rigid_transform(rotations, rest, model.parents)
-    blended = (model.lbs_weights @ transforms[0].view(24, 16)).view(-1, 4, 4)
-    place = lambda points: (blended[:, :3, :3] @ points[0, :, :, None])[..., 0] + blended[:, :3, 3]
-    vertices = place(shaped)
-    landmarks = (place(naked) if offsets is not None else vertices)[model.vertex_joint_selector.extra_joints_idxs]
-    if extra is not None:
-        points, joint = extra
-        points = torch.as_tensor(points, dtype=torch.float32) + rest[0, joint]
-        vertices = torch.cat([vertices, points @ transforms[0, joint, :3, :3].T + transforms[0, joint, :3, 3]])
+    transforms = transforms[0].view(24, 16)
+
+    def place(points, weights):
+        blended = (weights @ transforms).view(-1, 4, 4)
+        return (blended[:, :3, :3] @ points[:, :, None])[..., 0] + blended[:, :3, 3]
+
+    naked, marks = shaped[0], model.vertex_joint_selector.extra_joints_idxs
+    dressed = naked if offsets is None else naked + torch.as_tensor(offsets, dtype=torch.float32)
+    vertices, landmarks = place(dressed, model.lbs_weights), place(naked[marks], model.lbs_weights[marks])
+    if extra is not None and len(extra[0]):
+        points, weights = (torch.as_tensor(array, dtype=torch.float32) for array in extra)
+        moved = points + weights @ (rest[0] - model.J_regressor @ model.v_template)   # other people's joints are elsewhere
+        vertices = torch.cat([vertices, place(moved, weights)])
     return vertices.numpy(), torch.cat([joints[0], landmarks]).numpy()

@@ -1,6 +1,5 @@
 """How good the generated images are, measured on people the generator never saw (§B, §I; `generator_quality.csv`)."""
 
-import json
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -14,8 +13,8 @@ from posedive_lib.augment.confidence import keypoint_subset
 from posedive_lib.body.poses import load_poses
 from posedive_lib.seeds import rng_for, seed_for
 from posedive_lib.study.statistics import bootstrap_interval
+from posedive_lib.world.cameras import Camera, read_cameras
 from posedive_lib.world.oracle import Shot, photograph
-from posedive_lib.world.scene import Camera
 
 
 @dataclass(frozen=True)
@@ -41,8 +40,7 @@ class Targets:
 def world_cameras(P, name: str) -> list[Camera]:
     """The mini world's cameras of a data set, without occluders."""
     family = "cuhk03" if name.startswith("cuhk03") else "msmt17" if name.startswith("msmt17") else name
-    rows = json.loads((Path(P.paths.world) / "cameras.json").read_text())[family]
-    return [replace(Camera(**{k: tuple(v) if isinstance(v, list) else v for k, v in row.items()}), occluded=0.0) for row in rows]
+    return [replace(camera, occluded=0.0) for camera in read_cameras(P.paths.world)[family]]
 
 
 def world_people(P, persons) -> pd.DataFrame:

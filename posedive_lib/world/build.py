@@ -7,7 +7,6 @@ from everywhere and in all poses. That bias of the training sets is the paper's 
 """
 
 import argparse
-import json
 import os
 import shutil
 import sys
@@ -23,8 +22,9 @@ from posedive_lib.body.poses import PoseSource, load_poses
 from posedive_lib.body.table import BodyTable
 from posedive_lib.errors import StudyError
 from posedive_lib.seeds import rng_for
+from posedive_lib.world.cameras import Camera, read_cameras
 from posedive_lib.world.oracle import Shot, photograph
-from posedive_lib.world.scene import Camera
+from posedive_lib.world.truth import save_masks
 
 
 @dataclass(frozen=True)
@@ -144,54 +144,77 @@ def write_lists(folder: Path, entries: list[Entry]) -> None:
         (folder / f"list_{split}.txt").write_text("".join(lines))
 
 
-def render(folder: Path, entries: list[Entry], planner: Planner, poses: PoseSource, P, label: str) -> None:
-    """Render one data set with `truth.csv` and `smpl.npz` into a new folder that replaces `folder` when complete."""
+@dataclass(frozen=True)
+class Plan:
+    """One data set to render: its folder below `paths.datasets`, a label for people, its planner and its photos."""
+
+    folder: str
+    label: str
+    planner: Planner
+    entries: list[Entry]
+
+
+def plans(P, poses: PoseSource) -> list[Plan]:
+    """Every data set of the mini world at the sizes of `P.world`; the same parameters and inputs give the same plans."""
+    world = Path(P.paths.world)
+    if not (world / "identities.csv").is_file():
+        raise StudyError(f"{world}/identities.csv is missing: run `dvc pull` to fetch the tracked data.")
+    people = pd.read_csv(world / "identities.csv", keep_default_na=False)
+    cameras = read_cameras(world)
+    planner = lambda name: Planner(name, people[people.role.str.startswith(name)], cameras[name], poses, P.seed)
+    market, msmt, cuhk = planner("market1501"), planner("msmt17"), planner("cuhk03")
+    return [
+        Plan("Market-1501-v15.09.15", "Market-1501", market, plan_market1501(market, P.world.market1501)),
+        Plan("MSMT17_V1", "MSMT17", msmt, plan_msmt17(msmt, P.world.msmt17)),
+        Plan("cuhk03-np/labeled", "CUHK03 (L)", cuhk, plan_cuhk03(cuhk, P.world.cuhk03, 0.008)),
+        Plan("cuhk03-np/detected", "CUHK03 (D)", cuhk, plan_cuhk03(cuhk, P.world.cuhk03, 0.035)),
+    ]
+
+
+def photos_of(P, plan: Plan, entries: list[Entry], poses: PoseSource, *, maps: bool = False, progress: str | None = None):
+    """Yield the photo with its truth of every entry (see `posedive_lib.world.oracle.photograph`); always the same ones."""
+    return photograph(plan.planner.people, poses, [e.shot for e in entries], body=P.paths.body, height=P.image.height, width=P.image.width,
+                      focal=P.conditions.focal, maps=maps, workers=P.world.workers, progress=progress)
+
+
+def render(folder: Path, plan: Plan, poses: PoseSource, P) -> None:
+    """Render one data set with `truth.csv`, `smpl.npz` and `masks.npz` into a new folder that replaces `folder` when complete."""
     part = folder.with_name(folder.name + ".part")
     shutil.rmtree(part, ignore_errors=True)
-    for parent in {str(Path(e.path).parent) for e in entries}:
+    for parent in {str(Path(e.path).parent) for e in plan.entries}:
         (part / parent).mkdir(parents=True)
-    photos = photograph(planner.people, poses, [e.shot for e in entries], body=P.paths.body, height=P.image.height, width=P.image.width,
-                        focal=P.conditions.focal, workers=P.world.workers, progress=label)
-    rows, bodies = [], []
-    for entry, photo in zip(entries, photos):
-        Image.fromarray(photo["image"]).save(part / entry.path, quality=92)
+    people, rows, bodies = plan.planner.people, [], []
+    for entry, photo in zip(plan.entries, photos_of(P, plan, plan.entries, poses, progress=plan.label)):
+        Image.fromarray(photo.pop("image")).save(part / entry.path, quality=92)
         shot = entry.shot
         rows.append({
             "path": entry.path, "split": "train" if entry.split == "val" else entry.split, "pid": entry.pid, "camid": entry.camid,
-            "person": planner.people.person[shot.person], "azimuth": round(photo["azimuth"], 3), "elevation": round(photo["elevation"], 3),
+            "person": people.person[shot.person], "azimuth": round(photo["azimuth"], 3), "elevation": round(photo["elevation"], 3),
             "motion": poses.name[shot.pose], "frame": poses.frame[shot.pose], "domain": poses.domain[shot.pose],
-            "occluded": photo["occluded"], "low_quality": shot.low_quality})
-        bodies.append(photo)
-    if label.startswith("MSMT17"):
-        write_lists(part, entries)
+            "occluded": photo["occluded"], "hidden": round(photo["hidden"], 3), "low_quality": shot.low_quality})
+        bodies.append({key: photo[key] for key in ("global_orient", "body_pose", "betas", "cam_t", "focal", "keypoints", "visible", "mask")})
+    if plan.label == "MSMT17":
+        write_lists(part, plan.entries)
     pd.DataFrame(rows).to_csv(part / "truth.csv", index=False)
+    shown = people[people.person.isin({row["person"] for row in rows})]
+    shown.to_csv(part / "people.csv", index=False)
     stack = lambda key: np.stack([np.asarray(b[key], np.float32) for b in bodies])
-    BodyTable(np.array([r["path"] for r in rows]), *(stack(k) for k in ("global_orient", "body_pose", "betas", "cam_t", "focal", "keypoints")),
+    paths = np.array([r["path"] for r in rows])
+    BodyTable(paths, *(stack(k) for k in ("global_orient", "body_pose", "betas", "cam_t", "focal", "keypoints")),
               np.stack([b["visible"] for b in bodies])).save(part / "smpl.npz")
+    save_masks(part / "masks.npz", paths, np.stack([b["mask"] for b in bodies]))
     shutil.rmtree(folder, ignore_errors=True)
     os.replace(part, folder)
 
 
 def build(P) -> None:
     """All data sets of the mini world, at the sizes of `P.world`."""
-    world = Path(P.paths.world)
-    if not (world / "identities.csv").is_file():
-        raise StudyError(f"{world}/identities.csv is missing: run `dvc pull` to fetch the tracked data.")
-    people = pd.read_csv(world / "identities.csv", keep_default_na=False)
-    cameras = {name: [Camera(**{k: tuple(v) if isinstance(v, list) else v for k, v in c.items()}) for c in rows]
-               for name, rows in json.loads((world / "cameras.json").read_text()).items()}
     poses = load_poses(P.paths.motions)
     root = Path(P.paths.datasets)
     root.mkdir(parents=True, exist_ok=True)
-    for folder, name, label, plan in (
-        ("Market-1501-v15.09.15", "market1501", "Market-1501", lambda p: plan_market1501(p, P.world.market1501)),
-        ("MSMT17_V1", "msmt17", "MSMT17", lambda p: plan_msmt17(p, P.world.msmt17)),
-        ("cuhk03-np/labeled", "cuhk03", "CUHK03 (L)", lambda p: plan_cuhk03(p, P.world.cuhk03, 0.008)),
-        ("cuhk03-np/detected", "cuhk03", "CUHK03 (D)", lambda p: plan_cuhk03(p, P.world.cuhk03, 0.035)),
-    ):
-        planner = Planner(name, people[people.role.str.startswith(name)], cameras[name], poses, P.seed)
-        (root / folder).parent.mkdir(parents=True, exist_ok=True)
-        render(root / folder, plan(planner), planner, poses, P, label)
+    for plan in plans(P, poses):
+        (root / plan.folder).parent.mkdir(parents=True, exist_ok=True)
+        render(root / plan.folder, plan, poses, P)
 
 
 def main() -> int:

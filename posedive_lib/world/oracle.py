@@ -11,7 +11,8 @@ from tqdm import tqdm
 from posedive_lib.body.camera import viewpoint
 from posedive_lib.body.poses import PoseSource
 from posedive_lib.seeds import rng_for
-from posedive_lib.world.scene import Camera, Photographer
+from posedive_lib.world.cameras import Camera
+from posedive_lib.world.scene import Photographer
 from posedive_lib.world.wardrobe import betas
 
 
@@ -35,7 +36,7 @@ _studio: dict[tuple, tuple] = {}
 
 def _take(settings: tuple, jobs: list[tuple]) -> list[dict]:
     """Worker: photos with truth for (identity row, root tilt, body pose, shot); the OpenGL context is kept."""
-    body, height, width, focal, near, far = settings
+    body, height, width, focal, near, far, maps = settings
     if settings not in _studio:
         conditions = None
         if near is not None:
@@ -46,7 +47,7 @@ def _take(settings: tuple, jobs: list[tuple]) -> list[dict]:
     results = []
     for who, tilt, body_pose, shot in jobs:
         global_orient, cam_t = photographer.place(who, tilt, body_pose, shot.azimuth, shot.elevation, shot.fill, shot.shift)
-        photo = photographer.shoot(who, body_pose, global_orient, cam_t, shot.camera, rng_for(*shot.key), low_quality=shot.low_quality)
+        photo = photographer.shoot(who, body_pose, global_orient, cam_t, shot.camera, rng_for(*shot.key), low_quality=shot.low_quality, maps=maps)
         azimuth, elevation = viewpoint(global_orient[None], cam_t[None])
         photo |= {"global_orient": global_orient, "body_pose": body_pose, "betas": betas(who), "cam_t": cam_t,
                   "focal": photographer.focal, "azimuth": float(azimuth[0]), "elevation": float(elevation[0])}
@@ -59,20 +60,21 @@ def _take(settings: tuple, jobs: list[tuple]) -> list[dict]:
 
 def photograph(
     identities: pd.DataFrame, poses: PoseSource, shots: list[Shot], *, body: str, height: int, width: int, focal: float,
-    depth_range: tuple[float, float] | None = None, workers: int = 2, progress: str | None = None,
+    depth_range: tuple[float, float] | None = None, maps: bool = False, workers: int = 2, progress: str | None = None,
 ):
     """Yield one dict per shot, in order, from `workers` processes.
 
     Args:
         identities: rows of `posedive_lib.world.wardrobe.sample_identities`. poses: source of body poses.
-        focal: in image heights. depth_range: (near, far) metres to add the generator's conditions, None for photos only.
+        focal: in image heights. depth_range: (near, far) metres to add the generator's conditions, None for photos only. maps: with the
+            depth and normals of the dressed person.
 
     Yields:
-        image (H, W, 3) uint8, keypoints (17, 2), visible (17,), mask (H, W), occluded, global_orient (3,),
-        body_pose (69,), betas (10,), cam_t (3,), focal px, azimuth, elevation; skeleton, depth, normals, neutral if asked.
+        what `Photographer.shoot` returns, and global_orient (3,), body_pose (69,), betas (10,), cam_t (3,), focal px, azimuth,
+        elevation; skeleton, depth, normals, neutral with `depth_range`.
     """
     near, far = depth_range or (None, None)
-    settings = (str(body), height, width, focal, near, far)
+    settings = (str(body), height, width, focal, near, far, maps)
     people = identities.to_dict("records")
     jobs = [(people[s.person], poses.root_tilt[s.pose], poses.body_pose[s.pose], s) for s in shots]
     chunks = [jobs[i : i + 48] for i in range(0, len(jobs), 48)]

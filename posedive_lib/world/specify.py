@@ -3,19 +3,18 @@
     python -m posedive_lib.world.specify data
 """
 
-import json
 import sys
 from pathlib import Path
 
 import pandas as pd
 
 from posedive_lib.world.body import write_body
+from posedive_lib.world.cameras import sample_camera, write_cameras
 from posedive_lib.world.motions import write_motions
-from posedive_lib.world.scene import camera_record, sample_camera
 from posedive_lib.world.wardrobe import caption, sample_identities
 
-PEOPLE = {"market1501-train": 100, "market1501-test": 100, "market1501-distractor": 80, "msmt17-train": 160,
-          "msmt17-test": 160, "cuhk03-train": 90, "cuhk03-test": 90}
+PEOPLE = {"market1501-train": 120, "market1501-test": 120, "market1501-distractor": 120, "msmt17-train": 200,
+          "msmt17-test": 200, "cuhk03-train": 100, "cuhk03-test": 100}
 
 # Mean azimuth (degrees) from which each camera sees people: mostly frontal, as entrances and corridors are filmed.
 CAMERAS = {
@@ -31,9 +30,8 @@ def write_world(folder: Path, seed: int = 0) -> None:
     people = pd.concat([sample_identities(role, count, seed) for role, count in PEOPLE.items()], ignore_index=True)
     people["description"] = [caption(row, 0) for row in people.to_dict("records")]
     people.to_csv(folder / "identities.csv", index=False)
-    cameras = {name: [camera_record(sample_camera(f"{name}-{i}", azimuth, seed)) for i, azimuth in enumerate(means)]
-               for name, means in CAMERAS.items()}
-    (folder / "cameras.json").write_text(json.dumps(cameras, indent=1) + "\n")
+    write_cameras(folder / "cameras.json", {name: [sample_camera(f"{name}-{i}", azimuth, seed) for i, azimuth in enumerate(means)]
+                                            for name, means in CAMERAS.items()})
 
 
 def main(folder: str = "data") -> None:
