@@ -51,20 +51,21 @@ def _shape_directions(v: np.ndarray, weights: np.ndarray) -> np.ndarray:
     trunk = (1 - arm) * (1 - leg) * (1 - neck)
     d = np.zeros((len(v), 3, 10))
     d[:, :, 0] = 0.035 * (v + [0, 0.2, 0])
-    d[:, :, 1] = 0.105 * away * ((1 - head) * (1 - ends) * (1 - 0.4 * neck))[:, None]
+    d[:, :, 1] = 0.125 * away * ((1 - head) * (1 - ends) * (1 - 0.4 * neck))[:, None]
     d[:, 0, 2] = side * (0.016 * np.maximum(girdle, smoothstep(y, 0.02, 0.14) * (1 - neck)) * smoothstep(wide, 0.0, 0.13))
     d[:, 0, 3] = side * 0.014 * smoothstep(wide, 0.0, 0.09) * smoothstep(-y, 0.06, 0.24) * (1 - 0.45 * smoothstep(-y, 0.45, 0.9)) * (1 - girdle)
     d[:, 2, 3] = 0.008 * away[:, 2] / 0.1 * smoothstep(-y, 0.06, 0.24) * (1 - smoothstep(-y, 0.4, 0.6))
     d[:, 1, 4] = -0.036 * np.clip((-0.31 - y) / 0.8, 0, 1) * leg
-    d[:, 0, 5] = 0.026 * side * np.clip((wide - 0.175) / 0.515, 0, 1)
+    d[:, 0, 5] = 0.030 * side * np.clip((wide - 0.175) / 0.515, 0, 1)
     d[:, 1, 6] = 0.026 * np.clip((y + 0.22) / 0.45, 0, 1)
-    d[:, :, 7] = 0.075 * (v - rest_joints()[15] + [0, 0.02, 0]) * head[:, None] + 0.05 * away * flat * (neck * (1 - head))[:, None]
+    d[:, :, 7] = 0.085 * (v - rest_joints()[15] + [0, 0.02, 0]) * head[:, None] + 0.05 * away * flat * (neck * (1 - head))[:, None]
     belly = np.exp(-(((y + 0.09) / 0.12) ** 2)) * trunk
     d[:, 2, 8] = 0.030 * belly * smoothstep(z, -0.02, 0.09)
     d[:, 0, 8] = 0.012 * side * belly * smoothstep(wide, 0, 0.12)
     chest = np.exp(-(((y - 0.125) / 0.085) ** 2)) * (1 - arm) * (1 - neck)
     d[:, 2, 9] = chest * (0.022 * smoothstep(z, 0.0, 0.09) - 0.008 * smoothstep(-z, 0.02, 0.09))
     d[:, 0, 9] = 0.006 * side * chest * smoothstep(wide, 0.05, 0.14) * (1 - girdle)
+    d[:, 0] *= (1 - smoothstep(-y, 0.29, 0.37) * (1 - smoothstep(wide, 0.0, 0.06)))[:, None]  # the thighs never grow into each other
     return d
 
 

@@ -71,17 +71,19 @@ def moved_share(weights: np.ndarray, joint: int) -> np.ndarray:
     return weights[:, beyond].sum(1)
 
 
-def _training_rotations(joint: int, rng: np.random.Generator) -> Rotation:
-    """Rotations a joint is corrected for: all axes, and the hinge's own axis more often for knees and elbows."""
-    axes = rng.normal(size=(60, 3))
-    angles = rng.uniform(10, 90, 60)
-    hinge = {4: (1, 0, 0), 5: (1, 0, 0), 18: (0, -1, 0), 19: (0, 1, 0), 1: (-1, 0, 0), 2: (-1, 0, 0)}
-    if joint in hinge:
-        axes, angles = np.vstack([axes, np.tile(hinge[joint], (60, 1))]), np.append(angles, rng.uniform(10, 130, 60))
-    if joint in (16, 17):  # from the T pose down, up and forward
-        side = 1 if joint == 16 else -1
-        main = np.array([(0, 0, -side), (0, -side, 0), (0, 0, side)])[np.arange(60) % 3]
-        axes, angles = np.vstack([axes, main]), np.append(angles, rng.uniform(10, 95, 60))
+HINGES = {1: (-1, 0, 0), 2: (-1, 0, 0), 4: (1, 0, 0), 5: (1, 0, 0), 16: (0, 0, -1), 17: (0, 0, 1), 18: (0, -1, 0), 19: (0, 1, 0)}
+LIMBS = {joint: (0, 1, 0) for joint in (1, 2, 4, 5)} | {joint: (1, 0, 0) for joint in (16, 17, 18, 19)}
+BULGE = {1: 0.35, 2: 0.35}  # how much of a bend's loss to give back; around hips, far points would swell
+
+
+def _training_rotations(joint: int) -> Rotation:
+    """Rotations a joint is corrected for: every axis, and for limbs the usual bend and the twist about the limb more often."""
+    rng = np.random.default_rng(joint)
+    axes, angles = rng.normal(size=(60, 3)), rng.uniform(10, 85, 60)
+    if joint in HINGES:
+        twists = np.array(LIMBS[joint]) * np.where(np.arange(40) % 2, 1, -1)[:, None]
+        axes = np.vstack([axes, np.tile(HINGES[joint], (60, 1)), twists])
+        angles = np.concatenate([angles, rng.uniform(10, 130 if joint < 16 or joint > 17 else 95, 60), rng.uniform(20, 100, 40)])
     axes /= np.linalg.norm(axes, axis=1, keepdims=True)
     return Rotation.from_rotvec(axes * np.radians(angles)[:, None])
 
@@ -93,15 +95,23 @@ def _wanted_offsets(points: np.ndarray, share: np.ndarray, rotation: Rotation) -
     return np.linalg.solve(blend, target[..., None])[..., 0] - points
 
 
-def pose_directions(points: np.ndarray, joints: np.ndarray, weights: np.ndarray, ridge: float = 0.02) -> np.ndarray:
+def _dose(joint: int, rotation: Rotation) -> float:
+    """Part of the wanted offset that is used: all of it in a twist, `BULGE` in a bend."""
+    axis = rotation.as_rotvec() / rotation.magnitude()
+    least = BULGE.get(joint, 1.0)
+    return least + (1 - least) * float(axis @ LIMBS.get(joint, (0, 0, 0))) ** 2
+
+
+def pose_directions(points: np.ndarray, joints: np.ndarray, weights: np.ndarray, ridge: float = 0.004) -> np.ndarray:
     """(V, 3, 207) metres per unit of R − I: ridge regression of the wanted offsets, joint by joint, zero where a joint bends nothing."""
     out = np.zeros((len(points), 3, 207), np.float32)
     for joint in range(1, 24):
         share = moved_share(weights, joint)
         mixed = np.flatnonzero((share > 0.01) & (share < 0.99))
-        rotations = _training_rotations(joint, np.random.default_rng(joint))
+        rotations = _training_rotations(joint)
         features = (rotations.as_matrix() - np.eye(3)).reshape(len(rotations), 9)
-        wanted = np.stack([_wanted_offsets(points[mixed] - joints[joint], share[mixed], rotation) for rotation in rotations])
+        place = points[mixed] - joints[joint]
+        wanted = np.stack([_dose(joint, rotation) * _wanted_offsets(place, share[mixed], rotation) for rotation in rotations])
         normal = features.T @ features + ridge * len(rotations) * np.eye(9)
         found = np.linalg.solve(normal, features.T @ wanted.reshape(len(rotations), -1)).reshape(9, len(mixed), 3)
         out[mixed, :, 9 * (joint - 1) : 9 * joint] = np.moveaxis(found, 0, 2)
