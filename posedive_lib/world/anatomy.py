@@ -19,7 +19,7 @@ SIDED_LIMITS = {
     "knee": (0, 135),  # heel backward
     "ankle": (-30, 25),  # toes up
     "arm_raise": (4, 175),  # 0 hanging, 90 T-pose, 175 overhead
-    "arm_swing": (-50, 160),  # hanging arm forward
+    "arm_swing": (-50, 120),  # hanging arm forward
     "arm_across": (-30, 110),  # T-pose arm forward
     "arm_twist": (-80, 60),  # T-pose forearm downward
     "elbow": (2, 145),
@@ -56,7 +56,7 @@ def _rotations(track: Track) -> dict[str, Rotation]:
         out[name] = _euler(spine, "YXZ", ("twist", 1), ("flex", 1), ("side", 1))
     for side, name, mirror in (("l", "left", 1), ("r", "right", -1)):
         one = {key[:-2]: value for key, value in track.items() if key.endswith(f"_{side}")}
-        one["collar"] = 0.2 * np.maximum(one["arm_raise"] - 60, 0)  # the shoulder girdle rises with the arm
+        one["collar"] = 0.18 * (one["arm_raise"] - 60)  # the shoulder girdle rises and sinks with the arm
         one["arm"] = one["arm_raise"] - 90 - one["collar"]
         out[f"{name}_hip"] = _euler(one, "XZY", ("hip_flex", -1), ("hip_abduct", mirror), ("hip_turn", mirror))
         out[f"{name}_knee"] = _euler(one, "X", ("knee", 1))
