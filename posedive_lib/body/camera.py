@@ -58,16 +58,18 @@ def fit_to_crop(
         fill: fraction of the crop that the tighter side of the body's box takes.
         shift: offset of the box centre from the crop centre, in crop heights (x, y).
     """
-    low, high = points.min(0), points.max(0)
+    x, y, z = np.ascontiguousarray(np.asarray(points, float).T)
+    low, high = np.array([x.min(), y.min(), z.min()]), np.array([x.max(), y.max(), z.max()])
     centre = (low + high) / 2
     depth = focal * max((high[1] - low[1]) / (fill * height), (high[0] - low[0]) / (0.96 * width))
     translation = np.array([-centre[0], -centre[1], depth - centre[2]])
     target = np.array([width / 2 + shift[0] * height, height / 2 + shift[1] * height])
     for _ in range(3):  # perspective: near parts look larger, so correct the box after projecting
-        pixels = project(points + translation, focal, height, width)
-        low, high = pixels.min(0), pixels.max(0)
+        scale = focal / (z + translation[2])
+        column, row = (x + translation[0]) * scale, (y + translation[1]) * scale
+        low, high = np.array([column.min(), row.min()]), np.array([column.max(), row.max()])
         scale = max((high[1] - low[1]) / (fill * height), (high[0] - low[0]) / (0.96 * width))
         translation[2] = (translation[2] + centre[2]) * scale - centre[2]
-        offset = (target - (low + high) / 2) * (translation[2] + centre[2]) / focal
+        offset = (target - np.array([width, height]) / 2 - (low + high) / 2) * (translation[2] + centre[2]) / focal
         translation[:2] += offset
     return translation

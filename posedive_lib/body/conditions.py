@@ -13,6 +13,7 @@ from PIL import Image, ImageDraw
 from tqdm import tqdm
 
 from posedive_lib.body import camera
+from posedive_lib.body.raster import choose_backend, open_rasteriser
 from posedive_lib.body.smpl import COCO_FROM_SMPL, cached_smpl, pose
 
 # Limbs of the OpenPose-18 skeleton as pairs of COCO-17 indices; 17 is the neck, between the shoulders.
@@ -21,6 +22,8 @@ LIMBS = [(17, 6), (17, 5), (6, 8), (8, 10), (5, 7), (7, 9), (17, 12), (12, 14), 
 COLOURS = [(255, 0, 0), (255, 85, 0), (255, 170, 0), (255, 255, 0), (170, 255, 0), (85, 255, 0), (0, 255, 0),
            (0, 255, 85), (0, 255, 170), (0, 255, 255), (0, 170, 255), (0, 85, 255), (0, 0, 255), (85, 0, 255),
            (170, 0, 255), (255, 0, 255), (255, 0, 170)]
+
+LIGHT = np.array([0.3, 0.5, 0.81], np.float32)  # direction to the light of the neutral rendering, OpenGL axes
 
 
 @dataclass(frozen=True)
@@ -74,46 +77,53 @@ def visibility(points: np.ndarray, pixels: np.ndarray, depth: np.ndarray, tolera
 
 
 class ConditionRenderer:
-    """Renders conditions of any SMPL parameters; keeps the OpenGL context between calls.
+    """Renders conditions of any SMPL parameters; keeps the OpenGL context and the body's triangles between calls.
 
     Args:
         body: path of the SMPL file. height, width: pixels. near, far: metres of the depth map's white and black.
-        focal: focal length in image heights.
+        focal: focal length in image heights. backend: opengl, zbuffer (NumPy, slower) or auto; see `posedive_lib.body.raster`.
     """
 
-    def __init__(self, body: str, height: int, width: int, *, near: float, far: float, focal: float):
-        from posedive_lib.body.render import Rasteriser  # opens OpenGL only when something is drawn
-
+    def __init__(self, body: str, height: int, width: int, *, near: float, far: float, focal: float, backend: str = "auto"):
         self.model = cached_smpl(str(body))
         self.faces = np.asarray(self.model.faces).astype(int)
         self.height, self.width, self.near, self.far = height, width, near, far
         self.focal = focal * height
-        self.rasterise = Rasteriser(height, width, self.focal)
+        self.rasterise = open_rasteriser(height, width, self.focal, backend)
         self.tolerance = joint_tolerances(self.model)
-        self.grey = np.full((len(self.model.v_template), 3), 0.72)
+        self.grey = np.full((len(self.model.v_template), 3), 0.72, np.float32)
 
     def place(self, root_tilt, body_pose, betas, azimuth: float, elevation: float, fill=0.86, shift=(0.0, 0.0)):
         """Orientation (3,) and translation (3,) that show a body from a viewpoint, re-centred and scaled to the crop."""
+        return self.place_posed(root_tilt, body_pose, betas, azimuth, elevation, fill, shift)[:2]
+
+    def place_posed(self, root_tilt, body_pose, betas, azimuth: float, elevation: float, fill=0.86, shift=(0.0, 0.0)):
+        """As `place`, and the body there: orientation, translation, vertices (V, 3) and joints (45, 3) in the camera frame for `draw`."""
         global_orient = camera.orient(root_tilt, azimuth, elevation)[0]
-        vertices, _ = pose(self.model, global_orient, body_pose, betas)
-        return global_orient, camera.fit_to_crop(vertices, self.focal, self.height, self.width, fill, shift)
+        vertices, joints = pose(self.model, global_orient, body_pose, betas)
+        cam_t = camera.fit_to_crop(vertices, self.focal, self.height, self.width, fill, shift)
+        return global_orient, cam_t, vertices + cam_t.astype(np.float32), joints + cam_t
 
     def render(self, global_orient, body_pose, betas, cam_t) -> Conditions:
         """Conditions of one body: axis-angle (3,), (69,), shape (10,) and translation (3,) in the camera frame."""
         vertices, joints = pose(self.model, global_orient, body_pose, betas)
-        raster = self.rasterise(vertices + cam_t, self.faces, self.grey)
-        points = joints[COCO_FROM_SMPL] + cam_t
+        return self.draw(vertices + np.asarray(cam_t, np.float32), joints + cam_t)
+
+    def draw(self, vertices: np.ndarray, joints: np.ndarray) -> Conditions:
+        """Conditions of a posed body: camera-frame vertices (V, 3) and joints (45, 3) in smplx's order, metres."""
+        raster = self.rasterise(vertices, self.faces, self.grey)
+        points = joints[COCO_FROM_SMPL]
         keypoints = camera.project(points, self.focal, self.height, self.width)
-        mask = raster.depth > 0
+        mask, cover = raster.depth > 0, raster.cover[..., None]
         depth = np.where(mask, np.clip((self.far - raster.depth) / (self.far - self.near), 0, 1), 0)
-        light = 0.45 + 0.55 * np.clip(raster.normals @ np.array([0.3, 0.5, 0.81]), 0, 1)[..., None]
-        neutral = raster.cover[..., None] * raster.albedo * light + (1 - raster.cover[..., None]) * 0.35
+        light = 0.45 + 0.55 * np.clip(raster.normals @ LIGHT, 0, 1)[..., None]
+        neutral = cover * raster.albedo * light + (1 - cover) * 0.35
         byte = lambda x: np.round(x * 255).astype(np.uint8)
         return Conditions(
             draw_skeleton(keypoints, self.height, self.width), byte(depth)[..., None],
-            byte((raster.normals * 0.5 + 0.5) * raster.cover[..., None]), byte(neutral), mask,
+            byte((raster.normals * 0.5 + 0.5) * cover), byte(neutral), mask,
             keypoints.astype(np.float32), visibility(points, keypoints, raster.depth, self.tolerance).astype(np.int8),
-        )
+        )  # fmt: skip
 
 
 _renderers: dict[tuple, ConditionRenderer] = {}
@@ -121,18 +131,18 @@ _renderers: dict[tuple, ConditionRenderer] = {}
 
 def _render_chunk(settings: tuple, rows: list[tuple]) -> list[Conditions]:
     if settings not in _renderers:
-        body, height, width, near, far, focal = settings
-        _renderers[settings] = ConditionRenderer(body, height, width, near=near, far=far, focal=focal)
+        body, height, width, near, far, focal, backend = settings
+        _renderers[settings] = ConditionRenderer(body, height, width, near=near, far=far, focal=focal, backend=backend)
     return [_renderers[settings].render(*row) for row in rows]
 
 
 def render_many(
     global_orient, body_pose, betas, cam_t, *, body: str, height: int, width: int, near: float, far: float,
-    focal: float, workers: int = 2, progress: str | None = None,
-) -> Conditions:
+    focal: float, workers: int = 2, progress: str | None = None, backend: str = "auto",
+) -> Conditions:  # fmt: skip
     """Conditions of N bodies, stacked, in order; rendered by `workers` processes (arrays as in `BodyTable`)."""
     rows = list(zip(global_orient, body_pose, betas, cam_t))
-    settings = (str(body), height, width, near, far, focal)
+    settings = (str(body), height, width, near, far, focal, choose_backend(backend))
     chunks = [rows[i : i + 64] for i in range(0, len(rows), 64)]
     bar = tqdm(total=len(rows), desc=progress, unit="img", disable=progress is None)
     parts: list[Conditions] = []
