@@ -17,7 +17,7 @@ from torch import nn
 from transformers import (CLIPImageProcessor, CLIPTextConfig, CLIPTextModelWithProjection, CLIPVisionConfig,
                           CLIPVisionModelWithProjection)
 
-from pretrain.common import Loop, jitter_colour, people, save_model, settings, to_float
+from pretrain.common import Loop, jitter_colour, people, save_model, settings, to_float, warm_start
 from pretrain.tokenizer import check, train_tokenizer
 
 
@@ -111,6 +111,7 @@ def main() -> None:
     check(tokenizer, data.captions)
     torch.manual_seed(everything["seed"])
     model = build(config, tokenizer)
+    warm_start(model["image"], config["initial"])
 
     def loss_of(step: int, rng: np.random.Generator) -> dict[str, torch.Tensor]:
         rows = np.sort(rng.choice(data.rows, config["batch_size"], replace=False))
@@ -118,7 +119,7 @@ def main() -> None:
         ids = tokenizer(captions, padding=True, return_tensors="pt")["input_ids"]
         return losses(model, augment(data.images[rows], captions, rng), ids, config["caption_weight"])
 
-    trained = Loop("clip", model, config).run(loss_of)
+    trained = Loop("clip", model, config, ema_decay=config["ema_decay"]).run(loss_of)
     height, width = data.images.shape[1:3]
     save(trained, tokenizer, Path(everything["output"]) / "stable-diffusion", height, width)
     print(f"temperature: logits are multiplied by {float(trained['scale'].log.exp()):.1f}")

@@ -77,6 +77,18 @@ def jitter_colour(images: torch.Tensor, strength: float, rng: np.random.Generato
     return (images * gain.float() + shift.float()).clamp(-1, 1)
 
 
+def warm_start(model: nn.Module, folder: str | None) -> None:
+    """Weights of an earlier release where name and shape agree, in place; None starts from nothing."""
+    if folder is None:
+        return
+    own, taken = model.state_dict(), {}
+    for path in sorted(Path(folder).glob("*.safetensors")):
+        with safe_open(path, "pt") as file:
+            taken |= {key: file.get_tensor(key).float() for key in file.keys() if key in own and tuple(file.get_slice(key).get_shape()) == tuple(own[key].shape)}
+    print(f"{len(taken)} of {len(own)} tensors start from {folder}")
+    model.load_state_dict(taken, strict=False)
+
+
 def weights_digest(*folders: Path) -> str:
     """Short digest of the weights in these folders, for the names of what was computed with them."""
     digest = hashlib.sha256()
@@ -114,7 +126,7 @@ class Loop:
         plain = [p for p in self.parameters.values() if p.ndim <= 1]
         self.optimizer = torch.optim.AdamW(
             [{"params": decay}, {"params": plain, "weight_decay": 0.0}],
-            lr=config["learning_rate"], weight_decay=config["weight_decay"], betas=(0.9, 0.98))
+            lr=config["learning_rate"], weight_decay=config["weight_decay"], betas=(0.9, 0.98), fused=True)
         self.average = {k: p.detach().clone() for k, p in self.parameters.items()} if ema_decay else {}
         self.step = self._resume()
 
@@ -167,7 +179,8 @@ class Loop:
                 torch.manual_seed(seed_for(self.seed, self.name, "torch", self.step))
                 for group in self.optimizer.param_groups:
                     group["lr"] = _learning_rate(self.step, steps, self.config["learning_rate"])
-                losses = loss_of(self.step, rng_for(self.seed, self.name, self.step))
+                with torch.autocast("cpu", torch.bfloat16, enabled=self.config.get("bf16", False)):
+                    losses = loss_of(self.step, rng_for(self.seed, self.name, self.step))
                 self.optimizer.zero_grad(set_to_none=True)
                 losses["loss"].backward()
                 nn.utils.clip_grad_norm_(self.parameters.values(), 1.0)

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from transformers import VitPoseBackboneConfig, VitPoseConfig, VitPoseForPoseEstimation, VitPoseImageProcessor
 
-from pretrain.common import Loop, People, jitter_colour, people, save_model, settings, to_float
+from pretrain.common import Loop, People, jitter_colour, people, save_model, settings, to_float, warm_start
 from posedive_lib.augment.confidence import to_heatmap
 
 # COCO order: nose, then left/right pairs of eyes, ears, shoulders, elbows, wrists, hips, knees, ankles.
@@ -114,18 +114,17 @@ def main() -> None:
     everything = settings()
     config, data = everything["vitpose"], people("train")
     height, width = data.images.shape[1:3]
-    second = config.pop("second_round")
     torch.manual_seed(everything["seed"])
     model = build(config, height, width)
+    warm_start(model, config["initial"])
 
     def loss_of(step: int, rng: np.random.Generator) -> dict[str, torch.Tensor]:
         images, keypoints, visible = draw(data, config, rng)
-        predicted = model(pixel_values=images).heatmaps
+        predicted = model(pixel_values=images).heatmaps.float()
         target, weight = heatmaps(keypoints, visible, (height, width), predicted.shape[2:], config)
         return {"loss": 10 * (weight * (predicted - target).square()).mean()}
 
-    Loop("vitpose", {"vitpose": model}, config).run(loss_of)
-    trained = Loop("vitpose-2", {"vitpose": model}, config | second).run(loss_of)["vitpose"]
+    trained = Loop("vitpose", {"vitpose": model}, config, ema_decay=config["ema_decay"]).run(loss_of)["vitpose"]
     folder = Path(everything["output"]) / "vitpose"
     save_model(trained, folder)
     VitPoseImageProcessor(size={"height": height, "width": width}, image_mean=[0.5] * 3, image_std=[0.5] * 3).save_pretrained(folder)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from scipy import sparse
 from smplx import SMPL
 from smplx.lbs import batch_rigid_transform, batch_rodrigues, blend_shapes, vertices2joints
 from smplx.utils import Struct
@@ -83,10 +84,12 @@ def load_smpl(path: str | Path) -> SMPL:
     if data["weights"].shape != (vertices, 24) or data["shapedirs"].shape[:2] != (vertices, 3):
         raise StudyError(f"{path}: weights {data['weights'].shape} do not fit {vertices} vertices and 24 SMPL joints.")
     data["shapedirs"] = data["shapedirs"][:, :, :10]
-    bends = bool(np.abs(data["posedirs"]).max() > 0)
     with contextlib.redirect_stdout(io.StringIO()):  # smplx prints a warning for every file with fewer than 300 shape directions
         model = SMPL(model_path=str(path), data_struct=Struct(**data), num_betas=data["shapedirs"].shape[2], batch_size=1)
-    model.has_pose_blend_shapes = bends
+    correctives = model.posedirs.numpy().T   # (3 V, 207)
+    if np.count_nonzero(correctives) < 0.2 * correctives.size:   # the mini world's act near their joints alone
+        correctives = sparse.csr_matrix(correctives)
+    model.correctives = correctives
     return model
 
 
@@ -115,9 +118,8 @@ def pose(
     shaped = model.v_template + blend_shapes(betas, model.shapedirs)
     rest = vertices2joints(model.J_regressor, shaped)
     rotations = batch_rodrigues(full.view(-1, 3)).view(1, 24, 3, 3)
-    if model.has_pose_blend_shapes:  # the mini world's body has none, and the product is the slowest step
-        feature = (rotations[:, 1:] - torch.eye(3)).view(1, -1)
-        shaped = shaped + (feature @ model.posedirs).view(1, -1, 3)
+    feature = (rotations[0, 1:] - torch.eye(3)).reshape(-1).numpy()
+    shaped = shaped + torch.from_numpy(model.correctives @ feature).view(1, -1, 3)
     joints, transforms = batch_rigid_transform(rotations, rest, model.parents)
     transforms = transforms[0].view(24, 16)
 

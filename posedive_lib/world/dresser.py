@@ -162,6 +162,8 @@ class Dresser:
         if who["hair_style"] != "bald":
             low = {"long": -0.9, "ponytail": 0.05}.get(who["hair_style"], 0.12)
             hair = self.is_head & ~face & (self.face > low) & ~((self.facing > 0.35) & (self.face < 0.62))
+            ears = (abs(self.template[:, 0]) > 0.92 * abs(self.template[head, 0]).max()) & (self.face < 0.5) & (who["hair_style"] != "long")
+            hair &= ~ears
             albedo[hair], offset[hair] = hair_colour, 0.020 if who["hair_style"] == "long" else 0.012
             if who["hair_style"] == "long":   # falls over the neck and shoulders
                 fall = self.behind & (self.up > 0.70) & (abs(self.side) < 0.52) & ~self.is_arm
@@ -178,8 +180,8 @@ class Dresser:
         v = self.template
         width = np.abs(v[head, 0]).max()
         across, front = v[:, 0] / width, head & (self.facing > 0.3)
-        eye = front & (abs(self.face - 0.44) < 0.065) & (abs(abs(across) - 0.36) < 0.15)
-        albedo[eye] = (0.08, 0.07, 0.07)
+        eye = front & (abs(self.face - 0.42) < 0.045) & (abs(abs(across) - 0.37) < 0.11)
+        albedo[eye] = (0.14, 0.11, 0.10)
         brow = front & (abs(self.face - 0.56) < 0.045) & (abs(abs(across) - 0.36) < 0.2)
         albedo[brow] = 0.5 * albedo[brow] + 0.5 * np.array(HAIR[who["hair"]])
         mouth = front & (abs(self.face - 0.12) < 0.05) & (abs(across) < 0.28)

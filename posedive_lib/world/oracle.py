@@ -46,13 +46,17 @@ def _take(settings: tuple, jobs: list[tuple]) -> list[dict]:
     photographer, conditions = _studio[settings]
     results = []
     for who, tilt, body_pose, shot in jobs:
-        global_orient, cam_t = photographer.place(who, tilt, body_pose, shot.azimuth, shot.elevation, shot.fill, shot.shift)
+        view = (tilt, body_pose, betas(who), shot.azimuth, shot.elevation, shot.fill, shot.shift)
+        if conditions is None:
+            global_orient, cam_t = photographer.place(who, tilt, body_pose, *view[3:])
+        else:
+            global_orient, cam_t, *naked = conditions.place_posed(*view)
         photo = photographer.shoot(who, body_pose, global_orient, cam_t, shot.camera, rng_for(*shot.key), low_quality=shot.low_quality, maps=maps)
         azimuth, elevation = viewpoint(global_orient[None], cam_t[None])
         photo |= {"global_orient": global_orient, "body_pose": body_pose, "betas": betas(who), "cam_t": cam_t,
                   "focal": photographer.focal, "azimuth": float(azimuth[0]), "elevation": float(elevation[0])}
         if conditions is not None:
-            drawn = conditions.render(global_orient, body_pose, betas(who), cam_t)
+            drawn = conditions.draw(*naked)
             photo |= {"skeleton": drawn.skeleton, "depth": drawn.depth, "normals": drawn.normals, "neutral": drawn.neutral}
         results.append(photo)
     return results
