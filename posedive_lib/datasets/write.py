@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from posedive_lib.datasets import folder, msmt17, splits, trees
+from posedive_lib.datasets import compatibility, folder, msmt17, splits, trees
 from posedive_lib.datasets.images import BROKEN
 from posedive_lib.datasets.table import ReIDDataset
 from posedive_lib.errors import StudyError
@@ -136,7 +136,8 @@ def write_augmented(dataset: ReIDDataset, generated: pd.DataFrame, out_root: str
     is to be given (CUHK03 and one's own data become a Market-1501 tree, for those code bases have no other reader), or "folder"
     (images.csv). Returns the tree as `datasets.load` reads it. An existing `out_root` is refused; with `overwrite` one that was written
     here is replaced. An interruption leaves no half-written `out_root`. MSMT17-S becomes an MSMT17 tree with only its images, beside the
-    lists of the split. Files of a PNG data set keep their content where a reader wants names in .jpg: images are opened by content.
+    lists of the split. What a code base named in `layout` would misread or refuse (a camera of two digits, `exp_12_c3` in the path) raises
+    StudyError here. Files of a PNG data set keep their content where a reader wants names in .jpg: images are opened by content.
     """
     from posedive_lib import datasets
 
@@ -150,7 +151,10 @@ def write_augmented(dataset: ReIDDataset, generated: pd.DataFrame, out_root: str
         partial.mkdir(parents=True)
         name = _write_tree(dataset, generated, partial, layout)
         train_val = dataset.protocol.get("train_val") is not False
-        datasets.load(name, partial, train_val=train_val)   # what cannot be read back is not published
+        written = datasets.load(name, partial, train_val=train_val)   # what cannot be read back is not published
+        trouble = next(compatibility.misread(written), None) if layout in trees.CODE_BASES else None
+        if trouble:
+            raise StudyError(f"The tree for {layout} is not written. " + trouble.replace(str(partial), str(out_root)))
         shutil.rmtree(old, ignore_errors=True)
         if out_root.exists():
             out_root.rename(old)
