@@ -13,7 +13,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstra
 
 from posedive_lib.errors import StudyError
 
-DatasetName = Literal["market1501", "msmt17", "cuhk03-labeled", "cuhk03-detected", "msmt17-s-cam", "msmt17-s-pose"]
+DatasetName = Literal["market1501", "msmt17", "cuhk03-labeled", "cuhk03-detected", "msmt17-s-cam", "msmt17-s-pose", "folder"]
 
 
 def _increasing(values: list) -> list:

@@ -227,13 +227,13 @@ def test_augmentation():
 def test_images_are_read_once_and_broken_ones_named(tmp_path):
     for index, size in enumerate([(16, 32), (20, 50)]):
         Image.fromarray(np.full((size[1], size[0], 3), 60 + index, np.uint8)).save(tmp_path / f"{index}.png")
-    loaded = images.load([tmp_path / "0.png", tmp_path / "1.png"], 32, 16)
+    loaded = images.read([tmp_path / "0.png", tmp_path / "1.png"], 32, 16)
     assert loaded.shape == (2, 32, 16, 3) and loaded.dtype == np.uint8 and loaded[1].max() == 61
     (tmp_path / "bad.jpg").write_bytes(b"\xff\xd8 no image")
     with pytest.raises(StudyError, match=r"bad\.jpg"):
-        images.load([tmp_path / "bad.jpg"], 32, 16)
+        images.read([tmp_path / "bad.jpg"], 32, 16)
     with pytest.raises(StudyError, match=r"gone\.jpg is missing"):
-        images.load([tmp_path / "gone.jpg"], 32, 16)
+        images.read([tmp_path / "gone.jpg"], 32, 16)
     with pytest.raises(StudyError, match="uint8"):
         ImageSet(loaded.astype(float), np.zeros(2), np.zeros(2))
     both = ImageSet(loaded, np.array([1, 2]), np.array([0, 0]))

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 from tqdm import tqdm
 
 from posedive_lib.augment import filtering
@@ -24,6 +24,7 @@ from posedive_lib.augment.selection import SIGMA_GEN, SIGMA_TAR, judge
 from posedive_lib.body import camera
 from posedive_lib.body.poses import PoseSource
 from posedive_lib.body.table import BodyTable
+from posedive_lib.datasets.images import read as read_images
 from posedive_lib.errors import StudyError
 
 # painter(rows, bodies, conditions, references (R, H, W, 3), reference_index (N,)) -> images uint8 (N, H, W, 3)
@@ -42,19 +43,6 @@ class Rendering:
     focal: float
     workers: int = 2
     fill: float = 0.86  # part of the crop that the body fills from head to feet
-
-
-def read_images(paths, height: int, width: int) -> np.ndarray:
-    """uint8 (N, H, W, 3), resized; StudyError names an image that cannot be read."""
-    images = np.empty((len(paths), height, width, 3), np.uint8)
-    for row, path in enumerate(paths):
-        try:
-            with Image.open(path) as image:
-                image = image.convert("RGB")
-        except (OSError, UnidentifiedImageError) as error:
-            raise StudyError(f"{path} is not a readable image ({error}): restore or remove it") from error
-        images[row] = np.asarray(image if image.size == (width, height) else image.resize((width, height), Image.Resampling.BICUBIC))
-    return images
 
 
 def usable_references(train: pd.DataFrame, sigma: np.ndarray, *, tau_ref: float, keypoints: str = "body") -> pd.DataFrame:

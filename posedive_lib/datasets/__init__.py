@@ -1,40 +1,46 @@
-"""Market-1501, MSMT17, CUHK03-NP and MSMT17-S: one loader, one kind of table.
+"""Market-1501, MSMT17, CUHK03, MSMT17-S and one's own data: one loader, one kind of table.
 
 `load(name, root)` gives the same tables for every data set, whatever its layout on disk; `write.write_augmented` writes a data set
-with generated training images back in the source's own layout.
+with generated training images back, for whichever code base is to read it; `python -m posedive_lib.datasets.preflight NAME ROOT` looks
+for what would spoil a result.
 """
 
+from collections.abc import Callable
 from pathlib import Path
 
-from posedive_lib.datasets import cuhk03, market1501, msmt17
+from posedive_lib.datasets import cuhk03, folder, market1501, msmt17
 from posedive_lib.datasets.table import ReIDDataset, with_truth
 from posedive_lib.errors import StudyError
 
-__all__ = ["LOADERS", "NAMES", "ReIDDataset", "load"]
+__all__ = ["NAMES", "READERS", "ReIDDataset", "load"]
 
-LOADERS = {
-    "market1501": market1501.read,
+# name -> reader(root, train_val)
+READERS: dict[str, Callable] = {
+    "market1501": lambda root, train_val: market1501.read(root),
     "msmt17": msmt17.read,
-    "cuhk03-labeled": lambda root: cuhk03.read(root, "labeled"),
-    "cuhk03-detected": lambda root: cuhk03.read(root, "detected"),
-    "msmt17-s-cam": lambda root: msmt17.read_s(root, "cam"),
-    "msmt17-s-pose": lambda root: msmt17.read_s(root, "pose"),
+    "cuhk03-labeled": lambda root, train_val: cuhk03.read(root, "labeled"),
+    "cuhk03-detected": lambda root, train_val: cuhk03.read(root, "detected"),
+    "msmt17-s-cam": lambda root, train_val: msmt17.read_s(root, "cam"),
+    "msmt17-s-pose": lambda root, train_val: msmt17.read_s(root, "pose"),
+    "folder": lambda root, train_val: folder.read(root),
 }
-NAMES = tuple(LOADERS)
+NAMES = tuple(READERS)
 
 
-def load(name: str, root: str | Path) -> ReIDDataset:
-    """Read the data set `name` (one of `NAMES`) below the folder `root`.
+def load(name: str, root: str | Path, *, train_val: bool = True) -> ReIDDataset:
+    """Read the data set `name` (one of `NAMES`) at or below the folder `root`, in any of the usual layouts.
 
     The tables `.train`, `.query` and `.gallery` have the columns `path` (absolute), `rel` (posix, relative to the data set's folder),
-    `pid`, `camid` (0-based) and `generated`, and whatever `truth.csv` in that folder knows of each image.
-    Raises StudyError naming the missing folder, list, image or name that cannot be read.
+    `pid`, `camid` (0-based) and `generated`, and whatever `truth.csv` in that folder knows of each image. `train_val`: MSMT17 trains on
+    list_train and list_val (CLIP-ReID, SOLIDER) or, if False, on list_train alone (torchreid, fast-reid). `.protocol` says what was read.
+    Raises StudyError naming the missing folder, list, image or name that cannot be read, or two folders that both hold the data set.
     """
-    if name not in LOADERS:
+    if name not in READERS:
         raise StudyError(f"Unknown data set '{name}': use one of {', '.join(NAMES)}.")
-    folder, splits = LOADERS[name](Path(root).expanduser().resolve())
+    root = Path(root).expanduser().resolve()
+    where, splits, protocol = READERS[name](root, train_val)
     for split, frame in splits.items():
         if frame.empty:
-            raise StudyError(f"The {split} split of {name} in {folder} has no images: check that the data set was unpacked completely.")
-    splits = with_truth(folder, splits)
-    return ReIDDataset(name=name, root=Path(root).expanduser().resolve(), folder=folder, **splits)
+            raise StudyError(f"The {split} split of {name} in {where} has no images: check that the data set was unpacked completely.")
+    splits = with_truth(where, splits)
+    return ReIDDataset(name=name, root=root, folder=where, protocol=protocol, **splits)

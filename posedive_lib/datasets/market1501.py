@@ -1,6 +1,7 @@
 """Market-1501: `bounding_box_train/`, `query/` and `bounding_box_test/` with names `PPPP_cCsS_FFFFFF_DD.jpg`.
 
-Identity -1 is junk (bad detections) and is dropped; identity 0 is background and stays in the gallery as a distractor that matches nobody.
+Identity -1 is junk (bad detections) and is dropped: it counts neither for nor against a ranking. Identity 0 is background and stays in
+the gallery as a distractor that matches nobody. 12,936 / 3,368 / 15,913 images in the real one.
 """
 
 import re
@@ -8,13 +9,14 @@ from pathlib import Path
 
 import pandas as pd
 
-from posedive_lib.datasets.table import find_folder, frame_of
+from posedive_lib.datasets.table import find_folder, frame_of, protocol
 from posedive_lib.errors import StudyError
 
 FOLDER = "Market-1501-v15.09.15"
 SPLITS = {"train": "bounding_box_train", "query": "query", "gallery": "bounding_box_test"}
 NAME = re.compile(r"(-1|\d+)_c(\d+)(?!\d)")
 IMAGES = {".jpg", ".jpeg", ".png"}
+NAMES = (FOLDER, "", "market1501", f"market1501/{FOLDER}", "Market-1501", "Market")
 
 
 def parse(name: str, where: Path) -> tuple[int, int]:
@@ -23,6 +25,11 @@ def parse(name: str, where: Path) -> tuple[int, int]:
     if match is None or int(match[2]) < 1:
         raise StudyError(f"Cannot read identity and camera from '{name}' in {where}: expected a name like 0002_c1s1_000451_03.jpg.")
     return int(match[1]), int(match[2]) - 1
+
+
+def is_tree(folder: Path) -> bool:
+    """Whether a folder has Market-1501's inner folders (or some of them, so that a missing one can be named)."""
+    return any((folder / name).is_dir() for name in (SPLITS["train"], SPLITS["gallery"]))
 
 
 def read_tree(folder: Path) -> dict[str, pd.DataFrame]:
@@ -41,7 +48,7 @@ def read_tree(folder: Path) -> dict[str, pd.DataFrame]:
     return splits
 
 
-def read(root: Path) -> tuple[Path, dict[str, pd.DataFrame]]:
-    """Folder and splits of Market-1501 below `root`."""
-    folder = find_folder(root, (FOLDER, "market1501", "Market-1501"), "Market-1501")
-    return folder, read_tree(folder)
+def read(root: Path) -> tuple[Path, dict[str, pd.DataFrame], dict]:
+    """Folder, splits and protocol of Market-1501 at or below `root`."""
+    folder = find_folder(root, [(name, is_tree) for name in NAMES], "Market-1501", f"{SPLITS['train']}, query and {SPLITS['gallery']}")
+    return folder, read_tree(folder), protocol("market1501", "751/750 identities")

@@ -4,6 +4,7 @@ The paper's lists are unpublished; the rules here are ours and what they choose 
 in MSMT17, for training images come from its training split and test images from its test split.
 """
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,12 @@ from posedive_lib.errors import StudyError
 
 MIN_TRAIN_IMAGES = 4   # an identity with fewer cannot fill its K places in a batch
 KMEANS_SEED = 0
+_TAIL = {
+    "train": f"MSMT17's list_train and list_val; identities with fewer than {MIN_TRAIN_IMAGES} images left are dropped",
+    "test": "MSMT17's list_query and list_gallery; identities seen by one camera only are dropped; per identity and camera with two images or more one is the query "
+            "(an original query first, then by path), the rest gallery; an identity with single images only gives its first camera's image as query",
+    "lists": "lines '<train|test>/<path> <pid>'; train and test count their identities independently",
+}
 
 
 def drop_rare(train: pd.DataFrame, least: int = MIN_TRAIN_IMAGES) -> pd.DataFrame:
@@ -118,8 +125,34 @@ def _report(where: Path, pool: pd.DataFrame, splits: dict[str, pd.DataFrame], na
     pool.assign(side=pool["rel"].map(side).fillna("")).to_csv(where / name, index=False, float_format="%.3f")
 
 
+def _write_json(path: Path, content: dict) -> None:
+    temporary = path.with_name(f".{path.name}.partial")
+    temporary.write_text(json.dumps(content, indent=1) + "\n")
+    temporary.replace(path)
+
+
+def cam_rule(cam) -> dict:
+    """The rule of MSMT17-S (Cam) as `rule.json` keeps it."""
+    return {
+        "split": "MSMT17-S (Cam)", "train_max_azimuth": cam.train_max_azimuth, "test_min_azimuth": cam.test_min_azimuth, "unit": "degrees",
+        "azimuth": "atan2(d_x, d_z) of d = -R^T t / |t|, with R from global_orient and t = cam_t of smpl.npz: the direction to the camera in the body's axes, 0 = front, 90 = the person's left",
+        "kept": "training images with |azimuth| <= train_max_azimuth, test images with |azimuth| >= test_min_azimuth", **_TAIL,
+    }
+
+
+def pose_rule(pose, joints: np.ndarray, cluster: np.ndarray) -> dict:
+    """The rule of MSMT17-S (Pose) as `rule.json` keeps it, with the cluster centres, so that poses of other images can be assigned."""
+    centres = [joints[cluster == k].mean(axis=0).round(5).tolist() for k in range(pose.clusters)]
+    return {
+        "split": "MSMT17-S (Pose)", "clusters": pose.clusters, "train_clusters": pose.train_clusters, "kmeans_seed": KMEANS_SEED, "unit": "metres",
+        "pose": "24 root-relative SMPL joints of the mean body posed by body_pose of smpl.npz, without global rotation",
+        "kept": "a pose belongs to the nearest centre; training images of the first train_clusters centres, test images of the others", "centres": centres, **_TAIL,
+    }
+
+
 def write_msmt17_s(root: str | Path, split_params, body_path: str | Path) -> dict[str, dict[str, pd.DataFrame]]:
-    """§A: write both list sets into `root/MSMT17-S/{cam,pose}`, with `azimuths.csv` and `clusters.csv`, and return the tables.
+    """§A: write both list sets into `root/MSMT17-S/{cam,pose}`, with `azimuths.csv` and `clusters.csv` (every image and its side)
+    and `rule.json` (the rule, so that others can reuse it), and return the tables.
 
     `split_params` is the section `splits` of params.yaml. Viewpoints and poses come from `smpl.npz` in the data set's folder, as the
     mini world or an SMPL estimator writes it.
@@ -144,10 +177,12 @@ def write_msmt17_s(root: str | Path, split_params, body_path: str | Path) -> dic
     kept_pose, cluster = pose_sides(joints, is_train, clusters=pose.clusters, train_clusters=pose.train_clusters)
 
     written = {}
+    rules = {"cam": cam_rule(cam), "pose": pose_rule(pose, joints, cluster)}
     for kind, kept, column, values in (("cam", kept_cam, "azimuth", azimuth), ("pose", kept_pose, "cluster", cluster)):
         splits = select(dataset, kept, pool)
         where = root / msmt17.S_FOLDER / kind
         write_lists(where, splits)
         _report(where, pool.drop(columns="was_query").assign(**{column: values}), splits, f"{column}s.csv")
+        _write_json(where / "rule.json", rules[kind])
         written[kind] = splits
     return written

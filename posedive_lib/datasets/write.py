@@ -1,27 +1,27 @@
-"""Write a data set with generated training images in the source's own layout, so that every Re-ID code base reads it as it is.
+"""Write a data set with generated training images, in the source's own layout or in the one of another code base.
 
 Real files are hard-linked where the file system allows, else copied. Generated images are named so that the usual parsers find identity
 and camera: Market-1501 and CUHK03-NP `0002_c1s1_000000_00_gen07.jpg`; MSMT17 `0002/0002_000_01_generated_0000_0_gen07.jpg`, with the camera
 as third field and a line in list_train.txt. The tree is built beside its place and renamed at the end: it is whole or not there.
 """
 
+import json
 import os
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
-from posedive_lib.datasets import cuhk03, market1501, msmt17, splits
+from posedive_lib.datasets import compatibility, folder, msmt17, splits, trees
+from posedive_lib.datasets.images import BROKEN
 from posedive_lib.datasets.table import ReIDDataset
 from posedive_lib.errors import StudyError
 
 NEEDED = ("image_path", "pid", "camid", "index")
-FOLDERS = {
-    "market1501": market1501.FOLDER,
-    "cuhk03-labeled": f"{cuhk03.FOLDER}/labeled",
-    "cuhk03-detected": f"{cuhk03.FOLDER}/detected",
-}
+RECORD = "augmented.json"   # marks a tree written here, so that only such a one is ever replaced
+FORMATS = {".jpg": "JPEG", ".jpeg": "JPEG", ".png": "PNG"}
 
 
 def _link(source: str | Path, target: Path) -> None:
@@ -33,33 +33,30 @@ def _link(source: str | Path, target: Path) -> None:
 
 
 def _place_generated(source: str | Path, target: Path) -> None:
-    """The parsers look for .jpg only: a JPEG is linked, anything else is written as JPEG of high quality."""
+    """Linked where the format is the one of the tree, else written anew (PNG without loss, JPEG of high quality)."""
+    wanted = FORMATS[target.suffix.lower()]
     try:
         with Image.open(source) as image:
-            if image.format == "JPEG":
+            image.load()
+            if image.format == wanted:
                 _link(source, target)
                 return
             target.parent.mkdir(parents=True, exist_ok=True)
-            image.convert("RGB").save(target, format="JPEG", quality=95, subsampling=0)
-    except (OSError, UnidentifiedImageError) as error:
+            image.convert("RGB").save(target, format=wanted, **({"quality": 95, "subsampling": 0} if wanted == "JPEG" else {}))
+    except BROKEN as error:
         raise StudyError(f"Cannot read the generated image {source} ({error}): generate it again.") from None
 
 
-def market_name(pid: int, camid: int, index: int) -> str:
-    """Relative path of a generated image in a Market-1501 tree."""
-    return f"{market1501.SPLITS['train']}/{pid:04d}_c{camid + 1}s1_000000_00_gen{index:02d}.jpg"
-
-
-def msmt17_name(pid: int, camid: int, index: int) -> str:
-    """Relative path of a generated image in an MSMT17 tree."""
-    return f"train/{pid:04d}/{pid:04d}_000_{camid + 1:02d}_generated_0000_0_gen{index:02d}.jpg"
-
-
 def check(dataset: ReIDDataset, generated: pd.DataFrame) -> None:
-    """StudyError if a column is missing, a name would be used twice, or an identity is not in the training set."""
+    """StudyError if a column is missing, a number is none, a name would be used twice, or an identity is not in the training set."""
     missing = [column for column in NEEDED if column not in generated.columns]
     if missing:
         raise StudyError(f"The table of generated images lacks the column(s) {', '.join(missing)}: it needs {', '.join(NEEDED)}.")
+    for column in ("pid", "camid", "index"):
+        values = pd.to_numeric(generated[column], errors="coerce")
+        bad = ~(values.ge(0) & values.eq(values.round()))
+        if bad.any():
+            raise StudyError(f"The table of generated images has {column} '{generated.loc[bad, column].iloc[0]}': expected a whole number from 0.")
     if generated.duplicated(["pid", "camid", "index"]).any():
         row = generated[generated.duplicated(["pid", "camid", "index"])].iloc[0]
         raise StudyError(f"Two generated images share identity {row['pid']}, camera {row['camid']} and index {row['index']}: number them anew.")
@@ -68,84 +65,105 @@ def check(dataset: ReIDDataset, generated: pd.DataFrame) -> None:
         raise StudyError(f"Generated images of identity {strangers[0]}, which is not in the training set of {dataset.name}: use the data set's own identities.")
 
 
-def _write_market(dataset: ReIDDataset, generated: pd.DataFrame, folder: Path) -> None:
-    for frame in (dataset.train, dataset.query, dataset.gallery):
-        for path, rel in zip(frame["path"], frame["rel"], strict=True):
-            _link(path, folder / rel)
-    for row in generated.itertuples(index=False):
-        _place_generated(row.image_path, folder / market_name(int(row.pid), int(row.camid), int(row.index)))
+def _write_truth(dataset: ReIDDataset, table: pd.DataFrame, where: Path) -> None:
+    """`truth.csv` and `smpl.npz` beside the tree, under the images' new names where those have changed."""
+    new = dict(zip(table["old"], table["rel"], strict=True))
+    same = all(old == rel for old, rel in new.items() if old)
+    truth, bodies = dataset.folder / "truth.csv", dataset.folder / "smpl.npz"
+    if same:
+        for file in (truth, bodies):
+            if file.is_file():
+                _link(file, where / file.name)
+        return
+    rename = lambda path: new.get(path, path)
+    if truth.is_file():
+        known = pd.read_csv(truth)
+        known.assign(path=known["path"].map(rename)).to_csv(where / truth.name, index=False)
+    if bodies.is_file():
+        try:
+            with np.load(bodies, allow_pickle=False) as data:
+                columns = {name: data[name] for name in data.files}
+            np.savez_compressed(where / bodies.name, **columns | {"path": np.array([rename(path) for path in columns["path"].tolist()])})
+        except (ValueError, KeyError, EOFError) as error:
+            raise StudyError(f"{bodies} cannot be read as a table of bodies ({error}): write it again.") from None
 
 
-def _msmt17_rel(rel: str, side: str) -> str:
-    """Masked images of version 2 come from other folders; the tree written here has `train` and `test`."""
-    return f"{side}/{rel.split('/', 1)[1]}"
-
-
-def _write_msmt17(dataset: ReIDDataset, generated: pd.DataFrame, folder: Path) -> None:
-    lists: dict[str, list[str]] = {"list_train.txt": [], "list_val.txt": [], "list_query.txt": [], "list_gallery.txt": []}
-    val = set()
-    if dataset.name == "msmt17":
-        val = {name for name, _ in msmt17.read_list(dataset.folder / "list_val.txt")}
-    for split, frame in (("train", dataset.train), ("query", dataset.query), ("gallery", dataset.gallery)):
-        side = "train" if split == "train" else "test"
-        for path, rel, pid in zip(frame["path"], frame["rel"], frame["pid"], strict=True):
-            target = _msmt17_rel(rel, side)
-            _link(path, folder / target)
-            name = target.split("/", 1)[1]
-            file = "list_val.txt" if split == "train" and name in val else f"list_{split}.txt"
-            lists[file].append(f"{name} {pid}\n")
-    for row in generated.itertuples(index=False):
-        target = msmt17_name(int(row.pid), int(row.camid), int(row.index))
-        _place_generated(row.image_path, folder / target)
-        lists["list_train.txt"].append(f"{target.split('/', 1)[1]} {int(row.pid)}\n")
-    for file, lines in lists.items():
-        (folder / file).write_text("".join(lines))
-
-
-def _write_s_lists(dataset: ReIDDataset, generated: pd.DataFrame, where: Path) -> None:
-    columns = ["rel", "pid"]
-    new = pd.DataFrame([(msmt17_name(int(r.pid), int(r.camid), int(r.index)), int(r.pid)) for r in generated.itertuples(index=False)], columns=columns)
-    train = pd.concat([dataset.train[columns], new], ignore_index=True) if len(new) else dataset.train[columns]
-    splits.write_lists(where, {"train": train, "query": dataset.query, "gallery": dataset.gallery})
-
-
-def _write_tree(dataset: ReIDDataset, generated: pd.DataFrame, root: Path) -> None:
-    if dataset.name in FOLDERS:
-        folder = root / FOLDERS[dataset.name]
-        _write_market(dataset, generated, folder)
-    else:
-        folder = root / msmt17.FOLDER
-        _write_msmt17(dataset, generated, folder)
+def _write_tree(dataset: ReIDDataset, generated: pd.DataFrame, root: Path, layout: str) -> str:
+    """Write all files below `root`; returns the name that `datasets.load` reads the tree by."""
+    kind = trees.kind_of(dataset, layout)
+    name, inner = trees.place_of(dataset, kind, layout)
+    where = root / name
+    table = trees.files(dataset, generated, layout)
+    for row in table.drop_duplicates("rel").itertuples(index=False):
+        _link(row.source, where / row.rel) if row.old else _place_generated(row.source, where / row.rel)
+    if kind == "msmt17":
+        for file, text in trees.lists(dataset, table).items():
+            (where / file).write_text(text, encoding="utf-8")
+        version = dataset.protocol.get("version") or "V1"
+        if inner != msmt17.PLACES[version]:
+            (where / msmt17.VERSION_FILE).write_text(version + "\n", encoding="utf-8")
         if dataset.name.startswith("msmt17-s-"):
-            _write_s_lists(dataset, generated, root / msmt17.S_FOLDER / dataset.name.rsplit("-", 1)[1])
-    for name in ("truth.csv", "smpl.npz"):
-        if (dataset.folder / name).is_file():
-            _link(dataset.folder / name, folder / name)
+            splits.write_lists(root / msmt17.S_FOLDER / dataset.name.rsplit("-", 1)[1], {split: rows for split, rows in table.groupby("split")})
+    if kind == "folder":
+        numbered = trees.shared_numbers(dataset, table)
+        trees.folder_table(dataset, numbered).to_csv(where / folder.TABLE, index=False, lineterminator="\n")
+    _write_truth(dataset, table, where)
+    record = {"dataset": dataset.name, "layout": layout, "protocol": dataset.protocol, "real": int((~table["generated"]).sum()), "generated": int(table["generated"].sum())}
+    (root / RECORD).write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    return trees.READ_AS.get(kind, dataset.name)
 
 
-def write_augmented(dataset: ReIDDataset, generated: pd.DataFrame, out_root: str | Path, *, overwrite: bool = False) -> ReIDDataset:
+def _free(dataset: ReIDDataset, out_root: Path, overwrite: bool) -> None:
+    """StudyError unless `out_root` is new, empty, or a tree written here that may be replaced."""
+    if out_root.is_relative_to(dataset.folder) or dataset.folder.is_relative_to(out_root):
+        raise StudyError(f"{out_root} and the data set's own folder {dataset.folder} lie one in the other: choose another folder for the augmented data set.")
+    if not out_root.exists():
+        return
+    if not out_root.is_dir():
+        raise StudyError(f"{out_root} is a file: choose a folder for the augmented data set.")
+    if not any(out_root.iterdir()):
+        return
+    if not overwrite:
+        raise StudyError(f"{out_root} already exists: remove it or choose another folder for the augmented data set.")
+    if not (out_root / RECORD).is_file():
+        raise StudyError(f"{out_root} was not written as an augmented data set (it has no {RECORD}) and is not replaced: remove it yourself or choose another folder.")
+
+
+def write_augmented(dataset: ReIDDataset, generated: pd.DataFrame, out_root: str | Path, *, layout: str = "source", overwrite: bool = False) -> ReIDDataset:
     """§B: write `dataset` plus `generated` (columns image_path, pid, camid 0-based, index) as a complete tree below `out_root`.
 
-    Returns the tree as `datasets.load` reads it. An existing `out_root` is refused unless `overwrite`; an interruption leaves no
-    half-written `out_root`. MSMT17-S becomes an MSMT17 tree with only its images, beside the lists of the split.
+    `layout`: "source" (the data set's own; CUHK03 always as CUHK03-NP), the root that "clip-reid", "transreid", "fast-reid" or "torchreid"
+    is to be given (CUHK03 and one's own data become a Market-1501 tree, for those code bases have no other reader), or "folder"
+    (images.csv). Returns the tree as `datasets.load` reads it. An existing `out_root` is refused; with `overwrite` one that was written
+    here is replaced. An interruption leaves no half-written `out_root`. MSMT17-S becomes an MSMT17 tree with only its images, beside the
+    lists of the split. What a code base named in `layout` would misread or refuse (a camera of two digits, `exp_12_c3` in the path) raises
+    StudyError here. Files of a PNG data set keep their content where a reader wants names in .jpg: images are opened by content.
     """
     from posedive_lib import datasets
 
     check(dataset, generated)
+    trees.kind_of(dataset, layout)
     out_root = Path(out_root).expanduser().resolve()
-    if out_root.exists() and not overwrite and any(out_root.iterdir()):
-        raise StudyError(f"{out_root} already exists: remove it or choose another folder for the augmented data set.")
-    partial = out_root.with_name(f".{out_root.name}.partial")
+    _free(dataset, out_root, overwrite)
+    partial, old = out_root.with_name(f".{out_root.name}.partial"), out_root.with_name(f".{out_root.name}.replaced")
     try:
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir(parents=True)
-        _write_tree(dataset, generated, partial)
-        datasets.load(dataset.name, partial)   # what cannot be read back is not published
+        name = _write_tree(dataset, generated, partial, layout)
+        train_val = dataset.protocol.get("train_val") is not False
+        written = datasets.load(name, partial, train_val=train_val)   # what cannot be read back is not published
+        trouble = next(compatibility.misread(written), None) if layout in trees.CODE_BASES else None
+        if trouble:
+            raise StudyError(f"The tree for {layout} is not written. " + trouble.replace(str(partial), str(out_root)))
+        shutil.rmtree(old, ignore_errors=True)
         if out_root.exists():
-            shutil.rmtree(out_root)
+            out_root.rename(old)
         partial.rename(out_root)
+        shutil.rmtree(old, ignore_errors=True)
     except OSError as error:
         raise StudyError(f"Cannot write the augmented data set to {out_root} ({error}): free space or choose a writable folder.") from error
     finally:
         shutil.rmtree(partial, ignore_errors=True)
-    return datasets.load(dataset.name, out_root)
+        if old.exists() and not out_root.exists():   # stopped between the two renames
+            old.rename(out_root)
+    return datasets.load(name, out_root, train_val=train_val)

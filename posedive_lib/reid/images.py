@@ -1,14 +1,11 @@
 """Images of a Re-ID table as one uint8 array in memory: they are read once per run, not once per batch."""
 
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from PIL import Image, UnidentifiedImageError
 
+from posedive_lib.datasets.images import read
 from posedive_lib.errors import StudyError
 
 
@@ -40,29 +37,4 @@ class ImageSet:
     @classmethod
     def from_table(cls, frame: pd.DataFrame, height: int, width: int) -> "ImageSet":
         """Read the images of a data set's table (columns path, pid, camid)."""
-        return cls(load(frame["path"].tolist(), height, width), frame["pid"].to_numpy(), frame["camid"].to_numpy())
-
-
-def _read(path: str | Path, height: int, width: int) -> np.ndarray:
-    try:
-        with Image.open(path) as image:
-            image = image.convert("RGB")
-            if image.size != (width, height):
-                image = image.resize((width, height), Image.Resampling.BICUBIC)
-            return np.asarray(image)
-    except FileNotFoundError:
-        raise StudyError(f"The image {path} is missing: unpack or write the data set again.") from None
-    except (OSError, UnidentifiedImageError, SyntaxError) as error:
-        raise StudyError(f"The image {path} cannot be read ({error}): replace or remove it.") from None
-
-
-def load(paths: Sequence[str | Path], height: int, width: int, workers: int = 2) -> np.ndarray:
-    """(N, height, width, 3) uint8 RGB, bicubic where the size differs; StudyError naming a broken image."""
-    out = np.empty((len(paths), height, width, 3), dtype=np.uint8)
-
-    def fill(index: int) -> None:
-        out[index] = _read(paths[index], height, width)
-
-    with ThreadPoolExecutor(workers) as pool:
-        list(pool.map(fill, range(len(paths))))
-    return out
+        return cls(read(frame["path"].tolist(), height, width), frame["pid"].to_numpy(), frame["camid"].to_numpy())

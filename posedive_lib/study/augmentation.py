@@ -7,10 +7,11 @@ import pandas as pd
 from scipy.stats import rankdata
 
 from posedive_lib import datasets
-from posedive_lib.augment.candidates import for_writing, load_bodies, read_images
+from posedive_lib.augment.candidates import for_writing, load_bodies
 from posedive_lib.augment.confidence import keypoint_subset
 from posedive_lib.augment.selection import select
 from posedive_lib.body.camera import viewpoint
+from posedive_lib.datasets.images import read as read_images
 from posedive_lib.datasets.write import write_augmented
 from posedive_lib.seeds import rng_for
 from posedive_lib.study import figures

@@ -6,9 +6,9 @@ import numpy as np
 import pandas as pd
 
 from posedive_lib import datasets
-from posedive_lib.augment.candidates import read_images
 from posedive_lib.augment.confidence import keypoint_subset
 from posedive_lib.body.poses import load_poses
+from posedive_lib.datasets.images import read as read_images
 from posedive_lib.seeds import rng_for, seed_for
 from posedive_lib.study.quality import shoot, world_cameras
 from posedive_lib.world.oracle import Shot

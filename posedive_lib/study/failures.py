@@ -13,9 +13,10 @@ from scipy.stats import binomtest
 from skimage.color import deltaE_ciede2000, rgb2lab
 
 from posedive_lib import datasets
-from posedive_lib.augment.candidates import load_bodies, read_images
+from posedive_lib.augment.candidates import load_bodies
 from posedive_lib.body.conditions import ConditionRenderer
 from posedive_lib.body.table import BodyTable
+from posedive_lib.datasets.images import read as read_images
 from posedive_lib.errors import StudyError
 from posedive_lib.seeds import rng_for
 from posedive_lib.study import figures, generation, quality

@@ -10,13 +10,14 @@ import numpy as np
 import pandas as pd
 
 from posedive_lib import datasets
-from posedive_lib.augment.candidates import Rendering, diffusion, generate, read_images, usable_references
+from posedive_lib.augment.candidates import Rendering, diffusion, generate, usable_references
 from posedive_lib.augment.confidence import PoseEstimator
 from posedive_lib.augment.diversify import Training, plan
 from posedive_lib.body.camera import viewpoint
 from posedive_lib.body.conditions import render_many
 from posedive_lib.body.poses import load_poses
 from posedive_lib.body.table import BodyTable
+from posedive_lib.datasets.images import read as read_images
 from posedive_lib.generator import TrainingArrays, encode, load, train
 from posedive_lib.study.runs import RunStore, code_digest, file_digest, folder_digest
 
@@ -83,7 +84,7 @@ def train_generator(P, images: pd.DataFrame) -> Path:
     """Phase 2 on the Re-ID training images; returns `build/generator` (weights, parameters and losses.csv)."""
     inputs = {"images": _images_digest(images), "stable_diffusion": folder_digest(P.paths.stable_diffusion), "body": file_digest(P.paths.body),
               "phase1": folder_digest(P.paths.phase1) if P.paths.phase1 else None}
-    rendered = {**P.pick("image", "conditions", "generator.clip_tokens"), **inputs, "code": code_digest("posedive_lib.body", "posedive_lib.generator.arrays")}
+    rendered = {**P.pick("image", "conditions", "generator.clip_tokens"), **inputs, "code": code_digest("posedive_lib.body", "posedive_lib.datasets.images", "posedive_lib.generator.arrays")}
     store = RunStore("runs/generator")
     arrays = training_arrays(P, images, store.folder({"what": "arrays", **rendered}))
     recipe = {k: v for k, v in P.generator.model_dump().items() if k not in ("sampling", "log_every", "checkpoint_every")}
@@ -120,7 +121,7 @@ def make_candidates(P, name: str) -> pd.DataFrame:
     painter = diffusion(load(GENERATOR, P.paths.stable_diffusion), steps=sampling.steps, guidance=sampling.guidance, batch_size=sampling.batch_size)
     key = "/".join([folder_digest(GENERATOR, "**/*.safetensors"), folder_digest(P.paths.stable_diffusion), folder_digest(P.paths.pose_estimator),
                     str(sampling.steps), str(sampling.guidance), folder_digest(P.paths.motions), *(file_digest(p) for p in dataset.train["path"]),
-                    code_digest("posedive_lib.generator", "posedive_lib.body", "posedive_lib.augment")])
+                    code_digest("posedive_lib.generator", "posedive_lib.body", "posedive_lib.augment", "posedive_lib.datasets.images")])
     store = Path("runs/candidates") / name
     manifest = generate(rows, dataset.train, training, source, estimator=estimator, painter=painter, rendering=rendering(P), limits=a, out=store, key=key)
     out = CANDIDATES / name

@@ -8,9 +8,9 @@ import pandas as pd
 from skimage.metrics import structural_similarity
 
 from posedive_lib import datasets
-from posedive_lib.augment.candidates import read_images
 from posedive_lib.augment.confidence import keypoint_subset
 from posedive_lib.body.poses import load_poses
+from posedive_lib.datasets.images import read as read_images
 from posedive_lib.seeds import rng_for, seed_for
 from posedive_lib.study.statistics import bootstrap_interval
 from posedive_lib.world.cameras import Camera, read_cameras

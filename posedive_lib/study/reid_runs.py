@@ -9,7 +9,8 @@ from tqdm import tqdm
 from transformers.utils.logging import disable_progress_bar
 
 from posedive_lib import datasets
-from posedive_lib.reid.images import ImageSet, load as load_images
+from posedive_lib.datasets.images import read as read_images
+from posedive_lib.reid.images import ImageSet
 from posedive_lib.reid.clip_reid import ClipReID
 from posedive_lib.reid.training import ClipReIDBaseline, measure, run
 from posedive_lib.seeds import rng_for
@@ -22,7 +23,7 @@ from posedive_lib.world.oracle import Shot
 STORE = RunStore("runs/reid")
 COLUMNS = ["experiment", "dataset", "arm", "model", "seed", "images_per_pid", "threshold", "n_real", "n_generated", "mAP", "rank1", "rank5",
            "rank10", "mINP", "n_query", "n_valid", "n_gallery", "average_precision", "distance", "reranking"]
-MODULES = ("posedive_lib.reid", "posedive_lib.seeds")
+MODULES = ("posedive_lib.reid", "posedive_lib.datasets.images", "posedive_lib.seeds")
 
 
 @lru_cache(maxsize=2)
@@ -37,7 +38,7 @@ def _photos(name: str, root: str, height: int, width: int) -> tuple[ImageSet, Im
 def generated_set(name: str, rows: pd.DataFrame, height: int, width: int) -> ImageSet:
     """Images of manifest rows, with the identity and the camera of their references."""
     paths = [CANDIDATES / name / path for path in rows["path"]]
-    return ImageSet(load_images(paths, height, width), rows["pid"].to_numpy(int), rows["camid"].to_numpy(int))
+    return ImageSet(read_images(paths, height, width), rows["pid"].to_numpy(int), rows["camid"].to_numpy(int))
 
 
 def oracle_set(P, name: str, rows: pd.DataFrame) -> ImageSet:

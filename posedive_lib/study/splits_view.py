@@ -4,9 +4,8 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
-from PIL import Image, UnidentifiedImageError
 
-from posedive_lib.errors import StudyError
+from posedive_lib.datasets.images import read_one
 from posedive_lib.study import figures
 
 TRAIN, TEST = figures.COLOURS[0], figures.COLOURS[1]
@@ -14,25 +13,6 @@ BONES = [(0, 1), (1, 4), (4, 7), (7, 10), (0, 2), (2, 5), (5, 8), (8, 11), (0, 3
          (9, 13), (13, 16), (16, 18), (18, 20), (20, 22), (9, 14), (14, 17), (17, 19), (19, 21), (21, 23)]
 LEFT = {1, 4, 7, 10, 13, 16, 18, 20, 22}
 RIGHT = {2, 5, 8, 11, 14, 17, 19, 21, 23}
-
-
-def check_images(loaded: dict) -> int:
-    """Decode every image of the data sets once and count them; StudyError names the first that cannot be read."""
-    paths = sorted({path for data in loaded.values() for table in (data.train, data.query, data.gallery) for path in table["path"]})
-    for path in paths:
-        try:
-            with Image.open(path) as image:
-                image.load()
-        except (OSError, UnidentifiedImageError, ValueError) as error:
-            raise StudyError(f"{path} is not a readable image ({error}): restore it, or remove it and its line in the lists.") from None
-    return len(paths)
-
-
-def photo(path, height: int, width: int) -> np.ndarray:
-    """uint8 (H, W, 3) of one image file, resized where it has another size."""
-    with Image.open(path) as image:
-        image = image.convert("RGB")
-        return np.asarray(image if image.size == (width, height) else image.resize((width, height), Image.Resampling.BICUBIC))
 
 
 def well_seen(table: pd.DataFrame, count: int) -> list[int]:
@@ -44,7 +24,7 @@ def well_seen(table: pd.DataFrame, count: int) -> list[int]:
 def camera_rows(table: pd.DataFrame, pids: list[int], cameras: list[int], height: int, width: int) -> list[list]:
     """One row of photos per identity, one column per camera: its first image there, None where the camera never saw the person."""
     first = table.sort_values("rel").drop_duplicates(["pid", "camid"]).set_index(["pid", "camid"])["path"]
-    return [[photo(first[pid, cam], height, width) if (pid, cam) in first.index else None for cam in cameras] for pid in pids]
+    return [[read_one(first[pid, cam], height, width) if (pid, cam) in first.index else None for cam in cameras] for pid in pids]
 
 
 def contact_sheet(train: pd.DataFrame, test: pd.DataFrame, size: tuple[int, int], *, people: int = 3, title: str, scale: float = 0.7) -> Figure:
@@ -124,7 +104,7 @@ def pose_clusters(images: pd.DataFrame, joints: np.ndarray, train_clusters: int,
         nearest = rows[np.argsort(((joints[rows] - centre) ** 2).sum((1, 2)), kind="stable")]
         for place, index in enumerate(_different_people(images, nearest, examples)):
             cell = fig.add_subplot(grid[1 + place, column])
-            cell.imshow(photo(paths[images["rel"].iloc[index]], *size))
+            cell.imshow(read_one(paths[images["rel"].iloc[index]], *size))
             cell.set_axis_off()
     return fig
 

@@ -12,9 +12,10 @@ from posedive_lib.body.camera import viewpoint
 from posedive_lib.body.conditions import ConditionRenderer, Conditions
 from posedive_lib.body.poses import PoseSource
 from posedive_lib.body.table import BodyTable
+from posedive_lib.datasets.images import read_one
 from posedive_lib.seeds import rng_for
 from posedive_lib.study import figures
-from posedive_lib.study.splits_view import face_down, photo
+from posedive_lib.study.splits_view import face_down
 
 RARE = 8  # colours saturate at 1/8 and 8 times uniform
 
@@ -158,7 +159,7 @@ def training_strips(draw: ConditionRenderer, dataset, rows: list[int]) -> list[l
     for row in rows:
         body = training.bodies
         drawn = draw.render(body.global_orient[row], body.body_pose[row], body.betas[row], body.cam_t[row])
-        strips.append([photo(dataset.train["path"].iloc[row], draw.height, draw.width), *strip(drawn)])
+        strips.append([read_one(dataset.train["path"].iloc[row], draw.height, draw.width), *strip(drawn)])
     return strips
 
 

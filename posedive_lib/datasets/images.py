@@ -1,0 +1,85 @@
+"""The one reader of image files: RGB arrays of one size for training and scoring, and an inspection that only looks.
+
+Files are decoded by threads (Pillow lets go of the interpreter meanwhile), in the order given, whatever the number of threads.
+"""
+
+import hashlib
+import io
+import os
+import struct
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from PIL import Image
+
+from posedive_lib.errors import StudyError
+
+# What Pillow raises on broken files: UnidentifiedImageError is an OSError, damaged PNG chunks give SyntaxError or struct.error.
+BROKEN = (OSError, SyntaxError, ValueError, EOFError, struct.error, Image.DecompressionBombError)
+
+
+class Inspection(NamedTuple):
+    """One file as found: size in pixels, digest of its bytes, and what is wrong with it ("" if nothing)."""
+
+    width: int
+    height: int
+    digest: str
+    error: str
+
+
+def threads(workers: int | None = None) -> int:
+    """Threads to decode with: as asked, else one per core that this process may use, eight at most."""
+    return max(1, workers or min(8, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1))
+
+
+def read_one(path: str | Path, height: int, width: int) -> np.ndarray:
+    """uint8 (height, width, 3) RGB; resized bicubically where the file has another size. StudyError names a broken or missing file."""
+    try:
+        with Image.open(path) as image:
+            image = image.convert("RGB")
+    except FileNotFoundError:
+        raise StudyError(f"The image {path} is missing: unpack or write the data set again.") from None
+    except BROKEN as error:
+        raise StudyError(f"{path} is not a readable image ({error}): restore it, or remove it and its line in the lists.") from None
+    return np.asarray(image if image.size == (width, height) else image.resize((width, height), Image.Resampling.BICUBIC))
+
+
+def read(paths: Sequence[str | Path], height: int, width: int, workers: int | None = None) -> np.ndarray:
+    """uint8 (N, height, width, 3) RGB in the order of `paths`, each as `read_one` gives it."""
+    paths = list(paths)
+    images = np.empty((len(paths), height, width, 3), np.uint8)
+
+    def fill(row: int) -> None:
+        images[row] = read_one(paths[row], height, width)
+
+    with ThreadPoolExecutor(threads(workers)) as pool:
+        list(pool.map(fill, range(len(paths))))
+    return images
+
+
+def inspect_one(path: str | Path) -> Inspection:
+    """Decode one file completely, without keeping its pixels."""
+    digest = ""
+    try:
+        content = Path(path).read_bytes()
+        digest = hashlib.blake2b(content, digest_size=16).hexdigest()
+        with Image.open(io.BytesIO(content)) as image:
+            image.load()
+            return Inspection(*image.size, digest, "")
+    except BROKEN as error:
+        return Inspection(0, 0, digest, str(error).replace("\n", " ") or type(error).__name__)
+
+
+def inspect(paths: Iterable[str | Path], workers: int | None = None, progress: str | None = None) -> list[Inspection]:
+    """Inspect every file, in order; `progress` labels a bar with rate and time left."""
+    paths = list(paths)
+    with ThreadPoolExecutor(threads(workers)) as pool:
+        results = pool.map(inspect_one, paths)
+        if progress:
+            from tqdm import tqdm
+
+            results = tqdm(results, total=len(paths), desc=progress, unit="image", mininterval=0.5)
+        return list(results)

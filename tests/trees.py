@@ -1,0 +1,97 @@
+"""Tiny data sets on disk for the tests of readers, writers and preflight: every image has a colour of its own."""
+
+from zlib import crc32
+
+import h5py
+import numpy as np
+from PIL import Image
+from scipy.io import savemat
+
+CAMERAS = (1, 2, 3)
+
+
+def paint(path, key=None, size=(16, 32)):
+    """A photo (width, height) whose pixels depend on `key` (default: the path), so that no two files are alike."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    rng = np.random.default_rng(crc32(str(key if key is not None else path).encode()))
+    Image.fromarray(rng.integers(0, 255, (size[1], size[0], 3), dtype=np.uint8)).save(path)
+    return path
+
+
+def market(folder, people=(2, 7, 9), test=(1, 3), suffix=".jpg", cameras=CAMERAS, distractor=True):
+    """Train: two images of each person from each camera; test: one query and one gallery image per camera."""
+    for pid in people:
+        for cam in cameras:
+            for frame in (1, 2):
+                paint(folder / "bounding_box_train" / f"{pid:04d}_c{cam}s1_{frame:06d}_00{suffix}")
+    for pid in test:
+        for cam in cameras:
+            paint(folder / "query" / f"{pid:04d}_c{cam}s1_000001_00{suffix}")
+            paint(folder / "bounding_box_test" / f"{pid:04d}_c{cam}s1_000002_01{suffix}")
+    if distractor:
+        paint(folder / "bounding_box_test" / f"0000_c1s1_000009_00{suffix}")
+        paint(folder / "bounding_box_test" / f"-1_c2s1_000009_00{suffix}")
+    return folder
+
+
+def msmt17(folder, version="V1", people=3, images=6, cameras=CAMERAS):
+    """People 0.. in both halves; the last image of each is in list_val."""
+    train, test = ("train", "test") if version == "V1" else ("mask_train_v2", "mask_test_v2")
+    lists = {"train": "", "val": "", "query": "", "gallery": ""}
+    for pid in range(people):
+        for number in range(images):
+            name = f"{pid:04d}/{pid:04d}_{number:03d}_{cameras[number % len(cameras)]:02d}_0303morning_{number:04d}_0.jpg"
+            paint(folder / train / name)
+            paint(folder / test / name)
+            lists["val" if number == images - 1 else "train"] += f"{name} {pid}\n"
+            lists["query" if number < len(cameras) else "gallery"] += f"{name} {pid}\n"
+    for name, text in lists.items():
+        (folder / f"list_{name}.txt").write_text(text)
+    return folder
+
+
+def cuhk03_mat(folder, boxes="labeled", pairs=2, people=3, images=4, empty=((0, 1, 3),)):
+    """`cuhk-03.mat` as MATLAB 7.3 writes it (axes reversed, cells as references) and the protocol file; returns {name: pixels}."""
+    release = folder / "cuhk03_release"
+    release.mkdir(parents=True, exist_ok=True)
+    rng, made, slots = np.random.default_rng(5), {}, [0, 1, 5, 6][:images]
+    with h5py.File(release / "cuhk-03.mat", "w") as mat:
+        outer = mat.create_dataset(boxes, (1, pairs), dtype=h5py.ref_dtype)
+        for pair in range(pairs):
+            cell = mat.create_dataset(f"#refs#/{boxes}{pair}", (10, people), dtype=h5py.ref_dtype)
+            for person in range(people):
+                for slot in range(10):
+                    key = f"#refs#/{boxes}{pair}_{person}_{slot}"
+                    if slot in slots and (pair, person, slots.index(slot)) not in empty:
+                        pixels = rng.integers(0, 255, (rng.integers(20, 30), 12, 3), dtype=np.uint8)   # heights differ, as in the real one
+                        mat[key] = pixels.T
+                        made[f"{pair + 1}_{person + 1:03d}_{1 if slot < 5 else 2}_{slot + 1:02d}.png"] = pixels
+                    else:
+                        mat[key] = np.zeros(2, np.uint64)
+                    cell[slot, person] = mat[key].ref
+            outer[0, pair] = cell.ref
+    names = sorted(made)
+    label = {name[:5]: number for number, name in enumerate(sorted({n[:5] for n in names}), start=1)}
+    labels, cameras = np.array([label[n[:5]] for n in names]), np.array([int(n.split("_")[2]) for n in names])
+    testing = labels > len(label) // 2
+    first = np.array([i for i in range(len(names)) if (labels[i], cameras[i]) not in set(zip(labels[:i], cameras[:i]))])
+    query = np.isin(np.arange(len(names)), first) & testing
+    column = lambda values: np.asarray(values, np.uint16).reshape(-1, 1)
+    cells = np.empty((len(names), 1), dtype=object)
+    cells[:, 0] = names
+    savemat(folder / f"cuhk03_new_protocol_config_{boxes}.mat", {
+        "filelist": cells, "labels": column(labels), "camId": column(cameras), "train_idx": column(np.flatnonzero(~testing) + 1),
+        "query_idx": column(np.flatnonzero(query) + 1), "gallery_idx": column(np.flatnonzero(testing & ~query) + 1)})
+    return made
+
+
+def folder(where, extra=""):
+    """images.csv with a column more; returns its lines."""
+    lines = ["path,pid,camid,split,azimuth"]
+    for pid, split in ((4, "train"), (5, "train"), (8, "query"), (8, "gallery")):
+        for cam in (0, 11):
+            rel = f"{split}/p{pid}/{cam}.png"
+            paint(where / rel)
+            lines.append(f"{rel},{pid},{cam},{split},{pid * 10.5}")
+    (where / "images.csv").write_text("\n".join(lines) + "\n" + extra)
+    return lines
