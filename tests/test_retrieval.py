@@ -220,6 +220,10 @@ def test_wrong_input_is_refused():
         evaluate(good, labels, [0] * 3, np.eye(3, 4), labels, [1] * 3)
     with pytest.raises(StudyError, match="trapezoidal"):
         evaluate(good, labels, [0] * 3, good, labels, [1] * 3, average_precision="square")
+    with pytest.raises(StudyError, match="gallery_pids are not whole numbers"):
+        evaluate(good, labels, [0] * 3, good, [1, 2, np.nan], [1] * 3)
+    with pytest.raises(StudyError, match="device 'nowhere'"):
+        evaluate(good, labels, [0] * 3, good, labels, [1] * 3, device="nowhere")
     with pytest.raises(StudyError, match="max_rank is 0"):
         evaluate(good, labels, [0] * 3, good, labels, [1] * 3, max_rank=0)
 

@@ -84,12 +84,11 @@ def _integers(values, count: int, what: str) -> np.ndarray:
     values = _array(values)
     if values.shape != (count,):
         raise StudyError(f"{what} have shape {values.shape}, but there are {count} images: give one label per image.")
-    try:
-        whole = values.astype(np.int64)
+    if values.dtype.kind in "iufb":
+        with np.errstate(invalid="ignore"):
+            whole = values.astype(np.int64)
         if (whole == values).all():
             return whole
-    except (TypeError, ValueError):
-        pass
     raise StudyError(f"{what} are not whole numbers (type {values.dtype}): identities and cameras are integers, junk is -1.")
 
 
@@ -138,8 +137,10 @@ class CosineRows:
         self.twins = _twins(gallery)
         self.query, self.gallery = -query, gallery
         if device is not None:
-            self.query, self.gallery = (torch.from_numpy(part).to(device) for part in (self.query, self.gallery))
-            self.twins = tuple(torch.from_numpy(part).to(device) for part in self.twins)
+            try:
+                self.query, self.gallery, *self.twins = (torch.from_numpy(part).to(device) for part in (self.query, self.gallery, *self.twins))
+            except (RuntimeError, TypeError, AssertionError) as error:
+                raise StudyError(f"The features do not go to device '{device}' ({error}): use a device with float64 and room for them, or None.") from None
 
     def __getitem__(self, rows: slice):
         """(B, G) float64. Equal whatever the block, as results are on the grid and identical images share one."""
