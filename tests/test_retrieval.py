@@ -135,6 +135,15 @@ def test_block_size_device_and_way_of_counting_change_no_bit(copies, monkeypatch
         same(evaluate(*case, device="cpu"), reference)
 
 
+@pytest.mark.parametrize("values", [[-0.5, 0.5], [0.0, -0.0, 1.0], np.linspace(-1, 1, 7) / 3])
+def test_copies_are_found(values):
+    rows = np.random.default_rng(0).choice(values, (3000, 9))
+    later, first = retrieval._twins(rows)
+    seen = {}
+    expected = [(i, seen[key]) for i, key in enumerate(map(tuple, rows)) if seen.setdefault(key, i) != i]
+    assert list(zip(later, first, strict=True)) == expected
+
+
 def test_a_block_at_a_time(monkeypatch):
     """No block holds more rows than asked for, so memory does not grow with queries x gallery."""
     seen = []

@@ -120,8 +120,9 @@ def _twins(features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """(later, first) indices of identical rows, whose columns of a matrix product may still differ in rounding."""
     key = np.zeros(len(features), np.uint64)
     factors = np.random.default_rng(0).integers(1, 2**63, features.shape[1], dtype=np.uint64) | np.uint64(1)
-    for start in range(0, len(features), 4096):   # a hash of each row's bits; + 0.0 makes -0.0 equal 0.0
-        key[start : start + 4096] = ((features[start : start + 4096] + 0.0).view(np.uint64) * factors).sum(axis=1, dtype=np.uint64)
+    for start in range(0, len(features), 4096):   # a hash of each row's bits, the upper half folded into the lower; + 0.0 makes -0.0 equal 0.0
+        bits = (features[start : start + 4096] + 0.0).view(np.uint64)
+        key[start : start + 4096] = ((bits ^ (bits >> np.uint64(32))) * factors).sum(axis=1, dtype=np.uint64)
     _, first, which = np.unique(key, return_index=True, return_inverse=True)
     later = np.flatnonzero(first[which] != np.arange(len(features)))
     if len(later):   # no two rows that only share their hash
