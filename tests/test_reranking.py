@@ -2,10 +2,13 @@
 
 import numpy as np
 import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from posedive_lib.errors import StudyError
 from posedive_lib.reid import reranking
-from posedive_lib.reid.reranking import k_reciprocal
+from posedive_lib.reid.reranking import RerankingOptions, k_reciprocal
 
 
 def dense(query, gallery, k1, k2, lam, power):
@@ -15,7 +18,9 @@ def dense(query, gallery, k1, k2, lam, power):
     n = len(x)
     distance = np.array([[np.linalg.norm(a - b) ** power for b in x] for a in x])
     distance /= distance.max(axis=1, keepdims=True)
+    np.fill_diagonal(distance, -1)   # an image comes before its copies
     rank = np.argsort(distance, axis=1, kind="stable")
+    np.fill_diagonal(distance, 0)
 
     def reciprocal(i, k):
         return {j for j in rank[i, : k + 1] if i in rank[j, : k + 1]}
@@ -37,15 +42,58 @@ def dense(query, gallery, k1, k2, lam, power):
     return (1 - lam) * jaccard + lam * distance[:q, q:]
 
 
-@pytest.mark.parametrize(("k1", "k2", "lam", "power", "block"), [(20, 6, 0.3, 2, 512), (7, 1, 0.0, 1, 13), (5, 3, 1.0, 4, 7), (12, 4, 0.5, 2, 30)])
-def test_equals_the_definition(k1, k2, lam, power, block, monkeypatch):
-    monkeypatch.setattr(reranking, "BLOCK", block)
-    rng = np.random.default_rng(k1)
-    centres = rng.normal(size=(9, 8))
-    query = centres[rng.integers(0, 9, 11)] + rng.normal(size=(11, 8)) * 0.5
-    gallery = centres[rng.integers(0, 9, 60)] + rng.normal(size=(60, 8)) * 0.5
-    ours = k_reciprocal(query, gallery, k1=k1, k2=k2, lambda_value=lam, power=power)
-    np.testing.assert_allclose(ours, dense(query, gallery, k1, k2, lam, power), atol=1e-9)
+def clustered(seed, n_query=11, n_gallery=60, dim=8, people=9, noise=0.5):
+    rng = np.random.default_rng(seed)
+    centres = rng.normal(size=(people, dim))
+    return tuple(centres[rng.integers(0, people, n)] + rng.normal(size=(n, dim)) * noise for n in (n_query, n_gallery))
+
+
+@settings(max_examples=40, deadline=None)
+@given(seed=st.integers(0, 10**6), n_query=st.integers(1, 8), n_gallery=st.integers(2, 40), k1=st.integers(1, 25), k2=st.integers(1, 9),
+       lam=st.sampled_from([0.0, 0.3, 1.0]), power=st.sampled_from([1, 2, 4]), block=st.sampled_from([1, 7, 512]), noise=st.sampled_from([1e-3, 0.5, 3.0]))
+def test_equals_the_definition(seed, n_query, n_gallery, k1, k2, lam, power, block, noise):
+    query, gallery = clustered(seed, n_query, n_gallery, noise=noise)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(reranking, "BLOCK", block)
+        ours = k_reciprocal(query, gallery, k1=k1, k2=k2, lambda_value=lam, power=power)
+    np.testing.assert_allclose(ours, dense(query, gallery, k1, k2, lam, power), atol=1e-7)
+
+
+def test_equals_the_definition_where_columns_are_grouped():
+    """A gallery wide enough for the bound on the k-th neighbour to come from groups of columns."""
+    query, gallery = clustered(3, 20, 400, dim=12, people=30)
+    np.testing.assert_allclose(k_reciprocal(query, gallery), dense(query, gallery, 20, 6, 0.3, 2), atol=1e-7)
+
+
+def test_neighbours_are_the_nearest_in_float64():
+    """Differences far below the precision of the float32 pass still decide."""
+    rng = np.random.default_rng(0)
+    x = np.array([1.0, 0, 0]) + rng.normal(size=(500, 3)) * 1e-5
+    x /= np.linalg.norm(x, axis=1, keepdims=True)
+    index, farthest = reranking._neighbours(x, 10)
+    cosine = x @ x.T
+    for i, found in enumerate(index):
+        others = np.delete(cosine[i], i)
+        assert found[0] == i and len(set(found)) == 10
+        np.testing.assert_allclose(np.sort(cosine[i, found[1:]])[::-1], np.sort(others)[::-1][:9], atol=1e-12)
+    np.testing.assert_allclose(farthest, cosine.min(axis=1), atol=1e-6)
+
+
+def test_copies_of_an_image_come_in_the_order_of_their_index():
+    rng = np.random.default_rng(1)
+    x = rng.normal(size=(40, 33))[rng.integers(0, 5, 300)]
+    x /= np.linalg.norm(x, axis=1, keepdims=True)
+    index, _ = reranking._neighbours(x, 12)
+    for i, found in enumerate(index):
+        copies = [j for j in np.flatnonzero((x == x[i]).all(axis=1)) if j != i]
+        assert found.tolist() == [i, *copies][:12]
+
+
+def test_the_power_matters_and_tensors_are_taken():
+    query, gallery = clustered(5)
+    squared = k_reciprocal(query, gallery)
+    assert np.abs(squared - k_reciprocal(query, gallery, power=1)).max() > 1e-3
+    np.testing.assert_array_equal(squared, k_reciprocal(torch.from_numpy(query), torch.from_numpy(gallery), power=2))
 
 
 def test_fewer_images_than_neighbours():
@@ -54,8 +102,18 @@ def test_fewer_images_than_neighbours():
     assert out.shape == (2, 3) and np.isfinite(out).all() and (out >= 0).all() and (out <= 1 + 1e-12).all()
 
 
+def test_options_are_stored_as_they_were_used():
+    assert RerankingOptions().record() == {"k1": 20, "k2": 6, "lambda_value": 0.3, "power": 2}
+    query, gallery = clustered(6)
+    np.testing.assert_array_equal(k_reciprocal(query, gallery, **RerankingOptions().record()), k_reciprocal(query, gallery))
+
+
 def test_wrong_input_is_refused():
     with pytest.raises(StudyError, match="lambda_value"):
         k_reciprocal(np.eye(3), np.eye(3), lambda_value=2)
+    with pytest.raises(StudyError, match="power=0"):
+        k_reciprocal(np.eye(3), np.eye(3), power=0)
+    with pytest.raises(StudyError, match="same model"):
+        k_reciprocal(np.eye(3), np.eye(4))
     with pytest.raises(StudyError, match="not finite"):
         k_reciprocal(np.eye(3) * np.nan, np.eye(3))

@@ -1,82 +1,111 @@
-"""k-reciprocal re-ranking (Zhong et al., 2017), with sparse matrices: memory grows with the number of neighbours, not with N x N."""
+"""k-reciprocal re-ranking (Zhong et al., 2017) without any N x N matrix: memory grows with the number of neighbours kept per image.
+
+One pass over blocks of float32 similarities proposes each image's neighbours; every decision and every weight is then made in float64.
+"""
+
+from dataclasses import asdict, dataclass
 
 import numpy as np
 from scipy import sparse
 
 from posedive_lib.errors import StudyError
-from posedive_lib.reid.retrieval import as_features
+from posedive_lib.reid.retrieval import GRID, pair_of_features
 
-BLOCK = 512   # rows of distances held at once
-
-
-def _distances(features: np.ndarray, rows: np.ndarray, power: int) -> np.ndarray:
-    """Euclidean distances of unit rows to the power `power`, (B, N), each row divided by its maximum."""
-    squared = np.maximum(2 - 2 * features[rows] @ features.T, 0)
-    squared[np.arange(len(rows)), rows] = 0   # exactly, so that an image is its own first neighbour
-    distance = squared ** (power / 2)
-    return distance / np.maximum(distance.max(axis=1, keepdims=True), np.finfo(float).tiny)
+BLOCK = 512   # rows of similarities held at once
 
 
-def _neighbours(features: np.ndarray, count: int, power: int) -> tuple[np.ndarray, np.ndarray]:
-    """Indices and distances (N, count) of the nearest rows, self first, ties by index."""
-    total = len(features)
-    index = np.empty((total, count), dtype=np.int64)
-    near = np.empty((total, count))
-    for start in range(0, total, BLOCK):
-        rows = np.arange(start, min(start + BLOCK, total))
-        distance = _distances(features, rows, power)
-        own = distance[np.arange(len(rows)), rows]
-        distance[np.arange(len(rows)), rows] = -1
-        limit = np.partition(distance, count - 1, axis=1)[:, count - 1]
-        for offset, row in enumerate(rows):
-            candidates = np.flatnonzero(distance[offset] <= limit[offset])
-            candidates = candidates[np.argsort(distance[offset, candidates], kind="stable")[:count]]
-            index[row], near[row] = candidates, distance[offset, candidates]
-        near[rows, 0] = own
-    return index, near
+@dataclass(frozen=True)
+class RerankingOptions:
+    """What a re-ranked result must be stored with: k1, k2, lambda_value, and the power of the Euclidean distance.
+
+    2 is the squared distance of the authors' code; 1 and 4 occur in other code bases, and (50, 15) in place of (20, 6): numbers under different
+    options are not comparable.
+    """
+
+    k1: int = 20
+    k2: int = 6
+    lambda_value: float = 0.3
+    power: float = 2
+
+    def __post_init__(self):
+        if self.k1 < 1 or self.k2 < 1 or not 0 <= self.lambda_value <= 1 or not self.power > 0:
+            raise StudyError(f"Re-ranking with k1={self.k1}, k2={self.k2}, lambda_value={self.lambda_value}, power={self.power}: "
+                             "k1 and k2 must be at least 1, lambda_value in [0, 1] and power positive.")
+
+    def record(self) -> dict:
+        """The protocol fields of a result: {"k1": 20, "k2": 6, "lambda_value": 0.3, "power": 2}."""
+        return asdict(self)
+
+
+def _distance(similarity: np.ndarray, power: float) -> np.ndarray:
+    """Euclidean distance of unit vectors to the power `power`, from their cosine similarity."""
+    squared = np.maximum(2 - 2 * similarity, 0)
+    return squared if power == 2 else squared ** (power / 2)
+
+
+def _kth_largest_at_least(block: np.ndarray, k: int) -> np.ndarray:
+    """(B,) lower bounds of each row's k-th largest value: that of the maxima over groups of columns, far from one another in the row."""
+    groups = max(8 * k, block.shape[1] // 64)
+    if 2 * groups <= block.shape[1]:
+        depth = block.shape[1] // groups
+        block = block[:, : depth * groups].reshape(len(block), depth, groups).max(axis=1)
+    return np.partition(block, block.shape[1] - k, axis=1)[:, block.shape[1] - k]
+
+
+def _neighbours(features: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """Indices (N, count) of the nearest rows, self first, ties by index, and the similarity (N,) of the farthest row."""
+    single = features.astype(np.float32)
+    margin = 2 * (features.shape[1] + 3) * np.finfo(np.float32).eps / 2   # bounds twice the error of a float32 similarity
+    index, farthest = np.empty((len(features), count), dtype=np.int64), np.empty(len(features))
+    for start in range(0, len(features), BLOCK):
+        block = single[start : start + BLOCK] @ single.T
+        bound, last = _kth_largest_at_least(block, count) - margin, block.argmin(axis=1)
+        for row, (near, limit) in enumerate(zip(block, bound, strict=True), start):
+            candidates = np.flatnonzero(near >= limit)
+            order = GRID - features[candidates] @ features[row]   # to 2^-42, so that identical images tie
+            order[candidates == row] = -np.inf
+            index[row] = candidates[np.argsort(order, kind="stable")[:count]]
+        farthest[start : start + BLOCK] = np.einsum("nd,nd->n", features[start : start + BLOCK], features[last])
+    return index, farthest
+
+
+def _rows_to_sparse(columns: np.ndarray, value: float, dtype=None) -> sparse.csr_matrix:
+    """(N, N) with `value` at columns (N, W) of each row."""
+    total, width = columns.shape
+    return sparse.csr_matrix((np.full(columns.size, value, dtype), columns.ravel(), np.arange(0, columns.size + 1, width)), shape=(total, total))
 
 
 def _reciprocal(neighbours: np.ndarray, k: int) -> sparse.csr_matrix:
-    """(N, N) bool: j is among the k + 1 nearest of i and i among those of j."""
-    total, width = len(neighbours), min(k + 1, neighbours.shape[1])
-    columns = neighbours[:, :width].ravel()
-    forward = sparse.csr_matrix((np.ones(len(columns), dtype=np.int8), columns, np.arange(0, len(columns) + 1, width)), shape=(total, total))
+    """(N, N) 0/1: j is among the k + 1 nearest of i and i among those of j."""
+    forward = _rows_to_sparse(neighbours[:, : k + 1], 1, np.int32)
     return forward.multiply(forward.T).tocsr()
 
 
-def _expanded(neighbours: np.ndarray, k1: int) -> list[np.ndarray]:
-    """k-reciprocal sets R*, grown by the half-size sets of members that overlap by more than two thirds."""
+def _expanded(neighbours: np.ndarray, k1: int) -> sparse.csr_matrix:
+    """k-reciprocal sets R* as a pattern (N, N), grown by the half-size sets of members that lie in them by more than two thirds."""
     full, half = _reciprocal(neighbours, k1), _reciprocal(neighbours, int(np.around(k1 / 2)))
-    overlap = (half @ full.T.astype(np.int32)).tocsr()   # (j, i): members that j's half set shares with i's full set
-    size = np.diff(half.indptr)
-    shared = overlap.T.tocsr()
-    sets = []
-    for i in range(len(neighbours)):
-        own = full.indices[full.indptr[i] : full.indptr[i + 1]]
-        span = slice(shared.indptr[i], shared.indptr[i + 1])
-        common = dict(zip(shared.indices[span].tolist(), shared.data[span].tolist(), strict=True))
-        grown = [own] + [half.indices[half.indptr[j] : half.indptr[j + 1]] for j in own.tolist() if common.get(j, 0) > 2 / 3 * size[j]]
-        sets.append(np.unique(np.concatenate(grown)))
-    return sets
+    shared = (full @ half.T).multiply(full).tocsr()   # (i, j): members of j's half set in i's full set, for j in that set
+    shared.data = (shared.data > 2 / 3 * np.diff(half.indptr)[shared.indices]).astype(np.int32)
+    shared.eliminate_zeros()
+    grown = (full + shared @ half).tocsr()
+    grown.sort_indices()
+    return grown
 
 
-def _encoding(features: np.ndarray, neighbours: np.ndarray, k1: int, k2: int, power: int) -> sparse.csr_matrix:
+def _encoding(features: np.ndarray, neighbours: np.ndarray, farthest: np.ndarray, options: RerankingOptions) -> sparse.csr_matrix:
     """V (N, N) sparse: Gaussian weights over each expanded set, summing to one, averaged over the k2 nearest (query expansion)."""
-    total = len(features)
-    sets = _expanded(neighbours, k1)
-    weights = []
-    for start in range(0, total, BLOCK):
-        rows = np.arange(start, min(start + BLOCK, total))
-        distance = _distances(features, rows, power)
-        for offset, row in enumerate(rows):
-            weight = np.exp(-distance[offset, sets[row]])
-            weights.append(weight / weight.sum())
-    pointer = np.concatenate([[0], np.cumsum([len(members) for members in sets])])
-    encoding = sparse.csr_matrix((np.concatenate(weights), np.concatenate(sets), pointer), shape=(total, total))
-    if k2 > 1:
-        width = min(k2, neighbours.shape[1])
-        mean = sparse.csr_matrix((np.full(total * width, 1 / width), neighbours[:, :width].ravel(), np.arange(0, total * width + 1, width)), shape=(total, total))
-        encoding = (mean @ encoding).tocsr()
+    sets = _expanded(neighbours, options.k1)
+    weights = np.empty(sets.nnz)
+    for row, (start, end) in enumerate(zip(sets.indptr, sets.indptr[1:])):
+        members = sets.indices[start:end]
+        distance = _distance(features[members] @ features[row], options.power)
+        distance[members == row] = 0
+        weight = np.exp(-distance / farthest[row])
+        weights[start:end] = weight / weight.sum()
+    encoding = sparse.csr_matrix((weights, sets.indices, sets.indptr), shape=sets.shape)
+    if options.k2 > 1:
+        nearest = neighbours[:, : options.k2]
+        encoding = (_rows_to_sparse(nearest, 1 / nearest.shape[1]) @ encoding).tocsr()
     return encoding
 
 
@@ -91,27 +120,24 @@ def _jaccard(encoding: sparse.csr_matrix, count: int) -> np.ndarray:
         where = np.repeat(gallery.indptr[columns + 1] - lengths.cumsum(), lengths) + np.arange(lengths.sum())
         least = np.minimum(gallery.data[where], np.repeat(weight, lengths))
         shared = np.bincount(gallery.indices[where], weights=least, minlength=gallery.shape[0])
-        out[i] = 1 - shared / (2 - shared)
+        np.subtract(1, shared / (2 - shared), out=out[i])
     return out
 
 
 def k_reciprocal(query_features, gallery_features, *, k1=20, k2=6, lambda_value=0.3, power=2) -> np.ndarray:
-    """(Q, G) re-ranked distances: (1 - lambda) Jaccard + lambda original, of unit-length features.
+    """(Q, G) re-ranked distances, float64: (1 - lambda) Jaccard + lambda original, of features (Q, D) and (G, D) made unit length.
 
-    The original distance is Euclidean to the power `power`, divided by its largest value per query (2: squared, the authors' code;
-    1 and 4 occur in other code bases, and results with different powers or (k1, k2) are not comparable).
+    The original distance is Euclidean to the power `power`, divided by its largest value per query over all Q + G images; see
+    `RerankingOptions`, whose `record()` belongs to every result. Raises StudyError on options out of range and on non-finite features.
     """
-    query, gallery = as_features(query_features, "query"), as_features(gallery_features, "gallery")
-    if k1 < 1 or k2 < 1 or not 0 <= lambda_value <= 1:
-        raise StudyError(f"Re-ranking with k1={k1}, k2={k2}, lambda_value={lambda_value}: k1 and k2 must be at least 1 and lambda_value in [0, 1].")
-    if query.shape[1] != gallery.shape[1]:
-        raise StudyError(f"Query features have {query.shape[1]} numbers, gallery features {gallery.shape[1]}: extract both with the same model.")
+    options = RerankingOptions(k1, k2, lambda_value, power)
+    query, gallery = pair_of_features(query_features, gallery_features)
     features = np.concatenate([query, gallery])
-    neighbours, _ = _neighbours(features, min(max(k1 + 1, k2), len(features)), power)
-    jaccard = _jaccard(_encoding(features, neighbours, k1, k2, power), len(query))
-    if lambda_value == 0:
-        return jaccard
-    for start in range(0, len(query), BLOCK):
-        rows = np.arange(start, min(start + BLOCK, len(query)))
-        jaccard[rows] = (1 - lambda_value) * jaccard[rows] + lambda_value * _distances(features, rows, power)[:, len(query) :]
-    return jaccard
+    neighbours, least = _neighbours(features, min(max(k1 + 1, k2), len(features)))
+    farthest = np.maximum(_distance(least, power), np.finfo(float).tiny)
+    result = _jaccard(_encoding(features, neighbours, farthest, options), len(query))
+    result *= 1 - lambda_value
+    for start in range(0, len(query) if lambda_value else 0, BLOCK):
+        rows = slice(start, min(start + BLOCK, len(query)))
+        result[rows] += lambda_value * _distance(query[rows] @ gallery.T, power) / farthest[rows, None]
+    return result
