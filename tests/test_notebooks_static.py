@@ -60,7 +60,7 @@ def modules_of(name: str) -> set[str]:
     notebook = ROOT / f"notebooks/{name}.ipynb"
     if notebook.exists():
         return modules_used(code_of(notebook))
-    return modules_used("import " + stages()[name]["cmd"].split()[2])
+    return modules_used("import " + re.findall(r"python -m (\S+)", stages()[name]["cmd"])[-1])  # costs may wrap the module
 
 
 @every_stage
