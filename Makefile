@@ -1,5 +1,6 @@
 # make repro   everything: environment, data, the whole study -> reports/
 # make test    the same set-up, then the test suite
+# make site    the results as a static site: build/site/index.html
 # make setup   the environment alone
 #
 # Another Python: make repro PYTHON=python3.12. A CUDA machine: pip takes the torch build that its index offers.
@@ -25,7 +26,7 @@ install = if [ "$$(id -u)" = 0 ]; then sudo=; else sudo="sudo -n"; fi; \
 	  $$sudo apt-get update -q && $$sudo env DEBIAN_FRONTEND=noninteractive apt-get install -y -q $(1); \
 	else echo "Please run this first, then make again:  sudo apt-get install -y $(1)" >&2; exit 1; fi
 
-.PHONY: help setup repro test system data clean-runs
+.PHONY: help setup repro test site system browser data clean-runs
 .DEFAULT_GOAL := help
 
 help:
@@ -35,8 +36,12 @@ repro: setup data
 	$(offline) dvc repro
 	@echo "Done. Figures, tables and executed notebooks are in reports/."
 
-test: setup data
+test: setup browser data
 	OMP_NUM_THREADS=1 $(offline) python -m pytest -n $(WORKERS) --dist worksteal $(PYTEST_ARGS)
+
+# Shows what `make repro` made (or what came with the clone); runs nothing.
+site: setup
+	@python -m posedive_lib.study.site
 
 setup: system $(STAMP)
 	@python -m posedive_lib.body.opengl
@@ -49,6 +54,10 @@ system:
 	@$(PYTHON) -I posedive_lib/body/opengl.py --libraries 2>/dev/null \
 	  || { $(call install,$(shell $(PYTHON) -I posedive_lib/body/opengl.py --packages 2>/dev/null)); } \
 	  && $(PYTHON) -I posedive_lib/body/opengl.py --libraries
+
+# The site is tested in a real browser.
+browser:
+	@for name in chromium chromium-browser google-chrome-stable google-chrome; do command -v $$name >/dev/null && exit 0; done; $(call install,chromium)
 
 $(STAMP): requirements.lock pyproject.toml
 	@test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)

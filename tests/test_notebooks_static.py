@@ -13,6 +13,9 @@ NAMES = [
     "06_images_per_identity", "07_threshold_sweep", "08_controlled_comparisons", "09_failure_cases",
 ]
 
+QUOTED = {"0.6", "33%"}  # the paper's threshold, and what a uniform distribution would have
+WORDLESS = {"## What we saw"}
+
 every_notebook = pytest.mark.parametrize("path", notebooks(), ids=lambda path: path.stem)
 every_stage = pytest.mark.parametrize("name", stages())
 
@@ -47,6 +50,69 @@ def test_a_notebook_starts_with_one_title_and_its_headings_are_in_order(path):
     assert all(after <= before + 1 for before, after in zip(levels, levels[1:]))
 
 
+def texts(path) -> list[str]:
+    return [cell.source for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == "markdown"]
+
+
+@every_notebook
+def test_a_notebook_opens_with_question_claim_goal_prediction_and_run_time(path):
+    opening = texts(path)[0]
+    order = ["**Question.**", "**The paper", "**You will learn**", "> **Predict before you look.**", "| run time |", "**Inputs** ", "**Outputs** "]
+    places = [opening.find(part) for part in order]
+    assert -1 not in places and places == sorted(places)
+    assert "§" in opening or path.stem.startswith("05"), "name the section of the paper"
+    assert "| | here (mini world, 2 CPU cores) | the paper's scale |" in opening
+
+
+@every_notebook
+def test_inputs_and_outputs_are_named_as_in_the_pipeline(path):
+    opening, stage = texts(path)[0], stages()[path.stem]
+    inputs, outputs = (re.findall(r"`(.+?)`", opening.split(f"**{word}** ")[1].split("\n\n")[0]) for word in ("Inputs", "Outputs"))
+    names = lambda items: {item if isinstance(item, str) else next(iter(item)) for item in items}
+    assert inputs and {item for item in inputs if not any(dep == item or dep.startswith(f"{item}/") for dep in names(stage["deps"]))} == set()
+    assert set(outputs) == names(stage["outs"]) - {f"reports/notebooks/{path.stem}.html"}
+
+
+@every_notebook
+def test_a_notebook_ends_with_results_limits_exercises_and_solutions(path):
+    headings = [line for text in texts(path) for line in text.splitlines() if line.startswith("## ")]
+    assert headings[-3:] == ["## What we saw", "## Limits", "## Exercises"]
+    ending = texts(path)[-1].split("## Exercises")[1]
+    exercises, solutions = ending.split("<details><summary>Solutions</summary>")
+    numbers = lambda text: re.findall(r"^(\d)\. ", text, flags=re.MULTILINE)
+    assert numbers(exercises) == numbers(solutions.split("</details>")[0]) and 2 <= len(numbers(exercises)) <= 3
+    assert any("the paper" in text.lower() for text in between(path, "## What we saw", "## Limits"))
+    following = [other for other in NAMES if other > path.stem][:1]
+    assert all(f"({name}.html)" in solutions for name in following)
+
+
+def between(path, start: str, end: str) -> list[str]:
+    """Markdown cells from one heading to the next one, and the code cells there as text."""
+    cells = [cell.source for cell in nbformat.read(path, as_version=4).cells]
+    first = next(i for i, source in enumerate(cells) if source.startswith(start))
+    return cells[first : next(i for i, source in enumerate(cells) if source.startswith(end))]
+
+
+@every_notebook
+def test_what_we_saw_holds_no_typed_number(path):
+    """Measured numbers in a sentence come from variables: outside of {…} there is no decimal number and no percentage."""
+    for source in between(path, "## What we saw", "## Limits"):
+        strings = re.findall(r'f?"""(.*?)"""|f"(.*?)"', source, flags=re.DOTALL)
+        sentences = "".join(long or short for long, short in strings) if "Markdown(" in source else source
+        typed = re.findall(r"\b\d+\.\d+\b|\b\d+ ?%", re.sub(r"\{.*?\}", "", sentences))
+        assert set(typed) <= QUOTED, f"typed: {typed}"
+
+
+@every_notebook
+def test_code_cells_are_short_and_every_section_starts_with_words(path):
+    cells = nbformat.read(path, as_version=4).cells
+    for before, cell in zip(cells, cells[1:]):
+        if cell.cell_type == "code":
+            assert cell.source.count("\n") < 15, cell.source
+        if before.cell_type == "markdown" and before.source.strip().startswith("## ") and "\n" not in before.source.strip():
+            assert cell.cell_type == "markdown" or before.source.strip() in WORDLESS, f"{before.source} starts with code"
+
+
 @every_notebook
 def test_each_notebook_is_a_stage_that_writes_its_page(path):
     stage = stages()[path.stem]
@@ -60,7 +126,7 @@ def modules_of(name: str) -> set[str]:
     notebook = ROOT / f"notebooks/{name}.ipynb"
     if notebook.exists():
         return modules_used(code_of(notebook))
-    return modules_used("import " + stages()[name]["cmd"].split()[2])
+    return modules_used("import " + re.findall(r"python -m (\S+)", stages()[name]["cmd"])[-1])  # costs may wrap the module
 
 
 @every_stage

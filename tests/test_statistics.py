@@ -1,5 +1,7 @@
 """Statistics against scipy, arithmetic and simulation."""
 
+import itertools
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -7,7 +9,9 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from posedive_lib.errors import StudyError
-from posedive_lib.study.statistics import bootstrap_interval, holm, identity_interval, paired_difference, sign_flip_p
+from posedive_lib.study.statistics import (
+    NO_EFFECT, bootstrap_interval, captured_share, contains_zero, holm, identity_interval, paired_difference, sign_flip_p, verdict,
+)
 
 numbers = st.floats(-100, 100).map(lambda value: round(value, 3))
 
@@ -18,18 +22,16 @@ def test_the_smallest_p_is_a_matter_of_pairs(n, smallest):
     assert comparison.p == comparison.smallest_p == smallest
 
 
-@given(st.lists(numbers, min_size=2, max_size=8))
-def test_sign_flip_agrees_with_scipy(values):
-    # scipy doubles the smaller tail, which equals the share of |mean| because the sign patterns come in opposite pairs
-    reference = stats.permutation_test((np.array(values), np.zeros(len(values))), lambda a, b: np.sum(a - b), permutation_type="samples", n_resamples=np.inf, vectorized=False)
-    assert sign_flip_p(values, seed=0) == pytest.approx(min(1.0, reference.pvalue))
+@given(st.lists(numbers, min_size=1, max_size=8))
+def test_sign_flip_is_the_share_of_sign_patterns_at_least_as_far_from_zero(values):
+    sums = [abs(sum(sign * value for sign, value in zip(signs, values))) for signs in itertools.product((1, -1), repeat=len(values))]
+    assert sign_flip_p(values, seed=0) == pytest.approx(np.mean(np.array(sums) >= abs(sum(values)) - 1e-9))
 
 
 def test_drawn_sign_flips_are_near_the_exact_ones():
-    values = np.random.default_rng(0).normal(0.4, 1, 17)
-    exact = sign_flip_p(values[:16], seed=0)
-    assert 0 < exact < 1
-    assert sign_flip_p(values, seed=1) == pytest.approx(stats.ttest_1samp(values, 0).pvalue, abs=0.03)
+    values = np.random.default_rng(0).normal(0.4, 1, 14)
+    exact, drawn = sign_flip_p(values, seed=0), sign_flip_p(values, seed=1, patterns=9_999)
+    assert drawn == pytest.approx(exact, abs=0.02) and drawn != exact and drawn == sign_flip_p(values, seed=1, patterns=9_999)
 
 
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=10))
@@ -64,8 +66,50 @@ def test_verdicts():
     assert paired_difference(seeds + 2, np.zeros(6), seed=0).verdict == "gain"
     assert paired_difference(np.zeros(6), seeds + 2, seed=0).verdict == "loss"
     assert paired_difference(seeds[:3] + 2, np.zeros(3), seed=0).verdict == "gain, too few seeds to test"
-    assert paired_difference([1.0, 5.0, 2.0], [2.0, 2.0, 2.0], seed=0).verdict == "no effect shown"
-    assert paired_difference([5.0], [2.0], seed=0).verdict == "no effect shown"
+    assert paired_difference([1.0, 5.0, 2.0], [2.0, 2.0, 2.0], seed=0).verdict == NO_EFFECT
+    assert paired_difference([5.0], [2.0], seed=0).verdict == NO_EFFECT
+
+
+@pytest.mark.parametrize(
+    "low, high, p, smallest, said",
+    [
+        (0.0, 1.0, 0.01, 0.01, NO_EFFECT), (-1.0, 0.0, 0.01, 0.01, NO_EFFECT), (np.nan, np.nan, 0.01, 0.01, NO_EFFECT),
+        (0.1, 1.0, 0.05, 0.03, "gain"), (-1.0, -0.1, 0.05, 0.03, "loss"),
+        (0.1, 1.0, 0.06, 0.03, "gain by the interval, not by the test"), (0.1, 1.0, 0.25, 0.25, "gain, too few seeds to test"),
+    ],
+)  # fmt: skip
+def test_the_rule_of_the_verdict(low, high, p, smallest, said):
+    assert verdict((low + high) / 2, low, high, p, smallest) == said
+    assert contains_zero(low, high) == (said == NO_EFFECT)
+
+
+@pytest.mark.parametrize("n, expected", [(3, 0.73), (6, 0.88), (10, 0.90)])
+def test_intervals_of_few_values_cover_as_the_documentation_says(n, expected):
+    rng = np.random.default_rng(0)
+    hits = [interval.low <= 0.5 <= interval.high for interval in (bootstrap_interval(rng.normal(0.5, 1, n), seed=k, resamples=999) for k in range(250))]
+    assert np.mean(hits) == pytest.approx(expected, abs=0.07)  # ±3 standard errors of 250 trials
+
+
+def test_the_share_of_the_oracles_gain():
+    real, oracle = np.array([10.0, 20, 30, 40, 50, 60]), np.array([12.0, 24, 32, 44, 52, 64])
+    half = captured_share((real + oracle) / 2, oracle, real, seed=0)
+    assert (half.mean, half.low, half.high) == pytest.approx((0.5, 0.5, 0.5))
+    noisy = captured_share(oracle - [0, 2, 1, 3, 0, 2], oracle, real, seed=0)
+    assert noisy.mean == pytest.approx(10 / 18) and 0 < noisy.low < 10 / 18 < noisy.high <= 1.0
+
+
+def test_without_an_effect_of_the_oracle_there_is_no_share():
+    share = captured_share([1.0, 1, 1, 1], [1.0, -1, 1, -1], np.zeros(4), seed=0)
+    assert np.isnan([share.mean, share.low, share.high]).all() and share.method == "undefined: no effect of the oracle shown"
+
+
+def test_the_share_covers_the_truth():
+    rng, hits = np.random.default_rng(0), []
+    for trial in range(150):
+        possible = rng.normal(2, 0.7, 8)
+        share = captured_share(0.5 * possible + rng.normal(0, 0.3, 8), possible, np.zeros(8), seed=trial)
+        hits.append(share.low <= 0.5 <= share.high)
+    assert 0.80 < np.mean(hits) < 0.99
 
 
 def test_identity_interval_covers_and_is_wider_than_one_over_queries():
@@ -89,7 +133,7 @@ def test_identity_interval_does_not_care_about_the_order():
 
 
 def test_wrong_input_is_named():
-    with pytest.raises(StudyError, match="equally many values, and got 2 and 1"):
+    with pytest.raises(StudyError, match="equally many values, and got 2 and 1: give all arms the same seeds"):
         paired_difference([1.0, 2.0], [1.0], seed=0)
     with pytest.raises(StudyError, match="arm must be a row of finite numbers"):
         paired_difference([np.nan], [1.0], seed=0)

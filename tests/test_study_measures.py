@@ -9,7 +9,7 @@ from PIL import Image
 
 from posedive_lib.errors import StudyError
 from posedive_lib.reid.images import ImageSet
-from posedive_lib.study import comparison, quality, splits_view
+from posedive_lib.study import quality, splits_view
 from posedive_lib.study.augmentation import auc
 from posedive_lib.study.controlled import variance_shares
 from posedive_lib.study.reid_runs import repeated
@@ -73,22 +73,3 @@ def test_repeat_gives_every_identity_the_count_of_the_generated_images():
     again = repeated(train, {1: 3, 2: 2}, seed=0)
     assert np.bincount(again.pids).tolist() == [0, 3, 2]
     assert (repeated(train, {1: 3, 2: 2}, seed=0).images == again.images).all()
-
-
-def runs(values: dict, column: str) -> pd.DataFrame:
-    return pd.DataFrame([{"dataset": "d", "arm": level if column == "arm" else "pose-dive", column: level, "seed": seed, "mAP": value, "rank1": value, "n_generated": 1}
-                         for level, row in values.items() for seed, value in enumerate(row)])
-
-
-def test_an_arm_is_compared_with_the_same_seeds_of_the_baseline():
-    table = comparison.against(runs({"real": [10.0, 20, 30], "pose-dive": [11.0, 22, 33]}, "arm"), "real", seed=0)
-    row = table[table["metric"] == "mAP"].iloc[0]
-    assert (row["difference"], row["p"], row["seeds"]) == (pytest.approx(2), pytest.approx(0.25), 3)
-    assert "too few seeds" in row["verdict"]
-
-
-def test_a_peak_is_reported_with_its_neighbours():
-    table = runs({0: [1.0, 2, 3], 5: [4.0, 5, 6], 9: [3.0, 6, 5]}, "images_per_pid")
-    levels = comparison.by_level(table, "images_per_pid", seed=0)
-    sentence = comparison.best_against_neighbours(levels, table, "images_per_pid", "mAP", 0)
-    assert "at 5" in sentence and "against 0 (interval excludes 0)" in sentence and "against 9 (no difference shown)" in sentence

@@ -1,10 +1,12 @@
-"""Gather every Re-ID run of the study into reports/tables/reid_runs.csv:
+"""Gather every Re-ID run of the study into reports/tables/reid_runs.csv, and the main results into reports/metrics.json:
 
     python -m posedive_lib.study.collect
 
 Each Re-ID notebook leaves its runs in build/reid/NAME.csv; this checks that they speak the same columns and puts them in one order.
+The metrics repeat numbers of the tables in the form that `dvc metrics diff` compares between revisions.
 """
 
+import json
 import sys
 from pathlib import Path
 
@@ -14,7 +16,7 @@ from posedive_lib.errors import StudyError
 from posedive_lib.study.runs import write_text
 from posedive_lib.study.tables import to_csv
 
-SOURCE, TARGET = Path("build/reid"), Path("reports/tables/reid_runs.csv")
+SOURCE, TABLES = Path("build/reid"), Path("reports/tables")
 
 # What identifies a run, what it was made of, and its result; mAP, ranks and mINP in percent.
 IDENTITY = ["experiment", "dataset", "arm", "model", "seed", "images_per_pid", "threshold"]
@@ -46,9 +48,28 @@ def _read(file: Path) -> pd.DataFrame:
     return runs
 
 
+def metrics(runs: pd.DataFrame, comparison: pd.DataFrame, quality: pd.DataFrame) -> dict:
+    """mAP and Rank-1 of every data set and arm (mean over seeds, percent), gains in mAP over real images, and the generator's quality."""
+    own = runs[runs["experiment"] == "comparison"]
+    reid = {model: {name: {arm: _numbers(part[["mAP", "rank1"]].mean()) for arm, part in rows.groupby("arm")} for name, rows in table.groupby("dataset")}
+            for model, table in own.groupby("model")}
+    gains = {name: {row["arm"]: _numbers(row[["difference", "ci_low", "ci_high"]]) for _, row in rows.iterrows()}
+             for name, rows in comparison[comparison["metric"] == "mAP"].groupby("dataset")}
+    generator = _numbers(quality[quality["method"] == "generated"].set_index("metric")["value"])
+    return {"reid": reid, "gain in mAP": gains, "generator": generator}
+
+
+def _numbers(values: pd.Series) -> dict:
+    """Six significant digits, as in the tables; JSON has no NaN."""
+    return {str(name): float(f"{value:.6g}") for name, value in values.items() if pd.notna(value)}
+
+
 def main() -> int:
     try:
-        write_text(TARGET, to_csv(collect()))
+        runs = collect()
+        found = metrics(runs, pd.read_csv(TABLES / "comparison.csv"), pd.read_csv(TABLES / "generator_quality.csv"))
+        write_text(TABLES / "reid_runs.csv", to_csv(runs))
+        write_text("reports/metrics.json", json.dumps(found, indent=1, sort_keys=True) + "\n")
     except StudyError as error:
         print(error, file=sys.stderr)
         return 2

@@ -1,33 +1,54 @@
 """Tables of Re-ID runs: an arm against another over paired seeds, with intervals (§D, §F)."""
 
-import numpy as np
 import pandas as pd
 
-from posedive_lib.study.statistics import bootstrap_interval, holm, paired_difference
+from posedive_lib.errors import StudyError
+from posedive_lib.study.statistics import NO_EFFECT, bootstrap_interval, captured_share, holm, paired_difference
 
-KEYS = ["dataset", "images_per_pid", "threshold"]
 
-
-def paired(runs: pd.DataFrame, arm: pd.DataFrame, baseline: pd.DataFrame, metric: str, seed: int) -> dict:
+def paired(arm: pd.DataFrame, baseline: pd.DataFrame, metric: str, seed: int) -> dict:
     """Mean difference of a metric over the seeds that both have: mean, interval, sign-flip p and the verdict."""
-    both = arm.set_index("seed")[metric].to_frame("arm").join(baseline.set_index("seed")[metric].rename("baseline"), how="inner").sort_index()
-    result = paired_difference(both["arm"].to_numpy(), both["baseline"].to_numpy(), seed=seed)
-    return {"metric": metric, "arm_mean": both["arm"].mean(), "baseline_mean": both["baseline"].mean(), "difference": result.mean, "ci_low": result.low,
+    a, b = _by_seed(metric, arm=arm, baseline=baseline)
+    result = paired_difference(a, b, seed=seed)
+    return {"metric": metric, "arm_mean": a.mean(), "baseline_mean": b.mean(), "difference": result.mean, "ci_low": result.low,
             "ci_high": result.high, "p": result.p, "smallest_p": result.smallest_p, "seeds": result.n, "verdict": result.verdict}
 
 
 def against(runs: pd.DataFrame, baseline: str, *, seed: int, metrics=("mAP", "rank1")) -> pd.DataFrame:
-    """Every other arm against `baseline`, per data set and metric, with Holm's p over each metric's family."""
+    """Every other arm against `baseline`, per data set and metric.
+
+    `p_holm` is Holm's p over each metric's family (all data sets and arms), `smallest_p_holm` the least it could be with this many
+    seeds: above 0.05 no comparison of the family can be significant, whatever the runs say.
+    """
     rows = []
     for dataset, table in runs.groupby("dataset", sort=False):
         reference = table[table["arm"] == baseline]
         for arm in [a for a in table["arm"].unique() if a != baseline]:
             for metric in metrics:
-                rows.append({"dataset": dataset, "arm": arm, "baseline": baseline, **paired(runs, table[table["arm"] == arm], reference, metric, seed)})
+                rows.append({"dataset": dataset, "arm": arm, "baseline": baseline, **paired(table[table["arm"] == arm], reference, metric, seed)})
     result = pd.DataFrame(rows)
     if len(result):
-        result["p_holm"] = result.groupby("metric")["p"].transform(lambda p: holm(p.to_numpy()))
+        family = result.groupby("metric")
+        result["p_holm"] = family["p"].transform(lambda p: holm(p.to_numpy()))
+        result["smallest_p_holm"] = (result["smallest_p"] * family["p"].transform("size")).clip(upper=1.0)
     return result
+
+
+def oracle_shares(runs: pd.DataFrame, *, seed: int, arm: str = "pose-dive", oracle: str = "oracle", baseline: str = "real", metric: str = "mAP") -> pd.DataFrame:
+    """Share (percent) of the oracle's gain that `arm` captures, per data set that has all three, with its interval over seeds.
+
+    `note` says "undefined: …" where the oracle itself shows no effect.
+    """
+    rows = []
+    for dataset, table in runs.groupby("dataset", sort=False):
+        parts = {name: table[table["arm"] == name] for name in (arm, oracle, baseline)}
+        if any(part.empty for part in parts.values()):
+            continue
+        share = captured_share(*_by_seed(metric, **parts), seed=seed)
+        note = share.method if share.method.startswith("undefined") else ""
+        rows.append({"dataset": dataset, "arm": arm, "oracle": oracle, "metric": metric, "share": 100 * share.mean, "ci_low": 100 * share.low,
+                     "ci_high": 100 * share.high, "seeds": share.n, "note": note})
+    return pd.DataFrame(rows, columns=["dataset", "arm", "oracle", "metric", "share", "ci_low", "ci_high", "seeds", "note"])
 
 
 def by_level(runs: pd.DataFrame, column: str, *, seed: int, metrics=("mAP", "rank1")) -> pd.DataFrame:
@@ -40,22 +61,46 @@ def by_level(runs: pd.DataFrame, column: str, *, seed: int, metrics=("mAP", "ran
             row = {column: level, "metric": metric, "mean": interval.mean, "ci_low": interval.low, "ci_high": interval.high, "seeds": interval.n,
                    "n_generated": int(own["n_generated"].iloc[0])}
             if before is not None:
-                step = paired(runs, own, runs[runs[column] == before], metric, seed)
+                step = paired(own, runs[runs[column] == before], metric, seed)
                 row |= {"step": step["difference"], "step_low": step["ci_low"], "step_high": step["ci_high"], "step_verdict": step["verdict"]}
             rows.append(row)
     return pd.DataFrame(rows)
 
 
-def best_against_neighbours(table: pd.DataFrame, runs: pd.DataFrame, column: str, metric: str, seed: int) -> str:
-    """One sentence: the best level, and whether it differs from the levels beside it."""
-    own = table[table["metric"] == metric].reset_index(drop=True)
-    best = int(own["mean"].idxmax())
-    level = own.loc[best, column]
-    parts = []
-    for other in (best - 1, best + 1):
-        if 0 <= other < len(own):
-            name = own.loc[other, column]
-            r = paired(runs, runs[runs[column] == level], runs[runs[column] == name], metric, seed)
-            shown = "no difference shown" if np.isnan(r["ci_low"]) or r["ci_low"] <= 0 <= r["ci_high"] else "interval excludes 0"
-            parts.append(f"{r['difference']:+.2f} [{r['ci_low']:+.2f}, {r['ci_high']:+.2f}] against {name:g} ({shown})")
-    return f"Highest mean {metric}: {own.loc[best, 'mean']:.2f} at {level:g}; " + "; ".join(parts) + "."
+def level_against_others(runs: pd.DataFrame, column: str, level: float, *, metric: str, seed: int) -> pd.DataFrame:
+    """One level of `column` minus every other one, paired by seed, with Holm's p over them; `beside` marks its two neighbours."""
+    levels = sorted(runs[column].unique())
+    if level not in levels:
+        raise StudyError(f"There is no run with {column} {level:g}; there are {', '.join(f'{value:g}' for value in levels)}.")
+    place, own = levels.index(level), runs[runs[column] == level]
+    rows = [{column: level, "other": other, "beside": abs(levels.index(other) - place) == 1, **paired(own, runs[runs[column] == other], metric, seed)}
+            for other in levels if other != level]
+    table = pd.DataFrame(rows)
+    return table.assign(p_holm=holm(table["p"].to_numpy())) if len(table) else table
+
+
+def best_level(runs: pd.DataFrame, column: str, metric: str) -> float:
+    """The level with the highest mean; the lower one of equal ones. Chosen on the test set, so its mean is optimistic."""
+    means = runs.groupby(column)[metric].mean()
+    return float(means.index[means.to_numpy().argmax()])
+
+
+def best_sentence(runs: pd.DataFrame, column: str, metric: str, *, seed: int) -> str:
+    """One sentence: the best level, and whether it differs from the levels beside it ("best" only with these intervals)."""
+    level = best_level(runs, column, metric)
+    table = level_against_others(runs, column, level, metric=metric, seed=seed)
+    said = f"Highest mean {metric}: {runs.loc[runs[column] == level, metric].mean():.2f} at {level:g}"
+    if table.empty:
+        return f"{said}; there is no other level."
+    parts = [f"{r.difference:+.2f} [{r.ci_low:+.2f}, {r.ci_high:+.2f}] against {r.other:g} ({r.verdict.replace(NO_EFFECT, 'no difference shown')})"
+             for r in table[table["beside"]].itertuples()]
+    return f"{said}; {'; '.join(parts)}."
+
+
+def _by_seed(metric: str, **parts: pd.DataFrame) -> list:
+    """The metric of each part (n,), in the order of the seeds that all of them have."""
+    columns = [part.set_index("seed")[metric].rename(name) for name, part in parts.items()]
+    both = pd.concat(columns, axis=1, join="inner").sort_index()
+    if both.empty:
+        raise StudyError(f"{' and '.join(parts)} have no seed in common; run every arm with the same reid.seeds.")
+    return [both[name].to_numpy() for name in parts]

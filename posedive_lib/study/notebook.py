@@ -21,6 +21,7 @@ from pathlib import Path
 
 from posedive_lib import params as parameters
 from posedive_lib.errors import StudyError
+from posedive_lib.study.costs import measured
 from posedive_lib.study.runs import make_folder, write_text
 
 SOURCES, DRAFTS, REPORTS = Path("notebooks"), Path("runs/notebooks"), Path("reports/notebooks")
@@ -164,7 +165,9 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # a polite kill also ends the kernel
     try:
-        report = run(options.name.removesuffix(".ipynb"), options.params)
+        name = options.name.removesuffix(".ipynb")
+        with measured(name, options.params):
+            report = run(name, options.params)
     except StudyError as error:
         print(error, file=sys.stderr)
         return 2

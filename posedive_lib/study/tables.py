@@ -23,6 +23,13 @@ def to_csv(table: pd.DataFrame) -> str:
     return table.to_csv(index=False, float_format="%.6g", lineterminator="\n")
 
 
+def to_markdown(table: pd.DataFrame, digits: int = 2) -> str:
+    """A table for a Markdown page; "–" for what is not there."""
+    cell = lambda value: "–" if pd.isna(value) else f"{value:.{digits}f}" if isinstance(value, float) else " ".join(str(value).split()).replace("|", "\\|")
+    lines = [list(table.columns), ["---"] * table.shape[1], *([cell(value) for value in row] for row in table.itertuples(index=False))]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
 def show(table: pd.DataFrame, *, caption: str, digits: int = 2) -> None:
     """Display a table with its caption in a notebook; nothing happens outside of one."""
     from IPython import get_ipython

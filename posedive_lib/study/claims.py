@@ -1,0 +1,279 @@
+"""What the paper's supplement says, what this study measured, and the verdict, for every claim that can be measured (§A, D–G, I):
+
+    python -m posedive_lib.study.claims
+
+Reads reports/tables and the data of two figures, and writes reports/tables/claims.csv, reports/tables/choices.csv and
+reports/claims.md, which shows both. A missing table is an error. A claim that the active study does not cover, because its
+parameters leave out the arm or the level, is "not tested" and says what it would need: no claim is left blank.
+"""
+
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from posedive_lib import params
+from posedive_lib.errors import StudyError
+from posedive_lib.study.choices import choices
+from posedive_lib.study.comparison import best_level, level_against_others, paired
+from posedive_lib.study.runs import write_text
+from posedive_lib.study.tables import to_csv, to_markdown
+
+REPORTS = Path("reports")
+SAME = 1.0  # points of mAP (ours): levels whose difference's interval stays inside ±SAME count as equally good
+VERDICTS = ("supported", "not shown", "contradicted", "partly supported", "not tested")
+
+
+class NotCovered(Exception):
+    """The study's parameters leave out what a claim needs; the message names it."""
+
+
+class Evidence:
+    """The study's tables, read when a claim asks for them; `seed` is the bootstrap's."""
+
+    def __init__(self, reports: Path, seed: int):
+        self.reports, self.seed, self._read = Path(reports), seed, {}
+
+    def table(self, name: str) -> pd.DataFrame:
+        """reports/NAME.csv, such as "tables/failures"."""
+        if name not in self._read:
+            path = self.reports / f"{name}.csv"
+            if not path.is_file():
+                raise StudyError(f"The table of claims needs {path}, which does not exist; `dvc repro` makes it.")
+            self._read[name] = pd.read_csv(path)
+        return self._read[name]
+
+    def rows(self, name: str, **values) -> pd.DataFrame:
+        """Rows of a table with these values, at least one; `NotCovered` where the study was run without them."""
+        table = self.table(name)
+        for column, value in values.items():
+            if column not in table or not (table[column] == value).any():
+                raise NotCovered(f"this study has no rows with {column} = {value} in {name}.csv")
+            table = table[table[column] == value]
+        return table
+
+    def row(self, name: str, **values) -> pd.Series:
+        return self.rows(name, **values).iloc[0]
+
+    def runs(self, **values) -> pd.DataFrame:
+        return self.rows("tables/reid_runs", model="clip-reid", **values)
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A sentence of the supplement and how it is measured: `measure` gives what was measured and the verdict."""
+
+    section: str
+    paper: str
+    sources: tuple[str, ...]
+    measure: Callable[[Evidence], tuple[str, str]]
+
+
+def said(row: dict | pd.Series, unit: str = "mAP", digits: int = 2) -> str:
+    """A difference with its interval and verdict, as the tables word it."""
+    interval = "no interval" if np.isnan(row["ci_low"]) else f"[{row['ci_low']:+.{digits}f}, {row['ci_high']:+.{digits}f}]"
+    return f"{row['difference']:+.{digits}f} {unit} {interval}, {row['seeds']:.0f} seeds: {row['verdict']}"
+
+
+def by_verdict(words: str) -> str:
+    """Verdict on a claim of a gain, from the verdict on its difference."""
+    if words in ("gain", "loss"):
+        return "supported" if words == "gain" else "contradicted"
+    return "partly supported" if words.startswith("gain") else "not shown"
+
+
+def _disjoint_views(e: Evidence) -> tuple[str, str]:
+    views = e.rows("figures/01/azimuth", panel="MSMT17-S (Cam)")
+    used = {side: set(rows.loc[rows["share"] > 0, "azimuth"]) for side, rows in views.groupby("side")}
+    shared = len(used["train"] & used["test"])
+    return f"{shared} of {views['azimuth'].nunique()} azimuth bins hold training and test images of our lists", "supported" if shared == 0 else "contradicted"
+
+
+def _disjoint_poses(e: Evidence) -> tuple[str, str]:
+    clusters = e.table("figures/01/pose_clusters")
+    used = {side: set(rows["cluster"]) for side, rows in clusters.groupby("side")}
+    shared = len(used["train"] & (used["query"] | used["gallery"]))
+    return f"{shared} of {clusters['cluster'].nunique()} pose clusters hold training and test images of our lists", "supported" if shared == 0 else "contradicted"
+
+
+def _repaired(dataset: str):
+    def measure(e: Evidence) -> tuple[str, str]:
+        row = e.row("tables/comparison", dataset=dataset, arm="pose-dive", metric="mAP")
+        return f"pose-dive against real: {said(row)}", by_verdict(row["verdict"])
+
+    return measure
+
+
+def _best_count(e: Evidence) -> tuple[str, str]:
+    runs = e.runs(experiment="images_per_pid")
+    return _best_at(runs, "images_per_pid", 15, e.seed, "images")
+
+
+def _best_threshold(e: Evidence) -> tuple[str, str]:
+    return _best_at(e.runs(experiment="threshold"), "threshold", 0.6, e.seed, "threshold")
+
+
+def _best_at(runs: pd.DataFrame, column: str, level: float, seed: int, word: str) -> tuple[str, str]:
+    """"Best at `level`": supported if it is a gain over both neighbours, contradicted if it is a loss against any level."""
+    if level not in set(runs[column]):
+        raise NotCovered(f"this study has no runs with {column} {level:g}")
+    others = level_against_others(runs, column, level, metric="mAP", seed=seed)
+    beside = others[others["beside"]]
+    text = "; ".join(f"against {row['other']:g}: {said(row)}" for _, row in beside.iterrows())
+    best = best_level(runs, column, "mAP")
+    gains = beside["verdict"].map(by_verdict)
+    if (others["verdict"] == "loss").any():
+        verdict = "contradicted"
+    else:
+        verdict = "supported" if (gains == "supported").all() else "partly supported" if gains.isin(["supported", "partly supported"]).all() else "not shown"
+    return f"highest mean mAP at {word} {best:g}; {level:g} {text}", verdict
+
+
+def _stable(e: Evidence) -> tuple[str, str]:
+    runs = e.runs(experiment="threshold")
+    levels, best = sorted(runs["threshold"].unique()), best_level(runs, "threshold", "mAP")
+    if len(levels) < 2:
+        raise NotCovered("fewer than two thresholds leave enough images")
+    others = level_against_others(runs, "threshold", best, metric="mAP", seed=e.seed)
+    worst = others.loc[others["difference"].idxmax()]
+    asked = e.table("tables/threshold_counts")["threshold"]
+    note = f"{len(levels)} of {len(asked)} thresholds leave enough images; " if len(levels) < len(asked) else ""
+    inside = bool((others[["ci_low", "ci_high"]].abs() < SAME).all(axis=None))
+    text = f"{note}{best:g} against the worst, {worst['other']:g}: {said(worst)}"
+    return text, "not shown" if not inside else "supported" if len(levels) == len(asked) else "partly supported"
+
+
+def _loose_still_helps(e: Evidence) -> tuple[str, str]:
+    runs = e.runs(experiment="threshold")
+    loosest = runs[runs["threshold"] == runs["threshold"].min()]
+    real = e.runs(experiment="comparison", dataset=loosest["dataset"].iloc[0], arm="real")
+    row = paired(loosest, real, "mAP", e.seed)
+    return f"threshold {loosest['threshold'].iloc[0]:g} against real images alone: {said(row)}", by_verdict(row["verdict"])
+
+
+def _filter_keeps_the_better(e: Evidence) -> tuple[str, str]:
+    check = e.table("tables/filter_check")
+    better, worse = int((check["ci_low"] > 0).sum()), int((check["ci_high"] < 0).sum())
+    text = f"kept images have more accurate key points on {better} of {len(check)} sets (PCK {check['difference'].min():+.3f} to {check['difference'].max():+.3f}, intervals over identities)"
+    return text, "supported" if better == len(check) else "contradicted" if worse else "partly supported" if better else "not shown"
+
+
+def _filter_sees_misalignment(e: Evidence) -> tuple[str, str]:
+    check = e.table("tables/filter_check")
+    area = check["auc_difference"]
+    text = f"Eq. 5 against the true key points: area under the ROC curve {area.min():.2f} to {area.max():.2f} over {len(check)} sets (0.5 is guessing)"
+    return text, "supported" if (area > 0.7).all() else "contradicted" if (area <= 0.5).all() else "partly supported" if (area > 0.5).all() else "not shown"
+
+
+def _rate(row: pd.Series) -> str:
+    if not row["of"]:
+        return "none that can show it"
+    return f"{row['count']:.0f} of {row['of']:.0f} ({row['rate']:.0%} [{row['low']:.0%}, {row['high']:.0%}])"
+
+
+def _backpacks_appear(e: Evidence) -> tuple[str, str]:
+    row = e.row("tables/failures", kind="bag appeared")
+    text = f"a bag appears in {_rate(row)}; flagged among true photos {row['true photos']:.0%}"
+    return text, "supported" if row["low"] > row["true photos"] else "not shown"
+
+
+def _poor_references_fail(e: Evidence) -> tuple[str, str]:
+    texts, higher, lower = [], [], []
+    for kind in dict.fromkeys(e.table("tables/failures_by_reference")["kind"]):
+        clear = e.row("tables/failures_by_reference", kind=kind, reference="clear")
+        for state in ("blurred", "occluded"):
+            row = e.row("tables/failures_by_reference", kind=kind, reference=state)
+            texts.append(f"{kind}, {state} {_rate(row)}, clear {_rate(clear)}")
+            higher.append(row["low"] > clear["high"])
+            lower.append(row["high"] < clear["low"])
+    return "; ".join(texts), "contradicted" if any(lower) else "supported" if all(higher) else "partly supported" if any(higher) else "not shown"
+
+
+def _hard_samples_help(e: Evidence) -> tuple[str, str]:
+    return "no arm trains with and without the images that gained a bag", "not tested"
+
+
+def _separated(measured: str, factor: str):
+    def measure(e: Evidence) -> tuple[str, str]:
+        made = e.row("tables/disentanglement", images="generated", measured=measured)
+        truth = e.row("tables/disentanglement", images="truth", measured=measured)
+        rest = made[["identity", "pose", "interaction"]].drop(factor)
+        text = f"{factor} explains {made[factor]:.0f} % of the {measured} of generated images and {truth[factor]:.0f} % in true renderings; the largest other part {rest.max():.0f} %"
+        return text, "supported" if made[factor] > 50 else "partly supported" if made[factor] > rest.max() else "not shown"
+
+    return measure
+
+
+CLAIMS = (
+    Claim("A", "MSMT17-S (Cam): the test set shows camera angles that do not overlap with those of the training set", ("figures/01/azimuth",), _disjoint_views),
+    Claim("A", "MSMT17-S (Pose): the test set shows poses that are not present in the training set", ("figures/01/pose_clusters",), _disjoint_poses),
+    Claim("A", "Pose-dIVE mitigates the bias of camera viewpoints", ("tables/comparison",), _repaired("msmt17-s-cam")),
+    Claim("A", "Pose-dIVE mitigates the bias of human poses", ("tables/comparison",), _repaired("msmt17-s-pose")),
+    Claim("D", "About 15 generated images per person give the highest performance (CUHK03 L)", ("tables/reid_runs",), _best_count),
+    Claim("E", "Filtering by pose confidence gives augmented sets of higher quality", ("tables/filter_check",), _filter_keeps_the_better),
+    Claim("E", "The final filter discards images that do not align with their target pose (Eq. 5)", ("tables/filter_check",), _filter_sees_misalignment),
+    Claim("F", "Performance is stable over thresholds from 0.15 to 0.9 (MSMT17)", ("tables/reid_runs", "tables/threshold_counts"), _stable),
+    Claim("F", "Performance peaks at a threshold of 0.6", ("tables/reid_runs",), _best_threshold),
+    Claim("F", "A generated image is valuable even if its pose is slightly degraded (a guess of the paper)", ("tables/reid_runs",), _loose_still_helps),
+    Claim("G", "Failure: a backpack appears that the reference does not show", ("tables/failures",), _backpacks_appear),
+    Claim("G", "Such hard samples can benefit the Re-ID model (a guess of the paper)", (), _hard_samples_help),
+    Claim("G", "Failure: references of poor quality", ("tables/failures_by_reference",), _poor_references_fail),
+    Claim("I", "Identity is preserved across poses and viewpoints", ("tables/disentanglement",), _separated("Re-ID features", "identity")),
+    Claim("I", "Pose and viewpoint stay the same across identities", ("tables/disentanglement",), _separated("key points", "pose")),
+)
+
+
+def claims(reports: Path = REPORTS, *, seed: int) -> pd.DataFrame:
+    """Columns section, paper says, we measured, verdict, sources; one row per claim."""
+    evidence, rows = Evidence(reports, seed), []
+    for claim in CLAIMS:
+        try:
+            measured, verdict = claim.measure(evidence)
+        except NotCovered as reason:
+            measured, verdict = str(reason), "not tested"
+        assert verdict in VERDICTS and measured.strip()
+        rows.append({"section": f"§{claim.section}", "paper says": claim.paper, "we measured": measured, "verdict": verdict,
+                     "sources": " ".join(f"{source}.csv" for source in claim.sources)})
+    return pd.DataFrame(rows)
+
+
+def main(params_file: str = "params.yaml") -> int:
+    try:
+        P = params.load(params_file)
+        table, open_choices = claims(seed=P.seed), choices(P)
+    except StudyError as error:
+        print(error, file=sys.stderr)
+        return 2
+    write_text(REPORTS / "tables/claims.csv", to_csv(table))
+    write_text(REPORTS / "tables/choices.csv", to_csv(open_choices))
+    write_text(REPORTS / "claims.md", page(table, open_choices))
+    return 0
+
+
+def page(table: pd.DataFrame, open_choices: pd.DataFrame) -> str:
+    """Both tables as Markdown with what the verdicts mean."""
+    return f"""# Claims and choices
+
+Made by the stage `claims` of the pipeline from the tables beside it. These are results in the mini world: they say how the method
+behaves where everything is known, not what it does on MSMT17.
+
+**supported**: the interval excludes 0 (for equalities: stays within ±{SAME:g} mAP) and the test agrees. **partly supported**: the interval
+alone, or a part of the claim. **not shown**: the interval contains 0, or there are too few seeds to contradict the claim; no effect shown is a result.
+**contradicted**: interval and test agree on the opposite.
+**not tested**: nothing here measures it.
+
+## What the paper says, what we measured
+
+{to_markdown(table)}
+
+## What the paper leaves open, what we chose
+
+{to_markdown(open_choices)}
+"""
+
+
+if __name__ == "__main__":
+    sys.exit(main())

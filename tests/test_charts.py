@@ -1,0 +1,89 @@
+"""Charts: the numbers behind them against other ways to compute them, and what the pictures must show."""
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from posedive_lib.errors import StudyError
+from posedive_lib.study import charts, figures
+
+
+@pytest.fixture(autouse=True)
+def closed():
+    yield
+    plt.close("all")
+
+
+def differences() -> pd.DataFrame:
+    rows = [("a", "repeat", 0.1, -0.2, 0.4), ("a", "oracle", 2.0, 1.0, 3.0), ("b", "repeat", -1.0, -2.0, -0.5), ("b", "pose-dive", 0.3, np.nan, np.nan)]
+    return pd.DataFrame(rows, columns=["dataset", "arm", "difference", "ci_low", "ci_high"]).assign(metric="mAP", baseline="real")
+
+
+def test_a_forest_plot_shows_every_row_and_which_exclude_zero():
+    fig = charts.forest(differences())
+    (axes,) = fig.axes
+    assert [tick.get_text() for tick in axes.get_yticklabels()] == ["repeat", "oracle", "repeat", "pose-dive"]
+    points = {line.get_xdata()[0]: line.get_markerfacecolor() for line in axes.lines if len(line.get_xdata()) == 1}
+    assert points[0.1] == points[0.3] == "white" and points[2.0] == figures.arm_style("oracle")["color"] and points[-1.0] != "white"
+    assert [text.get_text().strip() for text in axes.texts] == ["a", "b"]
+    assert axes.get_xlabel() == "mAP against real (percentage points)"
+
+
+def test_a_forest_plot_mixes_no_metrics():
+    with pytest.raises(StudyError, match="one metric against one baseline"):
+        charts.forest(pd.concat([differences(), differences().assign(metric="rank1")]))
+
+
+def test_bands_show_mean_and_interval():
+    table = pd.DataFrame({"n": [0, 5, 0, 5], "metric": ["mAP", "mAP", "rank1", "rank1"], "mean": [1.0, 2, 3, 4], "ci_low": [0.5, 1, 2, 3], "ci_high": [2.0, 3, 4, 5]})
+    fig = charts.bands(table, "n", xlabel="images", before={"mAP": 1.5})
+    assert [axes.get_ylabel() for axes in fig.axes] == ["mAP (%)", "rank1 (%)"]
+    assert fig.axes[0].collections and fig.axes[0].get_legend().get_texts()[0].get_text() == "real images alone"
+    assert fig.axes[0].lines[0].get_marker() != fig.axes[1].lines[0].get_marker()
+
+
+@given(st.floats(-720, 720))
+def test_a_sector_is_the_nearest_centre(azimuth):
+    centre = 30 * int(charts.sector(np.array([azimuth]))[0])
+    assert abs((azimuth - centre + 180) % 360 - 180) <= 15 + 1e-6
+
+
+def test_the_azimuth_table_is_the_mean_over_pairs(rng=np.random.default_rng(0)):
+    query, gallery, difference = rng.uniform(-180, 180, 400), rng.uniform(-180, 180, 400), rng.normal(size=400)
+    table = charts.azimuth_table(query, gallery, difference)
+    assert table["pairs"].sum() == 400 and table["query"].between(-180, 150).all()
+    row = table.iloc[17]
+    near = lambda values, centre: np.abs((values - centre + 180) % 360 - 180) < 15
+    own = near(query, row["query"]) & near(gallery, row["gallery"])
+    assert row["pairs"] == own.sum() and row["difference"] == pytest.approx(difference[own].mean())
+    with pytest.raises(StudyError, match="one length"):
+        charts.azimuth_table(query, gallery[:3], difference)
+
+
+def test_the_heat_map_writes_each_number_into_its_cell():
+    table = charts.azimuth_table([0, 0, 90], [0, 180, 90], [1.0, -2.0, 0.5])
+    fig = charts.azimuth_heat_map(table, label="gain")
+    texts = {(text.get_position()): text.get_text() for text in fig.axes[0].texts}
+    assert sorted(texts.values()) == ["+0.5", "+1", "-2"]
+    columns = [tick.get_text() for tick in fig.axes[0].get_xticklabels()]
+    assert columns == ["-180°", "0°", "90°"] and texts[0.5, 0.5] == "-2"
+
+
+def test_roc_against_the_rank_definition_of_the_area():
+    rng = np.random.default_rng(0)
+    right = rng.random(200) < 0.4
+    good = right + rng.normal(0, 0.8, 200)
+    table = charts.roc_table({"confidence": good, "difference": -good}, right)
+    auc = table.groupby("score")["auc"].first()
+    pairs = good[right][:, None] - good[~right][None]
+    assert auc["confidence"] == pytest.approx((pairs > 0).mean() + 0.5 * (pairs == 0).mean())
+    assert auc["difference"] == pytest.approx(1 - auc["confidence"])
+    fig = charts.roc(table, chosen={"confidence": 0.5})
+    (mark,) = [line for line in fig.axes[0].lines if line.get_markersize() == 11]
+    # the curve may leave out collinear points, so the marked point lies on it at or before the exact rate
+    assert mark.get_ydata()[0] == pytest.approx((good[right] >= 0.5).mean(), abs=0.05)
+    with pytest.raises(StudyError, match="all are of one kind"):
+        charts.roc_table({"s": good}, np.ones(200, bool))
