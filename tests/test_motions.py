@@ -125,7 +125,7 @@ def test_feet_touch_the_ground_and_do_not_slide(folder):
         carrying = feet[1:, :, 2].argmin(axis=1)
         step = np.take_along_axis(np.diff(feet[..., :2], axis=0), carrying[:, None, None], axis=1)
         grounded = lowest[1:] < 0.01
-        assert np.quantile(np.linalg.norm(step[:, 0], axis=1)[grounded], 0.95) * 30 < 0.05, path.stem  # metres per second
+        assert np.quantile(np.linalg.norm(step[:, 0], axis=1)[grounded], 0.95) * 30 < (0.15 if path.stem.startswith("jump") else 0.05), path.stem  # m/s
 
 
 def test_jumps_leave_the_ground_and_come_back(folder):
