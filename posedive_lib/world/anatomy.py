@@ -17,7 +17,7 @@ SIDED_LIMITS = {
     "hip_abduct": (-10, 45),  # thigh outward
     "hip_turn": (-20, 35),  # toes outward
     "knee": (0, 135),  # heel backward
-    "ankle": (-30, 25),  # toes up
+    "ankle": (-40, 32),  # toes up
     "arm_raise": (4, 175),  # 0 hanging, 90 T-pose, 175 overhead
     "arm_swing": (-50, 120),  # hanging arm forward
     "arm_across": (-30, 110),  # T-pose arm forward
@@ -33,6 +33,7 @@ CENTRE_LIMITS = {
     "root_pitch": (-25, 60),  # pelvis tipped forward
     "root_roll": (-25, 25),
     "heading": (-np.inf, np.inf),
+    "lift": (0, 50),  # centimetres between the ground and the lower foot, in a jump
 }
 LIMITS = {f"{name}_{side}": limit for name, limit in SIDED_LIMITS.items() for side in "lr"} | CENTRE_LIMITS
 Track = dict[str, np.ndarray]
@@ -69,7 +70,8 @@ def _rotations(track: Track) -> dict[str, Rotation]:
 
 
 def amass(track: Track, heading: float, betas: np.ndarray) -> dict[str, np.ndarray]:
-    """AMASS arrays of a track: poses (T, 156) axis-angle, betas (16,), trans (T, 3) metres z-up with the lower foot on the ground."""
+    """AMASS arrays of a track: poses (T, 156) axis-angle, betas (16,), trans (T, 3) metres z-up with the lower foot on
+    the ground or `lift` above it."""
     rotations = _rotations(track)
     frames = len(track["heading"])
     rotvec = np.zeros((frames, 24, 3))
@@ -83,18 +85,18 @@ def amass(track: Track, heading: float, betas: np.ndarray) -> dict[str, np.ndarr
     poses[:, :3] = root.as_rotvec()
     poses[:, 3:66] = rotvec[:, 1:22].reshape(frames, 63)
     trans = np.zeros((frames, 3), np.float32)
-    trans[:, 2] = -joints[..., 1].min(axis=1)
-    trans[:, :2] = _path(joints @ world.as_matrix().T)
+    trans[:, 2] = np.clip(track["lift"], *LIMITS["lift"]) / 100 - joints[..., 1].min(axis=1)
+    trans[:, :2] = _path(joints @ world.as_matrix().T, grounded=track["lift"] < 1)
     return {
         "poses": poses.round(5), "betas": np.asarray(betas, np.float32), "trans": trans.round(4),
         "gender": np.array("neutral"), "mocap_framerate": np.array(FPS),
     }  # fmt: skip
 
 
-def _path(joints: np.ndarray) -> np.ndarray:
-    """Ground path (T, 2) for joints (T, 24, 3) in z-up axes: the pelvis moves so that the lower foot stays where it is."""
+def _path(joints: np.ndarray, grounded: np.ndarray) -> np.ndarray:
+    """Ground path (T, 2) for joints (T, 24, 3) in z-up axes: the pelvis moves so that the lower foot stays where it is while grounded (T,)."""
     feet = joints[:, [10, 11]]
     frames = np.arange(1, len(joints))
     lower = feet[1:, :, 2].argmin(axis=1)
     steps = feet[frames - 1, lower, :2] - feet[frames, lower, :2]
-    return np.concatenate([np.zeros((1, 2)), np.cumsum(steps, axis=0)])
+    return np.concatenate([np.zeros((1, 2)), np.cumsum(steps * grounded[1:, None], axis=0)])
