@@ -187,11 +187,19 @@ class GeneratorParams(Section):
         return self
 
 
+class Policy(Section):
+    """§B: how viewpoints and poses of generated images are drawn."""
+
+    viewpoint: Literal["uniform", "inverse-density", "same-distribution"]
+    pose: Literal["uniform", "balanced", "inverse-density", "same-distribution"]
+
+
 class Augment(Section):
     """§B, §E: what is generated and what the filter keeps (Eq. 3 to 6)."""
 
     elevation: Range
     azimuth: Range
+    policy: Policy
     candidates_per_pid: Count
     images_per_pid: Count
     keypoints: Literal["body", "all"]

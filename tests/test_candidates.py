@@ -16,7 +16,7 @@ from posedive_lib.body.table import BodyTable
 from posedive_lib.errors import StudyError
 
 H, W = 32, 16
-LIMITS = SimpleNamespace(tau_tar=0.3, epsilon_gen=0.3, tau_gen=0.5, keypoints="body")
+LIMITS = SimpleNamespace(tau_ref=0.2, tau_tar=0.3, epsilon_gen=0.3, tau_gen=0.5, keypoints="body")
 RENDERING = Rendering("body.npz", H, W, 2.0, 7.0, 4.0)
 
 
@@ -121,6 +121,39 @@ def test_an_interrupted_run_resumes_with_the_same_result(study):
     pd.testing.assert_frame_equal(manifest, study.run(4, Painter(), key="a", block=100))
 
 
+def test_generation_goes_on_until_each_identity_has_its_images_or_the_budget_is_spent(study):
+    everything = study.run(7, Painter(), key="all", shard=50, block=100)
+    for wanted, budget in ((2, 7), (0, 5), (50, 3)):
+        painter = Painter()
+        manifest = study.run(budget, painter, key="until", images_per_pid=wanted, shard=50, block=100)
+        for pid, own in everything[everything["index"] < budget].groupby("pid"):
+            kept = own.sort_values("index")["kept"].cumsum().to_numpy()
+            needed = int(np.searchsorted(kept, wanted) + 1) if wanted and kept[-1] >= wanted else budget * bool(wanted)
+            mine = manifest[manifest["pid"] == pid]
+            assert sorted(mine["index"]) == list(range(needed))
+            assert mine["kept"].sum() == min(wanted, kept[-1])
+        assert manifest.duplicated(["pid", "index"]).sum() == 0
+        again = Painter()
+        pd.testing.assert_frame_equal(study.run(budget, again, key="until", images_per_pid=wanted, shard=50, block=100), manifest)
+        assert again.painted == 0
+
+
+def test_a_run_broken_off_in_a_later_round_resumes(study):
+    whole = study.run(6, Painter(), images_per_pid=3, key="w", shard=50)
+    with pytest.raises(KeyboardInterrupt):
+        study.run(6, Painter(fail_after=len(whole) - 1), images_per_pid=3, key="r", shard=2, block=1)
+    rest = Painter()
+    resumed = study.run(6, rest, images_per_pid=3, key="r", shard=2, block=1)
+    assert 0 < rest.painted < len(whole)
+    drop = lambda table: table.drop(columns="path")
+    pd.testing.assert_frame_equal(drop(resumed), drop(whole))
+
+
+def test_an_empty_plan_gives_an_empty_manifest(study):
+    manifest = study.run(0, Painter())
+    assert len(manifest) == 0 and {"kept", "rejected_by", "difference", "path"} <= set(manifest.columns)
+
+
 def test_unwritable_output_and_unknown_reference_are_named(study, tmp_path):
     (tmp_path / "out").write_text("in the way")
     with pytest.raises(StudyError, match="out"):
@@ -140,7 +173,7 @@ def test_bodies_and_estimates_come_back_in_the_manifest_s_order(study):
 
 def table(means: dict[int, list[float]]) -> pd.DataFrame:
     rows = [(pid, index, mean) for pid, some in means.items() for index, mean in enumerate(some)]
-    frame = pd.DataFrame(rows, columns=["pid", "index", "mean"])
+    frame = pd.DataFrame(rows, columns=["pid", "index", "mean"]).assign(reference_min=0.5)
     return frame.assign(**dict.fromkeys(SIGMA_TAR, 0.8), **{name: frame["mean"] for name in SIGMA_GEN})
 
 
@@ -154,11 +187,14 @@ def test_selection_is_by_rows():
     assert shortfall(manifest, chosen, 2).to_numpy().tolist() == [[1, 1, 1], [2, 1, 1]]
     assert shortfall(manifest, select(manifest, LIMITS, tau_gen=1.0), 1)["missing"].tolist() == [1, 1]
     assert len(select(manifest.iloc[:0], LIMITS)) == 0
+    poor = manifest.assign(reference_min=np.where(manifest["pid"] == 1, 0.1, 0.5))
+    assert (judge(poor, LIMITS).query("pid == 1")["rejected_by"] == "reference").all()  # Eq. 3 comes first
+    assert select(poor, LIMITS)["pid"].unique().tolist() == [2]
 
 
 def test_matched_selections_have_equal_counts():
     rng = np.random.default_rng(0)
-    limits = SimpleNamespace(tau_tar=0.0, epsilon_gen=1.0, tau_gen=0.0, keypoints="all")
+    limits = SimpleNamespace(tau_ref=0.0, tau_tar=0.0, epsilon_gen=1.0, tau_gen=0.0, keypoints="all")
     manifest = table({pid: rng.uniform(0.1, 0.97, 20).tolist() for pid in range(5)})
     sets = matched(manifest, limits, [0.15, 0.5, 0.8, 0.99], seed=3)
     assert len(sets[0.99]) == 0

@@ -19,7 +19,8 @@ from tqdm import tqdm
 
 from posedive_lib.augment import filtering
 from posedive_lib.augment.confidence import PoseEstimator, keypoint_subset
-from posedive_lib.augment.diversify import Training, oriented
+from posedive_lib.augment.distribution import Training
+from posedive_lib.augment.diversify import oriented
 from posedive_lib.augment.selection import SIGMA_GEN, SIGMA_TAR, judge
 from posedive_lib.body import camera
 from posedive_lib.body.poses import PoseSource
@@ -72,28 +73,51 @@ def diffusion(generator, *, steps: int | None = None, guidance: float | None = N
 
 def generate(
     plan: pd.DataFrame, train: pd.DataFrame, training: Training, source: PoseSource, *, estimator: PoseEstimator, painter: Painter,
-    rendering: Rendering, limits, out: str | Path, key: str, shard: int = 256, block: int = 2048, progress: bool = True,
+    rendering: Rendering, limits, out: str | Path, key: str, images_per_pid: int | None = None, shard: int = 256, block: int = 2048,
+    progress: bool = True,
 ) -> pd.DataFrame:  # fmt: skip
-    """Makes every candidate of the plan that `out` does not hold yet; returns the manifest, also written to `out/manifest.csv`.
+    """Makes the candidates of the plan that `out` does not hold yet; returns the manifest, also written to `out/manifest.csv`.
 
-    train: training images (path, rel); limits: has tau_tar, epsilon_gen, tau_gen and keypoints (params.augment); key: names everything
-    else that decides a pixel or a score (weights of generator and estimator, sampling steps, pose source). shard, block: images
-    written and rendered at a time.
+    train: training images (path, rel); limits: has tau_ref, tau_tar, epsilon_gen, tau_gen and keypoints (params.augment); key: names
+    everything else that decides a pixel or a score (weights of generator and estimator, sampling steps, pose source).
+    images_per_pid: the plan is then a budget, and an identity gets no more candidates once that many of its images are kept;
+    None: every row of the plan. shard, block: images written and rendered at a time.
     """
     out = Path(out)
     _check_writable(out)
-    shards = [(out / "shards" / _digest(rows, rendering, key), rows) for rows in _shards(plan, shard)]
-    missing = [item for item in shards if not item[0].is_dir()]
     maker = _Maker(train, training, source, estimator, painter, rendering)
-    done = len(plan) - sum(len(rows) for _, rows in missing)
-    with tqdm(total=len(plan), initial=done, desc="candidates", unit="image", disable=not progress) as bar:
-        for some in _blocks(missing, block):
-            maker.make(some, bar)
-    tables = [_with_paths(pd.read_csv(folder / "scores.csv", keep_default_na=False), folder.name) for folder, _ in shards]
-    empty = pd.DataFrame(columns=[*plan.columns, *SIGMA_GEN, *SIGMA_TAR, "path"])
-    manifest = judge(pd.concat(tables, ignore_index=True) if tables else empty, limits)
+    manifest = judge(pd.DataFrame(columns=[*plan.columns, *SIGMA_GEN, *SIGMA_TAR, "path"]), limits)
+    with tqdm(desc="candidates", unit="image", disable=not progress) as bar:
+        while len(rows := _still_wanted(plan, manifest, images_per_pid)):
+            bar.total = len(manifest) + len(rows)
+            shards = [(out / "shards" / _digest(part, rendering, key), part) for part in _shards(rows, shard)]
+            missing = [item for item in shards if not item[0].is_dir()]
+            _count_found(bar, len(rows) - sum(len(part) for _, part in missing))
+            for some in _blocks(missing, block):
+                maker.make(some, bar)
+            tables = [_with_paths(pd.read_csv(folder / "scores.csv", keep_default_na=False), folder.name) for folder, _ in shards]
+            made = [manifest[tables[0].columns], *tables] if len(manifest) else tables
+            manifest = judge(pd.concat(made, ignore_index=True), limits)
     _write_atomically(out / "manifest.csv", manifest)
     return manifest
+
+
+def _count_found(bar: tqdm, count: int) -> None:
+    """Images that were there already: done, but no sign of the rate."""
+    if not bar.disable:
+        bar.initial, bar.n = bar.initial + count, bar.n + count
+        bar.refresh()
+
+
+def _still_wanted(plan: pd.DataFrame, manifest: pd.DataFrame, images_per_pid: int | None) -> pd.DataFrame:
+    """The plan's next rows: all of them, or of each identity as many as it lacks. Follows from what is kept so far and from nothing
+    else, so a resumed run asks for the same rows in the same rounds."""
+    if images_per_pid is None:
+        return plan if not len(manifest) else plan.iloc[:0]
+    made = plan["pid"].map(manifest["pid"].value_counts()).fillna(0)
+    kept = plan["pid"].map(manifest.loc[manifest["kept"].astype(bool), "pid"].value_counts()).fillna(0)
+    place = plan.groupby("pid").cumcount()  # plans are ordered by index
+    return plan[(place >= made) & (place < made + images_per_pid - kept)]
 
 
 def _shards(plan: pd.DataFrame, size: int) -> list[pd.DataFrame]:

@@ -1,7 +1,7 @@
-"""Selecting from a manifest of candidates: thresholds (§E, Eq. 4–6), images per identity (§D), matched counts (§F).
+"""Selecting from a manifest of candidates: thresholds (§E, Eq. 3–6), images per identity (§D), matched counts (§F).
 
-A manifest has one row per candidate with its 17 confidences as generated and as target; `limits` is anything with tau_tar, epsilon_gen,
-tau_gen and keypoints (params.augment).
+A manifest has one row per candidate with its 17 confidences as generated and as target and the least confidence of its reference
+(reference_min); `limits` is anything with tau_ref, tau_tar, epsilon_gen, tau_gen and keypoints (params.augment).
 """
 
 from types import SimpleNamespace
@@ -26,21 +26,24 @@ def sigmas(manifest: pd.DataFrame, keypoints: str = "body") -> tuple[np.ndarray,
 def judge(manifest: pd.DataFrame, limits) -> pd.DataFrame:
     """The manifest with its scores (means, minima, Eq. 5) and, at these limits, `kept` and `rejected_by` (the first rule, "" if kept)."""
     gen, tar = sigmas(manifest, limits.keypoints)
-    rule = filtering.first_rule(gen, tar, tau_tar=limits.tau_tar, epsilon_gen=limits.epsilon_gen, tau_gen=limits.tau_gen)
+    least = manifest[["reference_min"]].to_numpy(float)  # the minimum of one number is that number, so Eq. 3 needs no more
+    rule = filtering.first_rule(
+        gen, tar, least, tau_ref=limits.tau_ref, tau_tar=limits.tau_tar, epsilon_gen=limits.epsilon_gen, tau_gen=limits.tau_gen
+    )
     scores = {"gen_mean": gen.mean(axis=1), "gen_min": gen.min(axis=1), "tar_mean": tar.mean(axis=1), "tar_min": tar.min(axis=1)}
     scores["difference"] = filtering.difference(gen, tar)
     return manifest.assign(**{name: np.round(values, 6) for name, values in scores.items()}, kept=rule == "", rejected_by=rule)
 
 
 def select(manifest: pd.DataFrame, limits, *, images_per_pid: int | None = None, tau_gen: float | None = None) -> pd.DataFrame:
-    """The rows that pass Eq. 4–6, the first `images_per_pid` of each identity (None: all). tau_gen replaces that of the limits."""
+    """The rows that pass Eq. 3–6, the first `images_per_pid` of each identity (None: all). tau_gen replaces that of the limits."""
     judged = judge(manifest, _at(limits, tau_gen))
     kept = judged[judged["kept"]].sort_values(["pid", "index"])
     return (kept if images_per_pid is None else kept.groupby("pid").head(images_per_pid)).reset_index(drop=True)
 
 
 def _at(limits, tau_gen: float | None) -> SimpleNamespace:
-    values = {name: getattr(limits, name) for name in ("tau_tar", "epsilon_gen", "tau_gen", "keypoints")}
+    values = {name: getattr(limits, name) for name in ("tau_ref", "tau_tar", "epsilon_gen", "tau_gen", "keypoints")}
     return SimpleNamespace(**values | ({} if tau_gen is None else {"tau_gen": tau_gen}))
 
 

@@ -5,6 +5,7 @@ so that the scale cue survives; the skeleton uses OpenPose's colours.
 """
 
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import nullcontext
 from dataclasses import dataclass, fields
 from multiprocessing import get_context
 
@@ -140,14 +141,15 @@ def render_many(
     global_orient, body_pose, betas, cam_t, *, body: str, height: int, width: int, near: float, far: float,
     focal: float, workers: int = 2, progress: str | None = None, backend: str = "auto",
 ) -> Conditions:  # fmt: skip
-    """Conditions of N bodies, stacked, in order; rendered by `workers` processes (arrays as in `BodyTable`)."""
+    """Conditions of N bodies, stacked, in order; rendered by `workers` processes, up to 64 bodies in this one (arrays as in `BodyTable`)."""
     rows = list(zip(global_orient, body_pose, betas, cam_t))
     settings = (str(body), height, width, near, far, focal, choose_backend(backend))
     chunks = [rows[i : i + 64] for i in range(0, len(rows), 64)]
     bar = tqdm(total=len(rows), desc=progress, unit="img", disable=progress is None)
     parts: list[Conditions] = []
-    with ProcessPoolExecutor(max(1, min(workers, len(chunks))), mp_context=get_context("spawn")) as pool:
-        for part in pool.map(_render_chunk, [settings] * len(chunks), chunks):
+    processes = max(1, min(workers, len(chunks)))
+    with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) if processes > 1 else nullcontext() as pool:
+        for part in (pool.map if pool else map)(_render_chunk, [settings] * len(chunks), chunks):
             parts += part
             bar.update(len(part))
     bar.close()

@@ -4,11 +4,10 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from scipy.stats import rankdata
 
 from posedive_lib import datasets
+from posedive_lib.augment import verdicts
 from posedive_lib.augment.candidates import for_writing, load_bodies
-from posedive_lib.augment.confidence import keypoint_subset
 from posedive_lib.augment.selection import select
 from posedive_lib.body.camera import viewpoint
 from posedive_lib.datasets.images import read as read_images
@@ -66,18 +65,7 @@ def examples(P, name: str, manifest: pd.DataFrame, *, people: int, seed: int, im
 
 def true_pck(P, name: str, manifest: pd.DataFrame) -> np.ndarray:
     """(N,) share of the visible target key points that the estimator finds within 10 % of the person's height in the image."""
-    bodies, estimated = load_bodies(manifest, CANDIDATES / name)
-    subset = keypoint_subset(P.augment.keypoints)
-    height = np.ptp(bodies.keypoints[..., 1], axis=1) * 1.12  # from nose to ankles is about 1/1.12 of the standing height
-    near = np.linalg.norm(estimated - bodies.keypoints, axis=-1) <= 0.1 * height[:, None]
-    seen = (bodies.visible == 2)[:, subset]
-    return (near[:, subset] & seen).sum(1) / np.maximum(seen.sum(1), 1)
-
-
-def auc(score: np.ndarray, positive: np.ndarray) -> float:
-    """Area under the ROC curve of a score, by ranks; NaN where one class is empty."""
-    n1, n0 = positive.sum(), (~positive).sum()
-    return float((rankdata(score)[positive].sum() - n1 * (n1 + 1) / 2) / (n1 * n0)) if n1 and n0 else np.nan
+    return verdicts.pck(*load_bodies(manifest, CANDIDATES / name), P.augment.keypoints)
 
 
 def filter_check(P, name: str, manifest: pd.DataFrame, *, seed: int) -> pd.DataFrame:
@@ -90,8 +78,8 @@ def filter_check(P, name: str, manifest: pd.DataFrame, *, seed: int) -> pd.DataF
         "dataset": name, "kept": int(table["kept"].sum()), "rejected": int((~table["kept"]).sum()), "pck_kept": table.loc[table["kept"], "pck"].mean(),
         "pck_rejected": table.loc[~table["kept"], "pck"].mean(), "difference": interval.mean if interval else np.nan,
         "ci_low": interval.low if interval else np.nan, "ci_high": interval.high if interval else np.nan, "identities": len(both),
-        "auc_confidence": auc(table["gen_mean"].to_numpy(), (table["pck"] >= 0.9).to_numpy()),
-        "auc_difference": auc(-table["difference"].to_numpy(), (table["pck"] >= 0.9).to_numpy())}])
+        "auc_confidence": verdicts.auc(table["gen_mean"].to_numpy(), (table["pck"] >= 0.9).to_numpy()),
+        "auc_difference": verdicts.auc(-table["difference"].to_numpy(), (table["pck"] >= 0.9).to_numpy())}])
 
 
 def write(P, name: str, rows: pd.DataFrame) -> None:

@@ -12,7 +12,8 @@ import pandas as pd
 from posedive_lib import datasets
 from posedive_lib.augment.candidates import Rendering, diffusion, generate, usable_references
 from posedive_lib.augment.confidence import PoseEstimator
-from posedive_lib.augment.diversify import Training, plan
+from posedive_lib.augment.distribution import Training
+from posedive_lib.augment.diversify import plan, policies_of
 from posedive_lib.body.camera import viewpoint
 from posedive_lib.body.conditions import render_many
 from posedive_lib.body.poses import load_poses
@@ -115,8 +116,8 @@ def make_candidates(P, name: str) -> pd.DataFrame:
     sigma = estimator.estimate(photos)[1]
     a = P.augment
     references = usable_references(dataset.train, sigma, tau_ref=a.tau_ref, keypoints=a.keypoints)
-    rows = plan(name, references, training, source, n_per_pid=candidates_per_pid(P, name), policy="pose-dive",
-                azimuth=a.azimuth, elevation=a.elevation, seed=P.seed)
+    rows = plan(name, references, training, source, n_per_pid=candidates_per_pid(P, name), azimuth=a.azimuth, elevation=a.elevation,
+                seed=P.seed, **policies_of("pose-dive", a.policy))
     sampling = P.generator.sampling
     painter = diffusion(load(GENERATOR, P.paths.stable_diffusion), steps=sampling.steps, guidance=sampling.guidance, batch_size=sampling.batch_size)
     key = "/".join([folder_digest(GENERATOR, "**/*.safetensors"), folder_digest(P.paths.stable_diffusion), folder_digest(P.paths.pose_estimator),

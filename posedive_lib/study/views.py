@@ -6,8 +6,8 @@ import pandas as pd
 from matplotlib.colors import TwoSlopeNorm
 from matplotlib.figure import Figure
 
-from posedive_lib.augment import diversify
-from posedive_lib.augment.diversify import AZIMUTH_BINS, ELEVATION_BINS, ELEVATION_RANGE, Training
+from posedive_lib.augment import distribution, diversify
+from posedive_lib.augment.distribution import AZIMUTH_BINS, ELEVATION_BINS, ELEVATION_RANGE, Training
 from posedive_lib.body.camera import viewpoint
 from posedive_lib.body.conditions import ConditionRenderer, Conditions
 from posedive_lib.body.poses import PoseSource
@@ -27,7 +27,7 @@ def training_views(dataset) -> Training:
 
 
 def viewpoint_counts(azimuth: np.ndarray, elevation: np.ndarray) -> np.ndarray:
-    """Images per bin (12 azimuths from 0°, 3 elevations from 0–30°): the bins of `diversify.coverage`; outside elevations count in the nearest."""
+    """Images per bin (12 azimuths from 0°, 3 elevations from 0–30°): the bins of `distribution.coverage`; outside elevations count in the nearest."""
     low, high = ELEVATION_RANGE
     edges = np.linspace(0, 360, AZIMUTH_BINS + 1), np.linspace(low, high, ELEVATION_BINS + 1)
     return np.histogram2d(np.mod(azimuth, 360), np.clip(elevation, low, high), edges)[0]
@@ -64,8 +64,8 @@ def viewpoint_maps(panels: dict[str, tuple[np.ndarray, np.ndarray]]) -> tuple[Fi
 def planned(name: str, dataset, training: Training, source: PoseSource, P, per_pid: int) -> pd.DataFrame:
     """What `pose-dive` would generate for a data set (§B), `per_pid` images per identity, with every training image as a reference."""
     a = P.augment
-    return diversify.plan(name, dataset.train[["pid", "rel", "camid"]], training, source, n_per_pid=per_pid, policy="pose-dive",
-                          azimuth=a.azimuth, elevation=a.elevation, seed=P.seed)
+    return diversify.plan(name, dataset.train[["pid", "rel", "camid"]], training, source, n_per_pid=per_pid,
+                          azimuth=a.azimuth, elevation=a.elevation, seed=P.seed, **diversify.policies_of("pose-dive", a.policy))
 
 
 def coverage_row(name: str, azimuth, elevation, body_pose, cells: np.ndarray) -> dict:
@@ -73,20 +73,10 @@ def coverage_row(name: str, azimuth, elevation, body_pose, cells: np.ndarray) ->
     azimuth = (np.asarray(azimuth) + 180) % 360 - 180
     counts = viewpoint_counts(azimuth, elevation)
     return {
-        "images of": name, "images": len(azimuth), "viewpoint divergence": diversify.coverage(azimuth, elevation),
-        "pose divergence": diversify.pose_coverage(body_pose, cells), "empty viewpoint bins": float((counts == 0).mean()),
+        "images of": name, "images": len(azimuth), "viewpoint divergence": distribution.coverage(azimuth, elevation),
+        "pose divergence": distribution.pose_coverage(body_pose, cells), "empty viewpoint bins": float((counts == 0).mean()),
         "front (≤ 60°)": float((abs(azimuth) <= 60).mean()), "back (≥ 120°)": float((abs(azimuth) >= 120).mean()),
     }
-
-
-def pose_map(groups: dict[str, np.ndarray], seed: int = 0) -> dict[str, np.ndarray]:
-    """t-SNE (N, 2) of each group's pose features (N, D), all embedded together; started from PCA, so that only `seed` decides."""
-    from sklearn.manifold import TSNE
-
-    features = np.concatenate(list(groups.values()))
-    perplexity = min(30, (len(features) - 1) / 3)
-    flat = TSNE(init="pca", perplexity=perplexity, random_state=seed).fit_transform(features)
-    return dict(zip(groups, np.split(flat, np.cumsum([len(g) for g in groups.values()])[:-1])))
 
 
 def thin(count: int, keep: int, *key) -> np.ndarray:
@@ -95,7 +85,7 @@ def thin(count: int, keep: int, *key) -> np.ndarray:
 
 
 def pose_map_figure(flat: dict[str, np.ndarray], features: dict[str, np.ndarray], pictured: str, count: int = 9) -> tuple[Figure, pd.DataFrame]:
-    """Scatter of the maps of `pose_map`, a colour and marker per group, with stick figures at `count` places of the group `pictured`."""
+    """Scatter of the maps of `distribution.pose_map`, a colour and marker per group, with stick figures at `count` places of the group `pictured`."""
     fig, ax = plt.subplots(figsize=(8.4, 6.4))
     looks = [(figures.COLOURS[7], "o", 12), (figures.COLOURS[1], "^", 12), (figures.COLOURS[0], "s", 16)]
     for (name, points), (colour, marker, size) in zip(flat.items(), looks):

@@ -1,0 +1,137 @@
+"""Condition triplets per second against a scene rebuilt in pyrender for each picture; full samples per second of the mini world.
+
+    python -m benchmarks.conditions [--bodies 400] [--workers 2] [--repeats 3]
+"""
+
+import argparse
+import os
+import time
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from pathlib import Path
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import numpy as np
+
+BODY, HEIGHT, WIDTH, NEAR, FAR, FOCAL = "data/body/SMPL_NEUTRAL.npz", 128, 64, 2.5, 10.5, 2.5
+_state: dict = {}
+
+
+def bodies(count: int) -> list[tuple]:
+    """Rows of (orientation, pose, shape, translation): poses of the motion files, viewpoints all around."""
+    from posedive_lib.body.camera import orient
+    from posedive_lib.body.poses import load_poses
+
+    source, rng = load_poses("data/motions", fps=6), np.random.default_rng(0)
+    rows = rng.integers(len(source), size=count)
+    orientation = orient(source.root_tilt[rows], rng.uniform(-180, 180, count), rng.uniform(0, 30, count))
+    return [(o, p, b, np.array([0, 0.1, 4.6])) for o, p, b in zip(orientation, source.body_pose[rows], rng.normal(0, 0.5, (count, 10)))]
+
+
+def fast(rows: list[tuple], backend: str) -> int:
+    """The library's renderer, kept between calls."""
+    from posedive_lib.body.conditions import ConditionRenderer
+
+    if backend not in _state:
+        _state[backend] = ConditionRenderer(BODY, HEIGHT, WIDTH, near=NEAR, far=FAR, focal=FOCAL, backend=backend)
+    return len([_state[backend].render(*row) for row in rows])
+
+
+def naive(rows: list[tuple], _: str) -> int:
+    """pyrender as its manual shows it, with the same outputs: for each picture a scene with a lit grey body, one with its normals as
+    vertex colours, the depth of that, and the skeleton. The renderer is kept."""
+    import pyrender
+    import trimesh
+
+    from posedive_lib.body.camera import project
+    from posedive_lib.body.conditions import draw_skeleton
+    from posedive_lib.body.smpl import COCO_FROM_SMPL, cached_smpl, pose
+
+    model, focal = cached_smpl(BODY), FOCAL * HEIGHT
+    if "naive" not in _state:
+        _state["naive"] = pyrender.OffscreenRenderer(WIDTH, HEIGHT)
+
+    def picture(mesh, light: bool, flags: int):
+        scene = pyrender.Scene(bg_color=[0, 0, 0, 0], ambient_light=[0.4, 0.4, 0.4] if light else [1, 1, 1])
+        scene.add(pyrender.Mesh.from_trimesh(mesh))
+        scene.add(pyrender.IntrinsicsCamera(focal, focal, WIDTH / 2, HEIGHT / 2, znear=0.3, zfar=30))
+        if light:
+            scene.add(pyrender.DirectionalLight(intensity=3.0))
+        return _state["naive"].render(scene, flags=flags)
+
+    for orientation, body_pose, betas, cam_t in rows:
+        vertices, joints = pose(model, orientation, body_pose, betas)
+        mesh = trimesh.Trimesh((vertices + cam_t) * [1, -1, -1], model.faces, process=False)
+        picture(mesh, True, pyrender.RenderFlags.NONE)
+        colours = (mesh.vertex_normals * 0.5 + 0.5) * 255
+        mesh.visual.vertex_colors = np.hstack([colours, np.full((len(colours), 1), 255)]).astype(np.uint8)
+        _, depth = picture(mesh, False, pyrender.RenderFlags.FLAT)
+        np.clip((FAR - depth) / (FAR - NEAR) * 255, 0, 255).astype(np.uint8)
+        draw_skeleton(project(joints[COCO_FROM_SMPL] + cam_t, focal, HEIGHT, WIDTH), HEIGHT, WIDTH)
+    return len(rows)
+
+
+def timed(work, rows: list[tuple], argument: str) -> tuple[int, float]:
+    """Pictures and the CPU seconds of this process that they took."""
+    start = time.process_time()
+    return work(rows, argument), time.process_time() - start
+
+
+def rates(methods: dict[str, tuple], rows: list[tuple], workers: int, repeats: int) -> list[tuple[str, float, float]]:
+    """Median pictures per second and CPU milliseconds per picture of each method, which take turns; processes started and warm."""
+    chunks = [rows[i : i + 16] for i in range(0, len(rows), 16)]
+    found: dict[str, list] = {name: [] for name in methods}
+    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+        go = lambda work, some, argument: list(pool.map(timed, [work] * len(some), some, [argument] * len(some)))
+        for work, argument in methods.values():
+            go(work, [rows[:4]] * workers * 2, argument)
+        for _ in range(repeats):
+            for name, (work, argument) in methods.items():
+                start = time.perf_counter()
+                done = go(work, chunks, argument)
+                found[name].append((len(rows) / (time.perf_counter() - start), 1e3 * sum(d[1] for d in done) / len(rows)))
+    return [(name, *np.median(values, axis=0)) for name, values in found.items()]
+
+
+def full_samples(count: int, workers: int, repeats: int) -> float:
+    """Median photos with all their conditions per second: `posedive_lib.world.oracle.photograph`, less the start of its processes."""
+    from posedive_lib.body.poses import load_poses
+    from posedive_lib.world.oracle import free_shots, photograph
+    from posedive_lib.world.scene import sample_camera
+    from posedive_lib.world.wardrobe import sample_identities
+
+    people, source = sample_identities("benchmark", 16), load_poses("data/motions", fps=6)
+    shots = free_shots(16, source, [sample_camera("benchmark", 0.0)], count // 16, ("benchmark",))
+    shots = shots + shots[: len(shots) // 2]
+
+    def seconds(some) -> float:
+        start = time.perf_counter()
+        for _ in photograph(people, source, some, body=BODY, height=HEIGHT, width=WIDTH, focal=FOCAL, depth_range=(NEAR, FAR), workers=workers):
+            pass
+        return time.perf_counter() - start
+
+    few = 48 * workers  # a chunk for each process
+    return float(np.median([(len(shots) - few) / (seconds(shots) - seconds(shots[:few])) for _ in range(repeats)]))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
+    parser.add_argument("--bodies", type=int, default=400)
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--repeats", type=int, default=3)
+    a = parser.parse_args()
+    rows = bodies(a.bodies)
+    found = rates({"scene rebuilt for each picture (pyrender)": (naive, ""), "this library, OpenGL": (fast, "opengl"),
+                   "this library, z-buffer in NumPy": (fast, "zbuffer")}, rows, a.workers, a.repeats)
+    lines = [f"`python -m benchmarks.conditions --bodies {a.bodies} --workers {a.workers} --repeats {a.repeats}` · 2 CPU cores · medians · "
+             f"{HEIGHT} × {WIDTH} pixels, {a.workers} processes", "",
+             "| depth, normals, skeleton and neutral rendering | per second | × rebuilt | CPU ms per picture | × rebuilt |", "|---|---|---|---|---|"]
+    lines += [f"| {name} | {value:.0f} | {value / found[0][1]:.1f} | {cpu:.1f} | {found[0][2] / cpu:.1f} |" for name, value, cpu in found]
+    lines += ["", f"Photo with depth, normals and skeleton, mini world: {full_samples(max(a.bodies, 256), a.workers, a.repeats):.0f} per second."]
+    print("\n".join(lines))
+    Path("benchmarks/results/conditions.md").write_text("\n".join(lines) + "\n")
+
+
+if __name__ == "__main__":
+    main()
