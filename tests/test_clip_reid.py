@@ -208,12 +208,13 @@ def test_generated_images_can_weigh_nothing(clip):
     blank = train.images.copy()
     blank[train.generated] = 0
     histories = []
+    still = {"stage1__steps": 1, "stage1__learning_rate": 1e-12, "stage1__warmup_rate": 1e-12, "stage1__final_rate": 0.0, "stage2__steps": 1}   # the prompts stay
     for pixels in (train.images, blank):
-        params = tiny_params(generated__weight=0.0, stage1__steps=1, stage2__steps=1)
+        params = tiny_params(generated__weight=0.0, **still)
         histories.append(ClipReIDBaseline(params, clip, 32, 16, "cpu").fit(ImageSet(pixels, train.pids, train.camids, train.generated), seed=0))
     assert histories[0]["stage2"]["image_to_text"] == pytest.approx(histories[1]["stage2"]["image_to_text"], abs=1e-6)
     assert histories[0]["stage1"]["image_to_text"] == pytest.approx(histories[1]["stage1"]["image_to_text"], abs=1e-6)
-    full = ClipReIDBaseline(tiny_params(stage1__steps=1, stage2__steps=1), clip, 32, 16, "cpu").fit(train, seed=0)
+    full = ClipReIDBaseline(tiny_params(**still), clip, 32, 16, "cpu").fit(train, seed=0)
     assert full["stage2"]["image_to_text"] != pytest.approx(histories[0]["stage2"]["image_to_text"], abs=1e-6)
 
 

@@ -122,10 +122,12 @@ class Stage:
         with torch.no_grad():
             for name, value in self._tensors().items():
                 value.copy_(tensors[name])
-        adam = self.optimiser.state_dict()
+        adam, learned = self.optimiser.state_dict(), [value for group in self.optimiser.param_groups for value in group["params"]]
         for name, value in tensors.items():
             if name.startswith("adam."):
                 _, index, kind = name.split(".")
+                if value.ndim:   # in the memory layout of its parameter, on which the fused update relies
+                    value = torch.empty_like(learned[int(index)], requires_grad=False).copy_(value)
                 adam["state"].setdefault(int(index), {})[kind] = value
         self.optimiser.load_state_dict(adam)
         if about["scaler"]:
