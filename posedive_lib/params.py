@@ -14,6 +14,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstra
 from posedive_lib.errors import StudyError
 
 DatasetName = Literal["market1501", "msmt17", "cuhk03-labeled", "cuhk03-detected", "msmt17-s-cam", "msmt17-s-pose", "folder"]
+ReIDModel = Literal["clip-reid", "resnet"]
 
 
 def _increasing(values: list) -> list:
@@ -57,6 +58,8 @@ class Paths(Section):
     motions: Text
     world: Text
     stable_diffusion: Text
+    clip: Text
+    resnet: Text | None
     pose_estimator: Text
     phase1: Text | None
     datasets: Text
@@ -215,33 +218,92 @@ class Augment(Section):
         return self
 
 
-class Stage1(Section):
-    steps: Count
+class PromptStage(Section):
+    """Stage 1 of CLIP-ReID: linear warm-up, then a cosine, per epoch. `steps: null` passes once through the images per epoch."""
+
+    epochs: Count
+    steps: Count | None
     learning_rate: Positive
     weight_decay: NotNegative
+    warmup_epochs: CountOrNone
+    warmup_rate: Positive
+    final_rate: NotNegative
+
+    @model_validator(mode="after")
+    def _warmup_within(self):
+        if self.warmup_epochs >= self.epochs:
+            raise ValueError("must have warmup_epochs below epochs")
+        return self
 
 
-class Stage2(Section):
-    steps: Count
+class StepStage(Section):
+    """Linear warm-up, then a learning rate in steps, per epoch. `steps: null` passes once through the images per epoch."""
+
+    epochs: Count
+    steps: Count | None
     learning_rate: Positive
     weight_decay: NotNegative
-    warmup: Fraction
+    warmup_epochs: CountOrNone
+    warmup_factor: Fraction
+    milestones: Annotated[list[Count], AfterValidator(_increasing)]
+    gamma: Fraction
+
+    @model_validator(mode="after")
+    def _within(self):
+        if max([self.warmup_epochs, *self.milestones]) > self.epochs:
+            raise ValueError("must have warmup_epochs and milestones within epochs")
+        return self
+
+
+class Generated(Section):
+    """How generated images take part in training."""
+
+    weight: NotNegative
+    max_share: Fraction
+    camera: Literal["inherit", "generated", "none"]
+
+
+class ResNetArchitecture(Section):
+    layer: Literal["basic", "bottleneck"]
+    stem: Count
+    widths: Annotated[list[Count], Field(min_length=1)]
+    depths: Annotated[list[Count], Field(min_length=1)]
+
+    @model_validator(mode="after")
+    def _as_many(self):
+        if len(self.widths) != len(self.depths):
+            raise ValueError("must have as many widths as depths")
+        return self
+
+
+class ResNetParams(StepStage):
+    """The ResNet baseline's schedule, and its architecture where paths.resnet is null."""
+
+    architecture: ResNetArchitecture
 
 
 class ReID(Section):
-    """§D, §F: CLIP-ReID."""
+    """§D, §F: CLIP-ReID and the ResNet baseline."""
 
+    model: ReIDModel
     seeds: Annotated[list[CountOrNone], Field(min_length=1), AfterValidator(_distinct)]
+    image: Image
     instances: Annotated[int, Field(ge=2)]
     batch_size: Count
-    stage1: Stage1
-    stage2: Stage2
+    precision: Literal["fp32", "bf16", "fp16"]
+    checkpoint_every: CountOrNone
+    generated: Generated
+    random_erasing: Fraction
     label_smoothing: Annotated[float, Field(ge=0, lt=1)]
     margin: NotNegative
+    stage1: PromptStage
+    stage2: StepStage
     id_weight: NotNegative
     triplet_weight: NotNegative
     i2t_weight: NotNegative
-    random_erasing: Fraction
+    camera_weight: NotNegative
+    patch_stride: Count | None
+    resnet: ResNetParams
 
     @model_validator(mode="after")
     def _whole_identities(self):

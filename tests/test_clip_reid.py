@@ -1,36 +1,23 @@
 """CLIP-ReID and its parts, on a tiny random CLIP made here."""
 
-from types import SimpleNamespace
+import json
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
-from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers
-from transformers import CLIPTextConfig, CLIPTextModelWithProjection, CLIPVisionConfig, CLIPVisionModelWithProjection, PreTrainedTokenizerFast
+from safetensors import safe_open
+from transformers import AutoTokenizer, CLIPTextModelWithProjection, CLIPVisionModelWithProjection
 
 from posedive_lib.errors import StudyError
-from posedive_lib.reid import augmentation, images, losses
-from posedive_lib.reid.clip_reid import CONTEXT, ClipReID, resize_positions
+from posedive_lib.reid import augmentation, images, loop
+from posedive_lib.reid.clip_reid import CONTEXT, attend, from_pretrained, patch_grid, resize_positions
 from posedive_lib.reid.images import ImageSet
+from posedive_lib.reid.models import MODELS, create, run
 from posedive_lib.reid.sampler import PKSampler, shuffled_batches
-from posedive_lib.reid.training import ClipReIDBaseline, run, stage1_rate, stage2_rate
-
-
-def save_tiny_clip(folder, image_size=32, width=32, layers=2, patch=8):
-    """A random CLIP with byte-level tokens, in the layout of a Stable Diffusion folder."""
-    vocabulary = {token: index for index, token in enumerate([*sorted(pre_tokenizers.ByteLevel.alphabet()), "<s>", "</s>"])}
-    tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=[]))
-    tokenizer.normalizer, tokenizer.pre_tokenizer, tokenizer.decoder = normalizers.Lowercase(), pre_tokenizers.ByteLevel(), decoders.ByteLevel()
-    fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, bos_token="<s>", eos_token="</s>", pad_token="</s>")
-    fast.save_pretrained(folder / "tokenizer")
-    common = {"hidden_size": width, "intermediate_size": 2 * width, "num_hidden_layers": layers, "num_attention_heads": 2, "projection_dim": 16}
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        CLIPVisionModelWithProjection(CLIPVisionConfig(**common, image_size=image_size, patch_size=patch)).save_pretrained(folder / "image_encoder")
-        text = CLIPTextConfig(**common, vocab_size=len(vocabulary), max_position_embeddings=77, bos_token_id=fast.bos_token_id, eos_token_id=fast.eos_token_id)
-        CLIPTextModelWithProjection(text).save_pretrained(folder / "text_encoder")
-    return folder
+from posedive_lib.reid.training import PROMPTS_FILE, ClipReIDBaseline
+from posedive_lib.reid.weights import load_clip
+from reid_parts import people, save_tiny_clip, tiny_params
 
 
 @pytest.fixture(scope="module")
@@ -38,55 +25,61 @@ def clip(tmp_path_factory):
     return save_tiny_clip(tmp_path_factory.mktemp("clip"))
 
 
-@pytest.fixture(scope="module")
-def params():
-    return SimpleNamespace(
-        instances=4, batch_size=16, stage1=SimpleNamespace(steps=20, learning_rate=3.5e-3, weight_decay=1e-4),
-        stage2=SimpleNamespace(steps=30, learning_rate=1e-3, weight_decay=1e-4, warmup=0.15), label_smoothing=0.1, margin=0.3,
-        id_weight=0.25, triplet_weight=1.0, i2t_weight=1.0, random_erasing=0.5,
-    )
-
-
-def people(count, each, seed=0, first=0):
-    """Coloured noise, one colour per identity, pids with gaps as in real sets."""
-    rng = np.random.default_rng(seed)
-    pids = np.repeat(np.arange(first, first + count), each)
-    colour = np.random.default_rng(5).integers(40, 215, (64, 2, 3))
-    base = colour[pids].repeat(16, axis=1)[:, :, None]
-    shades = np.clip(base + rng.normal(0, 25, (len(pids), 32, 16, 3)), 0, 255).astype(np.uint8)
-    return ImageSet(shades, pids * 7 + 3, np.tile(np.arange(each), count))
-
-
 def test_image_encoder_is_clips_own(clip):
     vision = CLIPVisionModelWithProjection.from_pretrained(clip / "image_encoder").eval()
     pixels = torch.randn(3, 3, 32, 32)
     with torch.no_grad():
-        expected = vision(pixels)
-        model = ClipReID.from_pretrained(clip, 32, 32, 5, seed=0).eval()
-        x11, x12, proj = model.encoder(pixels)
+        expected = vision(pixels, output_hidden_states=True)
+        model = from_pretrained(clip, 32, 32, 5, seed=0)[0].eval()
+        x11, x12, proj, logits12, logits_proj = model(pixels)
     torch.testing.assert_close(proj, expected.image_embeds, atol=1e-5, rtol=1e-5)
-    with torch.no_grad():
-        hidden = vision(pixels, output_hidden_states=True).hidden_states
-        torch.testing.assert_close(x11, hidden[-2][:, 0], atol=1e-5, rtol=1e-5)
-    assert x12.shape == (3, 32)
+    torch.testing.assert_close(x11, expected.hidden_states[-2][:, 0], atol=1e-5, rtol=1e-5)
+    assert x12.shape == (3, 32) and logits12.shape == logits_proj.shape == (3, 5)
+    assert torch.equal(model.features(pixels), torch.cat([x12, proj], dim=1))
 
 
 def test_prompt_goes_through_clips_own_text_encoder(clip):
-    model = ClipReID.from_pretrained(clip, 32, 16, 2, seed=0).eval()
+    prompts = from_pretrained(clip, 32, 16, 2, seed=0)[1]
     text = CLIPTextModelWithProjection.from_pretrained(clip / "text_encoder").eval()
-    from transformers import AutoTokenizer
-
     tokenizer = AutoTokenizer.from_pretrained(clip / "tokenizer")
-    words = tokenizer("a photo of a", add_special_tokens=False)["input_ids"], tokenizer("person.", add_special_tokens=False)["input_ids"]
+    words = tokenizer("A photo of a", add_special_tokens=False)["input_ids"], tokenizer("person.", add_special_tokens=False)["input_ids"]
     learned = [3, 1, 4, 1]
     ids = torch.tensor([[tokenizer.bos_token_id, *words[0], *learned, *words[1], tokenizer.eos_token_id]])
     padded = torch.nn.functional.pad(ids, (0, 77 - ids.shape[1]), value=tokenizer.eos_token_id)
     with torch.no_grad():
-        model.prompts.context[1] = text.get_input_embeddings()(torch.tensor(learned))
-        ours = model.text_features()
+        prompts.context[1] = text.get_input_embeddings()(torch.tensor(learned))
+        ours = prompts.all_features()
         torch.testing.assert_close(ours[1:], text(padded).text_embeds, atol=1e-5, rtol=1e-5)
+        assert torch.equal(prompts(torch.tensor([1, 0, 1])), ours[[1, 0, 1]])
     assert not torch.allclose(ours[0], ours[1])
-    assert model.prompts.context.shape == (2, CONTEXT, 32)
+    assert prompts.context.shape == (2, CONTEXT, 32) and [name for name, value in prompts.named_parameters() if value.requires_grad] == ["context"]
+
+
+def test_whole_clip_models_load_like_split_ones(tmp_path):
+    vision, text, tokenizer = load_clip(save_tiny_clip(tmp_path / "whole", whole=True))
+    assert vision.visual_projection.out_features == text.text_projection.out_features == 16 and tokenizer.eos_token_id is not None
+    with torch.no_grad():
+        assert vision(torch.randn(2, 3, 32, 32)).image_embeds.shape == (2, 16)
+    from_pretrained(tmp_path / "whole", 32, 16, 3, seed=0)
+    from safetensors.torch import load_file, save_file
+    tensors = load_file(tmp_path / "whole/model.safetensors")
+    tensors["vision_model.embeddings.position_ids"] = torch.arange(17)[None]   # in files of older versions
+    save_file(tensors, tmp_path / "whole/model.safetensors", {"format": "pt"})
+    load_clip(tmp_path / "whole")
+    del tensors["visual_projection.weight"]
+    save_file(tensors, tmp_path / "whole/model.safetensors", {"format": "pt"})
+    with pytest.raises(StudyError, match=r"1 tensors differ, e\.g\. visual_projection"):
+        load_clip(tmp_path / "whole")
+
+
+def test_attention_on_the_cpu_in_bf16():
+    generator = torch.Generator().manual_seed(0)
+    q, k, v = (torch.randn(3, 2, 9, 16, generator=generator) for _ in range(3))
+    mask = torch.full((9, 9), -torch.inf).triu(1)[None, None]
+    for m in (None, mask):
+        expected = attend(q, k, v, m)
+        low = attend(q.bfloat16(), k.bfloat16(), v.bfloat16(), None if m is None else m.bfloat16())
+        torch.testing.assert_close(low.float(), expected, atol=0.03, rtol=0.03)
 
 
 def test_positions_are_resized_to_the_grid():
@@ -99,87 +92,196 @@ def test_positions_are_resized_to_the_grid():
         resize_positions(positions[:-1], (4, 4))
 
 
-def test_a_run_learns_and_is_a_function_of_its_seed(clip, params):
+def test_overlapping_patches(clip):
+    assert patch_grid(256, 128, 16, 12) == (21, 10) and patch_grid(256, 128, 16, None) == (16, 8)
+    with pytest.raises(StudyError, match="every 20 pixels"):
+        patch_grid(256, 128, 16, 20)
+    model = from_pretrained(clip, 32, 16, 3, seed=0, stride=6)[0]
+    assert model.encoder.positions.shape == (1 + 5 * 2, 32)
+    assert model(torch.randn(2, 3, 32, 16))[1].shape == (2, 32)
+
+
+def test_a_run_learns_and_is_a_function_of_its_seed(clip):
     train, test = people(6, 6), people(8, 4, seed=1, first=6)
     query, gallery = test.take(test.camids == 0), test.take(test.camids > 0)
     torch.manual_seed(11)
     np.random.seed(11)
     before = torch.get_rng_state(), np.random.get_state()[1].copy()
-    first = run(train, query, gallery, params, pretrained=clip, seed=1, device="cpu")
+    first = run(train, query, gallery, tiny_params(), pretrained=clip, seed=1, device="cpu")
     assert torch.equal(torch.get_rng_state(), before[0]) and np.array_equal(np.random.get_state()[1], before[1])
     torch.manual_seed(99)
-    again = run(train, query, gallery, params, pretrained=clip, seed=1, device="cpu")
-    other = run(train, query, gallery, params, pretrained=clip, seed=2, device="cpu")
-    assert first["losses"] == again["losses"] and first["mAP"] == again["mAP"] and first["query_ap"] == again["query_ap"]
+    again = run(train, query, gallery, tiny_params(), pretrained=clip, seed=1, device="cpu")
+    other = run(train, query, gallery, tiny_params(), pretrained=clip, seed=2, device="cpu")
+    assert {**first, "seconds": 0} == {**again, "seconds": 0}
     assert first["losses"] != other["losses"]
-    assert np.mean(first["losses"]["stage1"][-5:]) < np.mean(first["losses"]["stage1"][:5])
-    assert np.mean(first["losses"]["stage2"][-5:]) < np.mean(first["losses"]["stage2"][:5])
+    for stage in ("stage1", "stage2"):
+        history = first["losses"][stage]
+        assert np.mean(history["loss"][-5:]) < np.mean(history["loss"][:5])
+        terms = [values for name, values in history.items() if name not in ("rate", "loss")]
+        np.testing.assert_allclose(np.sum(terms, axis=0), history["loss"], rtol=1e-5)
+    assert set(first["losses"]["stage2"]) == {"rate", "loss", "id_x12", "id_proj", "triplet_x11", "triplet_x12", "triplet_proj", "image_to_text"}
     assert first["n_query"] == first["n_valid"] == 8 and first["mAP"] > 60 and first["rank1"] <= first["rank5"] <= 100
-    assert first["n_train"] == 36 and first["n_identities"] == 6
+    assert first["n_train"] == 36 and first["n_identities"] == 6 and first["n_generated"] == 0
+    assert first["model"] == "clip-reid" and first["precision"] == "fp32" and first["generated_camera"] == "inherit"
+    json.dumps(first)
 
 
-def test_stage2_leaves_the_text_side_alone(clip, params):
-    baseline = ClipReIDBaseline(params, clip, 32, 16, "cpu")
+def test_threads_and_low_precision_repeat_too(clip):
+    threads, histories = torch.get_num_threads(), []
+    try:
+        torch.set_num_threads(2)
+        for _ in range(2):
+            baseline = ClipReIDBaseline(tiny_params(precision="bf16", stage1__steps=6, stage2__steps=6), clip, 32, 16, "cpu")
+            histories.append(baseline.fit(people(6, 6), seed=0))
+    finally:
+        torch.set_num_threads(threads)
+    assert histories[0] == histories[1]
+    with pytest.raises(StudyError, match="fp16 needs a GPU"):
+        ClipReIDBaseline(tiny_params(precision="fp16"), clip, 32, 16, "cpu")
+
+
+def test_stage2_leaves_the_text_side_alone(clip):
+    baseline = ClipReIDBaseline(tiny_params(), clip, 32, 16, "cpu").start(3, 0)
+    text, untrained = baseline.prompts.text, {name: value.clone() for name, value in baseline.model.state_dict().items()}
+    kept = {name: value.clone() for name, value in text.state_dict().items()}
+    baseline.start = lambda *args: baseline
     baseline.fit(people(3, 5), seed=0)
-    original = ClipReID.from_pretrained(clip, 32, 16, 3, seed=0)
-    for name, value in baseline.model.text.state_dict().items():
-        assert torch.equal(value, original.text.state_dict()[name])
+    assert all(torch.equal(value, kept[name]) for name, value in text.state_dict().items())
     assert torch.equal(baseline.model.head12.norm.bias, torch.zeros(32))
-    assert not torch.equal(baseline.model.encoder.positions, original.encoder.positions)
+    for name in ("encoder.positions", "head12.classifier.weight", "encoder.vision.encoder.layers.0.self_attn.q_proj.weight"):
+        assert not torch.equal(baseline.model.state_dict()[name], untrained[name])
 
 
-def test_save_and_load(clip, params, tmp_path):
-    train = people(3, 5)
+class Killed(Exception):
+    pass
+
+
+@pytest.mark.parametrize("stage, step", [("stage1", 7), ("stage1", 20), ("stage2", 11)])
+@pytest.mark.parametrize("name", ["clip-reid"])
+def test_a_killed_run_ends_in_the_same_weights(clip, tmp_path, name, stage, step):
+    params = tiny_params(checkpoint_every=5, stage2__steps=14)
+    train = people(6, 6)
+
+    def kill(at, done, steps):
+        if (at, done) == (stage, step):
+            raise Killed
+
+    whole = create(name, params, clip, 32, 16, "cpu")
+    history = whole.fit(train, seed=3)
+    with pytest.raises(Killed):
+        create(name, params, clip, 32, 16, "cpu").fit(train, seed=3, progress=kill, checkpoints=tmp_path)
+    resumed, steps = create(name, params, clip, 32, 16, "cpu"), []
+    assert resumed.fit(train, seed=3, progress=lambda *at: steps.append(at), checkpoints=tmp_path) == history
+    assert len(steps) < 34 and not list(tmp_path.glob(".*"))
+    for key, value in whole.model.state_dict().items():
+        assert torch.equal(value, resumed.model.state_dict()[key]), key
+    with pytest.raises(StudyError, match="other images, parameters or seed"):
+        create(name, params, clip, 32, 16, "cpu").fit(train, seed=4, checkpoints=tmp_path)
+
+
+def test_stage2_starts_from_learned_prompts(clip, tmp_path):
+    train = people(4, 5)
+    first = ClipReIDBaseline(tiny_params(), clip, 32, 16, "cpu")
+    first.fit(train, seed=0, checkpoints=tmp_path)
+    steps = []
+    second = ClipReIDBaseline(tiny_params(), clip, 32, 16, "cpu")
+    second.fit(train, seed=0, prompts=tmp_path / PROMPTS_FILE, progress=lambda stage, *_: steps.append(stage))
+    assert set(steps) == {"stage2"}
+    for key, value in first.model.state_dict().items():
+        assert torch.equal(value, second.model.state_dict()[key])
+    with pytest.raises(StudyError, match="no prompts for these 5 identities"):
+        second.fit(people(5, 5), seed=0, prompts=tmp_path / PROMPTS_FILE)
+    (tmp_path / PROMPTS_FILE).write_bytes(b"broken")
+    with pytest.raises(StudyError, match="damaged"):
+        second.fit(train, seed=0, prompts=tmp_path / PROMPTS_FILE)
+
+
+def with_generated(train, each=3):
+    """Every third image is generated."""
+    flags = np.arange(len(train)) % each == 0
+    return ImageSet(train.images, train.pids, train.camids, flags)
+
+
+def test_generated_images_can_weigh_nothing(clip):
+    """With weight 0 and the same batches, what the generated images show does not matter to the terms that see each image alone."""
+    train = with_generated(people(4, 6))
+    blank = train.images.copy()
+    blank[train.generated] = 0
+    histories = []
+    still = {"stage1__steps": 1, "stage1__learning_rate": 1e-12, "stage1__warmup_rate": 1e-12, "stage1__final_rate": 0.0, "stage2__steps": 1}   # the prompts stay
+    for pixels in (train.images, blank):
+        params = tiny_params(generated__weight=0.0, **still)
+        histories.append(ClipReIDBaseline(params, clip, 32, 16, "cpu").fit(ImageSet(pixels, train.pids, train.camids, train.generated), seed=0))
+    assert histories[0]["stage2"]["image_to_text"] == pytest.approx(histories[1]["stage2"]["image_to_text"], abs=1e-6)
+    assert histories[0]["stage1"]["image_to_text"] == pytest.approx(histories[1]["stage1"]["image_to_text"], abs=1e-6)
+    full = ClipReIDBaseline(tiny_params(**still), clip, 32, 16, "cpu").fit(train, seed=0)
+    assert full["stage2"]["image_to_text"] != pytest.approx(histories[0]["stage2"]["image_to_text"], abs=1e-6)
+
+
+@pytest.mark.parametrize("camera, rows, generated_row", [("inherit", 6, None), ("generated", 7, 6), ("none", 6, -1)])
+def test_cameras_of_generated_images(clip, tmp_path, camera, rows, generated_row):
+    train = with_generated(people(4, 6))
+    params = tiny_params(camera_weight=3.0, generated__camera=camera, stage1__steps=2, stage2__steps=3)
     baseline = ClipReIDBaseline(params, clip, 32, 16, "cpu")
+    baseline.fit(train, seed=0)
+    assert baseline.model.encoder.cameras.shape == (rows, 32)
+    found = baseline.camera_rows(train.camids, len(train), train.generated)
+    expected = train.camids if generated_row is None else np.where(train.generated, generated_row, train.camids)
+    assert np.array_equal(found, expected)
+    tokens = baseline.model.encoder.camera_tokens(torch.tensor([1, -1, -2]))
+    embedding = baseline.model.encoder.cameras
+    torch.testing.assert_close(tokens, 3 * torch.stack([embedding[1], torch.zeros(32), embedding[:6].mean(0)]))
+    features = baseline.extract(train.images, train.camids)
+    assert not np.allclose(features, baseline.extract(train.images, (train.camids + 1) % 6), atol=1e-3)
+    with pytest.raises(StudyError, match="Camera 77"):
+        baseline.extract(train.images[:1], np.array([77]))
+    baseline.save(tmp_path)
+    loaded = ClipReIDBaseline(None, None, 0, 0, "cpu").load(tmp_path)
+    assert np.array_equal(loaded.extract(train.images, train.camids), features)
+    assert np.array_equal(loaded.extract(train.images), baseline.extract(train.images))
+
+
+def test_save_and_load(clip, tmp_path):
+    train = people(3, 5)
+    baseline = ClipReIDBaseline(tiny_params(patch_stride=6, stage1__steps=2, stage2__steps=3), clip, 32, 16, "cpu")
     with pytest.raises(StudyError, match="fit or load"):
         baseline.extract(train.images)
     baseline.fit(train, seed=0)
     features = baseline.extract(train.images)
     assert features.shape == (15, 32 + 16) and features.dtype == np.float32
+    assert baseline.extract(train.images[:0]).shape == (0, 48)
     baseline.save(tmp_path / "saved")
-    loaded = ClipReIDBaseline(params, clip, 32, 16, "cpu").load(tmp_path / "saved")
+    loaded = ClipReIDBaseline(None, None, 0, 0, "cpu").load(tmp_path / "saved")   # needs no other weights
     assert np.array_equal(loaded.extract(train.images), features)
-    assert not any("text." in key and "prompts" not in key for key in __import__("safetensors").safe_open(tmp_path / "saved/model.safetensors", "pt").keys())
+    with safe_open(tmp_path / "saved/model.safetensors", "pt") as file:
+        assert not any("text" in key for key in file.keys())
     (tmp_path / "saved" / "model.safetensors").write_bytes(b"broken")
     with pytest.raises(StudyError, match="saved"):
         loaded.load(tmp_path / "saved")
-    with pytest.raises(StudyError, match="32 x 16"):
-        baseline.extract(np.zeros((1, 16, 16, 3), np.uint8))
+    with pytest.raises(StudyError, match="uint8"):
+        baseline.extract(train.images / 255)
 
 
-def test_missing_weights_and_wrong_sizes_are_named(clip, params, tmp_path):
+def test_images_of_other_sizes_are_resized(clip):
+    baseline = ClipReIDBaseline(tiny_params(), clip, 32, 16, "cpu").start()
+    large = np.random.default_rng(0).integers(0, 256, (2, 64, 40, 3), dtype=np.uint8)
+    small = np.stack([np.asarray(Image.fromarray(image).resize((16, 32), Image.Resampling.BILINEAR)) for image in large])
+    assert np.array_equal(baseline.extract(large), baseline.extract(small))
+
+
+def test_missing_weights_and_wrong_sizes_are_named(clip, tmp_path):
     with pytest.raises(StudyError, match="image_encoder"):
-        ClipReID.from_pretrained(tmp_path, 32, 16, 3, seed=0)
+        from_pretrained(tmp_path, 32, 16, 3, seed=0)
+    with pytest.raises(StudyError, match="gone is missing"):
+        from_pretrained(tmp_path / "gone", 32, 16, 3, seed=0)
     with pytest.raises(StudyError, match="8-pixel"):
-        ClipReID.from_pretrained(clip, 30, 16, 3, seed=0)
-    wild = SimpleNamespace(**{**vars(params), "stage2": SimpleNamespace(steps=30, learning_rate=1e30, weight_decay=0.0, warmup=0.0)})
+        from_pretrained(clip, 30, 16, 3, seed=0)
+    wild = tiny_params(stage2__learning_rate=1e30, stage2__weight_decay=0.0)
     with pytest.raises(StudyError, match=r"reid\.stage2\.learning_rate"):
         ClipReIDBaseline(wild, clip, 32, 16, "cpu").fit(people(3, 5), seed=0)
-
-
-def test_rates():
-    assert stage1_rate(0, 120) == pytest.approx(1 / 35) and stage1_rate(119, 120) == pytest.approx(1 / 350, abs=1e-3)
-    assert [round(stage2_rate(step, 60, 1 / 6), 3) for step in (0, 5, 10, 29, 30, 49, 50, 59)] == [0.1, 0.55, 1, 1, 0.1, 0.1, 0.01, 0.01]
-
-
-def test_losses_by_hand():
-    generator = torch.Generator().manual_seed(0)
-    x, y = torch.randn(7, 4, generator=generator), torch.randn(7, 4, generator=generator)
-    labels = torch.tensor([0, 0, 0, 1, 1, 2, 2])   # unequal counts
-    triplet, contrastive = [], []
-    for i in range(7):
-        distance = [(x[i] - x[j]).norm() for j in range(7)]
-        positive = max(distance[j] for j in range(7) if labels[j] == labels[i])
-        negative = min(distance[j] for j in range(7) if labels[j] != labels[i])
-        triplet.append(max(0, positive - negative + 0.3))
-        log_p = [x[i] @ y[j] - torch.logsumexp(y @ x[i], 0) for j in range(7)]
-        same = [log_p[j] for j in range(7) if labels[j] == labels[i]]
-        contrastive.append(-sum(same) / len(same))
-    assert losses.hard_triplet(x, labels, 0.3) == pytest.approx(float(sum(triplet) / 7), abs=1e-5)
-    assert losses.supervised_contrastive(x, y, labels, labels) == pytest.approx(float(sum(contrastive) / 7), abs=1e-5)
-    twins = torch.ones(4, 3, requires_grad=True)
-    losses.hard_triplet(twins, torch.tensor([0, 0, 1, 1]), 0.3).backward()
-    assert torch.isfinite(twins.grad).all()
+    with pytest.raises(StudyError, match="choose one of clip-reid, resnet"):
+        create("solider", tiny_params(), clip, 32, 16)
+    assert list(MODELS) == ["clip-reid", "resnet"]
 
 
 def test_pk_batches():
@@ -201,6 +303,19 @@ def test_pk_batches():
     assert [len(batch) for batch in shuffled_batches(5, 16, 2, 0)] == [16, 16]
 
 
+@pytest.mark.parametrize("share", [0.0, 0.2, 0.5, 0.75])
+def test_generated_images_are_capped_per_batch(share):
+    labels = np.repeat(np.arange(8), 10)
+    generated = np.arange(80) % 10 >= 3   # 7 of 10
+    batches = list(PKSampler(labels, 16, 4, 40, 0, generated=generated, max_share=share)) + list(shuffled_batches(80, 16, 20, 0, generated=generated, max_share=share))
+    counts = np.array([generated[batch].sum() for batch in batches])
+    assert (counts <= share * 16).all() and counts.max() == int(share * 16)
+    assert all(len(batch) == 16 for batch in batches)
+    assert set(np.concatenate(batches)[~generated[np.concatenate(batches)]]) == set(np.flatnonzero(~generated))
+    with pytest.raises(StudyError, match="generated images only"):
+        list(PKSampler(labels, 16, 4, 1, 0, generated=labels < 9, max_share=0.5))
+
+
 def test_augmentation():
     def generator():
         return torch.Generator().manual_seed(4)
@@ -216,6 +331,7 @@ def test_augmentation():
     assert all(windows)
     plain = augmentation.normalise(batch)
     assert plain.shape == (40, 3, 64, 32) and plain.min() >= -1 and plain.max() <= 1
+    torch.testing.assert_close(plain[3, 1], batch[3, :, :, 1] / 127.5 - 1)
     assert torch.equal(augmentation.erase(plain, generator(), 0.0), plain)
     erased = (augmentation.erase(plain, generator(), 1.0) != plain).any(dim=1)
     for mask in erased:
@@ -237,4 +353,17 @@ def test_images_are_read_once_and_broken_ones_named(tmp_path):
     with pytest.raises(StudyError, match="uint8"):
         ImageSet(loaded.astype(float), np.zeros(2), np.zeros(2))
     both = ImageSet(loaded, np.array([1, 2]), np.array([0, 0]))
-    assert len(both.plus(both.take(np.array([1])))) == 3
+    joined = both.plus(ImageSet(loaded, np.array([1, 2]), np.array([0, 0]), np.array([True, False])).take(np.array([0])))
+    assert len(joined) == 3 and joined.generated.tolist() == [False, False, True]
+
+
+def test_a_batch_is_shared_by_processes():
+    machine = loop.Machine("cpu", "fp32")
+    rows = np.arange(24)
+    machine.processes = 4
+    parts = []
+    for machine.index in range(4):
+        parts.append(machine.share(rows, 4))
+    assert np.array_equal(np.concatenate(parts), rows) and all(len(part) % 4 == 0 for part in parts)
+    with pytest.raises(StudyError, match="cannot be shared by 4"):
+        machine.share(np.arange(8), 4)

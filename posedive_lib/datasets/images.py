@@ -17,6 +17,7 @@ from PIL import Image
 
 from posedive_lib.errors import StudyError
 
+RESAMPLING = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
 # What Pillow raises on broken files: UnidentifiedImageError is an OSError, damaged PNG chunks give SyntaxError or struct.error.
 BROKEN = (OSError, SyntaxError, ValueError, EOFError, struct.error, Image.DecompressionBombError)
 
@@ -35,8 +36,8 @@ def threads(workers: int | None = None) -> int:
     return max(1, workers or min(8, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1))
 
 
-def read_one(path: str | Path, height: int, width: int) -> np.ndarray:
-    """uint8 (height, width, 3) RGB; resized bicubically where the file has another size. StudyError names a broken or missing file."""
+def read_one(path: str | Path, height: int, width: int, resample: str = "bicubic") -> np.ndarray:
+    """uint8 (height, width, 3) RGB; resized where the file has another size. StudyError names a broken or missing file."""
     try:
         with Image.open(path) as image:
             image = image.convert("RGB")
@@ -44,16 +45,16 @@ def read_one(path: str | Path, height: int, width: int) -> np.ndarray:
         raise StudyError(f"The image {path} is missing: unpack or write the data set again.") from None
     except BROKEN as error:
         raise StudyError(f"{path} is not a readable image ({error}): restore it, or remove it and its line in the lists.") from None
-    return np.asarray(image if image.size == (width, height) else image.resize((width, height), Image.Resampling.BICUBIC))
+    return np.asarray(image if image.size == (width, height) else image.resize((width, height), RESAMPLING[resample]))
 
 
-def read(paths: Sequence[str | Path], height: int, width: int, workers: int | None = None) -> np.ndarray:
+def read(paths: Sequence[str | Path], height: int, width: int, resample: str = "bicubic", workers: int | None = None) -> np.ndarray:
     """uint8 (N, height, width, 3) RGB in the order of `paths`, each as `read_one` gives it."""
     paths = list(paths)
     images = np.empty((len(paths), height, width, 3), np.uint8)
 
     def fill(row: int) -> None:
-        images[row] = read_one(paths[row], height, width)
+        images[row] = read_one(paths[row], height, width, resample)
 
     with ThreadPoolExecutor(threads(workers)) as pool:
         list(pool.map(fill, range(len(paths))))

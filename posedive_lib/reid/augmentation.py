@@ -12,9 +12,10 @@ ERASE_AREA = (0.02, 1 / 3)
 ERASE_ASPECT = (0.3, 1 / 0.3)
 
 
-def normalise(images: torch.Tensor) -> torch.Tensor:
-    """(N, H, W, 3) uint8 to (N, 3, H, W) float in [-1, 1]: mean = std = 0.5."""
-    return images.permute(0, 3, 1, 2).float().div_(127.5).sub_(1)
+def normalise(images: torch.Tensor, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5)) -> torch.Tensor:
+    """(N, H, W, 3) uint8 to (N, 3, H, W) float; with CLIP-ReID's mean = std = 0.5 in [-1, 1]."""
+    mean, std = (torch.tensor(x, device=images.device).view(1, 3, 1, 1) * 255 for x in (mean, std))
+    return images.permute(0, 3, 1, 2).to(torch.float32, memory_format=torch.contiguous_format).sub_(mean).div_(std)
 
 
 def flip(images: torch.Tensor, generator: torch.Generator, probability: float = 0.5) -> torch.Tensor:
@@ -57,11 +58,13 @@ def erase(images: torch.Tensor, generator: torch.Generator, probability: float) 
     y, x = torch.arange(height), torch.arange(width)
     rows = (y >= box[:, :1]) & (y < box[:, :1] + box[:, 2:3])
     columns = (x >= box[:, 1:2]) & (x < box[:, 1:2] + box[:, 3:])
-    mask = (rows[:, :, None] & columns[:, None, :]).to(images.device)
-    noise = torch.randn(count, channels, height, width, generator=generator).to(images.device)
-    return torch.where(mask[:, None], noise, images)
+    mask = rows[:, :, None] & columns[:, None, :]
+    noise = torch.randn(int(mask.sum()), channels, generator=generator)   # for the erased pixels only
+    erased = images.permute(0, 2, 3, 1).clone()
+    erased[mask.to(images.device)] = noise.to(images.device)
+    return erased.permute(0, 3, 1, 2).contiguous()
 
 
-def augment(images: torch.Tensor, generator: torch.Generator, random_erasing: float) -> torch.Tensor:
+def augment(images: torch.Tensor, generator: torch.Generator, random_erasing: float, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5)) -> torch.Tensor:
     """(N, H, W, 3) uint8 to an augmented (N, 3, H, W) float batch."""
-    return erase(normalise(pad_crop(flip(images, generator), generator)), generator, random_erasing)
+    return erase(normalise(pad_crop(flip(images, generator), generator), mean, std), generator, random_erasing)

@@ -1,32 +1,23 @@
 """CLIP-ReID (Li et al., 2023) on `transformers` CLIP models of any size: the prompt learner, the encoder and its identity heads.
 
-Weights come from the folder of a Stable Diffusion layout (`image_encoder`, `text_encoder`, `tokenizer`) or of any CLIP saved the same way.
+Optional, as published: camera embeddings (SIE) and overlapping patches (OLP).
 """
 
 import math
-from pathlib import Path
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import functional
-from transformers import AutoTokenizer, CLIPTextModelWithProjection, CLIPVisionModelWithProjection
+from transformers import CLIPTextModelWithProjection, CLIPVisionModelWithProjection
 
 from posedive_lib.errors import StudyError
+from posedive_lib.reid.weights import load_clip
 
 PREFIX, SUFFIX = "a photo of a", "person."
 CONTEXT = 4   # learnable tokens per identity: "A photo of a X X X X person."
 
 
-def _pretrained(loader, folder: Path):
-    if not folder.is_dir():
-        raise StudyError(f"The folder {folder} is missing: CLIP-ReID needs image_encoder, text_encoder and tokenizer below paths.stable_diffusion.")
-    try:
-        return loader.from_pretrained(folder, local_files_only=True)
-    except (OSError, ValueError, KeyError) as error:
-        raise StudyError(f"Cannot load {folder} ({error}): fetch the weights again.") from None
-
-
-def resize_positions(positions: torch.Tensor, grid: tuple[int, int]) -> torch.Tensor:
+def resize_positions(positions: Tensor, grid: tuple[int, int]) -> Tensor:
     """Position embeddings (1 + n*n, D) of a square grid for another grid: class token kept, patches interpolated bilinearly."""
     side = math.isqrt(len(positions) - 1)
     if side * side != len(positions) - 1:
@@ -38,43 +29,82 @@ def resize_positions(positions: torch.Tensor, grid: tuple[int, int]) -> torch.Te
     return torch.cat([positions[:1], patches.flatten(2)[0].T])
 
 
-def last_block(block: nn.Module, tokens: torch.Tensor, place: int) -> torch.Tensor:
-    """(N, L, D) through a CLIP block, for the token at `place` alone: (N, D). It sees every token; nothing else of the output is used."""
-    attention = block.self_attn
-    normed = block.layer_norm1(tokens)
-    here = normed[:, place].unsqueeze(1)
+def patch_grid(height: int, width: int, patch: int, stride: int | None) -> tuple[int, int]:
+    """Rows and columns of patches; overlapping ones (OLP) leave pixels over at the edge, as published: 256 x 128 by 12 is 21 x 10."""
+    step = stride or patch
+    if min(height, width) < patch or step > patch:
+        raise StudyError(f"Images of {height} x {width} pixels cannot be cut into {patch}-pixel patches every {step} pixels: change reid.image or reid.patch_stride.")
+    if step == patch and (height % patch or width % patch):
+        raise StudyError(f"Images of {height} x {width} pixels do not divide into the image encoder's {patch}-pixel patches: change reid.image.")
+    return (height - patch) // step + 1, (width - patch) // step + 1
 
-    def heads(x: torch.Tensor) -> torch.Tensor:
+
+def attend(queries: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None = None) -> Tensor:
+    """Attention on (N, heads, L, d). On the CPU in bfloat16 as plain products, several times faster there than the fused kernel's backward."""
+    if queries.device.type != "cpu" or queries.dtype is not torch.bfloat16:
+        return functional.scaled_dot_product_attention(queries, keys, values, mask)
+    scores = (queries * queries.shape[-1] ** -0.5) @ keys.transpose(-1, -2)
+    return (scores if mask is None else scores + mask).softmax(dim=-1) @ values
+
+
+def through_block(block: nn.Module, tokens: Tensor, mask: Tensor | None = None, place: int | None = None) -> Tensor:
+    """(N, L, D) through a CLIP block. With `place` only for the token there, (N, D): it sees every token, and no other is used."""
+    attention, device = block.self_attn, tokens.device.type
+    normed = block.layer_norm1(tokens)
+    if torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device):
+        normed = normed.to(torch.get_autocast_dtype(device))   # once for the three projections
+        mask = mask if mask is None else mask.to(normed.dtype)
+    here = normed if place is None else normed[:, place].unsqueeze(1)
+
+    def heads(x: Tensor) -> Tensor:
         return x.unflatten(-1, (attention.num_heads, attention.head_dim)).transpose(1, 2)
 
-    mixed = functional.scaled_dot_product_attention(heads(attention.q_proj(here)), heads(attention.k_proj(normed)), heads(attention.v_proj(normed)))
-    token = tokens[:, place] + attention.out_proj(mixed.transpose(1, 2).flatten(2))[:, 0]
-    return token + block.mlp(block.layer_norm2(token))
+    mask = mask if place is None else None   # the only masked prompt token that is asked for is the last, which sees all
+    mixed = attend(heads(attention.q_proj(here)), heads(attention.k_proj(normed)), heads(attention.v_proj(normed)), mask)
+    out = attention.out_proj(mixed.transpose(1, 2).flatten(2))
+    tokens = tokens + out if place is None else tokens[:, place] + out[:, 0]
+    return tokens + block.mlp(block.layer_norm2(tokens))
 
 
 class ImageEncoder(nn.Module):
-    """CLIP vision transformer for images of one size, giving the three features that CLIP-ReID trains on."""
+    """CLIP vision transformer for images of one size, giving the three features that CLIP-ReID trains on.
 
-    def __init__(self, clip: CLIPVisionModelWithProjection, height: int, width: int):
+    cameras: rows of the camera embedding (SIE), the first `real` of which are cameras of photos; 0 for none. `stride` below the patch
+    size makes patches overlap (OLP).
+    """
+
+    def __init__(self, clip: CLIPVisionModelWithProjection, height: int, width: int, *, stride: int | None = None, cameras: int = 0,
+                 camera_weight: float = 0.0, real: int = 0, generator: torch.Generator | None = None):
         super().__init__()
-        patch = clip.config.patch_size
-        if height % patch or width % patch:
-            raise StudyError(f"Images of {height} x {width} pixels do not divide into the image encoder's {patch}-pixel patches: change image.height or image.width.")
         self.vision, self.projection = clip.vision_model, clip.visual_projection
-        positions = resize_positions(self.vision.embeddings.position_embedding.weight.detach(), (height // patch, width // patch))
+        patches = self.vision.embeddings.patch_embedding
+        grid = patch_grid(height, width, clip.config.patch_size, stride)
+        patches.stride = (stride or clip.config.patch_size,) * 2
+        positions = resize_positions(self.vision.embeddings.position_embedding.weight.detach(), grid)
         self.positions = nn.Parameter(positions.clone())   # learned further in stage 2, so kept in the training size
         del self.vision.embeddings.position_embedding
+        self.camera_weight, self.real = camera_weight, real
+        if cameras:
+            rows = torch.empty(cameras, clip.config.hidden_size)
+            self.cameras = nn.Parameter(nn.init.trunc_normal_(rows, std=0.02, generator=generator))
 
-    def forward(self, pixels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    def camera_tokens(self, cameras: Tensor) -> Tensor:
+        """(N,) rows to (N, D): what SIE adds to the class token. Row -1 adds nothing; row -2 the mean over the photos' cameras."""
+        rows = torch.cat([self.cameras, self.cameras[: self.real].mean(dim=0, keepdim=True), self.cameras.new_zeros(1, self.cameras.shape[1])])
+        return self.camera_weight * functional.embedding(cameras % len(rows), rows)
+
+    def forward(self, pixels: Tensor, cameras: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
         """(N, 3, H, W) in [-1, 1] to x11 (N, D), x12 (N, D), proj (N, E): class token before the last block, after it, and projected."""
         vision = self.vision
         patches = vision.embeddings.patch_embedding(pixels).flatten(2).transpose(1, 2)
-        tokens = torch.cat([vision.embeddings.class_embedding.expand(len(pixels), 1, -1), patches], dim=1)
-        tokens = vision.pre_layrnorm(tokens + self.positions)
+        first = vision.embeddings.class_embedding.expand(len(pixels), 1, -1)
+        if cameras is not None and hasattr(self, "cameras"):
+            first = first + self.camera_tokens(cameras)[:, None]
+        tokens = vision.pre_layrnorm(torch.cat([first, patches], dim=1) + self.positions)
         for block in vision.encoder.layers[:-1]:
-            tokens = block(tokens, None)
+            tokens = through_block(block, tokens)
         x11 = tokens[:, 0]
-        x12 = vision.post_layernorm(last_block(vision.encoder.layers[-1], tokens, 0))
+        x12 = vision.post_layernorm(through_block(vision.encoder.layers[-1], tokens, place=0))
         return x11, x12, self.projection(x12)
 
 
@@ -83,6 +113,7 @@ class PromptLearner(nn.Module):
 
     def __init__(self, text: CLIPTextModelWithProjection, tokenizer, identities: int, generator: torch.Generator):
         super().__init__()
+        self.text = text.requires_grad_(False).eval()
         embed = text.get_input_embeddings()
         prefix = [tokenizer.bos_token_id, *tokenizer(PREFIX, add_special_tokens=False)["input_ids"]]
         suffix = [*tokenizer(SUFFIX, add_special_tokens=False)["input_ids"], tokenizer.eos_token_id]
@@ -96,15 +127,24 @@ class PromptLearner(nn.Module):
         # nothing after the end token is seen under the causal mask, so the prompt is not padded to 77 tokens
         self.register_buffer("mask", torch.full((length, length), -torch.inf).triu(1)[None, None])
 
-    def forward(self, text: CLIPTextModelWithProjection, labels: torch.Tensor) -> torch.Tensor:
-        """Text features (N, E) of the identities `labels` (N,), pooled at the end token."""
-        count = len(labels)
-        tokens = torch.cat([self.prefix.expand(count, -1, -1), self.context[labels], self.suffix.expand(count, -1, -1)], dim=1)
-        hidden = text.text_model.embeddings(inputs_embeds=tokens)
-        for block in text.text_model.encoder.layers[:-1]:
-            hidden = block(hidden, self.mask)
-        end = last_block(text.text_model.encoder.layers[-1], hidden, -1)
-        return text.text_projection(text.text_model.final_layer_norm(end))
+    def forward(self, labels: Tensor) -> Tensor:
+        """Text features (N, E) of the identities `labels` (N,), pooled at the end token; a repeated identity is computed once."""
+        people, place = labels.unique(return_inverse=True)
+        count, model = len(people), self.text.text_model
+        # embedding() adds gradients in a fixed order; indexing does not when several threads run
+        context = functional.embedding(people, self.context.flatten(1)).unflatten(1, (CONTEXT, -1))
+        tokens = torch.cat([self.prefix.expand(count, -1, -1), context, self.suffix.expand(count, -1, -1)], dim=1)
+        hidden = model.embeddings(inputs_embeds=tokens)
+        for block in model.encoder.layers[:-1]:
+            hidden = through_block(block, hidden, self.mask)
+        end = through_block(model.encoder.layers[-1], hidden, place=-1)
+        return functional.embedding(place, self.text.text_projection(model.final_layer_norm(end)).float())
+
+    @torch.no_grad()
+    def all_features(self, block: int = 256) -> Tensor:
+        """Text features (identities, E) of all learned prompts."""
+        every = torch.arange(len(self.context), device=self.context.device)
+        return torch.cat([self(labels) for labels in every.split(block)]).float()
 
 
 class IdentityHead(nn.Module):
@@ -118,35 +158,37 @@ class IdentityHead(nn.Module):
         with torch.no_grad():
             self.classifier.weight.copy_(torch.randn(identities, width, generator=generator) * 0.001)
 
-    def forward(self, features: torch.Tensor) -> torch.Tensor:
-        return self.classifier(self.norm(features))
+    def forward(self, features: Tensor) -> Tensor:
+        return self.classifier(self.norm(features.float()))
 
 
 class ClipReID(nn.Module):
-    """The whole model for `identities` training identities."""
+    """What stage 2 trains and what is used afterwards: the image encoder and an identity head on x12 and on proj."""
 
-    def __init__(self, vision, text, tokenizer, height: int, width: int, identities: int, seed: int):
+    def __init__(self, encoder: ImageEncoder, identities: int, generator: torch.Generator):
         super().__init__()
-        generator = torch.Generator().manual_seed(seed)
-        if vision.config.projection_dim != text.config.projection_dim:
-            raise StudyError(f"Image and text encoder project to {vision.config.projection_dim} and {text.config.projection_dim} numbers: take both from one CLIP.")
-        self.encoder = ImageEncoder(vision, height, width)
-        self.text = text.requires_grad_(False)
-        self.prompts = PromptLearner(text, tokenizer, identities, generator)
-        self.head12 = IdentityHead(vision.config.hidden_size, identities, generator)
-        self.head_proj = IdentityHead(vision.config.projection_dim, identities, generator)
+        self.encoder = encoder
+        self.head12 = IdentityHead(encoder.projection.in_features, identities, generator)
+        self.head_proj = IdentityHead(encoder.projection.out_features, identities, generator)
 
-    @classmethod
-    def from_pretrained(cls, folder: str | Path, height: int, width: int, identities: int, seed: int) -> "ClipReID":
-        """From `<folder>/image_encoder`, `<folder>/text_encoder` and `<folder>/tokenizer`; StudyError naming what is missing."""
-        folder = Path(folder)
-        vision = _pretrained(CLIPVisionModelWithProjection, folder / "image_encoder")
-        text = _pretrained(CLIPTextModelWithProjection, folder / "text_encoder")
-        tokenizer = _pretrained(AutoTokenizer, folder / "tokenizer")
-        return cls(vision, text, tokenizer, height, width, identities, seed)
+    def forward(self, pixels: Tensor, cameras: Tensor | None = None) -> tuple[Tensor, ...]:
+        """x11, x12, proj and the logits (N, identities) of both heads."""
+        x11, x12, proj = self.encoder(pixels, cameras)
+        return x11, x12, proj, self.head12(x12), self.head_proj(proj)
 
-    @torch.no_grad()
-    def text_features(self, block: int = 256) -> torch.Tensor:
-        """Text features (identities, E) of all learned prompts."""
-        every = torch.arange(len(self.prompts.context), device=self.prompts.context.device)
-        return torch.cat([self.prompts(self.text, labels) for labels in every.split(block)])
+    def features(self, pixels: Tensor, cameras: Tensor | None = None) -> Tensor:
+        """(N, D + E): x12 and proj side by side, before batch norm: the test feature."""
+        return torch.cat(self.encoder(pixels, cameras)[1:], dim=1)
+
+
+def from_pretrained(source, height: int, width: int, identities: int, seed: int, **options) -> tuple[ClipReID, PromptLearner]:
+    """The model and its prompts on CLIP's published weights (`weights.load_clip`); `options` are those of `ImageEncoder`."""
+    vision, text, tokenizer = load_clip(source)
+    if vision.visual_projection.out_features != text.text_projection.out_features:
+        raise StudyError(
+            f"Image and text encoder project to {vision.visual_projection.out_features} and {text.text_projection.out_features} numbers: take both from one CLIP."
+        )
+    generator = torch.Generator().manual_seed(seed)
+    with torch.random.fork_rng(devices=[]):   # layers draw initial values from the global generator before ours replace them
+        prompts = PromptLearner(text, tokenizer, identities, generator)
+        return ClipReID(ImageEncoder(vision, height, width, generator=generator, **options), identities, generator), prompts

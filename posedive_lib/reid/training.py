@@ -1,219 +1,177 @@
-"""§D, §F: train CLIP-ReID in its two stages and measure it; one run is a function of its images, parameters and seed.
+"""CLIP-ReID's training in two stages (§D, §F; Li et al., 2023), as a function of its images, parameters and seed."""
 
-A baseline has three methods, `fit`, `extract` and `save`/`load`; `run` needs no more, so that a second one can follow.
-"""
-
-import json
-import math
-import time
+from functools import partial
 from pathlib import Path
-from typing import Protocol
+from typing import Any
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from torch import Tensor
+from torch.nn import functional
+from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
 from posedive_lib.errors import StudyError
 from posedive_lib.reid import losses
-from posedive_lib.reid.augmentation import augment, normalise
-from posedive_lib.reid.clip_reid import ClipReID
+from posedive_lib.reid.baseline import TorchBaseline, plain, run_key
+from posedive_lib.reid.clip_reid import ClipReID, ImageEncoder, PromptLearner, from_pretrained
 from posedive_lib.reid.images import ImageSet
-from posedive_lib.reid.retrieval import evaluate
+from posedive_lib.reid.loop import Stage, load_tensors, save_tensors
 from posedive_lib.reid.sampler import PKSampler, shuffled_batches
+from posedive_lib.reid.schedule import epoch_of, stage1_rate, stage2_rate, steps_of
 from posedive_lib.seeds import seed_for
 
-EXTRACT_BATCH = 128
+PROMPTS_FILE = "prompts.safetensors"   # what stage 1 learned
 
 
-class Baseline(Protocol):
-    """What the study asks of a Re-ID method."""
+class ClipReIDBaseline(TorchBaseline):
+    """CLIP-ReID. `pretrained`: a CLIP of the `transformers` layout, or the folder of a Stable Diffusion layout (`weights.load_clip`)."""
 
-    def fit(self, train: ImageSet, *, seed: int, progress=None) -> dict: ...
+    name = "clip-reid"
+    cameras: list[int] = []   # camera ids of the photos it was trained on, where it embeds cameras (SIE)
 
-    def extract(self, images: np.ndarray) -> np.ndarray: ...
+    def fit(self, train: ImageSet, *, seed: int, progress=None, checkpoints: str | Path | None = None, prompts: str | Path | None = None) -> dict:
+        """Train; returns per stage the learning rate, the loss and each term of it, per step. `progress(stage, step, steps)` is called per step.
 
-    def save(self, folder: str | Path) -> None: ...
-
-
-def stage1_rate(step: int, steps: int) -> float:
-    """Share of the learning rate: warm-up over the first 1/24 from 1/35, then a cosine down to 1/350 (CLIP-ReID's 120 epochs)."""
-    warmup = max(1, steps // 24)
-    if step < warmup:
-        return 1 / 35 + (1 - 1 / 35) * step / warmup
-    return 1 / 350 + (1 - 1 / 350) * (1 + math.cos(math.pi * step / steps)) / 2
-
-
-def stage2_rate(step: int, steps: int, warmup: float) -> float:
-    """Share of the learning rate: linear warm-up from 0.1 over the share `warmup`, then a tenth after 1/2 and again after 5/6."""
-    done = step / steps
-    if done < warmup:
-        return 0.1 + 0.9 * done / warmup
-    return 1.0 if done < 1 / 2 else 0.1 if done < 5 / 6 else 0.01
-
-
-class ClipReIDBaseline:
-    """CLIP-ReID, both stages. `params` is the section `reid` of params.yaml; `pretrained` the folder of the CLIP weights."""
-
-    def __init__(self, params, pretrained: str | Path, height: int, width: int, device: str | None = None):
-        self.params, self.pretrained, self.height, self.width = params, Path(pretrained), height, width
-        self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-        self.model: ClipReID | None = None
-
-    def fit(self, train: ImageSet, *, seed: int, progress=None) -> dict:
-        """Train on uint8 images of any identities; returns the loss of each step. `progress(stage, step, steps)` is called per step."""
+        checkpoints: a folder for the state every `reid.checkpoint_every` steps and for what stage 1 learned; called again after a kill,
+        training goes on there and ends in the same weights. prompts: such a `prompts.safetensors`, from which stage 2 starts at once.
+        """
         pids, labels = np.unique(train.pids, return_inverse=True)
-        sampler = PKSampler(labels, self.params.batch_size, self.params.instances, self.params.stage2.steps, seed_for(seed, "pk"))
-        self._check_size(train.images)
-        with torch.random.fork_rng(devices=[]):   # layers draw initial values from the global generator before ours replace them
-            self.model = ClipReID.from_pretrained(self.pretrained, self.height, self.width, len(pids), seed_for(seed, "heads")).to(self.device)
-        images, labels = torch.from_numpy(np.ascontiguousarray(train.images)), torch.from_numpy(labels).to(self.device)
-        progress = progress or (lambda stage, step, steps: None)
-        first = self._learn_prompts(images, labels, seed, progress)
-        second = self._train_encoder(images, labels, sampler, seed, progress)
+        self.start(len(pids), seed, train.camids)
+        images, labels = self.sized(train.images, "bicubic"), torch.from_numpy(labels).to(self.machine.device)
+        weights = self.image_weights(train)
+        folder = Path(checkpoints) if checkpoints else None
+        first = self._learn_prompts(train, images, labels, pids, weights, seed, progress, folder, prompts)
+        second = self._train_encoder(train, images, labels, weights, seed, progress, folder)
+        self.prompts = None   # the frozen text encoder is needed no more
         return {"stage1": first, "stage2": second}
 
-    def _learn_prompts(self, images, labels, seed: int, progress) -> list[float]:
+    def start(self, identities: int = 1, seed: int = 0, camids: np.ndarray | None = None) -> "ClipReIDBaseline":
+        """Take CLIP's published weights, as training does; without training, `extract` then gives CLIP's own features."""
+        p = self.params
+        self.cameras = np.unique(camids).tolist() if p.camera_weight and camids is not None else []
+        rows = len(self.cameras) + (p.generated.camera == "generated") if self.cameras else 0
+        self.model, self.prompts = from_pretrained(
+            self.pretrained, self.height, self.width, identities, seed_for(seed, "heads"), stride=p.patch_stride, cameras=rows,
+            camera_weight=p.camera_weight, real=len(self.cameras),
+        )
+        self.model.to(self.machine.device)
+        return self
+
+    def _learn_prompts(self, train: ImageSet, images, labels, pids, weights, seed: int, progress, folder, given) -> dict[str, list[float]]:
         """Stage 1: image features are computed once, without augmentation; only the prompts learn."""
-        model, options, history = self.model, self.params.stage1, []
-        features = torch.from_numpy(self._features(images)[1]).to(self.device)
-        optimiser = torch.optim.Adam([model.prompts.context], lr=options.learning_rate, weight_decay=options.weight_decay)
-        batches = shuffled_batches(len(images), self.params.batch_size, options.steps, seed_for(seed, "stage1"))
-        for step, rows in enumerate(batches):
-            _set_rate(optimiser, stage1_rate(step, options.steps))
-            target, image = labels[rows], features[rows]
-            people, place = target.unique(return_inverse=True)   # images of one identity share one text feature
-            text = model.prompts(model.text, people)[place]
-            loss = losses.supervised_contrastive(image, text, target, target) + losses.supervised_contrastive(text, image, target, target)
-            _step(optimiser, loss, history, "stage1")
-            progress("stage1", step + 1, options.steps)
+        p, model = self.params, self.prompts
+        key = self._key(train, seed, "stage1")
+        done = Path(given) if given else folder / PROMPTS_FILE if folder else None
+        if given or (done and done.is_file()):
+            return _load_prompts(done, model.to(self.machine.device), pids, None if given else key)
+        features = torch.from_numpy(self.in_batches(lambda pixels, _: self.model.encoder(pixels)[2], images, None)).to(self.machine.device)
+        steps = steps_of(p.stage1, len(images), p.batch_size)
+        batches = shuffled_batches(len(images), p.batch_size, steps, seed_for(seed, "stage1"), generated=train.generated, max_share=p.generated.max_share)
+
+        def terms(prompts, step: int, rows: np.ndarray) -> dict[str, Tensor]:
+            rows = torch.from_numpy(self.machine.share(rows)).to(labels.device)
+            image, target, weight = features[rows], labels[rows], None if weights is None else weights[rows]
+            text = prompts(target)
+            return {"image_to_text": losses.supervised_contrastive(image, text, target, target, weight),
+                    "text_to_image": losses.supervised_contrastive(text, image, target, target, weight)}
+
+        stage = Stage("stage1", model, [([model.context], 1.0)], lambda step: stage1_rate(epoch_of(step, steps, p.stage1.epochs), p.stage1), steps,
+                      p.stage1.weight_decay, self.machine, checkpoint=folder and folder / "stage1.safetensors", every=p.checkpoint_every, key=key)
+        history = stage.run(batches, terms, progress)
+        if folder and self.machine.main:
+            save_tensors({"context": model.context}, folder / PROMPTS_FILE, {"key": key, "pids": pids.tolist(), "history": history})
         return history
 
-    def _train_encoder(self, images, labels, sampler, seed: int, progress) -> list[float]:
+    def _train_encoder(self, train: ImageSet, images, labels, weights, seed: int, progress, folder) -> dict[str, list[float]]:
         """Stage 2: the image encoder and the identity heads learn against the fixed text features of all identities."""
-        model, options, history = self.model, self.params.stage2, []
-        generator = torch.Generator().manual_seed(seed_for(seed, "augmentation"))
-        text = model.text_features()
-        optimiser = torch.optim.Adam(_groups(model, options.learning_rate), weight_decay=options.weight_decay)
-        model.train()
-        for step, rows in enumerate(sampler):
-            _set_rate(optimiser, stage2_rate(step, options.steps, options.warmup))
-            pixels = augment(images[rows].to(self.device), generator, self.params.random_erasing)
-            _step(optimiser, self._loss(pixels, labels[rows], text), history, "stage2")
-            progress("stage2", step + 1, options.steps)
+        p, model = self.params, self.model
+        steps = steps_of(p.stage2, len(images), p.batch_size)
+        sampler = PKSampler(train.pids, p.batch_size, p.instances, steps, seed_for(seed, "pk"), generated=train.generated, max_share=p.generated.max_share)
+        cameras = self.camera_rows(train.camids, len(images), train.generated)
+        with self.machine.autocast():
+            text = self.prompts.all_features()
+
+        def terms(network, step: int, rows: np.ndarray) -> dict[str, Tensor]:
+            rows = self.machine.share(rows, sampler.instances)
+            pixels = self.augmented(images, rows, seed, step)
+            own = None if cameras is None else torch.from_numpy(cameras[rows]).to(pixels.device)
+            rows = torch.from_numpy(rows).to(labels.device)
+            return stage2_terms(network(pixels, own), labels[rows], text, p, None if weights is None else weights[rows])
+
+        stage = Stage("stage2", model.train(), parameter_groups(model), lambda step: stage2_rate(epoch_of(step, steps, p.stage2.epochs), p.stage2), steps,
+                      p.stage2.weight_decay, self.machine, checkpoint=folder and folder / "stage2.safetensors", every=p.checkpoint_every,
+                      key=self._key(train, seed, "stage1", "stage2"))
+        history = stage.run(sampler, terms, progress)
         model.eval()
         return history
 
-    def _loss(self, pixels, labels, text) -> torch.Tensor:
-        """0.25 (ID_x12 + ID_proj) + (triplet of x11, x12, proj) + I2TCE, weights from the parameters."""
-        model, p = self.model, self.params
-        x11, x12, proj = model.encoder(pixels)
-        ids = sum(losses.identity(head(x), labels, p.label_smoothing) for head, x in ((model.head12, x12), (model.head_proj, proj)))
-        triplets = sum(losses.hard_triplet(x, labels, p.margin) for x in (x11, x12, proj))
-        i2t = losses.identity(proj @ text.T, labels, p.label_smoothing)
-        return p.id_weight * ids + p.triplet_weight * triplets + p.i2t_weight * i2t
+    def _key(self, train: ImageSet, seed: int, *stages: str) -> str:
+        """What a stage depends on: a change in stage 2 alone keeps what stage 1 learned."""
+        settings = {name: value for name, value in plain(self.params).items() if name not in ("seeds", "checkpoint_every", "stage1", "stage2")}
+        settings |= {name: plain(getattr(self.params, name)) for name in stages}
+        return run_key(settings, train, seed, str(self.pretrained), self.height, self.width, self.machine.processes)
 
-    def _check_size(self, images: np.ndarray) -> None:
-        if images.shape[1:3] != (self.height, self.width):
-            raise StudyError(f"Images are {images.shape[1]} x {images.shape[2]} pixels, the model takes {self.height} x {self.width}: load them in that size.")
+    def camera_rows(self, camids: np.ndarray | None, count: int, generated: np.ndarray | None = None) -> np.ndarray | None:
+        """SIE: rows of the camera embedding. Unknown cameras are refused; images of no known camera (None) get the mean of all."""
+        if not self.cameras:
+            return None
+        if camids is None:
+            return np.full(count, -2)
+        place = np.searchsorted(self.cameras, camids).clip(max=len(self.cameras) - 1)
+        unknown = np.setdiff1d(camids, self.cameras)
+        if len(unknown):
+            raise StudyError(
+                f"Camera {unknown[0]} was not among the training cameras {self.cameras}, so it has no embedding: "
+                "give no cameras, or train with reid.camera_weight 0."
+            )
+        if generated is not None and self.params.generated.camera != "inherit":
+            place = np.where(generated, len(self.cameras) if self.params.generated.camera == "generated" else -1, place)
+        return place
 
-    @torch.no_grad()
-    def _features(self, images) -> tuple[np.ndarray, np.ndarray]:
-        """x12 (N, D) and proj (N, E) float32, without augmentation."""
-        self.model.eval()
-        parts = [self.model.encoder(normalise(batch.to(self.device)))[1:] for batch in images.split(EXTRACT_BATCH)]
-        return tuple(torch.cat(group).float().cpu().numpy() for group in zip(*parts, strict=True))
+    def about(self) -> dict[str, Any]:
+        encoder = self.model.encoder
+        return {
+            "vision": encoder.vision.config.to_dict() | {"projection_dim": encoder.projection.out_features}, "cameras": self.cameras,
+            "identities": self.model.head12.classifier.out_features, "camera_rows": len(encoder.cameras) if self.cameras else 0,
+            "camera_weight": encoder.camera_weight, "patch_stride": encoder.vision.embeddings.patch_embedding.stride[0],
+        }
 
-    def extract(self, images: np.ndarray) -> np.ndarray:
-        """(N, H, W, 3) uint8 to test features (N, D + E) float32: x12 and proj side by side, before batch norm."""
-        if self.model is None:
-            raise StudyError("This CLIP-ReID has no weights: call fit or load first.")
-        self._check_size(images)
-        if len(images) == 0:
-            return np.zeros((0, self.model.head12.norm.num_features + self.model.head_proj.norm.num_features), np.float32)
-        return np.concatenate(self._features(torch.from_numpy(np.ascontiguousarray(images))), axis=1)
-
-    def save(self, folder: str | Path) -> None:
-        """Write weights (safetensors) and what is needed to rebuild the model; the frozen text encoder is not repeated."""
-        folder = Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
-        state = {key: value.contiguous() for key, value in self.model.state_dict().items() if not key.startswith("text.")}
-        save_file(state, folder / "model.safetensors")
-        about = {"identities": len(self.model.prompts.context), "height": self.height, "width": self.width}
-        (folder / "clip_reid.json").write_text(json.dumps(about))
-
-    def load(self, folder: str | Path) -> "ClipReIDBaseline":
-        """Read what `save` wrote; StudyError if the folder holds something else."""
-        folder = Path(folder)
-        try:
-            about = json.loads((folder / "clip_reid.json").read_text())
-            state = load_file(folder / "model.safetensors")
-            self.height, self.width = about["height"], about["width"]
-            with torch.random.fork_rng(devices=[]):
-                model = ClipReID.from_pretrained(self.pretrained, self.height, self.width, about["identities"], seed=0)
-            unknown = model.load_state_dict(state, strict=False)
-        except (OSError, KeyError, json.JSONDecodeError, SafetensorError, RuntimeError) as error:
-            raise StudyError(f"{folder} holds no CLIP-ReID of this size ({error}): train it again.") from None
-        if unknown.unexpected_keys or any(not key.startswith("text.") for key in unknown.missing_keys):
-            raise StudyError(f"{folder} holds another model than CLIP-ReID: train it again.")
-        self.model = model.to(self.device).eval()
-        return self
+    def rebuild(self, about: dict[str, Any]) -> ClipReID:
+        vision = CLIPVisionModelWithProjection(CLIPVisionConfig.from_dict(about["vision"]))
+        self.cameras = about["cameras"]
+        encoder = ImageEncoder(vision, self.height, self.width, stride=about["patch_stride"], cameras=about["camera_rows"],
+                               camera_weight=about["camera_weight"], real=len(self.cameras))
+        return ClipReID(encoder, about["identities"], torch.Generator().manual_seed(0))
 
 
-def _set_rate(optimiser: torch.optim.Optimizer, share: float) -> None:
-    for group in optimiser.param_groups:
-        group.setdefault("full_rate", group["lr"])
-        group["lr"] = group["full_rate"] * share
+def stage2_terms(outputs: tuple[Tensor, ...], labels: Tensor, text: Tensor, p, weights: Tensor | None = None) -> dict[str, Tensor]:
+    """0.25 (ID_x12 + ID_proj) + (triplet of x11, x12, proj) + I2TCE, each term times its weight from the parameters `p`.
 
-
-def _groups(model: ClipReID, rate: float) -> list[dict]:
-    """Biases learn at twice the rate; the text encoder and the prompts are fixed in stage 2."""
-    parts = [(name, value) for module in (model.encoder, model.head12, model.head_proj) for name, value in module.named_parameters() if value.requires_grad]
-    biases = [value for name, value in parts if name.endswith("bias")]
-    return [{"params": [value for name, value in parts if not name.endswith("bias")], "lr": rate}, {"params": biases, "lr": 2 * rate}]
-
-
-def _step(optimiser: torch.optim.Optimizer, loss: torch.Tensor, history: list[float], stage: str) -> None:
-    value = float(loss.detach())
-    if not math.isfinite(value):
-        raise StudyError(f"The loss of CLIP-ReID's {stage} is {value} at step {len(history)}: lower reid.{stage}.learning_rate.")
-    optimiser.zero_grad(set_to_none=True)
-    loss.backward()
-    optimiser.step()
-    history.append(value)
-
-
-def measure(baseline: Baseline, query: ImageSet, gallery: ImageSet, *, max_rank: int = 50, average_precision: str = "rectangular") -> dict:
-    """mAP, ranks and mINP in percent, with the protocol they were measured under and the AP of each valid query (fractions)."""
-    result = evaluate(
-        baseline.extract(query.images), query.pids, query.camids, baseline.extract(gallery.images), gallery.pids, gallery.camids,
-        max_rank=max_rank, average_precision=average_precision,
-    )
-    ranks = {f"rank{k}": 100 * float(result.cmc[k - 1]) for k in (1, 5, 10) if k <= max_rank}
-    return {
-        "mAP": 100 * result.mAP, **ranks, "mINP": 100 * result.mINP, "n_query": result.n_queries, "n_valid": result.n_valid, "n_gallery": len(gallery),
-        "average_precision": average_precision, "distance": "cosine", "reranking": "none",
-        "query_ap": result.average_precision.tolist(), "query_first_rank": result.first_rank.tolist(), "query_valid": result.valid.tolist(),
-    }
-
-
-def run(
-    train: ImageSet, query: ImageSet, gallery: ImageSet, params, *, pretrained: str | Path, seed: int, baseline: Baseline | None = None,
-    save_to: str | Path | None = None, progress=None, device: str | None = None,
-) -> dict:
-    """§D, §F: one Re-ID run: train CLIP-ReID (or `baseline`) on `train`, measure on `query` against `gallery`.
-
-    `params` is the section `reid` of params.yaml. Returns the numbers of `measure` with `n_train`, `n_identities`, `losses` of both stages
-    and `seconds`; everything but the time is determined by the arguments. Nothing random comes from, or changes, a global generator.
+    outputs: those of `ClipReID`; text (identities, E): the features of all prompts, logits of images to text being plain dot products.
     """
-    started = time.perf_counter()
-    height, width = train.images.shape[1:3]
-    baseline = baseline or ClipReIDBaseline(params, pretrained, height, width, device)
-    history = baseline.fit(train, seed=seed, progress=progress)
-    metrics = measure(baseline, query, gallery)
-    if save_to is not None:
-        baseline.save(save_to)
+    x11, x12, proj, logits12, logits_proj = outputs
+    identity = partial(losses.identity, labels=labels, smoothing=p.label_smoothing, weights=weights)
+    triplet = partial(losses.hard_triplet, labels=labels, margin=p.margin, weights=weights)
     return {
-        **metrics, "n_train": len(train), "n_identities": int(len(np.unique(train.pids))), "seed": seed,
-        "losses": history, "seconds": round(time.perf_counter() - started, 2),
+        "id_x12": p.id_weight * identity(logits12), "id_proj": p.id_weight * identity(logits_proj),
+        "triplet_x11": p.triplet_weight * triplet(x11), "triplet_x12": p.triplet_weight * triplet(x12), "triplet_proj": p.triplet_weight * triplet(proj),
+        "image_to_text": p.i2t_weight * identity(functional.linear(proj, text)),
     }
+
+
+def parameter_groups(model: torch.nn.Module) -> list[tuple[list[Tensor], float]]:
+    """Biases learn at twice the rate; what is frozen (the bias of a BNNeck) is left out."""
+    parts = [(name, value) for name, value in model.named_parameters() if value.requires_grad]
+    return [([value for name, value in parts if not name.endswith("bias")], 1.0), ([value for name, value in parts if name.endswith("bias")], 2.0)]
+
+
+def _load_prompts(path: Path, model: PromptLearner, pids: np.ndarray, key: str | None) -> dict[str, list[float]]:
+    """Put what stage 1 learned into the model: for the same identities, and with `key` of the same run."""
+    tensors, about = load_tensors(path)
+    if "context" not in tensors or about.get("pids") != pids.tolist() or tensors["context"].shape != model.context.shape:
+        raise StudyError(f"{path} holds no prompts for these {len(pids)} identities and this text encoder: train stage 1 on this training set.")
+    if key is not None and about.get("key") != key:
+        raise StudyError(f"{path} belongs to a run with other images, parameters or seed: remove it or choose another folder.")
+    with torch.no_grad():
+        model.context.copy_(tensors["context"])
+    return about["history"]

@@ -1,7 +1,7 @@
 """The study's Re-ID runs: arms, selections of generated images, run records and the long table of results (§D, §F)."""
 
+import shutil
 from functools import lru_cache
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -10,9 +10,9 @@ from transformers.utils.logging import disable_progress_bar
 
 from posedive_lib import datasets
 from posedive_lib.datasets.images import read as read_images
-from posedive_lib.reid.images import ImageSet
-from posedive_lib.reid.clip_reid import ClipReID
-from posedive_lib.reid.training import ClipReIDBaseline, measure, run
+from posedive_lib.reid import weights
+from posedive_lib.reid.images import ImageSet, resized
+from posedive_lib.reid.models import create, measure, run
 from posedive_lib.seeds import rng_for
 from posedive_lib.study import quality
 from posedive_lib.study.generation import CANDIDATES
@@ -30,7 +30,8 @@ MODULES = ("posedive_lib.reid", "posedive_lib.datasets.images", "posedive_lib.se
 def _photos(name: str, root: str, height: int, width: int) -> tuple[ImageSet, ImageSet, ImageSet, str]:
     """Train, query and gallery of a data set in memory, and a digest of their files and labels."""
     dataset = datasets.load(name, root)
-    sets = [ImageSet.from_table(frame, height, width) for frame in (dataset.train, dataset.query, dataset.gallery)]
+    parts = ((dataset.train, "bicubic"), (dataset.query, "bilinear"), (dataset.gallery, "bilinear"))   # as CLIP-ReID resizes
+    sets = [ImageSet.from_table(frame, height, width, resample) for frame, resample in parts]
     files = [[row.rel, row.pid, row.camid, file_digest(row.path)] for frame in (dataset.train, dataset.query, dataset.gallery) for row in frame.itertuples()]
     return *sets, STORE.key({"files": files})
 
@@ -38,7 +39,7 @@ def _photos(name: str, root: str, height: int, width: int) -> tuple[ImageSet, Im
 def generated_set(name: str, rows: pd.DataFrame, height: int, width: int) -> ImageSet:
     """Images of manifest rows, with the identity and the camera of their references."""
     paths = [CANDIDATES / name / path for path in rows["path"]]
-    return ImageSet(read_images(paths, height, width), rows["pid"].to_numpy(int), rows["camid"].to_numpy(int))
+    return ImageSet(read_images(paths, height, width), rows["pid"].to_numpy(int), rows["camid"].to_numpy(int), np.ones(len(rows), bool))
 
 
 def oracle_set(P, name: str, rows: pd.DataFrame) -> ImageSet:
@@ -56,7 +57,8 @@ def oracle_set(P, name: str, rows: pd.DataFrame) -> ImageSet:
         images = np.stack([photo["image"] for photo in quality.shoot(P, persons, shots, progress=f"oracle photos of {name}")])
         np.save(cache.with_suffix(".part.npy"), images)
         cache.with_suffix(".part.npy").replace(cache)
-    return ImageSet(np.load(cache), rows["pid"].to_numpy(int), rows["camid"].to_numpy(int))
+    images = resized(np.load(cache), P.reid.image.height, P.reid.image.width, "bicubic")
+    return ImageSet(images, rows["pid"].to_numpy(int), rows["camid"].to_numpy(int), np.ones(len(rows), bool))
 
 
 def repeated(train: ImageSet, count_per_pid: dict[int, int], seed: int) -> ImageSet:
@@ -68,42 +70,55 @@ def repeated(train: ImageSet, count_per_pid: dict[int, int], seed: int) -> Image
     return train.take(np.concatenate(rows)) if rows else train.take(np.zeros(0, int))
 
 
+@lru_cache
+def _weights_digest(source: str) -> list[str]:
+    return [folder_digest(folder) for folder in weights.files_of(source)]
+
+
+def pretrained(P, model: str) -> str | None:
+    """Published weights that a Re-ID model starts from: a folder or hub id; None for a ResNet from scratch."""
+    return {"clip-reid": P.paths.clip, "resnet": P.paths.resnet}[model]
+
+
 def reid_run(P, experiment: str, name: str, arm: str, seed: int, rows: pd.DataFrame | None = None, *,
-             images_per_pid: int | None = None, threshold: float | None = None) -> dict:
+             images_per_pid: int | None = None, threshold: float | None = None, model: str | None = None) -> dict:
     """One run, from its record if it was made before: a row of `reid_runs.csv` plus per-query results under `queries`.
 
-    rows: the manifest rows added to the real images (`repeat`: whose counts are imitated); None for `real`.
+    rows: the manifest rows added to the real images (`repeat`: whose counts are imitated); None for `real`. model: by default reid.model.
     """
-    height, width = P.image.height, P.image.width
+    model, height, width = model or P.reid.model, P.reid.image.height, P.reid.image.width
+    source = pretrained(P, model)
     train, query, gallery, digest = _photos(name, P.paths.datasets, height, width)
     chosen = [] if rows is None else [[r.path, r.pid, r.camid] for r in rows.itertuples()]
-    spec = {**P.pick("image"), "reid": {k: v for k, v in P.reid.model_dump().items() if k != "seeds"}, "data": digest, "arm": arm if arm in ("repeat", "oracle") else "",
-            "seed": seed, "generated": chosen, "clip": [folder_digest(Path(P.paths.stable_diffusion) / part) for part in ("image_encoder", "text_encoder", "tokenizer")],
+    spec = {**P.pick("image"), "reid": {k: v for k, v in P.reid.model_dump().items() if k not in ("seeds", "model", "checkpoint_every")}, "data": digest, "arm": arm if arm in ("repeat", "oracle") else "",
+            "model": model, "seed": seed, "generated": chosen, "weights": _weights_digest(source) if source else [],
             "code": code_digest(*MODULES)}
 
     def work() -> dict:
         extra = None
         if rows is not None and len(rows):
             extra = repeated(train, rows["pid"].value_counts().to_dict(), seed) if arm == "repeat" else oracle_set(P, name, rows) if arm == "oracle" else generated_set(name, rows, height, width)
-        return run(train if extra is None else train.plus(extra), query, gallery, P.reid, pretrained=P.paths.stable_diffusion, seed=seed)
+        checkpoints = STORE.folder(spec) if P.reid.checkpoint_every else None
+        return run(train if extra is None else train.plus(extra), query, gallery, P.reid, pretrained=source, seed=seed, model=model, checkpoints=checkpoints)
 
     result = STORE.get_or_run(spec, work)
+    if P.reid.checkpoint_every:
+        shutil.rmtree(STORE.folder(spec))
     n_generated = 0 if rows is None or arm == "repeat" else len(rows)
-    record = {"experiment": experiment, "dataset": name, "arm": arm, "model": "clip-reid", "seed": seed, "images_per_pid": images_per_pid, "threshold": threshold,
+    record = {"experiment": experiment, "dataset": name, "arm": arm, "model": model, "seed": seed, "images_per_pid": images_per_pid, "threshold": threshold,
               "n_real": result["n_train"] - n_generated, "n_generated": n_generated}
     return record | {k: result[k] for k in COLUMNS if k not in record} | {"queries": {k: result[k] for k in ("query_ap", "query_valid", "query_first_rank")}, "seconds": result["seconds"]}
 
 
 def photos(P, name: str) -> tuple[ImageSet, ImageSet, ImageSet]:
     """Train, query and gallery of a data set in memory."""
-    return _photos(name, P.paths.datasets, P.image.height, P.image.width)[:3]
+    return _photos(name, P.paths.datasets, P.reid.image.height, P.reid.image.width)[:3]
 
 
 def before_training(P, name: str) -> float:
     """mAP (percent) of the pre-trained CLIP features on a data set's test images, before any Re-ID training."""
-    train, query, gallery = photos(P, name)
-    baseline = ClipReIDBaseline(P.reid, P.paths.stable_diffusion, P.image.height, P.image.width, "cpu")
-    baseline.model = ClipReID.from_pretrained(P.paths.stable_diffusion, P.image.height, P.image.width, len(np.unique(train.pids)), P.seed)
+    _, query, gallery = photos(P, name)
+    baseline = create("clip-reid", P.reid, P.paths.clip, P.reid.image.height, P.reid.image.width, "cpu").start()
     return measure(baseline, query, gallery)["mAP"]
 
 
