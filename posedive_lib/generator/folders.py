@@ -50,7 +50,7 @@ def load_part(kind: type, folder: Path, part: str, source: str | Path | None = N
         hint = f", or name one with generator.{part}" if part in ("vae", "image_encoder") else ""
         raise StudyError(f"No {part}/config.json in {folder}: give a folder in Stable Diffusion's diffusers layout (or our saved generator){hint}.")
     try:
-        with _no_bar():
+        with _quiet():
             model, info = kind.from_pretrained(str(where), use_safetensors=True, output_loading_info=True)
     except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
         raise StudyError(f"The weights in {where} could not be loaded ({_first_line(error)}): fetch or save them again.") from error
@@ -121,13 +121,15 @@ def replaced_folder(folder: Path):
 
 
 @contextmanager
-def _no_bar():
-    """Loading takes moments: no bar per file in logs and notebooks."""
-    shown = logging.is_progress_bar_enabled()
+def _quiet():
+    """No bar and no report per file: what matters of them becomes one sentence."""
+    shown, verbosity = logging.is_progress_bar_enabled(), logging.get_verbosity()
     logging.disable_progress_bar()
+    logging.set_verbosity_error()
     try:
         yield
     finally:
+        logging.set_verbosity(verbosity)
         if shown:
             logging.enable_progress_bar()
 
