@@ -60,7 +60,7 @@ class TrainingArrays:
         try:
             with np.load(path, allow_pickle=False) as arrays:
                 return cls(**{name: arrays[name] for name in arrays.files})
-        except (OSError, ValueError, TypeError, zipfile.BadZipFile) as error:
+        except (OSError, EOFError, ValueError, TypeError, zipfile.BadZipFile) as error:
             raise StudyError(f"{path} holds no whole training arrays ({str(error)[:150]}): delete it and encode the images again.") from error
 
 
