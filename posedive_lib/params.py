@@ -157,6 +157,7 @@ class GuiderWidths(Section):
 
 
 class Sampling(Section):
+    scheduler: Text
     steps: Count
     guidance: Annotated[float, Field(ge=1)]
     batch_size: Count
@@ -171,15 +172,25 @@ class GeneratorParams(Section):
     noise_offset: Fraction
     guider_widths: GuiderWidths
     guider_channels: Annotated[list[Count], Field(min_length=4, max_length=4)]  # three stride-2 steps join four widths
+    conditions: Annotated[list[Literal["depth", "normals", "skeleton"]], Field(min_length=1), AfterValidator(_distinct)]
+    reference_attention: bool
+    pretrained: bool
+    revision: Text | None
+    vae: Text | None
+    image_encoder: Text | None
     clip_tokens: Literal["pooled", "patch"]
     condition_dropout: Fraction
     learning_rate: Positive
     weight_decay: NotNegative
     batch_size: Count
+    gradient_accumulation: Count
+    gradient_checkpointing: bool
+    mixed_precision: Literal["no", "bf16", "auto"]
     steps: Count
     ema_decay: Annotated[float, Field(ge=0, lt=1)]
     log_every: Count
     checkpoint_every: Count
+    sample_every: CountOrNone
     sampling: Sampling
 
     @model_validator(mode="after")

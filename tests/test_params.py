@@ -54,7 +54,7 @@ def test_values_are_typed_and_cannot_be_changed(mini):
 def test_pick_gives_plain_values_by_dotted_key(mini):
     overrides = {"generator.sampling.steps": 12, "augment.tau_gen": 0.6}
     picked = params.load(mini, overrides=overrides).pick("seed", "generator.sampling", "augment.tau_gen")
-    assert picked == {"seed": 0, "generator.sampling": {"steps": 12, "guidance": 2.0, "batch_size": 64}, "augment.tau_gen": 0.6}
+    assert picked == {"seed": 0, "generator.sampling": {"scheduler": "DDIMScheduler", "steps": 12, "guidance": 2.0, "batch_size": 64}, "augment.tau_gen": 0.6}
 
 
 def test_overrides_change_one_value(mini):

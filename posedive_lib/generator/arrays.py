@@ -1,5 +1,7 @@
 """What training reads: latents, CLIP tokens and condition maps, encoded once (VAE and CLIP are frozen)."""
 
+import os
+import zipfile
 from dataclasses import dataclass, fields
 from pathlib import Path
 
@@ -41,14 +43,25 @@ class TrainingArrays:
         return len(self.latents)
 
     def save(self, path: str | Path) -> None:
-        """Write an `.npz`."""
-        np.savez(path, **{field.name: getattr(self, field.name) for field in fields(self)})
+        """Write an `.npz`, whole or not at all."""
+        path = Path(path)
+        temporary = path.with_name(path.name + ".tmp")
+        try:
+            with temporary.open("wb") as file:
+                np.savez(file, **{field.name: getattr(self, field.name) for field in fields(self)})
+            os.replace(temporary, path)
+        except OSError as error:
+            temporary.unlink(missing_ok=True)
+            raise StudyError(f"{path} could not be written ({error.strerror}): free disk space or choose another folder.") from error
 
     @classmethod
     def load(cls, path: str | Path) -> "TrainingArrays":
         """Read what `save` wrote."""
-        with np.load(path, allow_pickle=False) as arrays:
-            return cls(**{name: arrays[name] for name in arrays.files})
+        try:
+            with np.load(path, allow_pickle=False) as arrays:
+                return cls(**{name: arrays[name] for name in arrays.files})
+        except (OSError, EOFError, ValueError, TypeError, zipfile.BadZipFile) as error:
+            raise StudyError(f"{path} holds no whole training arrays ({str(error)[:150]}): delete it and encode the images again.") from error
 
 
 @dataclass
@@ -59,9 +72,9 @@ class Encoders:
     clip: ClipImageEncoder
 
     @classmethod
-    def load(cls, stable_diffusion: Path, device: torch.device | str = "cpu") -> "Encoders":
-        """From `vae/` and `image_encoder/`."""
-        encoders = cls(folders.load_part(AutoencoderKL, stable_diffusion, "vae"), ClipImageEncoder.load(stable_diffusion))
+    def load(cls, stable_diffusion: Path, device: torch.device | str = "cpu", *, vae=None, image_encoder=None) -> "Encoders":
+        """From `vae/` and `image_encoder/`, or from the folders or hub ids given for either (sd-vae-ft-mse, CLIP ViT-L/14)."""
+        encoders = cls(folders.load_part(AutoencoderKL, stable_diffusion, "vae", vae), ClipImageEncoder.load(stable_diffusion, image_encoder))
         encoders.vae.requires_grad_(False).to(device)
         encoders.clip.model.to(device)
         return encoders
@@ -86,11 +99,11 @@ class Encoders:
 
 def encode(
     images, depth, normals, skeleton, pid, camid, stable_diffusion: str | Path, *,
-    clip_tokens: str = "pooled", batch_size: int = 64, device="cpu", progress: bool = True,
+    clip_tokens: str = "pooled", vae=None, image_encoder=None, batch_size: int = 64, device="cpu", progress: bool = True,
 ) -> TrainingArrays:
-    """uint8 images (N, H, W, 3) and their maps -> TrainingArrays, with the VAE and CLIP of `stable_diffusion`."""
+    """uint8 images (N, H, W, 3) and their maps -> TrainingArrays, with the VAE and CLIP of `stable_diffusion`, or those named."""
     folder = folders.resolve(stable_diffusion)
-    encoders = Encoders.load(folder, device)
+    encoders = Encoders.load(folder, device, vae=vae, image_encoder=image_encoder)
     check_images(images, "image", 3)
     for name, maps, channels in (("depth map", depth, 1), ("normal map", normals, 3), ("skeleton", skeleton, 3)):
         check_images(maps, name, channels, images.shape[1:3])

@@ -24,12 +24,13 @@ class ClipImageEncoder:
     std: tuple[float, ...]
 
     @classmethod
-    def load(cls, stable_diffusion: Path) -> "ClipImageEncoder":
-        """From `image_encoder/` (sd-image-variations layout), its `preprocessor_config.json` if there is one, else the encoder's square."""
-        model = folders.load_part(CLIPVisionModelWithProjection, stable_diffusion, "image_encoder")
+    def load(cls, stable_diffusion: Path, source: str | Path | None = None) -> "ClipImageEncoder":
+        """From `image_encoder/` (sd-image-variations layout) or `source` (such as CLIP ViT-L/14), with its `preprocessor_config.json`
+        if there is one, else the encoder's square."""
+        model = folders.load_part(CLIPVisionModelWithProjection, stable_diffusion, "image_encoder", source)
+        where = folders.part_folder(stable_diffusion, "image_encoder", source)
         settings = {}
-        for name in ("image_encoder", "feature_extractor"):
-            path = stable_diffusion / name / "preprocessor_config.json"
+        for path in (where / "preprocessor_config.json", where.parent / "feature_extractor" / "preprocessor_config.json"):
             if path.is_file():
                 settings = folders.read_json(path)
                 break

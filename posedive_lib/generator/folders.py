@@ -13,34 +13,49 @@ from transformers.utils import logging
 
 from posedive_lib.errors import StudyError
 
+# What a whole CLIP (both towers, as OpenAI published ViT-L/14) holds beside its vision tower, and buffers of older releases.
+BESIDE = ("text_model.", "text_projection.", "logit_scale", "vision_model.embeddings.position_ids")
+
 
 def resolve(path_or_hub_id: str | Path, revision: str | None = None) -> Path:
-    """Local folder, or a hub id such as `org/name` fetched (or found in the cache) at `revision`. StudyError when neither exists."""
+    """Local folder, or a hub id such as `org/name` or `org/name@revision`, fetched (or found in the cache). StudyError when neither exists."""
     folder = Path(path_or_hub_id)
     if folder.is_dir():
         return folder
     text = str(path_or_hub_id)
-    if text.count("/") != 1 or text.startswith((".", "/", "~")):
+    name, _, pinned = text.partition("@")
+    if name.count("/") != 1 or name.startswith((".", "/", "~")) or name.endswith("/"):
         raise StudyError(f"No folder {text}: give an existing folder of weights or a hub id such as org/name.")
     from huggingface_hub import snapshot_download
 
+    patterns = ["*.json", "*.txt", "model.safetensors", "*/model.safetensors", "*diffusion_pytorch_model.safetensors"]
     try:
-        return Path(snapshot_download(text, revision=revision, allow_patterns=["*.json", "*.safetensors", "*.txt"]))
+        return Path(snapshot_download(name, revision=revision or pinned or None, allow_patterns=patterns))
     except Exception as error:  # the hub's client raises many unrelated classes
         raise StudyError(f"{text} is neither a folder here nor a hub model that could be fetched: {_first_line(error)}") from error
 
 
-def load_part(kind: type, folder: Path, part: str) -> nn.Module:
-    """`kind.from_pretrained` on `folder/part`, safetensors only; StudyError if anything is missing, truncated or of another shape."""
-    where = folder / part
+def part_folder(stable_diffusion: Path, part: str, source: str | Path | None = None) -> Path:
+    """Folder of a frozen part: `source` (a folder or hub id, itself or with `part` below it) if given, else `stable_diffusion/part`."""
+    if source is None:
+        return stable_diffusion / part
+    folder = resolve(source)
+    return folder / part if (folder / part / "config.json").is_file() else folder
+
+
+def load_part(kind: type, folder: Path, part: str, source: str | Path | None = None) -> nn.Module:
+    """`kind.from_pretrained` on the part's folder, safetensors only; StudyError if anything is missing, truncated or of another shape."""
+    where = part_folder(folder, part, source)
     if not (where / "config.json").is_file():
-        raise StudyError(f"No {part}/config.json in {folder}: give a folder in Stable Diffusion's diffusers layout (or our saved generator).")
+        hint = f", or name one with generator.{part}" if part in ("vae", "image_encoder") else ""
+        raise StudyError(f"No {part}/config.json in {folder}: give a folder in Stable Diffusion's diffusers layout (or our saved generator){hint}.")
     try:
-        with _no_bar():
+        with _quiet():
             model, info = kind.from_pretrained(str(where), use_safetensors=True, output_loading_info=True)
     except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
         raise StudyError(f"The weights in {where} could not be loaded ({_first_line(error)}): fetch or save them again.") from error
     wrong = [name for key in ("missing_keys", "unexpected_keys", "mismatched_keys") for name in info.get(key, [])]
+    wrong = [name for name in wrong if not str(name).startswith(BESIDE)]
     if wrong:
         raise StudyError(f"The weights in {where} are of another architecture than its config.json: {len(wrong)} tensors differ, e.g. {wrong[0]}.")
     return model.eval()
@@ -106,13 +121,15 @@ def replaced_folder(folder: Path):
 
 
 @contextmanager
-def _no_bar():
-    """Loading takes moments: no bar per file in logs and notebooks."""
-    shown = logging.is_progress_bar_enabled()
+def _quiet():
+    """No bar and no report per file: what matters of them becomes one sentence."""
+    shown, verbosity = logging.is_progress_bar_enabled(), logging.get_verbosity()
     logging.disable_progress_bar()
+    logging.set_verbosity_error()
     try:
         yield
     finally:
+        logging.set_verbosity(verbosity)
         if shown:
             logging.enable_progress_bar()
 

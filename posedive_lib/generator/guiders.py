@@ -19,23 +19,35 @@ class PoseGuiders(nn.Module):
     channels to the U-Net's first width.
 
     widths: output channels per condition; they sum to `unet_width`. channels: hidden channels, one more than the number of halvings.
+    conditions: the ones in use. One left out (an ablation) gives zeros in its channels, as its guider does before training, so
+    that nothing else changes.
     """
 
-    def __init__(self, widths: dict[str, int], channels: list[int], unet_width: int, vae_factor: int):
+    def __init__(self, widths: dict[str, int], channels: list[int], unet_width: int, vae_factor: int, conditions=tuple(CONDITIONS)):
         super().__init__()
-        check_widths(widths, channels, unet_width, vae_factor)
+        check_widths(widths, channels, unet_width, vae_factor, conditions)
+        self.widths, self.factor = {name: widths[name] for name in CONDITIONS}, vae_factor
         self.guiders = nn.ModuleDict(
-            {name: ControlNetConditioningEmbedding(widths[name], inputs, tuple(channels)) for name, inputs in CONDITIONS.items()}
+            {name: ControlNetConditioningEmbedding(widths[name], CONDITIONS[name], tuple(channels)) for name in CONDITIONS if name in conditions}
         )
 
     def forward(self, depth: Tensor, normals: Tensor, skeleton: Tensor) -> Tensor:
         """Float maps in [0, 1], (B, 1 or 3, H, W) -> (B, unet_width, H / factor, W / factor)."""
         maps = {"depth": depth, "normals": normals, "skeleton": skeleton}
-        return torch.cat([guider(maps[name]) for name, guider in self.guiders.items()], dim=1)
+        batch, _, height, width = skeleton.shape
+        size = batch, height // self.factor, width // self.factor
+        features = [
+            self.guiders[name](maps[name]) if name in self.guiders else skeleton.new_zeros(size[0], channels, *size[1:])
+            for name, channels in self.widths.items()
+        ]
+        return torch.cat(features, dim=1)
 
 
-def check_widths(widths: dict[str, int], channels: list[int], unet_width: int, vae_factor: int) -> None:
-    """StudyError unless the guiders fit the U-Net's first width and the VAE's down-factor."""
+def check_widths(widths: dict[str, int], channels: list[int], unet_width: int, vae_factor: int, conditions=tuple(CONDITIONS)) -> None:
+    """StudyError unless the guiders fit the U-Net's first width and the VAE's down-factor, and every condition is a known one."""
+    unknown = [name for name in conditions if name not in CONDITIONS]
+    if unknown:
+        raise StudyError(f"generator.conditions names {', '.join(unknown)}: choose from {', '.join(CONDITIONS)}.")
     if set(widths) != set(CONDITIONS):
         raise StudyError(f"generator.guider_widths must name exactly {', '.join(CONDITIONS)}, not {', '.join(widths)}.")
     if sum(widths.values()) != unet_width:

@@ -40,13 +40,15 @@ class PoseDiveModel(nn.Module):
     features: name -> (R, n, c), one entry per self-attention.
     """
 
-    def __init__(self, denoising_unet: UNet2DConditionModel, reference_unet: UNet2DConditionModel, guiders: PoseGuiders):
+    def __init__(self, denoising_unet: UNet2DConditionModel, reference_unet: UNet2DConditionModel | None, guiders: PoseGuiders):
         super().__init__()
         self.denoising_unet, self.reference_unet, self.guiders = denoising_unet, reference_unet, guiders
         # One embedding stands for "no person" in training and in sampling alike; public relatives use two different ones.
         self.null_tokens = nn.Parameter(torch.zeros(1, denoising_unet.config.cross_attention_dim))
         denoising_unet.conv_in = PosedConvIn.adopt(denoising_unet.conv_in)
         reference.install(denoising_unet)
+        if reference_unet is None:  # an ablation: CLIP tokens alone tell the identity
+            return
         reference.install(reference_unet)
         tail = set(reference.names_without_gradient(reference_unet))
         for name, parameter in reference_unet.named_parameters():
@@ -54,13 +56,22 @@ class PoseDiveModel(nn.Module):
 
     @classmethod
     def from_stable_diffusion(cls, folder: str | Path, params) -> "PoseDiveModel":
-        """Both U-Nets start from `folder/unet` (§B); params: the `generator` section. StudyError when a part does not fit."""
+        """Both U-Nets start from `folder/unet` (§B); params: the `generator` section. StudyError when a part does not fit.
+
+        With `pretrained: false` they start from random weights of the same architecture (both from the same ones), and with
+        `reference_attention: false` there is no reference U-Net: ablations.
+        """
         folder = folders.resolve(folder)
         unet = folders.load_part(UNet2DConditionModel, folder, "unet")
-        return cls(unet, copy.deepcopy(unet), build_guiders(params, unet, vae_factor(folder)))
+        if not params.pretrained:
+            unet = UNet2DConditionModel.from_config(unet.config).eval()
+        reference_unet = copy.deepcopy(unet) if params.reference_attention else None
+        return cls(unet, reference_unet, build_guiders(params, unet, vae_factor(folder, params)))
 
-    def reference_features(self, latents: Tensor, clip_tokens: Tensor) -> dict[str, Tensor]:
-        """f2 of every self-attention: one pass of the reference U-Net over un-noised latents at t = 0 (lineage)."""
+    def reference_features(self, latents: Tensor, clip_tokens: Tensor) -> dict[str, Tensor] | None:
+        """f2 of every self-attention: one pass of the reference U-Net over un-noised latents at t = 0 (lineage). None without one."""
+        if self.reference_unet is None:
+            return None
         call = ReferenceCall("write")
         t = torch.zeros(len(latents), device=latents.device, dtype=torch.long)
         self.reference_unet(latents, t, clip_tokens, cross_attention_kwargs={"reference": call})
@@ -88,7 +99,7 @@ class PoseDiveModel(nn.Module):
         null = self.null_tokens.to(clip_tokens.dtype).expand_as(clip_tokens)
         twice = [torch.cat([x, x]) for x in (noisy_latents, t, guide)]
         # The features have rows for the second half only, so the first half attends to itself.
-        call = ReferenceCall("read", features)
+        call = None if features is None else ReferenceCall("read", features)
         without, with_identity = self._denoise(twice[0], twice[1], torch.cat([null, clip_tokens]), call, twice[2]).chunk(2)
         return without + guidance * (with_identity - without)
 
@@ -102,18 +113,21 @@ class PoseDiveModel(nn.Module):
 
     def enable_gradient_checkpointing(self) -> None:
         """Trade time for memory in both U-Nets."""
-        self.denoising_unet.enable_gradient_checkpointing()
-        self.reference_unet.enable_gradient_checkpointing()
+        for unet in (self.denoising_unet, self.reference_unet):
+            if unet is not None:
+                unet.enable_gradient_checkpointing()
 
 
 def build_guiders(params, unet: UNet2DConditionModel, factor: int) -> PoseGuiders:
-    """Fresh guiders for this U-Net and VAE from `generator.guider_widths` and `generator.guider_channels`."""
-    return PoseGuiders(dict(plain(params)["guider_widths"]), list(params.guider_channels), unet.config.block_out_channels[0], factor)
+    """Fresh guiders for this U-Net and VAE from `guider_widths`, `guider_channels` and `conditions` of the `generator` section."""
+    widths, width = dict(plain(params)["guider_widths"]), unet.config.block_out_channels[0]
+    return PoseGuiders(widths, list(params.guider_channels), width, factor, tuple(params.conditions))
 
 
-def vae_factor(stable_diffusion: Path) -> int:
-    """Down-factor of the VAE in a Stable Diffusion folder: 8 for four levels."""
-    return 2 ** (len(folders.read_json(stable_diffusion / "vae" / "config.json")["block_out_channels"]) - 1)
+def vae_factor(stable_diffusion: Path, params) -> int:
+    """Down-factor of the VAE in use: 8 for four levels."""
+    config = folders.read_json(folders.part_folder(stable_diffusion, "vae", params.vae) / "config.json")
+    return 2 ** (len(config["block_out_channels"]) - 1)
 
 
 def plain(params) -> dict:

@@ -17,21 +17,23 @@ class Losses:
     """CSV with one row per `every` steps: the mean weighted loss, and the mean squared error per quarter of the timesteps
     (t1: least noise, t4: most)."""
 
-    def __init__(self, path: Path, every: int, num_timesteps: int):
-        self.path, self.every, self.num_timesteps = path, every, num_timesteps
+    def __init__(self, path: Path, every: int, num_timesteps: int, writes: bool = True):
+        self.path, self.every, self.num_timesteps, self.writes = path, every, num_timesteps, writes  # one process of several writes
         self.window: list[list[float]] = []  # [quarter, squared error] of every sample since the last row
         self.totals: list[float] = []
         self.latest = float("nan")
 
     def restart(self) -> int:
         """Empty log; returns step 0."""
-        self.path.write_text(HEADER)
+        if self.writes:
+            self.path.write_text(HEADER)
         return 0
 
     def resume(self, step: int, window: list, totals: list) -> None:
         """Forget rows after `step`: the steps behind them will run again."""
         rows = self.path.read_text().splitlines(keepends=True)[1:] if self.path.is_file() else []
-        self.path.write_text(HEADER + "".join(row for row in rows if int(row.split(",")[0]) <= step))
+        if self.writes:
+            self.path.write_text(HEADER + "".join(row for row in rows if int(row.split(",")[0]) <= step))
         self.window, self.totals = window, totals
 
     def add(self, step: int, t: np.ndarray, errors: np.ndarray, total: float) -> None:
@@ -42,8 +44,9 @@ class Losses:
         if step % self.every == 0:
             quarters = [[error for quarter, error in self.window if quarter == wanted] for wanted in range(4)]
             means = [self.latest] + [float(np.mean(errors)) if errors else float("nan") for errors in quarters]
-            with self.path.open("a") as log:
-                log.write(f"{step}," + ",".join(f"{mean:.6g}" for mean in means) + "\n")
+            if self.writes:
+                with self.path.open("a") as log:
+                    log.write(f"{step}," + ",".join(f"{mean:.6g}" for mean in means) + "\n")
             self.window, self.totals = [], []
 
 

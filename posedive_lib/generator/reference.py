@@ -17,13 +17,14 @@ class ReferenceCall:
     """What one U-Net forward carries to its attention processors; nothing is kept on the modules between calls.
 
     mode: "write" stores the tokens f2 of every self-attention by name; "read" attends to them as well.
-    features: name -> f2 (R, n, c). keep: (R,) bool, False drops a sample's reference; None keeps all.
+    features: name -> f2 (R, n, c), or its keys and values as made by `keys_and_values`.
+    keep: (R,) bool, False drops a sample's reference; None keeps all.
     The features' rows belong to the last R samples of the batch; earlier samples attend only to themselves
     (the unconditional branch of classifier-free guidance).
     """
 
     mode: str
-    features: dict[str, Tensor] = field(default_factory=dict)
+    features: dict[str, Tensor | tuple[Tensor, Tensor]] = field(default_factory=dict)
     keep: Tensor | None = None
 
 
@@ -37,28 +38,29 @@ class ReferenceAttention:
         self, attn, hidden_states: Tensor, encoder_hidden_states=None, attention_mask=None, temb=None, reference: ReferenceCall | None = None
     ) -> Tensor:
         """hidden_states f1: (B, n, c), already normalised -> (B, n, c)."""
-        if reference is None:
-            return _finish(attn, _attend(attn, hidden_states, hidden_states))
-        if reference.mode == "write":
+        if reference is not None and reference.mode == "write":
             # Assigned, not appended: gradient checkpointing runs this line a second time.
             reference.features[self.name] = hidden_states
-            return _finish(attn, _attend(attn, hidden_states, hidden_states))
-        f2 = reference.features[self.name].to(hidden_states.dtype)
-        alone, with_reference = hidden_states.split([len(hidden_states) - len(f2), len(f2)])
-        bias = None
-        if reference.keep is not None:
-            bias = _drop_bias(reference.keep, with_reference.shape[1], f2.shape[1], hidden_states.dtype)
-        parts = [_attend(attn, with_reference, torch.cat([with_reference, f2], dim=1), bias)]
-        if len(alone):
-            parts.insert(0, _attend(attn, alone, alone))
-        return _finish(attn, torch.cat(parts) if len(parts) > 1 else parts[0])
+        q, k, v = attn.to_q(hidden_states), attn.to_k(hidden_states), attn.to_v(hidden_states)
+        if reference is None or reference.mode == "write":
+            return _finish(attn, _attend(attn, q, k, v))
+        f2 = reference.features[self.name]
+        k2, v2 = f2 if isinstance(f2, tuple) else (attn.to_k(f2.to(k.dtype)), attn.to_v(f2.to(v.dtype)))
+        alone = len(q) - len(k2)
+        bias = None if reference.keep is None else _drop_bias(reference.keep, k.shape[1], k2.shape[1], k.dtype)
+        keys, values = torch.cat([k[alone:], k2.to(k.dtype)], dim=1), torch.cat([v[alone:], v2.to(v.dtype)], dim=1)
+        attended = _attend(attn, q[alone:], keys, values, bias)
+        if alone:
+            attended = torch.cat([_attend(attn, q[:alone], k[:alone], v[:alone]), attended])
+        return _finish(attn, attended)
 
 
 class TextFreeCrossAttention:
     """Attention processor of one cross-attention layer (`attn2`): plain attention that ignores the reference."""
 
     def __call__(self, attn, hidden_states: Tensor, encoder_hidden_states=None, attention_mask=None, temb=None, reference=None) -> Tensor:
-        return _finish(attn, _attend(attn, hidden_states, encoder_hidden_states))
+        k, v = attn.to_k(encoder_hidden_states), attn.to_v(encoder_hidden_states)
+        return _finish(attn, _attend(attn, attn.to_q(hidden_states), k, v))
 
 
 def install(unet: UNet2DConditionModel) -> None:
@@ -90,10 +92,18 @@ def names_without_gradient(unet: UNet2DConditionModel) -> list[str]:
     return [name for name, gradient in zip(names, gradients) if gradient is None]
 
 
-def _attend(attn, queries: Tensor, context: Tensor, bias: Tensor | None = None) -> Tensor:
-    """Multi-head attention of (B, n, c) over (B, m, d) before the output projection."""
-    heads = attn.heads
-    q, k, v = (x.unflatten(-1, (heads, -1)).transpose(1, 2) for x in (attn.to_q(queries), attn.to_k(context), attn.to_v(context)))
+def keys_and_values(unet: UNet2DConditionModel, features: dict[str, Tensor]) -> dict[str, tuple[Tensor, Tensor]]:
+    """f2 of every self-attention -> its keys and values in the denoising U-Net: they change with no step, pose or guidance branch."""
+    layers = {name: unet.get_submodule(name.removesuffix(".processor")) for name in features}
+    return {name: (layers[name].to_k(f2), layers[name].to_v(f2)) for name, f2 in features.items()}
+
+
+def _attend(attn, q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None = None) -> Tensor:
+    """Multi-head attention of queries (B, n, c) over keys and values (B, m, c), before the output projection."""
+    if q.device.type == "cpu" and q.dtype == torch.bfloat16:  # backward of the CPU's bfloat16 kernel takes three times as long
+        with torch.autocast("cpu", enabled=False):
+            return _attend(attn, q.float(), k.float(), v.float(), None if bias is None else bias.float()).to(q.dtype)
+    q, k, v = (x.unflatten(-1, (attn.heads, -1)).transpose(1, 2) for x in (q, k, v))
     return F.scaled_dot_product_attention(q, k, v, attn_mask=bias, scale=attn.scale).transpose(1, 2).flatten(2)
 
 

@@ -1,21 +1,29 @@
 """Sampling: one person (reference image) like that (skeleton, depth, normals)."""
 
-import inspect
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import torch
-from diffusers import DDIMScheduler, SchedulerMixin
+from accelerate.utils import gather_object
+from diffusers import SchedulerMixin
+from PIL import Image
 from torch import Tensor
 from tqdm import tqdm
 
+from posedive_lib.body.conditions import ConditionRenderer
+from posedive_lib.body.poses import PoseSource
+
 from posedive_lib.errors import StudyError
 from posedive_lib.generator import store
+from posedive_lib.generator import reference as reference_attention
 from posedive_lib.generator.arrays import Encoders, check_images, check_size
+from posedive_lib.generator.denoising import denoise
 from posedive_lib.generator.guiders import maps_to_float
 from posedive_lib.generator.model import PoseDiveModel
+from posedive_lib.generator.precision import autocast
+from posedive_lib.generator.processes import processes
 from posedive_lib.generator.schedule import load_scheduler
 
 
@@ -33,20 +41,30 @@ class Generator:
     @classmethod
     def load(
         cls, path_or_hub_id: str | Path, stable_diffusion: str | Path | None = None, *,
-        params=None, device: str | torch.device = "cpu", bf16: bool = False, revision: str | None = None,
+        params=None, device: str | torch.device | None = None, bf16: bool = False, revision: str | None = None,
     ) -> "Generator":
         """Our saved generator, or a Stable Diffusion layout (a fresh model that knows no conditions yet; `params` for its guiders).
 
-        stable_diffusion: where VAE, CLIP and scheduler are, if they moved since saving. bf16: compute in bfloat16 by autocast.
+        stable_diffusion: where VAE, CLIP and scheduler are, if they moved since saving. device: by default this process's GPU, else
+        the CPU. bf16: compute in bfloat16 by autocast.
+
+        A photo, a pose and a camera give an image:
+
+            generator = load("data/pretrained/phase1")
+            photo = Image.open("person.png")
+            pose = load_poses("data/motions").select([100])
+            image = generator.draw(photo, pose, azimuth=90, elevation=10, body="data/body/SMPL_NEUTRAL.npz")
+            image.save("like_that.png")
         """
         model, params, frozen = store.load_model(path_or_hub_id, stable_diffusion, params, revision)
-        encoders = Encoders.load(frozen, device)
+        device = torch.device(device or processes().device)
+        encoders = Encoders.load(frozen, device, vae=params.vae, image_encoder=params.image_encoder)
         if encoders.clip.dimension != model.denoising_unet.config.cross_attention_dim:
             raise StudyError(
                 f"{frozen}: CLIP embeddings have length {encoders.clip.dimension}, but the U-Net's cross-attention takes "
                 f"{model.denoising_unet.config.cross_attention_dim}: use the image encoder that belongs to this Stable Diffusion."
             )
-        return cls(model.to(device).eval(), encoders, params, frozen, torch.device(device), bf16)
+        return cls(model.to(device).eval(), encoders, params, frozen, device, bf16)
 
     def save(self, folder: str | Path) -> Path:
         """Write the trained parts; see `store`."""
@@ -55,12 +73,13 @@ class Generator:
     @torch.inference_mode()
     def generate(
         self, references, reference_index, skeleton, depth, normals, seeds, *, steps: int | None = None, guidance: float | None = None,
-        batch_size: int | None = None, progress: bool = True, scheduler: type[SchedulerMixin] = DDIMScheduler,
+        batch_size: int | None = None, progress: bool = True, scheduler: type[SchedulerMixin] | str | None = None,
     ) -> np.ndarray:
         """uint8 references (R, H, W, 3), reference_index (N,) into them, maps (N, H, W, 3 / 1 / 3), seeds (N,) -> uint8 (N, H, W, 3).
 
         Each image depends on its own seed only, not on the batch it is in. The reference U-Net runs once per person, however many
-        poses, steps and guidance branches use its features. Defaults of steps, guidance and batch_size: `params.sampling`.
+        poses, steps and guidance branches use its features. Defaults of steps, guidance, batch_size and scheduler (a diffusers class or
+        its name): `params.sampling`. Under `accelerate launch` every process draws its part, and all of them get all images.
         """
         sampling = self.params.sampling
         steps, batch_size = steps or sampling.steps, batch_size or sampling.batch_size
@@ -69,45 +88,59 @@ class Generator:
         self._check(references, reference_index, skeleton, depth, normals, seeds)
         images = np.empty((len(seeds), *references.shape[1:]), dtype=np.uint8)
         order = np.argsort(reference_index, kind="stable")  # images of one person side by side, so that features are made once
-        known: dict[int, dict[str, Tensor]] = {}
-        with tqdm(total=len(seeds), desc="generate", unit="image", disable=not progress) as bar, self._autocast():
-            for start in range(0, len(order), batch_size):
-                rows = order[start : start + batch_size]
+        team = processes()
+        own = np.array_split(order, team.num_processes)[team.process_index]
+        known: dict[int, dict] = {}
+        with tqdm(total=len(own), desc="generate", unit="image", disable=not progress) as bar, self._autocast():
+            for start in range(0, len(own), batch_size):
+                rows = own[start : start + batch_size]
                 known = self._remember(references, reference_index[rows], known)
-                features = _stack([known[person] for person in reference_index[rows]])
-                maps = [self._tensor(array, rows) for array in (depth, normals, skeleton)]
-                guide = self.model.guiders(*map(maps_to_float, maps))
-                latents = self._denoise(features, guide, np.asarray(seeds)[rows], references.shape[1:3], steps, guidance, scheduler)
+                tokens, features = _stack([known[person] for person in reference_index[rows]])
+                guide = self.model.guiders(*(maps_to_float(self._tensor(array, rows)) for array in (depth, normals, skeleton)))
+                noise = load_scheduler(self.stable_diffusion, self.params, scheduler or sampling.scheduler)
+                latents = denoise(self.model, noise, tokens, features, guide, np.asarray(seeds)[rows], steps=steps, guidance=guidance)
                 images[rows] = self.encoders.images(latents).cpu().numpy()
                 bar.update(len(rows))
+        if team.num_processes > 1:
+            for rows, drawn in gather_object([(own, images[own])]):
+                images[rows] = drawn
         return images
 
-    def _denoise(self, features, guide, seeds, size, steps: int, guidance: float, kind: type[SchedulerMixin]) -> Tensor:
-        """Latents (B, C, h, w) from pure noise. A fresh scheduler per batch: some keep history between steps."""
-        scheduler = load_scheduler(self.stable_diffusion, self.params, kind)
-        scheduler.set_timesteps(steps, device=self.device)
-        generators = [torch.Generator().manual_seed(int(seed)) for seed in seeds]
-        shape = (self.model.denoising_unet.config.in_channels, *(side // self.encoders.factor for side in size))
-        latents = torch.stack([torch.randn(shape, generator=generator) for generator in generators]).to(self.device) * scheduler.init_noise_sigma
-        extra = {"generator": generators} if "generator" in inspect.signature(scheduler.step).parameters else {}
-        clip_tokens = features.pop("clip_tokens")
-        for t in scheduler.timesteps:
-            scaled = scheduler.scale_model_input(latents, t)
-            predicted = self.model.guided(scaled, t.expand(len(latents)), clip_tokens, features, guide, guidance)
-            latents = scheduler.step(predicted.float(), t, latents, **extra).prev_sample
-        return latents
+    def draw(
+        self, photo: Image.Image, pose: PoseSource, azimuth: float, elevation: float, *, body: str | Path, seed: int = 0,
+        betas=None, near: float = 2.5, far: float = 10.5, focal: float = 2.5, **options,
+    ) -> Image.Image:
+        """The person of `photo` (RGB, its size a multiple of what the networks need) in the first pose of `pose`, seen from the camera at
+        azimuth and elevation (degrees from the front and from the horizontal). body: SMPL file; betas (10,): shape, by default the mean.
 
-    def _remember(self, references: np.ndarray, people: np.ndarray, known: dict) -> dict[int, dict[str, Tensor]]:
-        """Reference features of the people in this batch: name -> (n, c), and their CLIP tokens (T, D) as `clip_tokens`."""
+        near, far (metres) and focal (image heights) are those of training (`conditions` of the parameters); options: as in `generate`.
+        """
+        if not isinstance(photo, Image.Image) or photo.mode != "RGB":
+            kind = f"mode {photo.mode}" if isinstance(photo, Image.Image) else type(photo).__name__
+            raise StudyError(f"The photo must be an RGB image of PIL, not {kind}: open it with Image.open(path).convert('RGB').")
+        if not len(pose):
+            raise StudyError("The pose source is empty: select one pose.")
+        reference = np.asarray(photo)[None]
+        check_size(*reference.shape[1:3], self.encoders.factor, self.model.denoising_unet)
+        betas = np.zeros(10) if betas is None else np.asarray(betas)
+        renderer = ConditionRenderer(str(body), *reference.shape[1:3], near=near, far=far, focal=focal)
+        placed = renderer.place(pose.root_tilt[:1], pose.body_pose[0], betas, azimuth, elevation)
+        drawn = renderer.render(placed[0], pose.body_pose[0], betas, placed[1])
+        options = {"progress": False, **options}
+        return Image.fromarray(self.generate(reference, [0], drawn.skeleton[None], drawn.depth[None], drawn.normals[None], [seed], **options)[0])
+
+    def _remember(self, references: np.ndarray, people: np.ndarray, known: dict) -> dict[int, dict]:
+        """What all images of one person share, for the people in this batch: CLIP tokens (T, D) as `clip_tokens`, and the keys and values
+        (n, c) of the reference features by name."""
         wanted = np.unique(people)
         missing = [person for person in wanted if person not in known]
         kept = {person: known[person] for person in wanted if person in known}
         if missing:
             images = self._tensor(references, missing)
             tokens = self.encoders.clip.tokens(images, self.params.clip_tokens)
-            features = self.model.reference_features(self.encoders.latents(images), tokens)
-            features["clip_tokens"] = tokens
-            kept |= {person: {name: rows[i] for name, rows in features.items()} for i, person in enumerate(missing)}
+            features = self.model.reference_features(self.encoders.latents(images), tokens) or {}
+            shared = {"clip_tokens": (tokens,), **reference_attention.keys_and_values(self.model.denoising_unet, features)}
+            kept |= {person: {name: [rows[i] for rows in parts] for name, parts in shared.items()} for i, person in enumerate(missing)}
         return kept
 
     def _check(self, references, reference_index, skeleton, depth, normals, seeds) -> None:
@@ -123,11 +156,14 @@ class Generator:
             raise StudyError(f"reference_index must lie in 0..{len(references) - 1}, the number of references less one.")
 
     def _autocast(self):
-        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16)
+        return autocast(self.device, "bf16" if self.bf16 else "no")
 
     def _tensor(self, array, rows) -> Tensor:
         return torch.from_numpy(np.ascontiguousarray(np.asarray(array)[rows])).to(self.device)
 
 
-def _stack(people: list[dict[str, Tensor]]) -> dict[str, Tensor]:
-    return {name: torch.stack([features[name] for features in people]) for name in people[0]}
+def _stack(people: list[dict]) -> tuple[Tensor, dict[str, tuple[Tensor, Tensor]] | None]:
+    """CLIP tokens (B, T, D), and keys and values (B, n, c) by name; None without reference attention."""
+    stacked = {name: tuple(torch.stack(rows) for rows in zip(*(person[name] for person in people))) for name in people[0]}
+    (tokens,) = stacked.pop("clip_tokens")
+    return tokens, stacked or None

@@ -2,8 +2,9 @@
 
 from pathlib import Path
 
+import diffusers
 import torch
-from diffusers import DDIMScheduler, DDPMScheduler, SchedulerMixin
+from diffusers import DDPMScheduler, SchedulerMixin
 from diffusers.training_utils import compute_snr
 from torch import Tensor
 
@@ -11,8 +12,8 @@ from posedive_lib.errors import StudyError
 from posedive_lib.generator import folders
 
 
-def load_scheduler(stable_diffusion: Path, params, kind: type[SchedulerMixin] = DDIMScheduler) -> SchedulerMixin:
-    """A scheduler of any diffusers class with the betas of `scheduler/scheduler_config.json` and the prediction of `params`.
+def load_scheduler(stable_diffusion: Path, params, kind: type[SchedulerMixin] | str = "DDIMScheduler") -> SchedulerMixin:
+    """A scheduler of any diffusers class, itself or its name, with the betas of `scheduler/scheduler_config.json` and the prediction of `params`.
 
     Training (`DDPMScheduler`) and sampling build theirs here, so they cannot disagree (they do in public relatives).
     """
@@ -23,13 +24,21 @@ def load_scheduler(stable_diffusion: Path, params, kind: type[SchedulerMixin] = 
     path = stable_diffusion / "scheduler" / "scheduler_config.json"
     if not path.is_file():
         raise StudyError(f"No {path}: give a folder in Stable Diffusion's diffusers layout.")
-    return kind.from_config(
+    return (scheduler_class(kind) if isinstance(kind, str) else kind).from_config(
         folders.read_json(path),
         prediction_type=params.prediction_type,
         rescale_betas_zero_snr=params.zero_snr,
         timestep_spacing="trailing",
         clip_sample=False,  # latents are not bounded by [-1, 1]
     )
+
+
+def scheduler_class(name: str) -> type[SchedulerMixin]:
+    """The diffusers scheduler of that name, such as DDIMScheduler; StudyError if there is none."""
+    kind = getattr(diffusers, name, None)
+    if not (isinstance(kind, type) and issubclass(kind, SchedulerMixin)):
+        raise StudyError(f"generator.sampling.scheduler is {name!r}: name a scheduler of diffusers, such as DDIMScheduler or UniPCMultistepScheduler.")
+    return kind
 
 
 def target(scheduler: DDPMScheduler, latents: Tensor, noise: Tensor, t: Tensor) -> Tensor:

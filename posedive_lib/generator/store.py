@@ -9,10 +9,13 @@ from diffusers import UNet2DConditionModel
 
 from posedive_lib.errors import StudyError
 from posedive_lib.generator import folders
+from posedive_lib.generator.guiders import CONDITIONS
 from posedive_lib.generator.model import PoseDiveModel, build_guiders, plain, vae_factor
 
 SETTINGS = "posedive.json"
 GUIDERS = "guiders.safetensors"
+# The paper's model; folders that were saved before a choice existed hold it.
+WHOLE = {"conditions": list(CONDITIONS), "reference_attention": True, "pretrained": True, "vae": None, "image_encoder": None}
 
 
 def save_model(model: PoseDiveModel, folder: str | Path, params, stable_diffusion: Path, training: dict | None = None) -> Path:
@@ -20,7 +23,8 @@ def save_model(model: PoseDiveModel, folder: str | Path, params, stable_diffusio
     folder = Path(folder)
     with folders.replaced_folder(folder) as temporary:
         model.denoising_unet.save_pretrained(temporary / "denoising_unet")
-        model.reference_unet.save_pretrained(temporary / "reference_unet")
+        if model.reference_unet is not None:
+            model.reference_unet.save_pretrained(temporary / "reference_unet")
         folders.save_tensors(_small_parts(model), temporary / GUIDERS)
         settings = {
             "format": 1,
@@ -47,18 +51,23 @@ def load_model(folder: str | Path, stable_diffusion: str | Path | None = None, p
     frozen = folders.resolve(stable_diffusion) if stable_diffusion else (folder / settings["stable_diffusion"]).resolve()
     if not frozen.is_dir():
         raise StudyError(f"{folder} expects its VAE, CLIP and scheduler in {frozen}, which does not exist: pass stable_diffusion=<folder>.")
-    params = json.loads(json.dumps(settings["generator"]), object_hook=lambda items: SimpleNamespace(**items))
+    params = {**WHOLE, **settings["generator"]}
+    params["sampling"] = {"scheduler": "DDIMScheduler", **params["sampling"]}
+    params = json.loads(json.dumps(params), object_hook=lambda items: SimpleNamespace(**items))
     return load_weights(folder, params, frozen), params, frozen
 
 
 def load_weights(folder: Path, params, stable_diffusion: Path) -> PoseDiveModel:
-    """The model of a saved generator, with the guiders that `params` describe."""
-    denoising, reference = (folders.load_part(UNet2DConditionModel, folder, part) for part in ("denoising_unet", "reference_unet"))
-    model = PoseDiveModel(denoising, reference, build_guiders(params, denoising, vae_factor(stable_diffusion)))
+    """The model of a saved generator, with the guiders that `params` describe; parts that `params` leave out are not loaded."""
+    denoising = folders.load_part(UNet2DConditionModel, folder, "denoising_unet")
+    reference = folders.load_part(UNet2DConditionModel, folder, "reference_unet") if params.reference_attention else None
+    model = PoseDiveModel(denoising, reference, build_guiders(params, denoising, vae_factor(stable_diffusion, params)))
     tensors = folders.load_tensors(folder / GUIDERS)
     null = tensors.pop("null_tokens", None)
     if null is None or null.shape != model.null_tokens.shape:
         raise StudyError(f"{folder / GUIDERS} is of another architecture: null_tokens is missing or of another width.")
+    unused = tuple(f"guiders.{name}." for name in CONDITIONS if name not in params.conditions)
+    tensors = {name: tensor for name, tensor in tensors.items() if not name.startswith(unused)} if unused else tensors
     folders.load_into(model.guiders, tensors, folder / GUIDERS)
     model.null_tokens.data.copy_(null)
     return model.eval()
@@ -79,14 +88,15 @@ def lineage_parameters(stable_diffusion: Path) -> SimpleNamespace:
     width = config["block_out_channels"][0]
     depth = width // 4
     normals = (width - depth) // 2
-    levels = vae_factor(stable_diffusion).bit_length()
+    levels = vae_factor(stable_diffusion, SimpleNamespace(vae=None)).bit_length()
     return SimpleNamespace(
+        **WHOLE,
         prediction_type="v_prediction",
         zero_snr=True,
         guider_widths={"depth": depth, "normals": normals, "skeleton": width - depth - normals},
         guider_channels=[16, 32, 96, 256, 256][:levels],
         clip_tokens="pooled",
-        sampling=SimpleNamespace(steps=20, guidance=3.5, batch_size=16),
+        sampling=SimpleNamespace(scheduler="DDIMScheduler", steps=20, guidance=3.5, batch_size=16),
     )
 
 

@@ -2,13 +2,16 @@
 
 import hashlib
 import json
+from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
 import torch
+from accelerate import Accelerator
 from diffusers import DDPMScheduler
 from diffusers.training_utils import EMAModel
-from torch import Tensor
+from torch import Tensor, nn
 from tqdm import tqdm
 
 from posedive_lib.errors import StudyError
@@ -17,42 +20,61 @@ from posedive_lib.generator.arrays import TrainingArrays, check_size
 from posedive_lib.generator.guiders import maps_to_float
 from posedive_lib.generator.model import PoseDiveModel, plain
 from posedive_lib.generator.pairs import Pairs
+from posedive_lib.generator.precision import autocast
 from posedive_lib.generator.progress import Losses, load_checkpoint, save_checkpoint
+from posedive_lib.generator.samples import TrainingSamples
 from posedive_lib.generator.schedule import load_scheduler, loss_weights, target
 from posedive_lib.seeds import rng_for, seed_for
+
+# Parameters that change no weight but by rounding: a checkpoint stays valid when they change.
+PACE = ("steps", "log_every", "checkpoint_every", "sample_every", "sampling", "gradient_accumulation", "gradient_checkpointing")
 
 
 def train(
     stable_diffusion: str | Path, data: TrainingArrays, params, out_dir: str | Path, seed: int, *,
-    init_from: str | Path | None = None, model: PoseDiveModel | None = None, progress: bool = True,
-    device: str | torch.device = "cpu", gradient_checkpointing: bool = False, bf16: bool = False,
+    init_from: str | Path | None = None, model: PoseDiveModel | None = None, progress: bool = True, cpu: bool = False,
 ) -> Path:
     """Train `params.steps` steps and return the folder of the saved generator (EMA weights), `out_dir/generator`.
 
     Starts from `model`, else from the saved generator `init_from` (phase 2), else from `stable_diffusion` (phase 1). params: the
-    `generator` section. Writes `out_dir/losses.csv`, and every `checkpoint_every` steps `out_dir/checkpoint.safetensors`; called again
-    after a kill it goes on from there, called again when finished it returns at once. StudyError on a non-finite loss, naming the step.
+    `generator` section. Runs on the GPUs that there are (cpu: on none); under `accelerate launch` every process takes its part of each
+    batch, and the batches stay the same. Writes `out_dir/losses.csv`, every `checkpoint_every` steps `out_dir/checkpoint.safetensors`,
+    every `sample_every` steps a picture in `out_dir/samples`; called again after a kill it goes on from the checkpoint, called again
+    when finished it returns at once. StudyError on a non-finite loss, naming the step.
     """
-    folder = folders.resolve(stable_diffusion)
+    folder = folders.resolve(stable_diffusion, params.revision)
     out_dir = Path(out_dir)
-    out_dir.mkdir(parents=True, exist_ok=True)
+    _make(out_dir)
     model = model or _start(folder, params, init_from, seed)
     key = _digest(model, data, params, seed)
     finished = out_dir / "generator"
     if (finished / store.SETTINGS).is_file() and store.read_settings(finished).get("training") == {"key": key, "steps": params.steps}:
         return finished
-    if gradient_checkpointing:
+    if params.gradient_checkpointing:
         model.enable_gradient_checkpointing()
-    trainer = Trainer(model.to(device).train(), data, params, load_scheduler(folder, params, DDPMScheduler), seed, device, bf16)
-    trainer.run(out_dir, key, progress)
+    accelerator = Accelerator(cpu=cpu or not torch.cuda.is_available(), mixed_precision="no")
+    trainer = Trainer(model.train(), data, params, load_scheduler(folder, params, DDPMScheduler), seed, accelerator)
+    samples = TrainingSamples.of(trainer, folder, out_dir / "samples") if params.sample_every and accelerator.is_main_process else None
+    trainer.run(out_dir, key, progress and accelerator.is_main_process, samples)
     trainer.ema.copy_to(model.trainable().values())
-    store.save_model(model.eval(), finished, params, folder, {"key": key, "steps": params.steps})
-    (out_dir / "checkpoint.safetensors").unlink(missing_ok=True)
+    if accelerator.is_main_process:
+        store.save_model(model.eval(), finished, params, folder, {"key": key, "steps": params.steps})
+        (out_dir / "checkpoint.safetensors").unlink(missing_ok=True)
+    accelerator.wait_for_everyone()
     return finished
 
 
+def _make(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StudyError(f"The folder {folder} could not be made ({error.strerror}): free disk space or choose another folder.") from error
+
+
 def _start(stable_diffusion: Path, params, init_from: str | Path | None, seed: int) -> PoseDiveModel:
-    """The starting weights; fresh guiders come from the seed, so that a resumed run starts from the same ones."""
+    """The starting weights; fresh ones come from the seed, so that a resumed run starts from the same ones."""
+    if init_from is not None and not params.pretrained:
+        raise StudyError("generator.pretrained is false, but a phase-1 generator is given: set paths.phase1 to null.")
     if init_from is not None:
         return store.load_weights(folders.resolve(init_from), params, stable_diffusion)
     with torch.random.fork_rng(devices=[]):
@@ -60,54 +82,89 @@ def _start(stable_diffusion: Path, params, init_from: str | Path | None, seed: i
         return PoseDiveModel.from_stable_diffusion(stable_diffusion, params)
 
 
+class Errors(nn.Module):
+    """One forward of both U-Nets and the guiders, so that several processes can wrap it as a whole."""
+
+    def __init__(self, model: PoseDiveModel):
+        super().__init__()
+        self.model = model
+
+    def forward(self, batch: dict[str, Tensor]) -> Tensor:
+        """Squared error of the prediction (B,)."""
+        features = self.model.reference_features(batch["reference"], batch["clip_tokens"])
+        maps = (batch[name] for name in ("depth", "normals", "skeleton"))
+        predicted = self.model(batch["noisy"], batch["t"], batch["clip_tokens"], features, *maps, keep=batch["keep"])
+        return (predicted.float() - batch["target"]).square().mean(dim=(1, 2, 3))
+
+
 class Trainer:
     """Model, optimiser and EMA, advanced one step at a time; everything random in a step comes from (seed, step)."""
 
-    def __init__(self, model: PoseDiveModel, data: TrainingArrays, params, scheduler: DDPMScheduler, seed: int, device, bf16: bool):
+    def __init__(self, model: PoseDiveModel, data: TrainingArrays, params, scheduler: DDPMScheduler, seed: int, accelerator: Accelerator):
         self.model, self.data, self.params, self.scheduler = model, data, params, scheduler
-        self.seed, self.device, self.bf16 = seed, torch.device(device), bf16
+        self.seed, self.accelerator = seed, accelerator
         check_data(model, data, params)
+        check_batch(params, accelerator.num_processes)
         self.pairs = Pairs.of(data)
+        self.network = accelerator.prepare_model(Errors(model))
         self.trainable = model.trainable()
         self.optimizer = torch.optim.AdamW(
             self.trainable.values(), lr=params.learning_rate, weight_decay=params.weight_decay, betas=(0.9, 0.999), eps=1e-8, fused=True
         )
         self.ema = EMAModel(self.trainable.values(), decay=params.ema_decay, foreach=True)
 
-    def run(self, out_dir: Path, key: str, progress: bool) -> None:
+    @property
+    def device(self) -> torch.device:
+        return self.accelerator.device
+
+    def run(self, out_dir: Path, key: str, progress: bool, samples: TrainingSamples | None = None) -> None:
         """All steps that are still to do."""
-        path = out_dir / "checkpoint.safetensors"
-        losses = Losses(out_dir / "losses.csv", self.params.log_every, self.scheduler.config.num_train_timesteps)
+        path, main = out_dir / "checkpoint.safetensors", self.accelerator.is_main_process
+        losses = Losses(out_dir / "losses.csv", self.params.log_every, self.scheduler.config.num_train_timesteps, writes=main)
         first = load_checkpoint(path, self, losses, key) if path.is_file() else losses.restart()
         with tqdm(total=self.params.steps, initial=first, desc="train generator", disable=not progress, mininterval=1.0) as bar:
             for step in range(first, self.params.steps):
-                t, loss, total = self.step(step)
-                losses.add(step + 1, t, loss, total)
+                t, errors, total = self.step(step)
+                losses.add(step + 1, t, errors, total)
                 bar.set_postfix(loss=f"{losses.latest:.4f}", refresh=False)
                 bar.update()
                 if (step + 1) % self.params.checkpoint_every == 0:
-                    save_checkpoint(path, self, losses, key, step + 1)
+                    if main:
+                        save_checkpoint(path, self, losses, key, step + 1)
+                    self.accelerator.wait_for_everyone()
+                if samples is not None and (step + 1) % self.params.sample_every == 0:
+                    samples.save(step + 1)
 
     def step(self, step: int) -> tuple[np.ndarray, np.ndarray, float]:
-        """One update. Returns timesteps (B,), unweighted squared errors (B,) and the weighted loss."""
-        batch = self.batch(step)
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
-            features = self.model.reference_features(batch["reference"], batch["clip_tokens"])
-            maps = (batch[name] for name in ("depth", "normals", "skeleton"))
-            predicted = self.model(batch["noisy"], batch["t"], batch["clip_tokens"], features, *maps, keep=batch["keep"])
-        errors = (predicted.float() - batch["target"]).square().mean(dim=(1, 2, 3))
-        loss = (errors * batch["weights"]).mean()
-        if not torch.isfinite(loss):
+        """One update. Returns timesteps (B,), unweighted squared errors (B,) and the weighted loss of the whole batch."""
+        parts = list(self.parts(self.batch(step)))
+        errors = []
+        for number, part in enumerate(parts, start=1):
+            # Gradients travel between processes once per update, with the last part.
+            with nullcontext() if number == len(parts) else self.accelerator.no_sync(self.network):
+                with autocast(self.device, self.params.mixed_precision):
+                    errors.append(self.network(part))
+                self.accelerator.backward((errors[-1] * part["weights"]).mean() / len(parts))
+        own = torch.stack([torch.cat([part[name].float() for part in parts]) for name in ("t", "weights")] + [torch.cat(errors).detach()], dim=1)
+        t, weights, errors = self.accelerator.gather(own).cpu().unbind(dim=1)
+        total = (errors * weights).mean().item()
+        if not np.isfinite(total):
             raise StudyError(f"The generator's loss is not finite at step {step + 1}: lower generator.learning_rate; the last checkpoint is intact.")
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(self.trainable.values(), 1.0)
+        torch.nn.utils.clip_grad_norm_(self.trainable.values(), 1.0, foreach=True)
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         self.ema.step(self.trainable.values())
-        return batch["t"].cpu().numpy(), errors.detach().cpu().numpy(), loss.item()
+        return t.long().numpy(), errors.numpy(), total
+
+    def parts(self, batch: dict[str, Tensor]) -> Iterator[dict[str, Tensor]]:
+        """This process's share of a batch, cut for gradient accumulation, on its device and with maps as floats."""
+        world, pieces = self.accelerator.num_processes, self.params.gradient_accumulation
+        for piece in range(pieces):
+            part = {name: tensor[piece * world + self.accelerator.process_index :: pieces * world].to(self.device) for name, tensor in batch.items()}
+            yield part | {name: maps_to_float(part[name]) for name in ("depth", "normals", "skeleton")}
 
     def batch(self, step: int) -> dict[str, Tensor]:
-        """Pairs, timesteps, noise and condition dropout of one step (all drawn on the CPU, so that the device changes nothing)."""
+        """Pairs, timesteps, noise and condition dropout of one step, drawn on the CPU: neither device nor processes change them."""
         rng = rng_for("generator-training", self.seed, step)
         size, steps = self.params.batch_size, self.scheduler.config.num_train_timesteps
         targets, references = self.pairs.draw(rng, size)
@@ -119,18 +176,25 @@ class Trainer:
         noise = torch.randn(latents.shape, generator=generator)
         if self.params.noise_offset:
             noise += self.params.noise_offset * torch.randn(*latents.shape[:2], 1, 1, generator=generator)
-        batch = {
+        return {
             "t": t, "keep": keep,
             "noisy": self.scheduler.add_noise(latents, noise, t),
             "target": target(self.scheduler, latents, noise, t),
             "weights": loss_weights(self.scheduler, t, self.params.snr_gamma),
             "reference": torch.from_numpy(self.data.latents[references]),
             "clip_tokens": torch.from_numpy(self.data.clip_tokens[references]),
+            **{name: torch.from_numpy(getattr(self.data, name)[targets]) for name in ("depth", "normals", "skeleton")},
         }
-        batch = {name: tensor.to(self.device) for name, tensor in batch.items()}
-        for name in ("depth", "normals", "skeleton"):
-            batch[name] = maps_to_float(torch.from_numpy(getattr(self.data, name)[targets]).to(self.device))
-        return batch
+
+
+def check_batch(params, processes: int) -> None:
+    """StudyError unless the batch divides into equal parts."""
+    parts = params.gradient_accumulation * processes
+    if params.batch_size % parts:
+        raise StudyError(
+            f"generator.batch_size is {params.batch_size}, which {processes} process(es) with gradient_accumulation "
+            f"{params.gradient_accumulation} cannot share equally: choose a multiple of {parts}."
+        )
 
 
 def check_data(model: PoseDiveModel, data: TrainingArrays, params) -> None:
@@ -149,7 +213,7 @@ def check_data(model: PoseDiveModel, data: TrainingArrays, params) -> None:
 
 def _digest(model: PoseDiveModel, data: TrainingArrays, params, seed: int) -> str:
     """Identifies a training run but for its length: a checkpoint of another run must not be resumed."""
-    settings = {name: value for name, value in plain(params).items() if name not in ("steps", "log_every", "checkpoint_every", "sampling")}
+    settings = {name: value for name, value in plain(params).items() if name not in PACE}
     digest = hashlib.sha256(json.dumps([settings, seed], sort_keys=True).encode())
     for name, parameter in model.named_parameters():
         digest.update(f"{name}{parameter.detach().double().sum().item():.17g}".encode())

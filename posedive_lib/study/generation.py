@@ -20,6 +20,7 @@ from posedive_lib.body.poses import load_poses
 from posedive_lib.body.table import BodyTable
 from posedive_lib.datasets.images import read as read_images
 from posedive_lib.generator import TrainingArrays, encode, load, train
+from posedive_lib.generator.folders import resolve
 from posedive_lib.study.runs import RunStore, code_digest, file_digest, folder_digest
 
 GENERATOR = Path("build/generator")
@@ -76,25 +77,30 @@ def training_arrays(P, images: pd.DataFrame, cache: Path) -> TrainingArrays:
         table = BodyTable(*(np.concatenate([getattr(b, f) for b in bodies]) for f in BodyTable.__dataclass_fields__))
         drawn = conditions_of(P, table, progress="conditions")
         photos = read_images(images["path"], P.image.height, P.image.width)
-        encode(photos, drawn.depth, drawn.normals, drawn.skeleton, images["pid"], images["camid"], P.paths.stable_diffusion,
-               clip_tokens=P.generator.clip_tokens).save(path)
+        encode(photos, drawn.depth, drawn.normals, drawn.skeleton, images["pid"], images["camid"], stable_diffusion_folder(P),
+               clip_tokens=P.generator.clip_tokens, vae=P.generator.vae, image_encoder=P.generator.image_encoder).save(path)
     return TrainingArrays.load(path)
 
 
 def train_generator(P, images: pd.DataFrame) -> Path:
     """Phase 2 on the Re-ID training images; returns `build/generator` (weights, parameters and losses.csv)."""
-    inputs = {"images": _images_digest(images), "stable_diffusion": folder_digest(P.paths.stable_diffusion), "body": file_digest(P.paths.body),
+    inputs = {"images": _images_digest(images), "stable_diffusion": folder_digest(stable_diffusion_folder(P)), "body": file_digest(P.paths.body),
               "phase1": folder_digest(P.paths.phase1) if P.paths.phase1 else None}
-    rendered = {**P.pick("image", "conditions", "generator.clip_tokens"), **inputs, "code": code_digest("posedive_lib.body", "posedive_lib.datasets.images", "posedive_lib.generator.arrays")}
+    rendered = {**P.pick("image", "conditions", "generator.clip_tokens", "generator.vae", "generator.image_encoder"), **inputs, "code": code_digest("posedive_lib.body", "posedive_lib.datasets.images", "posedive_lib.generator.arrays")}
     store = RunStore("runs/generator")
     arrays = training_arrays(P, images, store.folder({"what": "arrays", **rendered}))
-    recipe = {k: v for k, v in P.generator.model_dump().items() if k not in ("sampling", "log_every", "checkpoint_every")}
+    recipe = {k: v for k, v in P.generator.model_dump().items() if k not in ("sampling", "log_every", "checkpoint_every", "sample_every")}
     out = store.folder({"what": "training", "seed": P.seed, "recipe": recipe, **rendered, "code": code_digest("posedive_lib.generator", "posedive_lib.body")})
-    saved = train(P.paths.stable_diffusion, arrays, P.generator, out, P.seed, init_from=P.paths.phase1)
+    saved = train(stable_diffusion_folder(P), arrays, P.generator, out, P.seed, init_from=P.paths.phase1)
     shutil.rmtree(GENERATOR, ignore_errors=True)
     shutil.copytree(saved, GENERATOR)
     shutil.copy(out / "losses.csv", GENERATOR / "losses.csv")
     return GENERATOR
+
+
+def stable_diffusion_folder(P) -> Path:
+    """Local folder of Stable Diffusion, at the pinned revision if the parameters name a hub id."""
+    return resolve(P.paths.stable_diffusion, P.generator.revision)
 
 
 def _images_digest(images: pd.DataFrame) -> list:
@@ -119,9 +125,9 @@ def make_candidates(P, name: str) -> pd.DataFrame:
     rows = plan(name, references, training, source, n_per_pid=candidates_per_pid(P, name), azimuth=a.azimuth, elevation=a.elevation,
                 seed=P.seed, **policies_of("pose-dive", a.policy))
     sampling = P.generator.sampling
-    painter = diffusion(load(GENERATOR, P.paths.stable_diffusion), steps=sampling.steps, guidance=sampling.guidance, batch_size=sampling.batch_size)
-    key = "/".join([folder_digest(GENERATOR, "**/*.safetensors"), folder_digest(P.paths.stable_diffusion), folder_digest(P.paths.pose_estimator),
-                    str(sampling.steps), str(sampling.guidance), folder_digest(P.paths.motions), *(file_digest(p) for p in dataset.train["path"]),
+    painter = diffusion(load(GENERATOR, stable_diffusion_folder(P)), steps=sampling.steps, guidance=sampling.guidance, batch_size=sampling.batch_size)
+    key = "/".join([folder_digest(GENERATOR, "**/*.safetensors"), folder_digest(stable_diffusion_folder(P)), folder_digest(P.paths.pose_estimator),
+                    str(sampling.steps), str(sampling.guidance), sampling.scheduler, folder_digest(P.paths.motions), *(file_digest(p) for p in dataset.train["path"]),
                     code_digest("posedive_lib.generator", "posedive_lib.body", "posedive_lib.augment", "posedive_lib.datasets.images")])
     store = Path("runs/candidates") / name
     manifest = generate(rows, dataset.train, training, source, estimator=estimator, painter=painter, rendering=rendering(P), limits=a, out=store, key=key)

@@ -1,0 +1,250 @@
+"""Speed of the generator, side by side in one run with the naive way (ratios of medians).
+
+    python -m benchmarks.generator                     the mini study's networks, on 2 CPU cores
+    python -m benchmarks.generator --paper-size        Stable Diffusion 1.5's architecture with random weights, 384 x 192, on a GPU
+    python -m benchmarks.generator --paper-size --tiny the same at a tiny width, to try the command without a GPU
+
+Naive sampling runs the reference U-Net again at every step and for both guidance branches, lets self-attention compute all queries of the
+concatenation and keeps the first half, and draws one image at a time. Naive training encodes images with VAE and CLIP in every step.
+"""
+
+import argparse
+import platform
+import time
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from diffusers import AutoencoderKL, DDIMScheduler, DDPMScheduler, UNet2DConditionModel
+from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
+
+from posedive_lib import params as parameters
+from posedive_lib.generator import Generator, TrainingArrays, load
+from posedive_lib.generator.arrays import Encoders
+from posedive_lib.generator.clip import OPENAI_MEAN, OPENAI_STD, ClipImageEncoder
+from posedive_lib.generator.guiders import maps_to_float
+from posedive_lib.generator.model import PoseDiveModel, build_guiders
+from posedive_lib.generator.precision import autocast
+from posedive_lib.generator.reference import ReferenceAttention, ReferenceCall, install
+from posedive_lib.generator.schedule import load_scheduler
+from posedive_lib.generator.train import Trainer
+
+RESULTS = Path("benchmarks/results")
+
+
+class FullQueries(ReferenceAttention):
+    """The paper's words taken literally: concatenate, attend with all queries, keep the first half."""
+
+    def __call__(self, attn, hidden_states, encoder_hidden_states=None, attention_mask=None, temb=None, reference=None):
+        if reference is None or reference.mode == "write":
+            return super().__call__(attn, hidden_states, reference=reference)
+        both = torch.cat([hidden_states, reference.features[self.name]], dim=1)
+        return super().__call__(attn, both)[:, : hidden_states.shape[1]]
+
+
+@torch.inference_mode()
+def naive_sampling(generator: Generator, inputs: dict, rows, steps: int, guidance: float) -> np.ndarray:
+    """One image at a time; nothing is kept between steps or branches."""
+    model, encoders = generator.model, generator.encoders
+    processors = dict(model.denoising_unet.attn_processors)
+    model.denoising_unet.set_attn_processor({n: FullQueries(n) if n.endswith("attn1.processor") else p for n, p in processors.items()})
+    made = []
+    with autocast(generator.device, "bf16" if generator.bf16 else "no"):
+        for row in rows:
+            take = lambda name, i=row: torch.from_numpy(inputs[name][i : i + 1]).to(generator.device)
+            photo = torch.from_numpy(inputs["references"][inputs["reference_index"][row]][None]).to(generator.device)
+            tokens, clean = encoders.clip.tokens(photo, generator.params.clip_tokens), encoders.latents(photo)
+            scheduler = load_scheduler(generator.stable_diffusion, generator.params)
+            scheduler.set_timesteps(steps, device=generator.device)
+            noise = torch.Generator().manual_seed(int(inputs["seeds"][row]))
+            latents = torch.randn(clean.shape[1:], generator=noise)[None].to(generator.device) * scheduler.init_noise_sigma
+            for t in scheduler.timesteps:
+                branches = []
+                for branch in ("identity", "null"):
+                    guide = model.guiders(*(maps_to_float(take(name)) for name in ("depth", "normals", "skeleton")))
+                    features = model.reference_features(clean, tokens)
+                    null = model.null_tokens.to(tokens.dtype).expand_as(tokens)
+                    call = (tokens, ReferenceCall("read", features)) if branch == "identity" else (null, None)
+                    branches.append(model._denoise(latents, t[None], *call, guide).float())
+                latents = scheduler.step(branches[1] + guidance * (branches[0] - branches[1]), t, latents).prev_sample
+            made.append(encoders.images(latents).cpu().numpy())
+    model.denoising_unet.set_attn_processor(processors)
+    return np.concatenate(made)
+
+
+def requests(count: int, per_person: int, height: int, width: int) -> dict:
+    """Random photos and maps: speed does not depend on what they show."""
+    rng = np.random.default_rng(0)
+    picture = lambda n, channels: rng.integers(0, 256, (n, height, width, channels), dtype=np.uint8)
+    return dict(references=picture(count // per_person, 3), reference_index=np.arange(count) // per_person, skeleton=picture(count, 3),
+                depth=picture(count, 1), normals=picture(count, 3), seeds=np.arange(count))
+
+
+def timed(work, device: torch.device) -> float:
+    """Seconds of one call."""
+    wait = torch.cuda.synchronize if device.type == "cuda" else lambda: None
+    wait()
+    start = time.perf_counter()
+    work()
+    wait()
+    return time.perf_counter() - start
+
+
+def sampling(generator: Generator, height: int, width: int, *, count: int, naive_count: int, steps: int, guidance: float, repeats: int) -> list[dict]:
+    """Images per second of both ways, alternating; and how far their images are apart."""
+    inputs = requests(count, min(8, count), height, width)
+    ours = lambda: generator.generate(**inputs, steps=steps, guidance=guidance, batch_size=min(count, 64), progress=False)
+    rows = range(naive_count)
+    naive = lambda: naive_sampling(generator, inputs, rows, steps, guidance)
+    difference = np.abs(ours()[:naive_count].astype(int) - naive()).max() / 255
+    times = [(timed(ours, generator.device) / count, timed(naive, generator.device) / naive_count) for _ in range(repeats)]
+    fast, slow = np.median(times, axis=0)
+    name = f"sampling, {steps} steps, guidance {guidance:g}, {'bf16' if generator.bf16 else 'float32'}"
+    return [dict(what=name, unit="images/s", ours=1 / fast, naive=1 / slow, note=f"largest difference of a pixel {difference:.1e} of its range")]
+
+
+def latent_difference(generator: Generator, height: int, width: int, steps: int, guidance: float) -> float:
+    """Largest difference of the two ways' images before they are rounded to bytes, as a fraction of the pixel range."""
+    inputs = requests(2, 2, height, width)
+    kept: list[torch.Tensor] = []
+    original = generator.encoders.images
+
+    def keep(latents):
+        kept.append(generator.encoders.vae.decode(latents / generator.encoders.vae.config.scaling_factor).sample.float().cpu() / 2)
+        return original(latents)
+
+    generator.encoders.images = keep
+    generator.generate(**inputs, steps=steps, guidance=guidance, batch_size=2, progress=False)
+    naive_sampling(generator, inputs, range(2), steps, guidance)
+    del generator.encoders.images
+    return float((kept[0] - torch.cat(kept[1:])).abs().max())
+
+
+def training(generator: Generator, params, height: int, width: int, repeats: int) -> list[dict]:
+    """Samples per second with latents and CLIP tokens from the cache, and with both encoded in every step."""
+    images = requests(64, 4, height, width)
+    photos = np.repeat(images["references"], 4, axis=0)
+    encoders, device = generator.encoders, generator.device
+    config = generator.model.denoising_unet.config
+    rng = np.random.default_rng(1)
+    tokens = 1 if params.clip_tokens == "pooled" else encoders.clip.tokens(torch.from_numpy(photos[:1]).to(device), "patch").shape[1]
+    latents = rng.standard_normal((64, config.in_channels, height // encoders.factor, width // encoders.factor), dtype=np.float32)
+    data = TrainingArrays(latents, rng.standard_normal((64, tokens, config.cross_attention_dim), dtype=np.float32), np.arange(64) // 4,
+                          np.arange(64) % 4, images["depth"], images["normals"], images["skeleton"])
+    accelerator = Accelerator(cpu=device.type == "cpu", mixed_precision="no")
+    trainer = Trainer(generator.model.float().train(), data, params, load_scheduler(generator.stable_diffusion, params, DDPMScheduler), 0, accelerator)
+
+    def without_caches(step: int) -> None:
+        with autocast(device, params.mixed_precision):
+            batch = torch.from_numpy(photos[rng.integers(len(photos), size=params.batch_size)]).to(device)
+            encoders.latents(batch)  # of the targets
+            encoders.latents(batch)  # of the references
+            encoders.clip.tokens(batch, params.clip_tokens)
+        trainer.step(step)
+
+    trainer.step(0), without_caches(1)
+    times = [(timed(lambda s=s: trainer.step(s), device), timed(lambda s=s: without_caches(s), device)) for s in range(2, 2 + repeats)]
+    fast, slow = np.median(times, axis=0)
+    generator.model.eval()
+    name = f"training, batch {params.batch_size}, precision {params.mixed_precision}"
+    return [dict(what=name, unit="samples/s", ours=params.batch_size / fast, naive=params.batch_size / slow, note="naive: no caches")]
+
+
+def report(rows: list[dict], machine: str, command: str, path: Path | None, extra: list[str] = ()) -> None:
+    """One table on the screen and in `path`."""
+    lines = ["| | unit | ours | naive | ratio | |", "|---|---|---:|---:|---:|---|"]
+    lines += [f"| {r['what']} | {r['unit']} | {r['ours']:.3g} | {r['naive']:.3g} | {r['ours'] / r['naive']:.1f} | {r['note']} |" for r in rows]
+    text = "\n".join(["# Speed of the generator", "", f"`{command}` on {machine}; medians, both ways in one run, alternating.", "", *lines, "", *extra])
+    print(text)
+    if path:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text.rstrip() + "\n")
+
+
+def mini(repeats: int) -> None:
+    """The networks of the default study, from its parameters."""
+    P = parameters.load("params/mini.yaml")
+    height, width, s = P.image.height, P.image.width, P.generator.sampling
+    generator = load(P.paths.phase1, P.paths.stable_diffusion, device="cpu")
+    generator.model.float()
+    apart = latent_difference(generator, height, width, s.steps, s.guidance)
+    rows = sampling(generator, height, width, count=16, naive_count=2, steps=s.steps, guidance=s.guidance, repeats=repeats)
+    rows[0]["note"] = f"largest difference of a pixel {apart:.1e} of its range"
+    rows += training(generator, P.generator, height, width, repeats)
+    precise = P.generator.model_copy(update={"mixed_precision": "no"})
+    rows += training(generator, precise, height, width, repeats)
+    report(rows, f"2 CPU cores ({torch.get_num_threads()} threads)", "python -m benchmarks.generator", RESULTS / "generator.md")
+
+
+def paper_size_generator(tiny: bool, device: torch.device, folder: Path) -> tuple[Generator, SimpleNamespace]:
+    """Stable Diffusion 1.5's networks with random weights; `tiny` divides all widths by ten."""
+    from tests.published import CLIP_VIT_L, SD15_UNET, SD_VAE  # the published configurations
+
+    unet_config, vae_config, clip_config = dict(SD15_UNET), dict(SD_VAE), dict(CLIP_VIT_L)
+    if tiny:
+        unet_config |= dict(block_out_channels=(32, 64, 128, 128), attention_head_dim=8, cross_attention_dim=48)
+        vae_config |= dict(block_out_channels=(32, 32, 32, 32))
+        clip_config |= dict(hidden_size=64, intermediate_size=128, num_hidden_layers=2, num_attention_heads=4, projection_dim=48)
+    with torch.device(device):
+        unet, reference = UNet2DConditionModel(**unet_config), UNet2DConditionModel(**unet_config)
+        vae, clip = AutoencoderKL(**vae_config), CLIPVisionModelWithProjection(CLIPVisionConfig(**clip_config))
+        first = unet_config["block_out_channels"][0]
+        P = parameters.load("params/paper.yaml")
+        widths = {"depth": first // 4, "normals": first * 3 // 8, "skeleton": first * 3 // 8}
+        params = SimpleNamespace(**P.generator.model_copy(update={"guider_widths": widths, "sampling": P.generator.sampling}).model_dump(exclude={"guider_widths", "sampling"}),
+                                 guider_widths=widths, sampling=SimpleNamespace(**P.generator.sampling.model_dump()))
+        model = PoseDiveModel(unet, reference, build_guiders(params, unet, 8))
+    install(model.denoising_unet)
+    DDIMScheduler(beta_schedule="scaled_linear", beta_start=0.00085, beta_end=0.012).save_pretrained(folder / "scheduler")
+    side = clip_config["image_size"]
+    encoders = Encoders(vae.requires_grad_(False).eval(), ClipImageEncoder(clip.requires_grad_(False).eval(), (side, side), OPENAI_MEAN, OPENAI_STD))
+    return Generator(model.to(device).eval(), encoders, params, folder, device, bf16=True), params
+
+
+def paper_size(tiny: bool, repeats: int, count: int, batch: int) -> None:
+    """DDIM 20 steps with guidance in bf16 at 384 x 192, training with caches, peak memory and where a sampling step's time goes."""
+    from tempfile import TemporaryDirectory
+
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    height, width, steps = (128, 64, 2) if tiny else (384, 192, 20)
+    with TemporaryDirectory() as folder:
+        generator, params = paper_size_generator(tiny, device, Path(folder))
+        peak = lambda: torch.cuda.max_memory_allocated() / 2**30 if device.type == "cuda" else float("nan")
+        rows = sampling(generator, height, width, count=count, naive_count=min(2, count), steps=steps, guidance=3.5, repeats=repeats)
+        extra = [f"Peak memory of sampling {peak():.1f} GiB."]
+        activities = [torch.profiler.ProfilerActivity.CPU] + [torch.profiler.ProfilerActivity.CUDA] * (device.type == "cuda")
+        inputs = requests(count, min(8, count), height, width)
+        with torch.profiler.profile(activities=activities) as profile:
+            generator.generate(**inputs, steps=1, guidance=3.5, batch_size=count, progress=False)
+        params.batch_size, params.mixed_precision = batch, "bf16"
+        if device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats()
+        rows += training(generator, params, height, width, repeats)
+        extra.append(f"Peak memory of training {peak():.1f} GiB.")
+    column = "self_cuda_time_total" if device.type == "cuda" else "self_cpu_time_total"
+    extra += ["", "Where one sampling step's time goes:", "", "```", profile.key_averages().table(sort_by=column, row_limit=15, max_name_column_width=50), "```"]
+    machine = torch.cuda.get_device_name() if device.type == "cuda" else f"{torch.get_num_threads()} CPU cores ({platform.machine()})"
+    report(rows, machine, "python -m benchmarks.generator --paper-size", None if tiny else RESULTS / "generator_paper_size.md", extra)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.generator", description=__doc__.split("\n")[0])
+    parser.add_argument("--paper-size", action="store_true")
+    parser.add_argument("--tiny", action="store_true")
+    parser.add_argument("--threads", type=int, default=2, help="CPU threads at the mini size")
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--count", type=int, help="images per call at the paper's size (64; tiny: 4)")
+    parser.add_argument("--batch", type=int, help="training batch at the paper's size (32; tiny: 2)")
+    options = parser.parse_args()
+    torch.manual_seed(0)
+    if options.paper_size:
+        paper_size(options.tiny, options.repeats, options.count or (4 if options.tiny else 64), options.batch or (2 if options.tiny else 32))
+    else:
+        torch.set_num_threads(options.threads)
+        mini(options.repeats)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,51 @@
+"""Images drawn to a folder, one file each: a stopped run goes on, and a finished image is never made twice."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from posedive_lib.errors import StudyError
+from posedive_lib.generator.processes import processes
+from posedive_lib.generator.sample import Generator
+
+
+def generate_files(
+    generator: Generator, names, folder: str | Path, references, reference_index, skeleton, depth, normals, seeds, *, block: int = 256, **options
+) -> list[Path]:
+    """`Generator.generate` for N names; returns the N paths `folder/<name>.png`. Names are distinct and stable: they say what is finished.
+
+    block: images drawn between two writes. Under `accelerate launch` the processes share each block, and the first one writes.
+    StudyError when names repeat or leave the folder, or when a file cannot be written (those written before stay).
+    """
+    folder, team = Path(folder), processes()
+    paths = [folder / f"{name}.png" for name in names]
+    if len(set(paths)) < len(paths) or any(not path.resolve().is_relative_to(folder.resolve()) for path in paths):
+        raise StudyError("Names of images to generate must be distinct and lie within the folder: give each its own.")
+    missing = np.array([row for row, path in enumerate(paths) if not path.is_file()], dtype=int)
+    team.wait_for_everyone()  # all have looked before the first one writes
+    columns = [np.asarray(column) for column in (reference_index, skeleton, depth, normals, seeds)]
+    if any(len(column) != len(paths) for column in columns):
+        raise StudyError("reference_index, skeleton, depth, normals and seeds must have one entry per name.")
+    missing = missing[np.argsort(columns[0][missing], kind="stable")]  # images of one person in one block, for one reference pass
+    for start in range(0, len(missing), block):
+        rows = missing[start : start + block]
+        images = generator.generate(references, *(column[rows] for column in columns), **{"progress": False, **options})
+        if team.is_main_process:
+            for row, image in zip(rows, images):
+                _write(paths[row], image)
+    team.wait_for_everyone()
+    return paths
+
+
+def _write(path: Path, image: np.ndarray) -> None:
+    """The whole file or none."""
+    temporary = path.with_name(path.name + ".tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(image).save(temporary, format="PNG")
+        os.replace(temporary, path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise StudyError(f"{path} could not be written ({error.strerror or error}): free disk space or choose another folder.") from error

@@ -1,0 +1,331 @@
+"""Training and sampling of the generator: the same with accumulation, several processes, compilation, pictures in between, and ablations."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
+
+from posedive_lib.errors import StudyError
+from posedive_lib.generator import TrainingArrays, generate_files, load, train
+from posedive_lib.generator.denoising import denoise
+from posedive_lib.generator.reference import ReferenceCall, keys_and_values
+from posedive_lib.generator.schedule import load_scheduler
+from posedive_lib.generator.store import load_weights
+from test_generator import arrays, generate, inputs, loss_of, model, one_thread, parameters, pictures, stable_diffusion, trained, wake_guiders  # noqa: F401
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def run(stable_diffusion, arrays, folder, **changes):
+    train(stable_diffusion, arrays, parameters(**{"steps": 3, "log_every": 1, **changes}), folder, 0, progress=False, cpu=True)
+    return np.loadtxt(folder / "losses.csv", delimiter=",", skiprows=1), folder
+
+
+@pytest.fixture(scope="module")
+def plain_run(stable_diffusion, arrays, tmp_path_factory):  # noqa: F811
+    return run(stable_diffusion, arrays, tmp_path_factory.mktemp("plain"))
+
+
+def weights(folder):
+    return load(folder / "generator", device="cpu").model.state_dict()
+
+
+def assert_same_run(one, other, atol=2e-4):
+    np.testing.assert_allclose(one[0], other[0], rtol=1e-4)
+    a, b = weights(one[1]), weights(other[1])
+    assert max((a[name] - b[name]).abs().max().item() for name in a) < atol
+
+
+def test_accumulation_and_checkpointing_change_only_rounding(stable_diffusion, arrays, plain_run, tmp_path):  # noqa: F811
+    assert_same_run(plain_run, run(stable_diffusion, arrays, tmp_path, gradient_accumulation=2, gradient_checkpointing=True))
+
+
+def test_pictures_in_between_do_not_touch_training(stable_diffusion, arrays, plain_run, tmp_path):  # noqa: F811
+    other = run(stable_diffusion, arrays, tmp_path, sample_every=1)
+    assert (other[1] / "losses.csv").read_text() == (plain_run[1] / "losses.csv").read_text()
+    a, b = weights(plain_run[1]), weights(other[1])
+    assert all(torch.equal(a[name], b[name]) for name in a)
+    drawn = sorted((tmp_path / "samples").iterdir())
+    assert [path.name for path in drawn] == [f"step_{step:06d}.png" for step in (1, 2, 3)]
+    assert Image.open(drawn[0]).size == (6 * 16, 4 * 32)
+
+
+SCRIPT = """
+import json, sys
+from types import SimpleNamespace
+import numpy as np
+from posedive_lib.generator import TrainingArrays, generate_files, load, train
+from posedive_lib.generator.processes import processes
+
+folder, stable_diffusion, settings = sys.argv[1:]
+params = json.loads(settings, object_hook=lambda items: SimpleNamespace(**items))
+params.guider_widths = vars(params.guider_widths)
+data = TrainingArrays.load(folder + "/arrays.npz")
+finished = train(stable_diffusion, data, params, folder + "/run", 0, progress=False, cpu=True)
+generator = load(finished, device="cpu")
+rng = np.random.default_rng(5)
+pictures = lambda n, c: rng.integers(0, 256, (n, 32, 16, c), dtype=np.uint8)
+references, maps = pictures(3, 3), (pictures(5, 3), pictures(5, 1), pictures(5, 3))
+images = generator.generate(references, [2, 0, 1, 0, 2], *maps, seeds=range(5), progress=False)
+np.save(f"{folder}/images-{processes().process_index}.npy", images)
+generate_files(generator, list("abcde"), folder + "/files", references, [2, 0, 1, 0, 2], *maps, seeds=range(5))
+"""
+
+
+def launch(folder, stable_diffusion, arrays, processes):  # noqa: F811
+    folder.mkdir()
+    arrays.save(folder / "arrays.npz")
+    (folder / "script.py").write_text(SCRIPT)
+    settings = json.dumps(parameters(steps=2, log_every=1), default=vars)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    base = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true", "CUDA_VISIBLE_DEVICES": ""}
+    started = []
+    for rank in range(processes):
+        team = {} if processes == 1 else {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": processes, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+        command = [sys.executable, str(folder / "script.py"), str(folder), str(stable_diffusion), settings]
+        environment = base | {name: str(value) for name, value in team.items()}
+        started.append(subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True))
+    for process in started:
+        output = process.communicate(timeout=300)[0]
+        assert process.returncode == 0, output[-3000:]
+
+
+def test_two_processes_train_and_sample_as_one_does(stable_diffusion, arrays, tmp_path):  # noqa: F811
+    """What several GPUs do, on two CPU processes: the same batches, the same losses, the same images for all."""
+    for processes in (1, 2):
+        launch(tmp_path / str(processes), stable_diffusion, arrays, processes)
+    one, two = ((np.loadtxt(tmp_path / n / "run/losses.csv", delimiter=",", skiprows=1), tmp_path / n / "run") for n in "12")
+    assert_same_run(one, two)
+    images = [np.load(tmp_path / "2" / f"images-{rank}.npy") for rank in (0, 1)]
+    assert np.array_equal(*images)
+    assert np.abs(images[0].astype(int) - np.load(tmp_path / "1/images-0.npy")).max() <= 2
+    for image, name in zip(images[0], "abcde"):
+        assert np.array_equal(np.asarray(Image.open(tmp_path / f"2/files/{name}.png")), image)
+
+
+def test_compiled_model_computes_the_same(model):  # noqa: F811
+    """Traced as one graph: the processors keep nothing between calls that a compiler would have to guard."""
+    wake_guiders(model)
+    latents, t, tokens, *maps = inputs(2)
+
+    def both(latents, t, tokens, *maps):
+        return model(latents, t, tokens, model.reference_features(latents.flip(0), tokens), *maps, keep=torch.tensor([True, False]))
+
+    compiled = torch.compile(both, backend="eager", fullgraph=True)
+    with torch.no_grad():
+        torch.testing.assert_close(compiled(latents, t, tokens, *maps), both(latents, t, tokens, *maps))
+        torch.testing.assert_close(compiled(latents, t, tokens, *maps), both(latents, t, tokens, *maps))
+
+
+def test_nothing_is_left_on_the_modules(model):  # noqa: F811
+    tensors = lambda: {id(x) for m in model.modules() for x in vars(m).values() if torch.is_tensor(x)} | {
+        (name, key) for name, p in model.denoising_unet.attn_processors.items() for key in vars(p)
+    }
+    before = tensors()
+    loss_of(model, keep=torch.tensor([True, False])).backward()
+    assert tensors() == before
+
+
+def test_half_the_queries_cost_about_half(model):  # noqa: F811
+    """FLOPs of attention against concatenate, attend, keep the first half: exactly half; with the projections, 6 of 8 parts of those."""
+    name, attn = next((n, m) for n, m in model.denoising_unet.named_modules() if n.endswith("attn1"))
+    n = 512  # tokens: enough that attention outweighs the projections, as at the paper's size
+    f1, f2 = torch.randn(2, n, 16), torch.randn(2, n, 16)
+    call = ReferenceCall("read", {f"{name}.processor": f2})
+
+    def flops(work):
+        with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
+            work()
+        return counter.get_total_flops()
+
+    ours, naive = flops(lambda: attn(f1, reference=call)), flops(lambda: attn(torch.cat([f1, f2], dim=1))[:, :n])
+    projection, attention = 2 * 2 * n * 16 * 16, 2 * 2 * n * n * 16  # of f1 by one matrix; scores of f1 against f1, both for a batch of 2
+    assert ours == 6 * projection + 2 * 2 * attention and naive == 8 * projection + 2 * 4 * attention
+    assert 0.5 <= ours / naive < 0.52
+    with torch.no_grad():
+        torch.testing.assert_close(attn(f1, reference=call), attn(torch.cat([f1, f2], dim=1))[:, :n], atol=1e-5, rtol=1e-4)
+
+
+def test_keys_and_values_made_once_equal_those_of_every_step(model):  # noqa: F811
+    latents, t, tokens, *maps = inputs(2)
+    with torch.no_grad():
+        features = model.reference_features(latents.flip(0), tokens)
+        once = keys_and_values(model.denoising_unet, features)
+        guide = model.guiders(*maps)
+        torch.testing.assert_close(model.guided(latents, t, tokens, once, guide, 2.0), model.guided(latents, t, tokens, features, guide, 2.0))
+
+
+def test_guided_sampling_equals_a_loop_that_reuses_nothing(model, stable_diffusion):  # noqa: F811
+    """Reference forward at every step, each branch alone, one sample at a time: the same latents to 1e-4."""
+    model.eval()
+    wake_guiders(model)
+    torch.nn.init.normal_(model.null_tokens)
+    latents, _, tokens, *maps = inputs(2)
+    with torch.no_grad():
+        features = keys_and_values(model.denoising_unet, model.reference_features(latents, tokens))
+        scheduler = load_scheduler(stable_diffusion, parameters())
+        ours = denoise(model, scheduler, tokens, features, model.guiders(*maps), [7, 8], steps=3, guidance=2.0)
+        for row in range(2):
+            one = slice(row, row + 1)
+            scheduler = load_scheduler(stable_diffusion, parameters())
+            scheduler.set_timesteps(3)
+            z = torch.randn(4, 8, 4, generator=torch.Generator().manual_seed(7 + row))[None]
+            for t in scheduler.timesteps:
+                condition = [x[one] for x in maps]
+                with_identity = model(z, t[None], tokens[one], model.reference_features(latents[one], tokens[one]), *condition)
+                without = model(z, t[None], model.null_tokens.expand(1, 1, -1), None, *condition)
+                z = scheduler.step(without + 2.0 * (with_identity - without), t, z).prev_sample
+            assert (z - ours[one]).abs().max() <= 1e-4
+
+
+@pytest.mark.parametrize("left_out", ["depth", "normals", "skeleton"])
+def test_a_condition_left_out_has_no_influence(stable_diffusion, trained, left_out):  # noqa: F811
+    kept = [name for name in ("depth", "normals", "skeleton") if name != left_out]
+    model = load_weights(trained, parameters(conditions=kept), stable_diffusion)  # phase 2 may leave out what phase 1 had
+    whole = load_weights(trained, parameters(), stable_diffusion)
+    maps = dict(zip(("depth", "normals", "skeleton"), inputs(2)[3:]))
+    with torch.no_grad():
+        before, full = model.guiders(**maps), whole.guiders(**maps)
+        changed = model.guiders(**{**maps, left_out: 1 - maps[left_out]})
+        assert torch.equal(before, changed) and before.shape == full.shape
+        blank = (before == 0).all(dim=(0, 2, 3))
+        assert blank.sum() == parameters().guider_widths[left_out] and torch.equal(before[:, ~blank], full[:, ~blank])
+    assert sorted(model.guiders.guiders) == sorted(kept)
+
+
+def test_ablations_train_save_and_load(stable_diffusion, arrays, tmp_path):  # noqa: F811
+    changes = dict(reference_attention=False, conditions=["skeleton"], pretrained=False, prediction_type="epsilon", zero_snr=False, steps=1)
+    folder = train(stable_diffusion, arrays, parameters(**changes), tmp_path, 0, progress=False, cpu=True)
+    assert not (folder / "reference_unet").exists()
+    generator = load(folder, device="cpu")
+    assert generator.model.reference_unet is None and list(generator.model.guiders.guiders) == ["skeleton"]
+    assert generate(generator).shape == (5, 32, 16, 3)
+    base = load(stable_diffusion, device="cpu").model.denoising_unet.state_dict()["conv_in.weight"]
+    assert not torch.allclose(generator.model.denoising_unet.state_dict()["conv_in.weight"], base, atol=1e-2)  # one step moves it by 1e-3
+    with pytest.raises(StudyError, match="phase1 to null"):
+        train(stable_diffusion, arrays, parameters(**changes), tmp_path / "b", 0, init_from=folder, progress=False, cpu=True)
+
+
+def test_patch_tokens_train_and_sample(stable_diffusion, arrays, tmp_path):  # noqa: F811
+    tokens = np.random.default_rng(0).standard_normal((len(arrays), 9, 24), dtype=np.float32)
+    data = TrainingArrays(**{**vars(arrays), "clip_tokens": tokens})
+    folder = train(stable_diffusion, data, parameters(clip_tokens="patch", steps=1), tmp_path, 0, progress=False, cpu=True)
+    assert generate(load(folder, device="cpu")).shape == (5, 32, 16, 3)
+
+
+def test_bfloat16_is_close_to_float32(stable_diffusion, arrays, plain_run, trained, tmp_path):  # noqa: F811
+    losses, _ = run(stable_diffusion, arrays, tmp_path, mixed_precision="bf16")
+    np.testing.assert_allclose(losses[:, 1], plain_run[0][:, 1], rtol=0.03)
+    exact, rough = (generate(load(trained, device="cpu", bf16=bf16)).astype(int) for bf16 in (False, True))
+    assert 0 < np.abs(exact - rough).max() <= 40 and np.abs(exact - rough).mean() < 3
+
+
+def test_schedulers_by_name(trained):  # noqa: F811
+    generator = load(trained, device="cpu")
+    assert generate(generator, scheduler="UniPCMultistepScheduler").shape == (5, 32, 16, 3)
+    for name in ("Nonsense", "AutoencoderKL"):
+        with pytest.raises(StudyError, match="name a scheduler of diffusers"):
+            generate(generator, scheduler=name)
+
+
+def test_a_finished_image_is_never_made_twice(trained, tmp_path, monkeypatch):  # noqa: F811
+    generator = load(trained, device="cpu")
+    maps = pictures(4, 3, 6), pictures(4, 1, 7), pictures(4, 3, 8)
+    call = lambda folder: generate_files(generator, ["0/a", "0/b", "1/a", "1/b"], folder, pictures(2, 3, 9), [0, 0, 1, 1], *maps, [1, 2, 3, 4], block=2)
+    whole = [path.read_bytes() for path in call(tmp_path / "whole")]
+    call(tmp_path / "stopped")[2].unlink()
+    (tmp_path / "stopped/0/b.png").unlink()
+    drawn = []
+    original = type(generator).generate
+    monkeypatch.setattr(type(generator), "generate", lambda self, *a, **k: drawn.append(len(a[-1])) or original(self, *a, **k))
+    again = [path.read_bytes() for path in call(tmp_path / "stopped")]
+    assert sum(drawn) == 2
+    pixels = lambda data: np.asarray(Image.open(__import__("io").BytesIO(data))).astype(int)
+    assert all(np.abs(pixels(a) - pixels(b)).max() <= 1 for a, b in zip(whole, again))
+    with pytest.raises(StudyError, match="distinct"):
+        generate_files(generator, ["a", "a", "b", "c"], tmp_path, pictures(2, 3, 9), [0, 0, 1, 1], *maps, [1, 2, 3, 4])
+    with pytest.raises(StudyError, match="within the folder"):
+        generate_files(generator, ["../a", "a", "b", "c"], tmp_path, pictures(2, 3, 9), [0, 0, 1, 1], *maps, [1, 2, 3, 4])
+
+
+def test_the_five_line_example_runs(tmp_path, monkeypatch):
+    """A photo, a pose and a camera give an image, word for word as the docstring of `load` says."""
+    from posedive_lib.body.poses import load_poses
+
+    code = load.__doc__.split("A photo, a pose and a camera give an image:")[1].strip()
+    assert len(code.splitlines()) == 5
+    (tmp_path / "data").symlink_to(ROOT / "data")
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (128, 64, 3), dtype=np.uint8)).save(tmp_path / "person.png")
+    monkeypatch.chdir(tmp_path)
+    names = {"load": load, "Image": Image, "load_poses": load_poses}
+    exec("\n".join(line.strip() for line in code.splitlines()), names)
+    made = Image.open("like_that.png")
+    assert made.size == (64, 128) and np.asarray(made).std() > 5
+    other = names["generator"].draw(names["photo"], names["pose"], azimuth=-90, elevation=10, body="data/body/SMPL_NEUTRAL.npz")
+    assert np.abs(np.asarray(other).astype(int) - np.asarray(made)).mean() > 1
+    with pytest.raises(StudyError, match="convert"):
+        names["generator"].draw(names["photo"].convert("L"), names["pose"], 0, 0, body="data/body/SMPL_NEUTRAL.npz")
+    with pytest.raises(StudyError, match="multiples of"):
+        names["generator"].draw(names["photo"].crop((0, 0, 60, 128)), names["pose"], 0, 0, body="data/body/SMPL_NEUTRAL.npz")
+
+
+def test_unequal_parts_and_foreign_checkpoints_are_refused(stable_diffusion, arrays, tmp_path):  # noqa: F811
+    with pytest.raises(StudyError, match="choose a multiple of 3"):
+        run(stable_diffusion, arrays, tmp_path / "a", gradient_accumulation=3)
+    from safetensors.torch import save_file
+
+    (tmp_path / "b").mkdir()
+    save_file({"model.x": torch.zeros(1)}, tmp_path / "b/checkpoint.safetensors", metadata={"state": json.dumps({"key": "another"})})
+    with pytest.raises(StudyError, match="belongs to a run with other data"):
+        run(stable_diffusion, arrays, tmp_path / "b")
+    (tmp_path / "b/checkpoint.safetensors").write_bytes(b"\x10\x00\x00\x00\x00\x00\x00\x00{half")
+    with pytest.raises(StudyError, match="damaged"):
+        run(stable_diffusion, arrays, tmp_path / "b")
+
+
+def test_damaged_arrays_are_named(tmp_path):
+    (tmp_path / "arrays.npz").write_bytes(b"PK\x03\x04 half")
+    with pytest.raises(StudyError, match="encode the images again"):
+        TrainingArrays.load(tmp_path / "arrays.npz")
+
+
+def test_a_full_disk_keeps_the_last_checkpoint_and_the_run_goes_on_from_it(stable_diffusion, arrays, plain_run, tmp_path, monkeypatch):  # noqa: F811
+    """A real run: the second checkpoint does not fit, the first survives, and with space again the run ends as if nothing had been."""
+    from posedive_lib.generator import folders
+
+    original, calls = folders.save_file, []
+
+    def sometimes_full(tensors, path, metadata=None):
+        calls.append(path)
+        if len(calls) == 2:
+            Path(path).write_bytes(b"half")
+            raise OSError(28, "No space left on device")
+        original(tensors, path, metadata=metadata)
+
+    monkeypatch.setattr(folders, "save_file", sometimes_full)
+    with pytest.raises(StudyError, match="free disk space"):
+        run(stable_diffusion, arrays, tmp_path, checkpoint_every=1)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["checkpoint.safetensors", "losses.csv"]
+    monkeypatch.setattr(folders, "save_file", original)
+    resumed = run(stable_diffusion, arrays, tmp_path, checkpoint_every=1)
+    assert (tmp_path / "losses.csv").read_text() == (plain_run[1] / "losses.csv").read_text()
+    assert_same_run(resumed, plain_run, atol=1e-9)
+
+
+def test_the_command_trains_and_says_what_is_wrong_in_one_sentence(tmp_path, capsys):
+    from posedive_lib.generator.__main__ import main
+
+    assert main([str(tmp_path / "none.npz"), str(tmp_path / "out"), "--params", str(ROOT / "params/smoke.yaml")]) == 1
+    message = capsys.readouterr().err
+    assert "none.npz" in message and message.count("\n") == 1
