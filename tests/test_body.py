@@ -332,3 +332,22 @@ def test_broken_tables_are_named(table, tmp_path):
     table.save(path)
     with pytest.raises(StudyError, match="cam_t"):
         BodyTable.load(path)
+
+
+@pytest.mark.parametrize("changes, said", [
+    ({"f": np.full((5, 3), 10**6)}, "triangles"),
+    ({"kintree_table": np.tile(np.arange(24), (2, 1))}, "tree of joints"),
+    ({"v_template": np.full((10492, 3), np.nan)}, "not finite"),
+])  # fmt: skip
+def test_a_body_that_would_crash_later_is_named(changes, said, arrays, tmp_path):
+    np.savez(tmp_path / "bad.npz", **arrays | changes)
+    with pytest.raises(StudyError, match=f"bad.npz.*{said}"):
+        load_smpl(tmp_path / "bad.npz")
+
+
+def test_a_sparse_matrix_whose_indices_lie_is_not_unpacked(arrays, tmp_path):
+    matrix = sparse.csc_matrix(arrays["J_regressor"])
+    matrix.indices[:] = 10**6  # written without checks, these would land outside of the array
+    (tmp_path / "body.pkl").write_bytes(pickle.dumps(arrays | {"J_regressor": matrix}, protocol=2))
+    with pytest.raises(StudyError, match="body.pkl"):
+        load_smpl(tmp_path / "body.pkl")

@@ -84,7 +84,7 @@ NAN = np.full((4, 156), np.nan)
         ({"poses": np.zeros((4, 150))}, "(4, 150)"),
         ({"poses": np.zeros((0, 156))}, "(0, 156)"),
         ({"poses": np.zeros((4, 156))}, "looks y-up"),
-        ({"poses": np.array([{"code": 1}], dtype=object)}, "not a readable"),
+        ({"poses": np.array([{"code": 1}], dtype=object)}, "Python objects"),
     ],
 )
 def test_files_that_lie_are_named(tmp_path, changes, said):

@@ -1,21 +1,24 @@
-"""Pose sources: AMASS `.npz` motions as a flat table of poses, with the heading removed.
+"""Pose sources as a flat table of poses, with the heading removed: AMASS motions and files of SMPL parameters, both `.npz`.
 
-AMASS's world is z-up; SMPL's own frame is y-up. `root_tilt` is what is left of the root orientation in the y-up frame after taking
-out the turn about the vertical (the twist of the swing–twist decomposition), so the person faces +z and a camera can be put anywhere.
+AMASS's world is z-up; SMPL's own frame is y-up; bodies fitted to images are in their camera's frame, y down. `root_tilt` is what is left
+of the root orientation in the y-up frame after taking out the turn about the vertical (the twist of the swing–twist decomposition), so
+the person faces +z and a camera can be put anywhere. Poses are joint rotations: gender and betas of the file do not enter, so a motion
+recorded with a male body poses any body.
 """
 
-import zipfile
 from dataclasses import dataclass, fields
 from pathlib import Path
 
 import numpy as np
 from scipy.spatial.transform import Rotation
 
+from posedive_lib.body.archive import read_npz
 from posedive_lib.errors import StudyError
 
-MAX_BYTES = 2 << 30  # a longer motion file than this, unpacked, is not one
 FOLDERS = {"in-domain": "in", "out-of-domain": "out"}
 WIDTHS = {156: "SMPL-H", 165: "SMPL-X", 72: "SMPL"}  # numbers per frame; all begin with root (3) and 21 body joints (63)
+KEYS = ("poses", "mocap_framerate", "mocap_frame_rate", "global_orient", "body_pose", "cam_t", "fps")  # 'gender' may be pickled: never read
+TO_Y_UP = {"z": Rotation.from_euler("x", -90, degrees=True), "y": Rotation.identity(), "camera": Rotation.from_euler("x", 180, degrees=True)}
 
 
 @dataclass(frozen=True)
@@ -53,8 +56,10 @@ def remove_heading(root: Rotation) -> Rotation:
 def load_poses(folder: str | Path, fps: float | None = None) -> PoseSource:
     """All motions below folder, sorted by path; `fps` frames per second (None: every frame).
 
-    Sub-folders named `in-domain` and `out-of-domain` give the domain; other files count as in-domain. StudyError for a folder without
-    motions and for a file that is not a valid z-up AMASS motion.
+    Sub-folders named `in-domain` and `out-of-domain` give the domain; other files count as in-domain. A file is an AMASS motion
+    (`poses`, `mocap_framerate`; z-up) or SMPL parameters (`global_orient` (N, 3), `body_pose` (N, 63 or 69), optionally `fps`; with
+    `cam_t`, as in a `BodyTable`, in the camera's frame, else y-up). Without a frame rate every row is used.
+    StudyError for a folder without motions and for a file that is neither, is not finite, or has its axes confused.
     """
     if fps is not None and not fps > 0:
         raise StudyError(f"fps must be above 0, got {fps}: give frames per second, or None for every frame")
@@ -66,11 +71,11 @@ def load_poses(folder: str | Path, fps: float | None = None) -> PoseSource:
 
 
 def _load_one(path: Path, folder: Path, fps: float | None) -> tuple[np.ndarray, ...]:
-    poses, rate = read_amass(path)
+    poses, rate, axes = read_motion(path)
     frames = np.arange(len(poses))
-    if fps is not None and fps < rate:
+    if fps is not None and rate is not None and fps < rate:
         frames = np.unique(np.floor(np.arange(0, len(poses), rate / fps)).astype(int))
-    root = _upright(path, Rotation.from_rotvec(poses[:, :3]))[frames]
+    root = _upright(path, Rotation.from_rotvec(poses[:, :3]), axes)[frames]
     body_pose = np.zeros((len(frames), 69))
     body_pose[:, :63] = poses[frames, 3:66]
     domains = [FOLDERS[part] for part in path.relative_to(folder).parts[:-1] if part in FOLDERS] or [FOLDERS.get(folder.name, "in")]
@@ -78,41 +83,57 @@ def _load_one(path: Path, folder: Path, fps: float | None) -> tuple[np.ndarray, 
     return remove_heading(root).as_rotvec(), body_pose, np.full(count, domains[-1]), np.full(count, path.stem), frames
 
 
-def read_amass(path: str | Path) -> tuple[np.ndarray, float]:
-    """Poses (T, 72 | 156 | 165) in axis-angle and frames per second of one AMASS file. Nothing in the file is executed."""
-    try:
-        with zipfile.ZipFile(path) as archive:
-            unpacked = sum(item.file_size for item in archive.infolist())
-        if unpacked > MAX_BYTES:
-            raise StudyError(f"{path} unpacks to {unpacked / 2**30:.0f} GiB: this is not a motion file, remove it")
-        with np.load(path, allow_pickle=False) as file:  # 'gender' may be a pickled object in old files: it is never read
-            rates = [key for key in ("mocap_framerate", "mocap_frame_rate") if key in file.files]
-            if "poses" not in file.files or not rates:
-                missing = "poses" if "poses" not in file.files else "mocap_framerate"
-                raise StudyError(f"{path} has no '{missing}': give an AMASS motion (keys poses, trans, betas, mocap_framerate)")
-            poses, rate = np.asarray(file["poses"], float), float(file[rates[0]])
-    except StudyError:
-        raise
-    except (OSError, ValueError, TypeError, EOFError, zipfile.BadZipFile, NotImplementedError, RuntimeError) as error:
-        raise StudyError(f"{path} is not a readable AMASS .npz ({error}): download it again or remove it") from error
-    if poses.ndim != 2 or poses.shape[1] not in WIDTHS or not len(poses):
-        known = ", ".join(f"{width} ({name})" for width, name in sorted(WIDTHS.items()))
-        raise StudyError(f"{path}: 'poses' is {poses.shape}, expected (frames, n) with n one of {known}")
+def read_motion(path: str | Path) -> tuple[np.ndarray, float | None, str]:
+    """Poses (T, 66 or more) in axis-angle, root first; frames per second or None; axes (a key of `TO_Y_UP`) of one file."""
+    file = read_npz(path, KEYS, what="an AMASS motion or SMPL parameters")
+    if "poses" in file:
+        poses, rate, axes = *_amass(path, file), "z"
+    elif {"global_orient", "body_pose"} <= set(file):
+        poses, rate, axes = _parameters(path, file), file.get("fps"), "camera" if "cam_t" in file else "y"
+    else:
+        raise StudyError(f"{path} has no 'poses': give an AMASS motion (poses, mocap_framerate) or SMPL parameters (global_orient, body_pose)")
     if not np.isfinite(poses).all():
         row = int(np.argmin(np.isfinite(poses).all(axis=1)))
         raise StudyError(f"{path}: 'poses' is not finite in frame {row}: cut that frame out or remove the file")
-    if not (np.isfinite(rate) and rate > 0):
-        raise StudyError(f"{path}: '{rates[0]}' is {rate}, expected frames per second above 0")
-    return poses, rate
+    angles = np.linalg.norm(poses[:, :66].reshape(len(poses), 22, 3), axis=2)
+    if np.median(angles.max(axis=1)) > 3 * np.pi:
+        raise StudyError(f"{path}: joints turn by {np.median(angles.max(axis=1)):.0f} radians, as if given in degrees: convert to radians")
+    if rate is not None:
+        if np.size(rate) != 1 or not np.issubdtype(np.asarray(rate).dtype, np.number) or not (np.isfinite(rate) and rate > 0):
+            raise StudyError(f"{path}: the frame rate is {rate}, expected one number of frames per second above 0")
+        rate = float(np.ravel(rate)[0])
+    return poses, rate, axes
 
 
-def _upright(path: Path, root: Rotation) -> Rotation:
-    """The z-up root orientation in y-up axes; StudyError where most frames are upright only if the file were y-up already."""
-    y_up = Rotation.from_euler("x", -90, degrees=True) * root
-    up = np.array([0.0, 1.0, 0.0])
-    as_z_up, as_y_up = np.median(y_up.apply(up)[:, 1]), np.median(root.apply(up)[:, 1])
-    if as_y_up > 0.7 > as_z_up:
-        raise StudyError(f"{path} looks y-up (the person stands along y): rotate its root by +90° about x, AMASS motions are z-up")
-    if as_z_up < -0.5:
-        raise StudyError(f"{path}: the person stands on the head in most frames: check the file's axes, AMASS motions are z-up")
-    return y_up
+def _amass(path, file: dict[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    rates = [file[key] for key in ("mocap_framerate", "mocap_frame_rate") if key in file]
+    if not rates:
+        raise StudyError(f"{path} has no 'mocap_framerate': give an AMASS motion (keys poses, trans, betas, mocap_framerate)")
+    poses = file["poses"]
+    if poses.ndim != 2 or poses.shape[1] not in WIDTHS or not len(poses) or not np.issubdtype(poses.dtype, np.number):
+        known = ", ".join(f"{width} ({name})" for width, name in sorted(WIDTHS.items()))
+        raise StudyError(f"{path}: 'poses' is {poses.dtype} {poses.shape}, expected (frames, n) with n one of {known}")
+    return poses.astype(float), rates[0]
+
+
+def _parameters(path, file: dict[str, np.ndarray]) -> np.ndarray:
+    root, pose = file["global_orient"], file["body_pose"]
+    fits = root.ndim == 2 and pose.ndim == 2 and root.shape[1] == 3 and pose.shape[1] in (63, 69) and len(root) == len(pose) > 0
+    if not fits or not all(np.issubdtype(array.dtype, np.number) for array in (root, pose)):
+        raise StudyError(f"{path}: global_orient {root.shape} and body_pose {pose.shape} are not (N, 3) and (N, 63 or 69) numbers in axis-angle")
+    return np.concatenate([root, pose], axis=1).astype(float)
+
+
+def _upright(path: Path, root: Rotation, axes: str) -> Rotation:
+    """The root orientation in y-up axes; StudyError where most frames are upright only in other axes than the file's, or in none."""
+    lean = {name: float(np.median((turn * root).apply([0.0, 1.0, 0.0])[:, 1])) for name, turn in TO_Y_UP.items()}
+    named = {"z": "z-up", "y": "y-up", "camera": "in a camera's frame (y down)"}
+    if lean[axes] < 0.35:
+        other = max(lean, key=lean.get)
+        if axes == "z" and lean["y"] > 0.7:
+            raise StudyError(f"{path} looks y-up (the person stands along y): rotate its root by +90° about x, AMASS motions are z-up")
+        if lean[other] > 0.7 and other != axes:
+            raise StudyError(f"{path} should be {named[axes]} but looks {named[other]}: rotate its root orientation accordingly")
+        how = "stands on the head" if lean[axes] < -0.5 else "lies flat"
+        raise StudyError(f"{path}: the person {how} in most frames: check the file's axes, expected {named[axes]}, or remove it")
+    return TO_Y_UP[axes] * root

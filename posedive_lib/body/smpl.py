@@ -13,8 +13,10 @@ from smplx import SMPL
 from smplx.lbs import batch_rigid_transform, batch_rodrigues, blend_shapes, vertices2joints
 from smplx.utils import Struct
 
+from posedive_lib.body.archive import read_npz
 from posedive_lib.errors import StudyError
 
+MAX_ENTRIES = 10**8  # of an array in a body; the official files' largest has 4 million
 KEYS = ("v_template", "f", "weights", "shapedirs", "posedirs", "J_regressor", "kintree_table")
 
 # COCO-17 in smplx's joint output: 24 SMPL joints, then nose, right eye, left eye, right ear, left ear, …
@@ -52,14 +54,44 @@ class _Chumpy:
 
 def _read(path: Path) -> dict[str, np.ndarray]:
     if path.suffix == ".npz":
-        with np.load(path, allow_pickle=False) as data:
-            return {k: data[k] for k in data.files if k in KEYS}
+        return read_npz(path, KEYS, what="an SMPL body")
     if path.suffix == ".pkl":
         with open(path, "rb") as file:
             data = _ArrayUnpickler(file, encoding="latin1").load()
-        dense = {k: v.toarray() if hasattr(v, "toarray") else np.asarray(v) for k, v in data.items() if k in KEYS}
-        return dense
+        return {k: _dense(v) for k, v in data.items() if k in KEYS}
     raise StudyError("an SMPL body is an .npz or an official .pkl file.")
+
+
+def _dense(value) -> np.ndarray:
+    """A plain array; a sparse matrix is checked first, because unpacking one whose indices lie writes outside its memory."""
+    if sparse.issparse(value):
+        value.check_format(full_check=True)
+        if np.prod([float(n) for n in value.shape]) > MAX_ENTRIES:
+            raise StudyError(f"a sparse matrix of {value.shape} is no part of a body.")
+        return value.toarray()
+    return np.asarray(value)
+
+
+def _check(path: Path, data: dict[str, np.ndarray]) -> None:
+    """StudyError unless the arrays are those of one SMPL body: smplx would take others, and crash or pose nonsense later."""
+    odd = [k for k in KEYS if data[k].dtype.kind not in "fiu"]
+    if odd:
+        raise StudyError(f"{path}: {odd[0]} holds {data[odd[0]].dtype}, not numbers: fetch the file again.")
+    vertices = len(data["v_template"])
+    if data["weights"].shape != (vertices, 24) or data["shapedirs"].shape[:2] != (vertices, 3):
+        raise StudyError(f"{path}: weights {data['weights'].shape} do not fit {vertices} vertices and 24 SMPL joints.")
+    expected = {"v_template": (vertices, 3), "J_regressor": (24, vertices), "posedirs": (vertices, 3, 207), "kintree_table": (2, 24)}
+    for name, shape in expected.items():
+        if data[name].shape != shape:
+            raise StudyError(f"{path}: {name} is {data[name].shape}, expected {shape} for an SMPL body of 24 joints.")
+    for name in ("v_template", "weights", "shapedirs", "posedirs", "J_regressor"):
+        if not np.isfinite(data[name]).all():
+            raise StudyError(f"{path}: {name} is not finite: fetch the file again.")
+    faces, parents = data["f"].astype(np.int64), data["kintree_table"][0, 1:].astype(np.int64)
+    if faces.ndim != 2 or faces.shape[1] != 3 or faces.min() < 0 or faces.max() >= vertices:
+        raise StudyError(f"{path}: f does not name triangles of its {vertices} vertices: fetch the file again.")
+    if (parents < 0).any() or (parents >= np.arange(1, 24)).any():
+        raise StudyError(f"{path}: kintree_table is no tree of joints: fetch the file again.")
 
 
 def load_smpl(path: str | Path) -> SMPL:
@@ -74,15 +106,13 @@ def load_smpl(path: str | Path) -> SMPL:
     try:
         data = _read(path)
     except StudyError as error:
-        raise StudyError(f"{path}: {error}") from None
-    except Exception as error:  # zip and pickle streams of something else fail in many ways
+        raise error if str(error).startswith(str(path)) else StudyError(f"{path}: {error}") from None
+    except Exception as error:  # pickle streams of something else fail in many ways
         raise StudyError(f"{path} cannot be read as an SMPL body ({error}): fetch the file again.") from None
     missing = [k for k in KEYS if k not in data]
     if missing:
         raise StudyError(f"{path} lacks {', '.join(missing)}: it is no SMPL body file.")
-    vertices = len(data["v_template"])
-    if data["weights"].shape != (vertices, 24) or data["shapedirs"].shape[:2] != (vertices, 3):
-        raise StudyError(f"{path}: weights {data['weights'].shape} do not fit {vertices} vertices and 24 SMPL joints.")
+    _check(path, data)
     data["shapedirs"] = data["shapedirs"][:, :, :10]
     with contextlib.redirect_stdout(io.StringIO()):  # smplx prints a warning for every file with fewer than 300 shape directions
         model = SMPL(model_path=str(path), data_struct=Struct(**data), num_betas=data["shapedirs"].shape[2], batch_size=1)

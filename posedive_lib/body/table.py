@@ -1,11 +1,15 @@
 """The table of SMPL bodies beside a data set: what the mini world knows, what HMR2 or a fit would estimate."""
 
+import os
 from dataclasses import dataclass, fields
 from pathlib import Path
 
 import numpy as np
 
+from posedive_lib.body.archive import read_npz
 from posedive_lib.errors import StudyError
+
+SHAPES = {"path": (), "global_orient": (3,), "body_pose": (69,), "betas": (10,), "cam_t": (3,), "focal": (), "keypoints": (17, 2), "visible": (17,)}
 
 
 @dataclass(frozen=True)
@@ -33,24 +37,26 @@ class BodyTable:
         return len(self.path)
 
     def save(self, path: str | Path) -> None:
-        """Write a compressed `.npz`."""
-        np.savez_compressed(path, **{f.name: getattr(self, f.name) for f in fields(self)})
+        """Write a compressed `.npz`, whole or not at all."""
+        path = Path(path)
+        part = path.with_name(path.name + ".part.npz")
+        np.savez_compressed(part, **{f.name: getattr(self, f.name) for f in fields(self)})
+        os.replace(part, path)
 
     @classmethod
     def load(cls, path: str | Path) -> "BodyTable":
-        """Read `smpl.npz`. Raises StudyError when it is missing, incomplete or not finite."""
+        """Read `smpl.npz`. Raises StudyError when it is missing, incomplete, misshapen or not finite."""
         path = Path(path)
         if not path.is_file():
             raise StudyError(f"{path} is missing: fit or import SMPL parameters for this data set first.")
-        try:
-            with np.load(path, allow_pickle=False) as data:
-                columns = {name: data[name] for name in data.files}
-        except Exception as error:  # a broken archive fails in many ways
-            raise StudyError(f"{path} cannot be read as a table of bodies ({error}): write it again.") from None
+        columns = read_npz(path, what="a table of bodies")
         missing = [f.name for f in fields(cls) if f.name not in columns]
         if missing:
             raise StudyError(f"{path} lacks {', '.join(missing)}: write it again with all columns of BodyTable.")
         table = cls(**{f.name: columns[f.name] for f in fields(cls)})
+        for name, shape in SHAPES.items():
+            if getattr(table, name).shape != (len(table), *shape):
+                raise StudyError(f"{path}: {name} is {getattr(table, name).shape}, expected {(len(table), *shape)}: write the table again.")
         for name in ("global_orient", "body_pose", "betas", "cam_t", "focal"):
             if not np.isfinite(getattr(table, name)).all():
                 raise StudyError(f"{path} holds non-finite values in {name}: drop or refit those images.")

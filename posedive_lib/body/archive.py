@@ -1,0 +1,58 @@
+"""Read `.npz` files that may lie: sizes are checked before anything is unpacked, nothing in them is executed."""
+
+import zipfile
+from pathlib import Path
+
+import numpy as np
+from numpy.lib import format as npy
+
+from posedive_lib.errors import StudyError
+
+MAX_BYTES = 1 << 30  # unpacked; the largest SMPL-X body and the longest AMASS motion are below a fifth of it
+
+
+def read_npz(path: str | Path, keys=None, *, what: str, limit: int = MAX_BYTES) -> dict[str, np.ndarray]:
+    """The arrays of an `.npz`, or those of `keys` that it has.
+
+    what: the kind of file, for messages. StudyError naming the file: missing, empty, cut short, no archive, arrays of Python objects
+    among those asked for, a member that claims more than it holds, or more than `limit` bytes unpacked (a zip bomb).
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise StudyError(f"{path} is missing: give {what}")
+    if not path.stat().st_size:
+        raise StudyError(f"{path} is empty, not {what}: copy or download it again")
+    try:
+        with zipfile.ZipFile(path) as archive:
+            unpacked = sum(item.file_size for item in archive.infolist())
+            if unpacked > limit:
+                raise StudyError(f"{path} unpacks to {unpacked / 2**30:.1f} GiB, more than {what} holds: remove it")
+            arrays = {}
+            for item in archive.infolist():
+                name = item.filename.removesuffix(".npy")
+                if item.filename.endswith(".npy") and (keys is None or name in keys):
+                    with archive.open(item) as member:
+                        _check_header(path, name, member, item.file_size)
+                    with archive.open(item) as member:
+                        arrays[name] = npy.read_array(member, allow_pickle=False)
+            return arrays
+    except StudyError:
+        raise
+    except Exception as error:  # a broken archive fails in many ways: zip, zlib and header parsing each have their own
+        raise StudyError(f"{path} cannot be read as {what} ({error}): copy or download it again, or remove it") from None
+
+
+def _check_header(path: Path, name: str, member, size: int) -> None:
+    """An array's header must not promise more than its member holds: NumPy would reserve memory for it first."""
+    version = npy.read_magic(member)
+    read = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}.get(version)
+    if read is None:
+        raise StudyError(f"{path}: '{name}' is written in an unknown .npy version {version}: save the file again with NumPy")
+    shape, _, dtype = read(member)
+    if dtype.hasobject:
+        raise StudyError(f"{path}: '{name}' cannot be read, it holds Python objects instead of numbers: save it as a plain array")
+    count = 1
+    for length in shape:
+        count *= int(length)
+    if count * dtype.itemsize > size:
+        raise StudyError(f"{path}: '{name}' claims {count * dtype.itemsize} bytes and holds {size}: the file is cut short, copy it again")
