@@ -31,8 +31,9 @@ def main() -> None:
     stable_diffusion, folder = output / "stable-diffusion", HERE / "runs/phase1"
     data = training_arrays(people("train"), stable_diffusion)
     # Architecture and objective are the study's; length and pace are this phase's own.
-    params = load().generator.model_copy(update=everything["phase1"])
-    trained = train(stable_diffusion, data, params, folder, everything["seed"])
+    own = dict(everything["phase1"])
+    initial = own.pop("initial")
+    trained = train(stable_diffusion, data, load().generator.model_copy(update=own), folder, everything["seed"], init_from=initial)
     generator = Generator.load(trained)
     generator.model.half()
     generator.save(output / "phase1")

@@ -12,7 +12,7 @@ from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
 from tqdm import tqdm
 from transformers import CLIPTextModel
 
-from pretrain.common import HERE, Loop, People, batches, people, save_model, settings, to_float, weights_digest
+from pretrain.common import HERE, Loop, People, batches, people, save_model, settings, to_float, weights_digest, warm_start
 from pretrain.tokenizer import load_tokenizer
 
 
@@ -95,6 +95,7 @@ def main() -> None:
     height, width = data.images.shape[1:3]
     torch.manual_seed(everything["seed"])
     unet = build(config, latents.shape[1], height, width, text_encoder.config.hidden_size)
+    warm_start(unet, config["initial"])
     scheduler = noise_schedule(config)
 
     def loss_of(step: int, rng: np.random.Generator) -> dict[str, torch.Tensor]:

@@ -3,6 +3,7 @@
 Run: python -m pretrain.vae
 """
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -101,7 +102,11 @@ def latent_deviation(vae: AutoencoderKL, data, count: int = 512) -> float:
 
 def main() -> None:
     everything = settings()
-    config, data = everything["vae"], people("train")
+    config, folder = everything["vae"], Path(everything["output"]) / "stable-diffusion/vae"
+    if config["initial"] is not None:   # an earlier release that is good enough (see evaluate), as it is
+        shutil.copytree(config["initial"], folder, dirs_exist_ok=True)
+        return
+    data = people("train")
     torch.manual_seed(everything["seed"])
     vae = build(config)
     start_as_blur(vae)
@@ -112,7 +117,7 @@ def main() -> None:
 
     Loop("vae", {"vae": vae}, config).run(loss_of)
     vae.register_to_config(scaling_factor=round(1 / latent_deviation(vae, data), 5))
-    save_model(vae, Path(everything["output"]) / "stable-diffusion/vae")
+    save_model(vae, folder)
 
 
 if __name__ == "__main__":
