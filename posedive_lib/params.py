@@ -309,6 +309,7 @@ class ReID(Section):
     margin: NotNegative
     stage1: PromptStage
     stage2: StepStage
+    head_factor: Positive
     id_weight: NotNegative
     triplet_weight: NotNegative
     i2t_weight: NotNegative

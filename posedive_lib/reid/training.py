@@ -98,7 +98,7 @@ class ClipReIDBaseline(TorchBaseline):
             rows = torch.from_numpy(rows).to(labels.device)
             return stage2_terms(network(pixels, own), labels[rows], text, p, None if weights is None else weights[rows])
 
-        stage = Stage("stage2", model.train(), parameter_groups(model), lambda step: stage2_rate(epoch_of(step, steps, p.stage2.epochs), p.stage2), steps,
+        stage = Stage("stage2", model.train(), parameter_groups(model, p.head_factor), lambda step: stage2_rate(epoch_of(step, steps, p.stage2.epochs), p.stage2), steps,
                       p.stage2.weight_decay, self.machine, checkpoint=folder and folder / "stage2.safetensors", every=p.checkpoint_every,
                       key=self._key(train, seed, "stage1", "stage2"))
         history = stage.run(sampler, terms, progress)
@@ -159,10 +159,17 @@ def stage2_terms(outputs: tuple[Tensor, ...], labels: Tensor, text: Tensor, p, w
     }
 
 
-def parameter_groups(model: torch.nn.Module) -> list[tuple[list[Tensor], float]]:
-    """Biases learn at twice the rate; what is frozen (the bias of a BNNeck) is left out."""
-    parts = [(name, value) for name, value in model.named_parameters() if value.requires_grad]
-    return [([value for name, value in parts if not name.endswith("bias")], 1.0), ([value for name, value in parts if name.endswith("bias")], 2.0)]
+def parameter_groups(model: torch.nn.Module, head_factor: float = 1.0) -> list[tuple[list[Tensor], float]]:
+    """Biases learn at twice the rate, the identity heads at `head_factor` times it; what is frozen (the bias of a BNNeck) is left out.
+
+    The published 1.0 lets new heads grow over thousands of steps. In a run of a hundred they would stay near zero, and Adam, blind to
+    the size of a gradient, would meanwhile push the encoder about at random.
+    """
+    factors: dict[float, list[Tensor]] = {1.0: [], 2.0: [], head_factor: []}
+    for name, value in model.named_parameters():
+        if value.requires_grad:
+            factors[head_factor if "classifier" in name else 2.0 if name.endswith("bias") else 1.0].append(value)
+    return [(values, factor) for factor, values in factors.items() if values]
 
 
 def _load_prompts(path: Path, model: PromptLearner, pids: np.ndarray, key: str | None) -> dict[str, list[float]]:
