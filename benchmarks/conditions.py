@@ -1,4 +1,4 @@
-"""Condition triplets per second against a scene rebuilt in pyrender for each picture; full samples per second of the mini world.
+"""Condition triplets per second against a scene rebuilt in pyrender for each picture.
 
     python -m benchmarks.conditions [--bodies 400] [--workers 2] [--repeats 3]
 """
@@ -94,27 +94,6 @@ def rates(methods: dict[str, tuple], rows: list[tuple], workers: int, repeats: i
     return [(name, *np.median(values, axis=0)) for name, values in found.items()]
 
 
-def full_samples(count: int, workers: int, repeats: int) -> float:
-    """Median photos with all their conditions per second: `posedive_lib.world.oracle.photograph`, less the start of its processes."""
-    from posedive_lib.body.poses import load_poses
-    from posedive_lib.world.oracle import free_shots, photograph
-    from posedive_lib.world.scene import sample_camera
-    from posedive_lib.world.wardrobe import sample_identities
-
-    people, source = sample_identities("benchmark", 16), load_poses("data/motions", fps=6)
-    shots = free_shots(16, source, [sample_camera("benchmark", 0.0)], count // 16, ("benchmark",))
-    shots = shots + shots[: len(shots) // 2]
-
-    def seconds(some) -> float:
-        start = time.perf_counter()
-        for _ in photograph(people, source, some, body=BODY, height=HEIGHT, width=WIDTH, focal=FOCAL, depth_range=(NEAR, FAR), workers=workers):
-            pass
-        return time.perf_counter() - start
-
-    few = 48 * workers  # a chunk for each process
-    return float(np.median([(len(shots) - few) / (seconds(shots) - seconds(shots[:few])) for _ in range(repeats)]))
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument("--bodies", type=int, default=400)
@@ -128,7 +107,6 @@ def main() -> None:
              f"{HEIGHT} × {WIDTH} pixels, {a.workers} processes", "",
              "| depth, normals, skeleton and neutral rendering | per second | × rebuilt | CPU ms per picture | × rebuilt |", "|---|---|---|---|---|"]
     lines += [f"| {name} | {value:.0f} | {value / found[0][1]:.1f} | {cpu:.1f} | {found[0][2] / cpu:.1f} |" for name, value, cpu in found]
-    lines += ["", f"Photo with depth, normals and skeleton, mini world: {full_samples(max(a.bodies, 256), a.workers, a.repeats):.0f} per second."]
     print("\n".join(lines))
     Path("benchmarks/results/conditions.md").write_text("\n".join(lines) + "\n")
 

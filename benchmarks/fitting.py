@@ -21,8 +21,8 @@ from posedive_lib.body.fitting import fit_keypoints
 from posedive_lib.body.poses import PoseSource, load_poses
 from posedive_lib.body.smpl import load_smpl
 from posedive_lib.seeds import rng_for
+from posedive_lib.world.cameras import sample_camera
 from posedive_lib.world.oracle import free_shots, photograph
-from posedive_lib.world.scene import sample_camera
 from posedive_lib.world.wardrobe import sample_identities
 
 ROLE = "fitting-benchmark"  # people, cameras and shots of no data set

@@ -45,24 +45,25 @@ def z_buffer(points: np.ndarray, faces: np.ndarray) -> tuple[np.ndarray, np.ndar
     """Depth (H, W), 0 outside, and unit normals (H, W, 3) of OpenCV camera-frame points at the pixel centres."""
     normals = face_normals(points, faces)
     pixel = points[:, :2] / points[:, 2:] * FOCAL * H + [W / 2, H / 2]
-    depth, direction = np.full((H, W), np.inf), np.zeros((H, W, 3))
-    for face in faces:
-        corner, z = pixel[face], points[face, 2]
-        low, high = np.ceil(corner.min(0) - 0.5).astype(int), np.floor(corner.max(0) - 0.5).astype(int)
-        for y in range(max(low[1], 0), min(high[1], H - 1) + 1):
-            for x in range(max(low[0], 0), min(high[0], W - 1) + 1):
-                a, b, c = corner
-                area = (b[0] - a[0]) * (c[1] - a[1]) - (b[1] - a[1]) * (c[0] - a[0])
-                if abs(area) < 1e-9:
-                    continue
-                v = ((x + 0.5 - a[0]) * (c[1] - a[1]) - (y + 0.5 - a[1]) * (c[0] - a[0])) / area
-                w = ((b[0] - a[0]) * (y + 0.5 - a[1]) - (b[1] - a[1]) * (x + 0.5 - a[0])) / area
-                weight = np.array([1 - v - w, v, w]) / z  # linear in 1/z, not in z
-                here = 1 / weight.sum()
-                if min(v, w, 1 - v - w) >= 0 and here < depth[y, x]:
-                    depth[y, x], direction[y, x] = here, weight @ normals[face]
-    length = np.linalg.norm(direction, axis=-1, keepdims=True)
-    return np.where(np.isfinite(depth), depth, 0), direction / np.maximum(length, 1e-12)
+    corner = pixel[faces]
+    low = np.maximum(np.ceil(corner.min(1) - 0.5).astype(int), 0)
+    size = np.maximum(np.minimum(np.floor(corner.max(1) - 0.5).astype(int), [W - 1, H - 1]) - low + 1, 0)
+    face = np.repeat(np.arange(len(faces)), size.prod(1))  # every face with every pixel centre of its box
+    index = np.arange(len(face)) - np.repeat(np.cumsum(size.prod(1)) - size.prod(1), size.prod(1))
+    x, y = low[face, 0] + index % size[face, 0], low[face, 1] + index // size[face, 0]
+    a, b, c = corner[face].transpose(1, 2, 0)
+    area = (b[0] - a[0]) * (c[1] - a[1]) - (b[1] - a[1]) * (c[0] - a[0])
+    with np.errstate(divide="ignore", invalid="ignore"):
+        v = ((x + 0.5 - a[0]) * (c[1] - a[1]) - (y + 0.5 - a[1]) * (c[0] - a[0])) / area
+        w = ((b[0] - a[0]) * (y + 0.5 - a[1]) - (b[1] - a[1]) * (x + 0.5 - a[0])) / area
+    covered = (abs(area) > 1e-9) & (v >= 0) & (w >= 0) & (v + w <= 1)
+    x, y, v, w, face = x[covered], y[covered], v[covered], w[covered], face[covered]
+    weight = np.stack([1 - v - w, v, w], 1) / points[faces[face], 2]  # linear in 1/z, not in z
+    here, towards = 1 / weight.sum(1), np.einsum("nk,nkc->nc", weight, normals[faces[face]])
+    depth, direction = np.zeros((H, W)), np.zeros((H, W, 3))
+    order = np.argsort(-here)  # the nearest is written last
+    depth[y[order], x[order]], direction[y[order], x[order]] = here[order], towards[order]
+    return depth, direction / np.maximum(np.linalg.norm(direction, axis=-1, keepdims=True), 1e-12)
 
 
 @pytest.fixture(scope="module")

@@ -27,7 +27,7 @@ class KeypointBody:
         self.joint_shapes = put(torch.einsum("jv,vcs->jcs", model.J_regressor, shapes))  # (24, 3, S)
         self.face, self.face_shapes, self.face_weights = put(template[rows]), put(shapes[rows]), put(model.lbs_weights[rows])
         columns = (3 * rows[:, None] + torch.arange(3)).flatten()
-        self.face_bends = put(model.posedirs[:, columns]) if model.has_pose_blend_shapes else None
+        self.face_bends = put(model.posedirs[:, columns])
         self.parents, self.levels = model.parents.tolist(), _levels(model.parents.tolist())
         self.body_points = torch.tensor(COCO_FROM_SMPL[FACE:], device=device)
 
@@ -49,9 +49,8 @@ class KeypointBody:
                 world[joint], place[joint] = turned[:, i], moved[:, i]
         world, place = torch.stack(world, 1), torch.stack(place, 1)
         face = self.face + torch.einsum("fcs,ns->nfc", self.face_shapes, betas)
-        if self.face_bends is not None:
-            bends = (rotations[:, 1:] - torch.eye(3, device=rotations.device)).reshape(count, -1)
-            face = face + (bends @ self.face_bends).reshape(count, FACE, 3)
+        bends = (rotations[:, 1:] - torch.eye(3, device=rotations.device)).reshape(count, -1)
+        face = face + (bends @ self.face_bends).reshape(count, FACE, 3)
         shift = place - (world @ rest[..., None])[..., 0]
         blended = torch.einsum("fj,njab->nfab", self.face_weights, world)
         face = (blended @ face[..., None])[..., 0] + torch.einsum("fj,njc->nfc", self.face_weights, shift)
