@@ -1,5 +1,6 @@
 """Candidates: resumable shards, scores, selection by rows, matched counts. Rendering, painter and estimator are stand-ins here."""
 
+from concurrent.futures import Executor, Future
 from dataclasses import dataclass
 from types import SimpleNamespace
 
@@ -8,10 +9,13 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from pipeline import ROOT
 from posedive_lib.augment import candidates, diversify
 from posedive_lib.augment.candidates import Rendering, usable_references
 from posedive_lib.augment.selection import SIGMA_GEN, SIGMA_TAR, judge, matched, select, shortfall
+from posedive_lib.body import camera, conditions
 from posedive_lib.body.poses import PoseSource
+from posedive_lib.body.smpl import pose
 from posedive_lib.body.table import BodyTable
 from posedive_lib.errors import StudyError
 
@@ -63,13 +67,12 @@ def study(tmp_path, monkeypatch):
     rng = np.random.default_rng(0)
     source = PoseSource(np.zeros((30, 3)), rng.normal(0, 0.3, (30, 69)), np.full(30, "in"), np.full(30, "walk"), np.arange(30))
 
-    def render(rows, training, source, rendering):
-        count = len(rows)
-        conditions = SimpleConditions(np.full((count, H, W, 3), 160, np.uint8))
+    def start_rendering(rows, training, source, rendering, pool):
+        drawn = SimpleConditions(np.full((len(rows), H, W, 3), 160, np.uint8))
         many = bodies.select(rows["reference"].tolist())
-        return many, conditions
+        return lambda: (many, drawn)
 
-    monkeypatch.setattr(candidates, "render", render)
+    monkeypatch.setattr(candidates, "start_rendering", start_rendering)
 
     def run(count, painter, key="a", known=train, **options):
         plan = diversify.plan("market1501", train, training, source, n_per_pid=count)
@@ -140,8 +143,10 @@ def test_generation_goes_on_until_each_identity_has_its_images_or_the_budget_is_
 
 def test_a_run_broken_off_in_a_later_round_resumes(study):
     whole = study.run(6, Painter(), images_per_pid=3, key="w", shard=50)
+    enough = len(whole) - 2  # at the latest the last shard, of one or two images, fails
+    assert enough > 3 * 3  # the first round is over
     with pytest.raises(KeyboardInterrupt):
-        study.run(6, Painter(fail_after=len(whole) - 1), images_per_pid=3, key="r", shard=2, block=1)
+        study.run(6, Painter(fail_after=enough), images_per_pid=3, key="r", shard=2, block=1)
     rest = Painter()
     resumed = study.run(6, rest, images_per_pid=3, key="r", shard=2, block=1)
     assert 0 < rest.painted < len(whole)
@@ -215,6 +220,33 @@ def test_references_fall_back_to_the_best_one():
     assert found["rel"].tolist() == ["b", "c", "e"] and found["reference_passed"].tolist() == [True, True, False]
     assert usable_references(train, sigma, tau_ref=0.3, keypoints="all")["rel"].tolist() == ["b", "e"]
     assert usable_references(train, sigma, tau_ref=0.0)["reference_passed"].all()
+
+
+class AtOnce(Executor):
+    """Stands in for the processes of a pool."""
+
+    def submit(self, function, *arguments):
+        future = Future()
+        future.set_result(function(*arguments))
+        return future
+
+
+def test_targets_are_fitted_and_rendered_in_order(monkeypatch):
+    """With processes and without, against placing and rendering in two steps."""
+    rng, body = np.random.default_rng(0), str(ROOT / "data/body/SMPL_NEUTRAL.npz")
+    orientation = camera.orient(np.zeros((3, 3)), np.array([0, 100, 220]), np.array([0, 15, 30]))
+    body_pose, betas = rng.normal(0, 0.2, (3, 69)), rng.normal(0, 0.5, (3, 10))
+    options = dict(body=body, height=64, width=32, near=2.5, far=10.5, focal=2.5)
+    monkeypatch.setattr(conditions, "CHUNK", 2)
+    renderer = conditions.ConditionRenderer(body, 64, 32, near=2.5, far=10.5, focal=2.5)
+    for pool in (None, AtOnce()):
+        cam_t, drawn = conditions.render_fitted_later(orientation, body_pose, betas, 0.86, **options, pool=pool)()
+        for row in range(3):
+            vertices, _ = pose(renderer.model, orientation[row], body_pose[row], betas[row])
+            np.testing.assert_allclose(cam_t[row], camera.fit_to_crop(vertices, 2.5 * 64, 64, 32, 0.86), atol=1e-6)
+            expected = renderer.render(orientation[row], body_pose[row], betas[row], cam_t[row])
+            for name in ("skeleton", "depth", "normals", "neutral", "keypoints", "visible"):
+                np.testing.assert_array_equal(getattr(drawn, name)[row], getattr(expected, name), name)
 
 
 def test_broken_reference_is_named(tmp_path):

@@ -238,6 +238,17 @@ def test_reference_unet_runs_once_per_person(trained, monkeypatch):
     assert sum(seen) == 2
 
 
+def test_a_photo_is_encoded_once_in_all_calls(trained, monkeypatch):
+    generator, seen = load(trained), []
+    latents = generator.encoders.latents
+    monkeypatch.setattr(generator.encoders, "latents", lambda images: seen.append(len(images)) or latents(images))
+    first = generate(generator, n=4)
+    monkeypatch.setattr("posedive_lib.generator.sample.ENCODED", 1)
+    assert np.array_equal(generate(generator, n=4), first) and seen == [2]
+    again = generate(generator, n=4)
+    assert np.abs(again.astype(int) - first).max() <= 1 and seen == [2, 1]  # one of the two had been let go
+
+
 def test_other_schedulers_and_no_guidance(trained):
     generator = load(trained)
     images = [generate(generator, scheduler=EulerAncestralDiscreteScheduler, batch_size=size) for size in (2, 5)]

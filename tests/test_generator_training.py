@@ -17,6 +17,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from posedive_lib.errors import StudyError
 from posedive_lib.generator import TrainingArrays, generate_files, load, train
 from posedive_lib.generator.denoising import denoise
+from posedive_lib.generator.processes import processes
 from posedive_lib.generator.reference import ReferenceCall, keys_and_values
 from posedive_lib.generator.schedule import load_scheduler
 from posedive_lib.generator.store import load_weights
@@ -60,41 +61,35 @@ def test_pictures_in_between_do_not_touch_training(stable_diffusion, arrays, pla
 
 
 SCRIPT = """
-import json, sys
-from types import SimpleNamespace
-import numpy as np
-from posedive_lib.generator import TrainingArrays, generate_files, load, train
-from posedive_lib.generator.processes import processes
-
-folder, stable_diffusion, settings = sys.argv[1:]
-params = json.loads(settings, object_hook=lambda items: SimpleNamespace(**items))
-params.guider_widths = vars(params.guider_widths)
-data = TrainingArrays.load(folder + "/arrays.npz")
-finished = train(stable_diffusion, data, params, folder + "/run", 0, progress=False, cpu=True)
-generator = load(finished, device="cpu")
-rng = np.random.default_rng(5)
-pictures = lambda n, c: rng.integers(0, 256, (n, 32, 16, c), dtype=np.uint8)
-references, maps = pictures(3, 3), (pictures(5, 3), pictures(5, 1), pictures(5, 3))
-images = generator.generate(references, [2, 0, 1, 0, 2], *maps, seeds=range(5), progress=False)
-np.save(f"{folder}/images-{processes().process_index}.npy", images)
-generate_files(generator, list("abcde"), folder + "/files", references, [2, 0, 1, 0, 2], *maps, seeds=range(5))
+import sys
+sys.path.insert(0, sys.argv[1])
+from test_generator_training import work
+work(*sys.argv[2:])
 """
 
 
-def launch(folder, stable_diffusion, arrays, processes):  # noqa: F811
-    folder.mkdir()
-    arrays.save(folder / "arrays.npz")
-    (folder / "script.py").write_text(SCRIPT)
-    settings = json.dumps(parameters(steps=2, log_every=1), default=vars)
+def work(folder, stable_diffusion):  # noqa: F811
+    """What one process does; the folder holds the arrays."""
+    folder = Path(folder)
+    data = TrainingArrays.load(folder / "arrays.npz")
+    finished = train(stable_diffusion, data, parameters(steps=2, log_every=1), folder / "run", 0, progress=False, cpu=True)
+    generator = load(finished, device="cpu")
+    references, maps = pictures(3, 3, 20), (pictures(5, 3, 21), pictures(5, 1, 22), pictures(5, 3, 23))
+    images = generator.generate(references, [2, 0, 1, 0, 2], *maps, seeds=range(5), progress=False)
+    np.save(folder / f"images-{processes().process_index}.npy", images)
+    generate_files(generator, list("abcde"), folder / "files", references, [2, 0, 1, 0, 2], *maps, seeds=range(5))
+
+
+def launch(folder, stable_diffusion, count):  # noqa: F811
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    base = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true", "CUDA_VISIBLE_DEVICES": ""}
+    team = {"WORLD_SIZE": count, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "PYTHONPATH": ROOT, "OMP_NUM_THREADS": 1,
+            "ACCELERATE_USE_CPU": "true", "CUDA_VISIBLE_DEVICES": ""}  # fmt: skip
+    command = [sys.executable, "-c", SCRIPT, str(ROOT / "tests"), str(folder), str(stable_diffusion)]
     started = []
-    for rank in range(processes):
-        team = {} if processes == 1 else {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": processes, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
-        command = [sys.executable, str(folder / "script.py"), str(folder), str(stable_diffusion), settings]
-        environment = base | {name: str(value) for name, value in team.items()}
+    for rank in range(count):
+        environment = os.environ | {name: str(value) for name, value in (team | {"RANK": rank, "LOCAL_RANK": rank}).items()}
         started.append(subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True))
     for process in started:
         output = process.communicate(timeout=300)[0]
@@ -103,8 +98,11 @@ def launch(folder, stable_diffusion, arrays, processes):  # noqa: F811
 
 def test_two_processes_train_and_sample_as_one_does(stable_diffusion, arrays, tmp_path):  # noqa: F811
     """What several GPUs do, on two CPU processes: the same batches, the same losses, the same images for all."""
-    for processes in (1, 2):
-        launch(tmp_path / str(processes), stable_diffusion, arrays, processes)
+    for number in "12":
+        (tmp_path / number).mkdir()
+        arrays.save(tmp_path / number / "arrays.npz")
+    work(tmp_path / "1", stable_diffusion)
+    launch(tmp_path / "2", stable_diffusion, 2)
     one, two = ((np.loadtxt(tmp_path / n / "run/losses.csv", delimiter=",", skiprows=1), tmp_path / n / "run") for n in "12")
     assert_same_run(one, two)
     images = [np.load(tmp_path / "2" / f"images-{rank}.npy") for rank in (0, 1)]

@@ -22,7 +22,6 @@ from posedive_lib.augment.confidence import PoseEstimator, keypoint_subset
 from posedive_lib.augment.distribution import Training
 from posedive_lib.augment.diversify import oriented
 from posedive_lib.augment.selection import SIGMA_GEN, SIGMA_TAR, judge
-from posedive_lib.body import camera
 from posedive_lib.body.poses import PoseSource
 from posedive_lib.body.table import BodyTable
 from posedive_lib.datasets.images import read as read_images
@@ -73,7 +72,7 @@ def diffusion(generator, *, steps: int | None = None, guidance: float | None = N
 
 def generate(
     plan: pd.DataFrame, train: pd.DataFrame, training: Training, source: PoseSource, *, estimator: PoseEstimator, painter: Painter,
-    rendering: Rendering, limits, out: str | Path, key: str, images_per_pid: int | None = None, shard: int = 256, block: int = 2048,
+    rendering: Rendering, limits, out: str | Path, key: str, images_per_pid: int | None = None, shard: int = 256, block: int = 512,
     progress: bool = True,
 ) -> pd.DataFrame:  # fmt: skip
     """Makes the candidates of the plan that `out` does not hold yet; returns the manifest, also written to `out/manifest.csv`.
@@ -81,20 +80,21 @@ def generate(
     train: training images (path, rel); limits: has tau_ref, tau_tar, epsilon_gen, tau_gen and keypoints (params.augment); key: names
     everything else that decides a pixel or a score (weights of generator and estimator, sampling steps, pose source).
     images_per_pid: the plan is then a budget, and an identity gets no more candidates once that many of its images are kept;
-    None: every row of the plan. shard, block: images written and rendered at a time.
+    None: every row of the plan. shard, block: images written and rendered at a time; a block is rendered while the one before is painted.
     """
+    from posedive_lib.body.conditions import rendering_processes
+
     out = Path(out)
     _check_writable(out)
-    maker = _Maker(train, training, source, estimator, painter, rendering)
     manifest = judge(pd.DataFrame(columns=[*plan.columns, *SIGMA_GEN, *SIGMA_TAR, "path"]), limits)
-    with tqdm(desc="candidates", unit="image", disable=not progress) as bar:
+    with tqdm(desc="candidates", unit="image", disable=not progress) as bar, rendering_processes(rendering.workers) as pool:
+        maker = _Maker(train, training, source, estimator, painter, rendering, pool)
         while len(rows := _still_wanted(plan, manifest, images_per_pid)):
             bar.total = len(manifest) + len(rows)
             shards = [(out / "shards" / _digest(part, rendering, key), part) for part in _shards(rows, shard)]
             missing = [item for item in shards if not item[0].is_dir()]
             _count_found(bar, len(rows) - sum(len(part) for _, part in missing))
-            for some in _blocks(missing, block):
-                maker.make(some, bar)
+            maker.make(_blocks(missing, block), bar)
             tables = [_with_paths(pd.read_csv(folder / "scores.csv", keep_default_na=False), folder.name) for folder, _ in shards]
             made = [manifest[tables[0].columns], *tables] if len(manifest) else tables
             manifest = judge(pd.concat(made, ignore_index=True), limits)
@@ -125,16 +125,14 @@ def _shards(plan: pd.DataFrame, size: int) -> list[pd.DataFrame]:
     return [rows.iloc[start : start + size].reset_index(drop=True) for rows in levels for start in range(0, len(rows), size)]
 
 
-def _blocks(shards: list, size: int):
-    """Groups of shards with about `size` images: rendering starts processes, so it is done for many at a time."""
-    group: list = []
+def _blocks(shards: list, size: int) -> list[list]:
+    """Groups of shards with about `size` images, for what is worth doing for many at a time."""
+    groups: list[list] = []
     for item in shards:
-        if group and sum(len(rows) for _, rows in group) + len(item[1]) > size:
-            yield group
-            group = []
-        group.append(item)
-    if group:
-        yield group
+        if not groups or sum(len(rows) for _, rows in groups[-1]) + len(item[1]) > size:
+            groups.append([])
+        groups[-1].append(item)
+    return groups
 
 
 def _digest(rows: pd.DataFrame, rendering: Rendering, key: str) -> str:
@@ -175,18 +173,28 @@ def _check_writable(out: Path) -> None:
 class _Maker:
     """Renders, paints and scores shards."""
 
-    def __init__(self, train, training, source, estimator, painter, rendering):
+    def __init__(self, train, training, source, estimator, painter, rendering, pool):
         self.paths = dict(zip(train["rel"], train["path"], strict=True))
         self.training, self.source, self.estimator = training, source, estimator
-        self.painter, self.rendering = painter, rendering
+        self.painter, self.rendering, self.pool = painter, rendering, pool
 
-    def make(self, shards: list[tuple[Path, pd.DataFrame]], bar) -> None:
-        """One block: conditions and σ_tar (Eq. 4, on the neutral rendering) of all its shards, then shard after shard."""
+    def make(self, blocks: list, bar) -> None:
+        """Block after block: while one is painted here, other processes render the next."""
+        rendered = self._begin(blocks[0]) if blocks else None
+        for shards, following in zip(blocks, [*blocks[1:], None]):
+            bodies, conditions = rendered()
+            rendered = self._begin(following) if following else None
+            self._finish(shards, bodies, conditions, bar)
+
+    def _begin(self, shards: list[tuple[Path, pd.DataFrame]]) -> Callable:
         rows = pd.concat([rows for _, rows in shards], ignore_index=True)
         unknown = sorted(set(rows["reference"]) - set(self.paths))
         if unknown:
             raise StudyError(f"The plan's reference {unknown[0]} is not among the training images: plan and train on the same data set")
-        bodies, conditions = render(rows, self.training, self.source, self.rendering)
+        return start_rendering(rows, self.training, self.source, self.rendering, self.pool)
+
+    def _finish(self, shards: list[tuple[Path, pd.DataFrame]], bodies: BodyTable, conditions, bar) -> None:
+        """σ_tar (Eq. 4, on the neutral rendering) of all of a block's shards, then shard after shard."""
         _, sigma_tar = self.estimator.estimate(conditions.neutral)
         start = 0
         for folder, part in shards:
@@ -230,27 +238,26 @@ def _cut(table, rows: slice):
     return type(table)(**{field.name: getattr(table, field.name)[rows] for field in fields(table)})
 
 
-def render(rows: pd.DataFrame, training: Training, source: PoseSource, rendering: Rendering):
-    """Bodies (BodyTable, path = the reference) and conditions of a plan's rows: the reference person's shape, re-centred and scaled."""
-    from posedive_lib.body.conditions import render_many
-    from posedive_lib.body.smpl import cached_smpl, pose
+def start_rendering(rows: pd.DataFrame, training: Training, source: PoseSource, rendering: Rendering, pool=None):
+    """Begins to render a plan's rows in the processes of `pool`: the reference person's shape, re-centred and scaled. Call the result for
+    the bodies (BodyTable, path = the reference) and their conditions."""
+    from posedive_lib.body.conditions import render_fitted_later
 
     orientation, body_pose = oriented(rows, training, source)
-    betas = training.bodies.select(rows["reference"].tolist()).betas
-    model, focal = cached_smpl(str(rendering.body)), rendering.focal * rendering.height
-    cam_t = np.array([
-        camera.fit_to_crop(pose(model, *body)[0], focal, rendering.height, rendering.width, rendering.fill)
-        for body in zip(orientation, body_pose, betas, strict=True)
-    ])  # fmt: skip
-    conditions = render_many(
-        orientation, body_pose, betas, cam_t, body=rendering.body, height=rendering.height, width=rendering.width,
-        near=rendering.near, far=rendering.far, focal=rendering.focal, workers=rendering.workers,
-    )  # fmt: skip
-    bodies = BodyTable(
-        path=rows["reference"].to_numpy(str), global_orient=orientation, body_pose=body_pose, betas=betas, cam_t=cam_t,
-        focal=np.full(len(rows), focal), keypoints=conditions.keypoints, visible=conditions.visible,
-    )  # fmt: skip
-    return bodies, conditions
+    betas, r = training.bodies.select(rows["reference"].tolist()).betas, rendering
+    drawn = render_fitted_later(
+        orientation, body_pose, betas, r.fill, body=r.body, height=r.height, width=r.width, near=r.near, far=r.far, focal=r.focal, pool=pool
+    )
+
+    def finish():
+        cam_t, conditions = drawn()
+        bodies = BodyTable(
+            path=rows["reference"].to_numpy(str), global_orient=orientation, body_pose=body_pose, betas=betas, cam_t=cam_t,
+            focal=np.full(len(rows), r.focal * r.height), keypoints=conditions.keypoints, visible=conditions.visible,
+        )  # fmt: skip
+        return bodies, conditions
+
+    return finish
 
 
 def for_writing(rows: pd.DataFrame, out: str | Path) -> pd.DataFrame:

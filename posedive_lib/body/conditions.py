@@ -4,8 +4,9 @@ Normals are camera-space n·0.5 + 0.5 with z towards the viewer; depth is metric
 so that the scale cue survives; the skeleton uses OpenPose's colours.
 """
 
-from concurrent.futures import ProcessPoolExecutor
-from contextlib import nullcontext
+from collections.abc import Callable
+from concurrent.futures import Executor, ProcessPoolExecutor
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, fields
 from multiprocessing import get_context
 
@@ -110,6 +111,12 @@ class ConditionRenderer:
         vertices, joints = pose(self.model, global_orient, body_pose, betas)
         return self.draw(vertices + np.asarray(cam_t, np.float32), joints + cam_t)
 
+    def render_fitted(self, global_orient, body_pose, betas, fill: float) -> tuple[np.ndarray, Conditions]:
+        """Translation (3,) that centres a body and scales it to `fill` of the crop, and its conditions there; posed once for both."""
+        vertices, joints = pose(self.model, global_orient, body_pose, betas)
+        cam_t = camera.fit_to_crop(vertices, self.focal, self.height, self.width, fill)
+        return cam_t, self.draw(vertices + cam_t.astype(np.float32), joints + cam_t)
+
     def draw(self, vertices: np.ndarray, joints: np.ndarray) -> Conditions:
         """Conditions of a posed body: camera-frame vertices (V, 3) and joints (45, 3) in smplx's order, metres."""
         raster = self.rasterise(vertices, self.faces, self.grey)
@@ -127,14 +134,38 @@ class ConditionRenderer:
         )  # fmt: skip
 
 
+CHUNK = 64  # bodies that a process gets at a time
 _renderers: dict[tuple, ConditionRenderer] = {}
 
 
-def _render_chunk(settings: tuple, rows: list[tuple]) -> list[Conditions]:
+def _renderer(settings: tuple) -> ConditionRenderer:
+    """This process's renderer, kept between calls."""
     if settings not in _renderers:
         body, height, width, near, far, focal, backend = settings
         _renderers[settings] = ConditionRenderer(body, height, width, near=near, far=far, focal=focal, backend=backend)
-    return [_renderers[settings].render(*row) for row in rows]
+    return _renderers[settings]
+
+
+def _render_chunk(settings: tuple, rows: list[tuple]) -> list[Conditions]:
+    return [_renderer(settings).render(*row) for row in rows]
+
+
+def _render_fitted_chunk(settings: tuple, rows: list[tuple]) -> list[tuple[np.ndarray, Conditions]]:
+    return [_renderer(settings).render_fitted(*row) for row in rows]
+
+
+@contextmanager
+def rendering_processes(workers: int):
+    """Processes that render; they start with the first bodies they get, and an exception leaves no more to them than they have begun."""
+    pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn"))
+    try:
+        yield pool
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _stacked(parts: list[Conditions]) -> Conditions:
+    return Conditions(*(np.stack([getattr(p, f.name) for p in parts]) for f in fields(Conditions)))
 
 
 def render_many(
@@ -144,13 +175,32 @@ def render_many(
     """Conditions of N bodies, stacked, in order; rendered by `workers` processes, up to 64 bodies in this one (arrays as in `BodyTable`)."""
     rows = list(zip(global_orient, body_pose, betas, cam_t))
     settings = (str(body), height, width, near, far, focal, choose_backend(backend))
-    chunks = [rows[i : i + 64] for i in range(0, len(rows), 64)]
+    chunks = [rows[i : i + CHUNK] for i in range(0, len(rows), CHUNK)]
     bar = tqdm(total=len(rows), desc=progress, unit="img", disable=progress is None)
     parts: list[Conditions] = []
     processes = max(1, min(workers, len(chunks)))
-    with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) if processes > 1 else nullcontext() as pool:
+    with rendering_processes(processes) if processes > 1 else nullcontext() as pool:
         for part in (pool.map if pool else map)(_render_chunk, [settings] * len(chunks), chunks):
             parts += part
             bar.update(len(part))
     bar.close()
-    return Conditions(*(np.stack([getattr(p, f.name) for p in parts]) for f in fields(Conditions)))
+    return _stacked(parts)
+
+
+def render_fitted_later(
+    global_orient, body_pose, betas, fill: float, *, body: str, height: int, width: int, near: float, far: float, focal: float,
+    backend: str = "auto", pool: Executor | None = None,
+) -> Callable[[], tuple[np.ndarray, Conditions]]:  # fmt: skip
+    """As `ConditionRenderer.render_fitted` for N bodies, while the caller does something else: call the result for the translations (N, 3)
+    and the stacked conditions. The processes of `pool` begin at once; up to 64 bodies, or all without a pool, wait for that call."""
+    rows = [(*body_, fill) for body_ in zip(global_orient, body_pose, betas)]
+    settings = (str(body), height, width, near, far, focal, choose_backend(backend))
+    chunks = [rows[i : i + CHUNK] for i in range(0, len(rows), CHUNK)]
+    begun = [pool.submit(_render_fitted_chunk, settings, chunk) for chunk in chunks] if pool and len(chunks) > 1 else None
+
+    def finish() -> tuple[np.ndarray, Conditions]:
+        done = [future.result() for future in begun] if begun else [_render_fitted_chunk(settings, chunk) for chunk in chunks]
+        cam_t, parts = zip(*(pair for part in done for pair in part))
+        return np.stack(cam_t), _stacked(parts)
+
+    return finish

@@ -59,6 +59,9 @@ class TextFreeCrossAttention:
     """Attention processor of one cross-attention layer (`attn2`): plain attention that ignores the reference."""
 
     def __call__(self, attn, hidden_states: Tensor, encoder_hidden_states=None, attention_mask=None, temb=None, reference=None) -> Tensor:
+        if encoder_hidden_states.shape[1] == 1 and not torch.is_grad_enabled():
+            # The softmax over one token is 1: every query gets that token's value. (Training asks for the queries' gradient, zero as it is.)
+            return _finish(attn, attn.to_v(encoder_hidden_states)).expand(-1, hidden_states.shape[1], -1)
         k, v = attn.to_k(encoder_hidden_states), attn.to_v(encoder_hidden_states)
         return _finish(attn, _attend(attn, attn.to_q(hidden_states), k, v))
 

@@ -1,6 +1,7 @@
 """Sampling: one person (reference image) like that (skeleton, depth, normals)."""
 
-from dataclasses import dataclass
+import hashlib
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -14,7 +15,6 @@ from tqdm import tqdm
 
 from posedive_lib.body.conditions import ConditionRenderer
 from posedive_lib.body.poses import PoseSource
-
 from posedive_lib.errors import StudyError
 from posedive_lib.generator import store
 from posedive_lib.generator import reference as reference_attention
@@ -25,6 +25,8 @@ from posedive_lib.generator.model import PoseDiveModel
 from posedive_lib.generator.precision import autocast
 from posedive_lib.generator.processes import processes
 from posedive_lib.generator.schedule import load_scheduler
+
+ENCODED = 4096  # photos whose latents and CLIP tokens are kept between calls: some kilobytes each
 
 
 @dataclass
@@ -37,6 +39,7 @@ class Generator:
     stable_diffusion: Path
     device: torch.device
     bf16: bool = False
+    _encoded: dict[bytes, tuple[Tensor, Tensor]] = field(default_factory=dict, init=False, repr=False)
 
     @classmethod
     def load(
@@ -64,7 +67,9 @@ class Generator:
                 f"{frozen}: CLIP embeddings have length {encoders.clip.dimension}, but the U-Net's cross-attention takes "
                 f"{model.denoising_unet.config.cross_attention_dim}: use the image encoder that belongs to this Stable Diffusion."
             )
-        return cls(model.to(device).eval(), encoders, params, frozen, device, bf16)
+        for module in (model, encoders.vae):
+            module.to(device, memory_format=torch.channels_last)  # a fifth faster on a CPU
+        return cls(model.eval(), encoders, params, frozen, device, bf16)
 
     def save(self, folder: str | Path) -> Path:
         """Write the trained parts; see `store`."""
@@ -136,12 +141,24 @@ class Generator:
         missing = [person for person in wanted if person not in known]
         kept = {person: known[person] for person in wanted if person in known}
         if missing:
-            images = self._tensor(references, missing)
-            tokens = self.encoders.clip.tokens(images, self.params.clip_tokens)
-            features = self.model.reference_features(self.encoders.latents(images), tokens) or {}
+            latents, tokens = self._encode(np.ascontiguousarray(references[missing]))
+            features = self.model.reference_features(latents, tokens) or {}
             shared = {"clip_tokens": (tokens,), **reference_attention.keys_and_values(self.model.denoising_unet, features)}
             kept |= {person: {name: [rows[i] for rows in parts] for name, parts in shared.items()} for i, person in enumerate(missing)}
         return kept
+
+    def _encode(self, photos: np.ndarray) -> tuple[Tensor, Tensor]:
+        """Latents (P, C, h, w) and CLIP tokens (P, T, D) of photos (P, H, W, 3). VAE and CLIP see a photo once, however many calls
+        show it: a plan's candidates take turns with their references."""
+        keys = [hashlib.sha256(repr(photo.shape).encode() + photo.tobytes()).digest() for photo in photos]
+        new = {key: row for row, key in enumerate(keys) if key not in self._encoded}
+        if new:
+            images = self._tensor(photos, list(new.values()))
+            self._encoded |= zip(new, zip(self.encoders.latents(images), self.encoders.clip.tokens(images, self.params.clip_tokens)))
+        latents, tokens = (torch.stack(parts) for parts in zip(*(self._encoded[key] for key in keys)))
+        while len(self._encoded) > ENCODED:
+            del self._encoded[next(iter(self._encoded))]
+        return latents, tokens
 
     def _check(self, references, reference_index, skeleton, depth, normals, seeds) -> None:
         check_images(references, "reference image", 3)
