@@ -26,7 +26,7 @@ PROMPTS_FILE = "prompts.safetensors"   # what stage 1 learned
 class ClipReIDBaseline(TorchBaseline):
     """CLIP-ReID. `pretrained`: a CLIP of the `transformers` layout, or the folder of a Stable Diffusion layout (`weights.load_clip`)."""
 
-    name = "clip-reid"
+    name, weights = "clip-reid", "clip"
     cameras: list[int] = []   # camera ids of the photos it was trained on, where it embeds cameras (SIE)
 
     def fit(self, train: ImageSet, *, seed: int, progress=None, checkpoints: str | Path | None = None, prompts: str | Path | None = None) -> dict:
