@@ -10,7 +10,7 @@ from safetensors import safe_open
 from transformers import AutoTokenizer, CLIPTextModelWithProjection, CLIPVisionModelWithProjection
 
 from posedive_lib.errors import StudyError
-from posedive_lib.reid import augmentation, images, loop
+from posedive_lib.reid import augmentation, images, loop, training
 from posedive_lib.reid.clip_reid import CONTEXT, attend, from_pretrained, patch_grid, resize_positions
 from posedive_lib.reid.images import ImageSet
 from posedive_lib.reid.models import MODELS, create, run
@@ -200,6 +200,31 @@ def test_stage2_starts_from_learned_prompts(clip, tmp_path):
     (tmp_path / PROMPTS_FILE).write_bytes(b"broken")
     with pytest.raises(StudyError, match="damaged"):
         second.fit(train, seed=0, prompts=tmp_path / PROMPTS_FILE)
+
+
+def test_features_of_an_earlier_run_are_looked_up(clip, monkeypatch):
+    """Bit for bit what they were; other pixels, weights or precision are computed."""
+    monkeypatch.setattr(training, "SEEN", {})
+    monkeypatch.setattr(training, "EXTRACT_BATCH", 8)
+    train = people(4, 5)
+
+    def features(images, **changes):
+        baseline = ClipReIDBaseline(tiny_params(**changes), clip, 32, 16, "cpu").start(4, 0, train.camids)
+        before = len(training.SEEN)
+        return baseline._clip_features(images), len(training.SEEN) - before
+
+    first, computed = features(train.images)
+    assert computed == 3
+    again, computed = features(train.images, camera_weight=1.0)   # cameras play no part in stage 1
+    assert computed == 0 and np.array_equal(again, first)
+    changed = train.images.copy()
+    changed[9] = 255 - changed[9]
+    other, computed = features(changed)
+    assert computed == 1 and np.flatnonzero((other != first).any(axis=1)).tolist() == [9]
+    assert features(train.images, precision="bf16")[1] == 3
+    monkeypatch.setattr(training, "SEEN_BATCHES", 2)
+    features(train.images[:4])
+    assert len(training.SEEN) == 2 and np.array_equal(features(train.images)[0], first)
 
 
 def with_generated(train, each=3):
