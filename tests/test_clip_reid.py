@@ -131,7 +131,7 @@ def test_threads_and_low_precision_repeat_too(clip):
     try:
         torch.set_num_threads(2)
         for _ in range(2):
-            baseline = ClipReIDBaseline(tiny_params(precision="bf16", stage1__steps=6, stage2__steps=6), clip, 32, 16, "cpu")
+            baseline = ClipReIDBaseline(tiny_params(precision="bf16", stage1__steps=2, stage2__steps=2), clip, 32, 16, "cpu")
             histories.append(baseline.fit(people(6, 6), seed=0))
     finally:
         torch.set_num_threads(threads)
