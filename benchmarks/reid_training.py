@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from posedive_lib import params
-from posedive_lib.reid import models
+from posedive_lib.reid import models, training
 from posedive_lib.reid.images import ImageSet
 from posedive_lib.reid.retrieval import evaluate
 
@@ -40,6 +40,7 @@ def timed(times: dict, part: str, function):
 
 def one_run(name: str, P, train: ImageSet, query: ImageSet, gallery: ImageSet) -> dict[str, float]:
     times: dict[str, float] = {}
+    training.SEEN.clear()   # as in the first run of a process
     started = time.perf_counter()
     pretrained = P.paths.clip if name == "clip-reid" else P.paths.resnet
     baseline = models.create(name, P.reid, pretrained, P.reid.image.height, P.reid.image.width, "cpu")

@@ -17,7 +17,7 @@ def random_case(seed, n_query=30, n_gallery=200, people=9, tied=False):
             features(n_gallery), rng.integers(-1, people, n_gallery), rng.integers(0, 3, n_gallery))
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(seed=st.integers(0, 10**6), bins=st.integers(1, 5), tied=st.booleans())
 def test_equals_the_definition(seed, bins, tied):
     qf, qp, qc, gf, gp, gc = case = random_case(seed, tied=tied)

@@ -10,7 +10,7 @@ from safetensors import safe_open
 from transformers import AutoTokenizer, CLIPTextModelWithProjection, CLIPVisionModelWithProjection
 
 from posedive_lib.errors import StudyError
-from posedive_lib.reid import augmentation, images, loop
+from posedive_lib.reid import augmentation, images, loop, training
 from posedive_lib.reid.clip_reid import CONTEXT, attend, from_pretrained, patch_grid, resize_positions
 from posedive_lib.reid.images import ImageSet
 from posedive_lib.reid.models import MODELS, create, run
@@ -122,7 +122,7 @@ def test_a_run_learns_and_is_a_function_of_its_seed(clip):
     assert set(first["losses"]["stage2"]) == {"rate", "loss", "id_x12", "id_proj", "triplet_x11", "triplet_x12", "triplet_proj", "image_to_text"}
     assert first["n_query"] == first["n_valid"] == 8 and first["mAP"] > 60 and first["rank1"] <= first["rank5"] <= 100
     assert first["n_train"] == 36 and first["n_identities"] == 6 and first["n_generated"] == 0
-    assert first["model"] == "clip-reid" and first["precision"] == "fp32" and first["generated_camera"] == "inherit"
+    assert first["model"] == "clip-reid" and first["precision"] == "fp32" and first["patch_stride"] is None and first["camera_weight"] == 0
     json.dumps(first)
 
 
@@ -131,7 +131,7 @@ def test_threads_and_low_precision_repeat_too(clip):
     try:
         torch.set_num_threads(2)
         for _ in range(2):
-            baseline = ClipReIDBaseline(tiny_params(precision="bf16", stage1__steps=6, stage2__steps=6), clip, 32, 16, "cpu")
+            baseline = ClipReIDBaseline(tiny_params(precision="bf16", stage1__steps=2, stage2__steps=2), clip, 32, 16, "cpu")
             histories.append(baseline.fit(people(6, 6), seed=0))
     finally:
         torch.set_num_threads(threads)
@@ -141,7 +141,7 @@ def test_threads_and_low_precision_repeat_too(clip):
 
 
 def test_stage2_leaves_the_text_side_alone(clip):
-    baseline = ClipReIDBaseline(tiny_params(), clip, 32, 16, "cpu").start(3, 0)
+    baseline = ClipReIDBaseline(tiny_params(stage1__steps=3, stage2__steps=3), clip, 32, 16, "cpu").start(3, 0)
     text, untrained = baseline.prompts.text, {name: value.clone() for name, value in baseline.model.state_dict().items()}
     kept = {name: value.clone() for name, value in text.state_dict().items()}
     baseline.start = lambda *args: baseline
@@ -156,35 +156,41 @@ class Killed(Exception):
     pass
 
 
-@pytest.mark.parametrize("stage, step", [("stage1", 7), ("stage1", 20), ("stage2", 11)])
-@pytest.mark.parametrize("name", ["clip-reid"])
-def test_a_killed_run_ends_in_the_same_weights(clip, tmp_path, name, stage, step):
-    params = tiny_params(checkpoint_every=5, stage2__steps=14)
-    train = people(6, 6)
+SHORT = {"stage1__steps": 8, "stage2__steps": 7, "checkpoint_every": 3}
+
+
+@pytest.fixture(scope="module")
+def whole_run(clip):
+    """A run that nothing stopped."""
+    baseline = create("clip-reid", tiny_params(**SHORT), clip, 32, 16, "cpu")
+    return baseline, baseline.fit(people(6, 6), seed=3)
+
+
+@pytest.mark.parametrize("stage, step", [("stage1", 4), ("stage1", 8), ("stage2", 5)])
+def test_a_killed_run_ends_in_the_same_weights(clip, whole_run, tmp_path, stage, step):
+    params, train, (whole, history) = tiny_params(**SHORT), people(6, 6), whole_run
 
     def kill(at, done, steps):
         if (at, done) == (stage, step):
             raise Killed
 
-    whole = create(name, params, clip, 32, 16, "cpu")
-    history = whole.fit(train, seed=3)
     with pytest.raises(Killed):
-        create(name, params, clip, 32, 16, "cpu").fit(train, seed=3, progress=kill, checkpoints=tmp_path)
-    resumed, steps = create(name, params, clip, 32, 16, "cpu"), []
+        create("clip-reid", params, clip, 32, 16, "cpu").fit(train, seed=3, progress=kill, checkpoints=tmp_path)
+    resumed, steps = create("clip-reid", params, clip, 32, 16, "cpu"), []
     assert resumed.fit(train, seed=3, progress=lambda *at: steps.append(at), checkpoints=tmp_path) == history
-    assert len(steps) < 34 and not list(tmp_path.glob(".*"))
+    assert len(steps) < 15 and not list(tmp_path.glob(".*"))
     for key, value in whole.model.state_dict().items():
         assert torch.equal(value, resumed.model.state_dict()[key]), key
     with pytest.raises(StudyError, match="other images, parameters or seed"):
-        create(name, params, clip, 32, 16, "cpu").fit(train, seed=4, checkpoints=tmp_path)
+        create("clip-reid", params, clip, 32, 16, "cpu").fit(train, seed=4, checkpoints=tmp_path)
 
 
 def test_stage2_starts_from_learned_prompts(clip, tmp_path):
-    train = people(4, 5)
-    first = ClipReIDBaseline(tiny_params(), clip, 32, 16, "cpu")
+    train, params = people(4, 5), tiny_params(stage1__steps=3, stage2__steps=4)
+    first = ClipReIDBaseline(params, clip, 32, 16, "cpu")
     first.fit(train, seed=0, checkpoints=tmp_path)
     steps = []
-    second = ClipReIDBaseline(tiny_params(), clip, 32, 16, "cpu")
+    second = ClipReIDBaseline(params, clip, 32, 16, "cpu")
     second.fit(train, seed=0, prompts=tmp_path / PROMPTS_FILE, progress=lambda stage, *_: steps.append(stage))
     assert set(steps) == {"stage2"}
     for key, value in first.model.state_dict().items():
@@ -194,6 +200,31 @@ def test_stage2_starts_from_learned_prompts(clip, tmp_path):
     (tmp_path / PROMPTS_FILE).write_bytes(b"broken")
     with pytest.raises(StudyError, match="damaged"):
         second.fit(train, seed=0, prompts=tmp_path / PROMPTS_FILE)
+
+
+def test_features_of_an_earlier_run_are_looked_up(clip, monkeypatch):
+    """Bit for bit what they were; other pixels, weights or precision are computed."""
+    monkeypatch.setattr(training, "SEEN", {})
+    monkeypatch.setattr(training, "EXTRACT_BATCH", 8)
+    train = people(4, 5)
+
+    def features(images, **changes):
+        baseline = ClipReIDBaseline(tiny_params(**changes), clip, 32, 16, "cpu").start(4, 0, train.camids)
+        before = len(training.SEEN)
+        return baseline._clip_features(images), len(training.SEEN) - before
+
+    first, computed = features(train.images)
+    assert computed == 3
+    again, computed = features(train.images, camera_weight=1.0)   # cameras play no part in stage 1
+    assert computed == 0 and np.array_equal(again, first)
+    changed = train.images.copy()
+    changed[9] = 255 - changed[9]
+    other, computed = features(changed)
+    assert computed == 1 and np.flatnonzero((other != first).any(axis=1)).tolist() == [9]
+    assert features(train.images, precision="bf16")[1] == 3
+    monkeypatch.setattr(training, "SEEN_BATCHES", 2)
+    features(train.images[:4])
+    assert len(training.SEEN) == 2 and np.array_equal(features(train.images)[0], first)
 
 
 def with_generated(train, each=3):

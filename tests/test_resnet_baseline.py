@@ -39,7 +39,7 @@ def test_a_run_learns_and_repeats():
     assert {**first, "seconds": 0} == {**again, "seconds": 0} and first["losses"] != other["losses"]
     history = first["losses"]["resnet"]
     assert set(history) == {"rate", "loss", "id", "triplet"} and np.mean(history["loss"][-5:]) < np.mean(history["loss"][:5])
-    assert first["model"] == "resnet" and first["mAP"] > 60 and "patch_stride" not in first
+    assert first["model"] == "resnet" and first["mAP"] > 60 and first["patch_stride"] is None and first["generated_camera"] is None
 
 
 def test_a_killed_run_ends_in_the_same_weights(tmp_path):

@@ -9,6 +9,7 @@ from sklearn.metrics import average_precision_score
 
 from posedive_lib.errors import StudyError
 from posedive_lib.reid import retrieval
+from posedive_lib.reid.distances import CosineRows, _twins
 from posedive_lib.reid.retrieval import evaluate, evaluate_distances
 from posedive_lib.reid.single_shot import evaluate_single_gallery_shot
 
@@ -138,7 +139,7 @@ def test_block_size_device_and_way_of_counting_change_no_bit(copies, monkeypatch
 @pytest.mark.parametrize("values", [[-0.5, 0.5], [0.0, -0.0, 1.0], np.linspace(-1, 1, 7) / 3])
 def test_copies_are_found(values):
     rows = np.random.default_rng(0).choice(values, (3000, 9))
-    later, first = retrieval._twins(rows)
+    later, first = _twins(rows)
     seen = {}
     expected = [(i, seen[key]) for i, key in enumerate(map(tuple, rows)) if seen.setdefault(key, i) != i]
     assert list(zip(later, first, strict=True)) == expected
@@ -147,8 +148,8 @@ def test_copies_are_found(values):
 def test_a_block_at_a_time(monkeypatch):
     """No block holds more rows than asked for, so memory does not grow with queries x gallery."""
     seen = []
-    original = retrieval.CosineRows.__getitem__
-    monkeypatch.setattr(retrieval.CosineRows, "__getitem__", lambda self, rows: seen.append(original(self, rows)) or seen[-1])
+    original = CosineRows.__getitem__
+    monkeypatch.setattr(CosineRows, "__getitem__", lambda self, rows: seen.append(original(self, rows)) or seen[-1])
     monkeypatch.setattr(retrieval, "LEAST_ROWS", 3)
     monkeypatch.setattr(retrieval, "BLOCK_BYTES", 8 * 900 * 5)
     evaluate(*random_case())

@@ -36,6 +36,7 @@ class TorchBaseline:
     """
 
     name: ClassVar[str]
+    weights: ClassVar[str]   # the entry of `paths` in params.yaml with its published weights
     mean: ClassVar[tuple[float, ...]] = (0.5, 0.5, 0.5)
     std: ClassVar[tuple[float, ...]] = (0.5, 0.5, 0.5)
 

@@ -11,7 +11,8 @@ import numpy as np
 import pandas as pd
 
 from posedive_lib.errors import StudyError
-from posedive_lib.reid.retrieval import JUNK, average_precisions, cosine_rows, ranks_of_matches
+from posedive_lib.reid.distances import JUNK, cosine_rows
+from posedive_lib.reid.retrieval import average_precisions, ranks_of_matches
 
 RESAMPLES = 1000
 

@@ -79,7 +79,8 @@ class ImageEncoder(nn.Module):
         self.vision, self.projection = clip.vision_model, clip.visual_projection
         patches = self.vision.embeddings.patch_embedding
         grid = patch_grid(height, width, clip.config.patch_size, stride)
-        patches.stride = (stride or clip.config.patch_size,) * 2
+        self.stride = stride or clip.config.patch_size
+        patches.stride = (self.stride, self.stride)
         positions = resize_positions(self.vision.embeddings.position_embedding.weight.detach(), grid)
         self.positions = nn.Parameter(positions.clone())   # learned further in stage 2, so kept in the training size
         del self.vision.embeddings.position_embedding

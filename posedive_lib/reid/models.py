@@ -1,6 +1,6 @@
 """Re-ID models by name, and one run of the study with any of them (§D, §F).
 
-A further model is one file with a class like `TorchBaseline`, its line in `MODELS`, and its name in `params.ReIDModel`.
+A further model is one file with a subclass of `TorchBaseline`, its line in `MODELS`, and its name in `params.ReIDModel`.
 """
 
 import time
@@ -19,11 +19,16 @@ from posedive_lib.reid.training import ClipReIDBaseline
 MODELS: dict[str, type[TorchBaseline]] = {model.name: model for model in (ClipReIDBaseline, ResNetBaseline)}
 
 
-def create(name: str, params, pretrained: str | Path | None, height: int, width: int, device: str | None = None) -> TorchBaseline:
-    """An untrained model. params: the section `reid` of params.yaml; pretrained: a folder or hub id of its published weights."""
+def model_class(name: str) -> type[TorchBaseline]:
+    """The model of a name; StudyError if there is none."""
     if name not in MODELS:
         raise StudyError(f"There is no Re-ID model {name!r}: choose one of {', '.join(MODELS)}.")
-    return MODELS[name](params, pretrained, height, width, device)
+    return MODELS[name]
+
+
+def create(name: str, params, pretrained: str | Path | None, height: int, width: int, device: str | None = None) -> TorchBaseline:
+    """An untrained model. params: the section `reid` of params.yaml; pretrained: a folder or hub id of its published weights."""
+    return model_class(name)(params, pretrained, height, width, device)
 
 
 def load(folder: str | Path, device: str | None = None, precision: str | None = None) -> TorchBaseline:
@@ -53,13 +58,13 @@ def measure(baseline: Baseline, query: ImageSet, gallery: ImageSet, *, max_rank:
 
 
 def protocol(baseline: TorchBaseline) -> dict:
-    """What must be told with a number beside the data set: the model and how it was trained and tested."""
-    p = baseline.params
-    fields = {"model": baseline.name, "height": baseline.height, "width": baseline.width, "precision": baseline.precision,
-              "generated_weight": p.generated.weight, "generated_max_share": p.generated.max_share}
-    if baseline.name == "clip-reid":
-        fields |= {"camera_weight": p.camera_weight, "generated_camera": p.generated.camera, "patch_stride": p.patch_stride}
-    return fields
+    """What must be told with a number beside the data set: the model and how it was trained and tested; None where it does not apply."""
+    p, clip = baseline.params, baseline.name == "clip-reid"
+    return {
+        "model": baseline.name, "height": baseline.height, "width": baseline.width, "precision": baseline.precision,
+        "generated_weight": p.generated.weight, "generated_max_share": p.generated.max_share, "camera_weight": p.camera_weight if clip else None,
+        "generated_camera": p.generated.camera if clip and p.camera_weight else None, "patch_stride": p.patch_stride if clip else None,
+    }
 
 
 def run(

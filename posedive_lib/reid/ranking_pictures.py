@@ -8,8 +8,9 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from posedive_lib.errors import StudyError
+from posedive_lib.reid.distances import GRID, JUNK, pair_of_features
 from posedive_lib.reid.images import ImageSet
-from posedive_lib.reid.retrieval import GRID, JUNK, evaluate, pair_of_features
+from posedive_lib.reid.retrieval import evaluate
 
 # Colour, line and sign all tell the three apart.
 MARKS = {"right": ("#0173b2", "-", "✓"), "wrong": ("#d55e00", (0, (4, 2)), "✗"), "not counted": ("#949494", (0, (1, 1.5)), "–")}

@@ -9,7 +9,7 @@ import numpy as np
 from scipy import sparse
 
 from posedive_lib.errors import StudyError
-from posedive_lib.reid.retrieval import GRID, pair_of_features
+from posedive_lib.reid.distances import GRID, pair_of_features
 
 BLOCK = 512   # rows of similarities held at once
 

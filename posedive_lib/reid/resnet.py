@@ -51,7 +51,7 @@ class ResNetReID(nn.Module):
 class ResNetBaseline(TorchBaseline):
     """`pretrained`: a ResNet of the `transformers` layout (microsoft/resnet-50), or None to train `reid.resnet.architecture` from scratch."""
 
-    name = "resnet"
+    name = weights = "resnet"
     mean, std = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)   # ImageNet's, for published weights
 
     def fit(self, train: ImageSet, *, seed: int, progress=None, checkpoints: str | Path | None = None) -> dict:

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from posedive_lib.errors import StudyError
-from posedive_lib.reid.retrieval import LEAST_ROWS, CosineRows, Labels, cosine_rows, no_valid_query
+from posedive_lib.reid.distances import CosineRows, Labels, cosine_rows
+from posedive_lib.reid.retrieval import LEAST_ROWS, no_valid_query
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,6 @@
 """CLIP-ReID's training in two stages (§D, §F; Li et al., 2023), as a function of its images, parameters and seed."""
 
+import hashlib
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
 from posedive_lib.errors import StudyError
 from posedive_lib.reid import losses
-from posedive_lib.reid.baseline import TorchBaseline, plain, run_key
+from posedive_lib.reid.baseline import EXTRACT_BATCH, TorchBaseline, plain, run_key
 from posedive_lib.reid.clip_reid import ClipReID, ImageEncoder, PromptLearner, from_pretrained
 from posedive_lib.reid.images import ImageSet
 from posedive_lib.reid.loop import Stage, load_tensors, save_tensors
@@ -21,12 +22,14 @@ from posedive_lib.reid.schedule import epoch_of, stage1_rate, stage2_rate, steps
 from posedive_lib.seeds import seed_for
 
 PROMPTS_FILE = "prompts.safetensors"   # what stage 1 learned
+SEEN: dict[bytes, np.ndarray] = {}      # stage-1 features of whole batches: the runs of a study share photos and weights
+SEEN_BATCHES = 512                      # at most so many, the oldest go first
 
 
 class ClipReIDBaseline(TorchBaseline):
     """CLIP-ReID. `pretrained`: a CLIP of the `transformers` layout, or the folder of a Stable Diffusion layout (`weights.load_clip`)."""
 
-    name = "clip-reid"
+    name, weights = "clip-reid", "clip"
     cameras: list[int] = []   # camera ids of the photos it was trained on, where it embeds cameras (SIE)
 
     def fit(self, train: ImageSet, *, seed: int, progress=None, checkpoints: str | Path | None = None, prompts: str | Path | None = None) -> dict:
@@ -60,11 +63,11 @@ class ClipReIDBaseline(TorchBaseline):
     def _learn_prompts(self, train: ImageSet, images, labels, pids, weights, seed: int, progress, folder, given) -> dict[str, list[float]]:
         """Stage 1: image features are computed once, without augmentation; only the prompts learn."""
         p, model = self.params, self.prompts
-        key = self._key(train, seed, "stage1")
+        key = self._key(train, seed, "stage1") if folder else ""
         done = Path(given) if given else folder / PROMPTS_FILE if folder else None
         if given or (done and done.is_file()):
             return _load_prompts(done, model.to(self.machine.device), pids, None if given else key)
-        features = torch.from_numpy(self.in_batches(lambda pixels, _: self.model.encoder(pixels)[2], images, None)).to(self.machine.device)
+        features = torch.from_numpy(self._clip_features(images)).to(self.machine.device)
         steps = steps_of(p.stage1, len(images), p.batch_size)
         batches = shuffled_batches(len(images), p.batch_size, steps, seed_for(seed, "stage1"), generated=train.generated, max_share=p.generated.max_share)
 
@@ -81,6 +84,24 @@ class ClipReIDBaseline(TorchBaseline):
         if folder and self.machine.main:
             save_tensors({"context": model.context}, folder / PROMPTS_FILE, {"key": key, "pids": pids.tolist(), "history": history})
         return history
+
+    def _clip_features(self, images: np.ndarray) -> np.ndarray:
+        """(N, E) projected features by the untrained encoder, no cameras embedded; a batch of an earlier run in this process is looked up."""
+        encoder, parts = self.model.encoder, []
+        start = hashlib.sha256(repr([self.machine.device, self.precision, torch.get_num_threads(), images.shape[1:], encoder.stride]).encode())
+        for name, value in encoder.state_dict().items():
+            if name != "cameras":
+                start.update(value.detach().cpu().contiguous().numpy())
+        for first in range(0, len(images), EXTRACT_BATCH):
+            batch, digest = np.ascontiguousarray(images[first : first + EXTRACT_BATCH]), start.copy()
+            digest.update(batch)
+            key = digest.digest()
+            if key not in SEEN:
+                SEEN[key] = self.in_batches(lambda pixels, _: encoder(pixels)[2], batch, None)
+            parts.append(SEEN[key])
+        while len(SEEN) > SEEN_BATCHES:
+            del SEEN[next(iter(SEEN))]
+        return np.concatenate(parts)
 
     def _train_encoder(self, train: ImageSet, images, labels, weights, seed: int, progress, folder) -> dict[str, list[float]]:
         """Stage 2: the image encoder and the identity heads learn against the fixed text features of all identities."""
@@ -100,7 +121,7 @@ class ClipReIDBaseline(TorchBaseline):
 
         stage = Stage("stage2", model.train(), parameter_groups(model, p.head_factor), lambda step: stage2_rate(epoch_of(step, steps, p.stage2.epochs), p.stage2), steps,
                       p.stage2.weight_decay, self.machine, checkpoint=folder and folder / "stage2.safetensors", every=p.checkpoint_every,
-                      key=self._key(train, seed, "stage1", "stage2"))
+                      key=self._key(train, seed, "stage1", "stage2") if folder else "")
         history = stage.run(sampler, terms, progress)
         model.eval()
         return history
@@ -133,7 +154,7 @@ class ClipReIDBaseline(TorchBaseline):
         return {
             "vision": encoder.vision.config.to_dict() | {"projection_dim": encoder.projection.out_features}, "cameras": self.cameras,
             "identities": self.model.head12.classifier.out_features, "camera_rows": len(encoder.cameras) if self.cameras else 0,
-            "camera_weight": encoder.camera_weight, "patch_stride": encoder.vision.embeddings.patch_embedding.stride[0],
+            "camera_weight": encoder.camera_weight, "patch_stride": encoder.stride,
         }
 
     def rebuild(self, about: dict[str, Any]) -> ClipReID:

@@ -12,7 +12,7 @@ from posedive_lib import datasets
 from posedive_lib.datasets.images import read as read_images
 from posedive_lib.reid import weights
 from posedive_lib.reid.images import ImageSet, resized
-from posedive_lib.reid.models import create, measure, run
+from posedive_lib.reid.models import create, measure, model_class, run
 from posedive_lib.seeds import rng_for
 from posedive_lib.study import quality
 from posedive_lib.study.generation import CANDIDATES
@@ -22,18 +22,20 @@ from posedive_lib.world.oracle import Shot
 
 STORE = RunStore("runs/reid")
 COLUMNS = ["experiment", "dataset", "arm", "model", "seed", "images_per_pid", "threshold", "n_real", "n_generated", "mAP", "rank1", "rank5",
-           "rank10", "mINP", "n_query", "n_valid", "n_gallery", "average_precision", "distance", "reranking"]
+           "rank10", "mINP", "n_query", "n_valid", "n_gallery", "average_precision", "distance", "reranking",
+           "split", "version", "train_val", "boxes",   # of the data set (`ReIDDataset.protocol`), then of the model (`models.protocol`)
+           "height", "width", "precision", "generated_weight", "generated_max_share", "generated_camera", "camera_weight", "patch_stride"]
 MODULES = ("posedive_lib.reid", "posedive_lib.datasets.images", "posedive_lib.seeds")
 
 
 @lru_cache(maxsize=2)
-def _photos(name: str, root: str, height: int, width: int) -> tuple[ImageSet, ImageSet, ImageSet, str]:
-    """Train, query and gallery of a data set in memory, and a digest of their files and labels."""
+def _photos(name: str, root: str, height: int, width: int) -> tuple[ImageSet, ImageSet, ImageSet, str, dict]:
+    """Train, query and gallery of a data set in memory, a digest of their files and labels, and the data set's protocol."""
     dataset = datasets.load(name, root)
     parts = ((dataset.train, "bicubic"), (dataset.query, "bilinear"), (dataset.gallery, "bilinear"))   # as CLIP-ReID resizes
     sets = [ImageSet.from_table(frame, height, width, resample) for frame, resample in parts]
     files = [[row.rel, row.pid, row.camid, file_digest(row.path)] for frame in (dataset.train, dataset.query, dataset.gallery) for row in frame.itertuples()]
-    return *sets, STORE.key({"files": files})
+    return *sets, STORE.key({"files": files}), dataset.protocol
 
 
 def generated_set(name: str, rows: pd.DataFrame, height: int, width: int) -> ImageSet:
@@ -77,7 +79,7 @@ def _weights_digest(source: str) -> list[str]:
 
 def pretrained(P, model: str) -> str | None:
     """Published weights that a Re-ID model starts from: a folder or hub id; None for a ResNet from scratch."""
-    return {"clip-reid": P.paths.clip, "resnet": P.paths.resnet}[model]
+    return getattr(P.paths, model_class(model).weights)
 
 
 def reid_run(P, experiment: str, name: str, arm: str, seed: int, rows: pd.DataFrame | None = None, *,
@@ -88,7 +90,7 @@ def reid_run(P, experiment: str, name: str, arm: str, seed: int, rows: pd.DataFr
     """
     model, height, width = model or P.reid.model, P.reid.image.height, P.reid.image.width
     source = pretrained(P, model)
-    train, query, gallery, digest = _photos(name, P.paths.datasets, height, width)
+    train, query, gallery, digest, protocol = _photos(name, P.paths.datasets, height, width)
     chosen = [] if rows is None else [[r.path, r.pid, r.camid] for r in rows.itertuples()]
     spec = {**P.pick("image"), "reid": {k: v for k, v in P.reid.model_dump().items() if k not in ("seeds", "model", "checkpoint_every")}, "data": digest, "arm": arm if arm in ("repeat", "oracle") else "",
             "model": model, "seed": seed, "generated": chosen, "weights": _weights_digest(source) if source else [],
@@ -105,7 +107,8 @@ def reid_run(P, experiment: str, name: str, arm: str, seed: int, rows: pd.DataFr
     if P.reid.checkpoint_every:
         shutil.rmtree(STORE.folder(spec))
     n_generated = 0 if rows is None or arm == "repeat" else len(rows)
-    record = {"experiment": experiment, "dataset": name, "arm": arm, "model": model, "seed": seed, "images_per_pid": images_per_pid, "threshold": threshold,
+    record = {k: protocol[k] for k in ("split", "version", "train_val", "boxes")}
+    record |= {"experiment": experiment, "dataset": name, "arm": arm, "model": model, "seed": seed, "images_per_pid": images_per_pid, "threshold": threshold,
               "n_real": result["n_train"] - n_generated, "n_generated": n_generated}
     return record | {k: result[k] for k in COLUMNS if k not in record} | {"queries": {k: result[k] for k in ("query_ap", "query_valid", "query_first_rank")}, "seconds": result["seconds"]}
 
