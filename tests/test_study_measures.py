@@ -10,7 +10,7 @@ from PIL import Image
 from posedive_lib.errors import StudyError
 from posedive_lib.reid.images import ImageSet
 from posedive_lib.study import quality, splits_view
-from posedive_lib.study.augmentation import auc
+from posedive_lib.augment.verdicts import auc
 from posedive_lib.study.controlled import variance_shares
 from posedive_lib.study.reid_runs import repeated
 
