@@ -14,6 +14,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstra
 from posedive_lib.errors import StudyError
 
 DatasetName = Literal["market1501", "msmt17", "cuhk03-labeled", "cuhk03-detected", "msmt17-s-cam", "msmt17-s-pose", "folder"]
+StudyArm = Literal["real", "repeat", "same-distribution", "viewpoint", "pose", "pose-dive", "oracle", "oracle-same"]
 ReIDModel = Literal["clip-reid", "resnet"]
 
 
@@ -329,12 +330,29 @@ class Study(Section):
 
     datasets: Annotated[list[DatasetName], Field(min_length=1), AfterValidator(_distinct)]
     arms: Annotated[list[Literal["real", "repeat", "pose-dive"]], Field(min_length=1), AfterValidator(_distinct)]
-    oracle_datasets: Annotated[list[DatasetName], AfterValidator(_distinct)]
+    control_arms: Annotated[list[Literal["same-distribution", "viewpoint", "pose", "oracle", "oracle-same"]], AfterValidator(_distinct)]
+    control_datasets: Annotated[list[DatasetName], AfterValidator(_distinct)]
+    generated_control_datasets: Annotated[list[DatasetName], AfterValidator(_distinct)]
+    resnet_datasets: Annotated[list[DatasetName], AfterValidator(_distinct)]
+    resnet_arms: Annotated[list[StudyArm], AfterValidator(_distinct)]
+    azimuth_dataset: DatasetName
+    workers: Count
     count_dataset: DatasetName
     counts: Annotated[list[CountOrNone], Field(min_length=1), AfterValidator(_increasing)]
     threshold_dataset: DatasetName
     thresholds: Annotated[list[Fraction], Field(min_length=1), AfterValidator(_increasing)]
     failure_samples: Count
+
+    @model_validator(mode="after")
+    def _within_the_comparison(self):
+        for inner, outer in (("control_datasets", "datasets"), ("generated_control_datasets", "control_datasets"), ("resnet_datasets", "datasets")):
+            if beyond := set(getattr(self, inner)) - set(getattr(self, outer)):
+                raise ValueError(f"must name in {inner} only what {outer} names, and {min(beyond)} is not there")
+        if beyond := set(self.resnet_arms) - {*self.arms, *self.control_arms}:
+            raise ValueError(f"must name in resnet_arms only arms and control_arms, and {min(beyond)} is neither")
+        if self.azimuth_dataset not in self.datasets:
+            raise ValueError("must have azimuth_dataset among its datasets")
+        return self
 
 
 class Params(Section):

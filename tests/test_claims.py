@@ -117,6 +117,23 @@ def test_other_verdicts_follow_their_tables(reports):
     assert (verdict(reports, "Identity is preserved"), verdict(reports, "Pose and viewpoint stay")) == ("supported", "not shown")
 
 
+def test_diversity_has_to_beat_every_arm_of_equal_volume(reports):
+    noise = np.random.default_rng(1).normal(0, 0.05, (4, 6))
+
+    def with_arms(**means):
+        rows = [{"experiment": "comparison", "dataset": "msmt17-s-cam", "arm": arm.replace("_", "-"), "model": "clip-reid", "seed": seed, "mAP": mean + noise[i, seed]}
+                for i, (arm, mean) in enumerate(means.items()) for seed in range(6)]
+        return lambda table: pd.concat([table[(table["experiment"] != "comparison") | (table["dataset"] != "msmt17-s-cam")], pd.DataFrame(rows)])
+
+    words = "Diverse viewpoints and poses help"
+    change(reports, "tables/reid_runs", with_arms(real=50, repeat=50, same_distribution=51, pose_dive=53))
+    assert verdict(reports, words) == "supported"
+    change(reports, "tables/reid_runs", with_arms(real=50, repeat=50, same_distribution=55, pose_dive=53))
+    assert verdict(reports, words) == "contradicted"
+    change(reports, "tables/reid_runs", with_arms(real=50, pose_dive=53))
+    assert verdict(reports, words) == "not tested"
+
+
 def test_choices_read_the_parameters():
     P = params.load(ROOT / "params.yaml")
     table = choices(P).set_index("choice")

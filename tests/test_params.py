@@ -70,7 +70,7 @@ def test_overrides_change_one_value(mini):
         ("learning_rate: 2.0e-4", "learning_rate: fast", "generator.learning_rate is 'fast'"),
         ("seed: 0", "", "seed is missing"),
         ("seed: 0", "seed: 0\nseed: 1", "line 5: the key 'seed' stands there twice"),
-        ("seeds: [0, 1, 2]", "seeds: [0, 1, 2", "not valid YAML on line"),
+        ("seeds: [0, 1, 2, 3, 4, 5]", "seeds: [0, 1, 2", "not valid YAML on line"),
         ("[0.15, 0.30,", "[0.30, 0.15,", "study.thresholds is [0.3, 0.15"),
         ("batch_size: 64              # P", "batch_size: 63              # P", "reid must have batch_size a multiple of instances"),
         ("count_dataset: cuhk03-labeled", "count_dataset: cuhk03", "study.count_dataset is 'cuhk03', but it must be 'market1501'"),
@@ -94,6 +94,8 @@ def test_values_that_contradict_each_other(mini):
     assert "overlap" in message(mini, splits__cam__train_max_azimuth=120.0)
     assert "train_clusters below clusters" in message(mini, splits__pose__train_clusters=6)
     assert "at most candidates_per_pid" in message(mini, augment__images_per_pid=21)
+    assert "generated_control_datasets only what control_datasets names, and market1501" in message(mini, study__generated_control_datasets=["market1501"])
+    assert "resnet_arms only arms and control_arms, and oracle is neither" in message(mini, study__control_arms=["pose"])
 
 
 def test_unreadable_files(tmp_path):

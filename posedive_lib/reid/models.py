@@ -10,6 +10,7 @@ import numpy as np
 
 from posedive_lib.errors import StudyError
 from posedive_lib.reid.baseline import MODEL_FILE, Baseline, TorchBaseline
+from posedive_lib.reid.breakdown import cells, match_table
 from posedive_lib.reid.images import ImageSet
 from posedive_lib.reid.loop import load_tensors
 from posedive_lib.reid.resnet import ResNetBaseline
@@ -42,19 +43,30 @@ def load(folder: str | Path, device: str | None = None, precision: str | None = 
     return MODELS[about["model"]](None, None, about["height"], about["width"], device, precision or about["precision"]).load(folder)
 
 
-def measure(baseline: Baseline, query: ImageSet, gallery: ImageSet, *, max_rank: int = 50, average_precision: str = "rectangular") -> dict:
-    """mAP, ranks and mINP in percent, with the protocol they were measured under and the AP of each valid query (fractions)."""
-    result = evaluate(
+def measure(
+    baseline: Baseline, query: ImageSet, gallery: ImageSet, *, max_rank: int = 50, average_precision: str = "rectangular",
+    groups: tuple[np.ndarray, np.ndarray] | None = None,
+) -> dict:
+    """mAP, ranks and mINP in percent, with the protocol they were measured under and the AP of each valid query (fractions).
+
+    groups: a label per query (Q,) and gallery image (G,), such as azimuth sectors; `group_cells` then holds [query group, gallery group,
+    mAP, queries] of every pair that occurs (see `posedive_lib.reid.breakdown`).
+    """
+    labelled = (
         baseline.extract(query.images, query.camids), query.pids, query.camids,
         baseline.extract(gallery.images, gallery.camids), gallery.pids, gallery.camids,
-        max_rank=max_rank, average_precision=average_precision,
-    )
+    )  # fmt: skip
+    result = evaluate(*labelled, max_rank=max_rank, average_precision=average_precision)
     ranks = {f"rank{k}": 100 * float(result.cmc[k - 1]) for k in (1, 5, 10) if k <= max_rank}
-    return {
+    found = {
         "mAP": 100 * result.mAP, **ranks, "mINP": 100 * result.mINP, "n_query": result.n_queries, "n_valid": result.n_valid, "n_gallery": len(gallery),
         "average_precision": average_precision, "distance": "cosine", "reranking": "none",
         "query_ap": result.average_precision.tolist(), "query_first_rank": result.first_rank.tolist(), "query_valid": result.valid.tolist(),
     }
+    if groups is not None:
+        table = cells(match_table(*labelled), *groups, resamples=0)
+        found["group_cells"] = table.loc[table["n_query"] > 0, ["query_group", "gallery_group", "mAP", "n_query"]].to_numpy().tolist()
+    return found
 
 
 def protocol(baseline: TorchBaseline) -> dict:
@@ -70,6 +82,7 @@ def protocol(baseline: TorchBaseline) -> dict:
 def run(
     train: ImageSet, query: ImageSet, gallery: ImageSet, params, *, pretrained: str | Path | None, seed: int, model: str = "clip-reid",
     save_to: str | Path | None = None, checkpoints: str | Path | None = None, progress=None, device: str | None = None,
+    groups: tuple[np.ndarray, np.ndarray] | None = None,
 ) -> dict:
     """§D, §F: one Re-ID run: train `model` on `train`, measure it on `query` against `gallery`, at the size of `reid.image`.
 
@@ -80,7 +93,7 @@ def run(
     started = time.perf_counter()
     baseline = create(model, params, pretrained, params.image.height, params.image.width, device)
     history = baseline.fit(train, seed=seed, progress=progress, checkpoints=checkpoints)
-    metrics = measure(baseline, query, gallery)
+    metrics = measure(baseline, query, gallery, groups=groups)
     if save_to is not None:
         baseline.save(save_to)
     return {

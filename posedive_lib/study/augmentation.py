@@ -82,6 +82,19 @@ def filter_check(P, name: str, manifest: pd.DataFrame, *, seed: int) -> pd.DataF
         "auc_difference": verdicts.auc(-table["difference"].to_numpy(), (table["pck"] >= 0.9).to_numpy())}])
 
 
+def rule_curves(P, manifests: dict[str, pd.DataFrame], *, good: float = 0.9, points: int = 201) -> pd.DataFrame:
+    """ROC of each of the filter's rules for telling candidates with PCK ≥ `good` from the others, all data sets together: a row per score
+    and threshold, from the strictest down (quantiles of the score), as `charts.roc` takes it."""
+    right = np.concatenate([true_pck(P, name, manifest) for name, manifest in manifests.items()]) >= good
+    scores = verdicts.rule_scores(pd.concat(manifests.values(), ignore_index=True), P.augment)
+    parts = []
+    for name in scores:
+        thresholds = np.append(np.unique(np.quantile(scores[name], np.linspace(0, 1, points), method="nearest")), np.inf)
+        parts.append(verdicts.curve(scores[name], right, thresholds).iloc[::-1].assign(score=name, auc=verdicts.auc(scores[name], right)))
+    table = pd.concat(parts, ignore_index=True)
+    return table.assign(true_positive_rate=table["recall"])[["score", "threshold", "kept", "precision", "true_positive_rate", "false_positive_rate", "auc"]]
+
+
 def write(P, name: str, rows: pd.DataFrame) -> None:
     """The augmented data set in the source's own layout, with its manifest, at `build/augmented/<name>`."""
     write_augmented(datasets.load(name, P.paths.datasets), for_writing(rows, CANDIDATES / name), AUGMENTED / name, overwrite=True)

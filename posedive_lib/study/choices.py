@@ -42,6 +42,8 @@ CHOICES = (
     Choice("MSMT17-S (Cam)", "disjoint angles; lists not published", ("splits.cam.train_max_azimuth", "splits.cam.test_min_azimuth"), "a rule that can be checked, with a margin"),
     Choice("MSMT17-S (Pose)", "disjoint poses; lists not published", ("splits.pose.clusters", "splits.pose.train_clusters"), "clusters of root-relative joints"),
     Choice("CUHK03 protocol", "not given", (), "the one used today", "767/700, labeled and detected apart"),
+    Choice("controls", "none in the supplement", ("study.control_arms", "study.control_datasets", "study.generated_control_datasets"),
+           "to tell diversity from volume, and images from a perfect generator's"),
     Choice("seeds", "single runs", ("reid.seeds",), "paired over arms; fewer than six cannot reach p = 0.05"),
 )
 

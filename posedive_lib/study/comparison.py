@@ -26,7 +26,26 @@ def against(runs: pd.DataFrame, baseline: str, *, seed: int, metrics=("mAP", "ra
         for arm in [a for a in table["arm"].unique() if a != baseline]:
             for metric in metrics:
                 rows.append({"dataset": dataset, "arm": arm, "baseline": baseline, **paired(table[table["arm"] == arm], reference, metric, seed)})
-    result = pd.DataFrame(rows)
+    return _with_holm(pd.DataFrame(rows))
+
+
+DIVERSITY = (("pose-dive", "repeat"), ("pose-dive", "same-distribution"), ("oracle", "repeat"), ("oracle", "oracle-same"))
+
+
+def between(runs: pd.DataFrame, pairs=DIVERSITY, *, seed: int, metrics=("mAP", "rank1")) -> pd.DataFrame:
+    """Arm against arm, (arm, baseline) of `pairs`, per data set that has both; Holm's p over each metric's family, as in `against`.
+
+    By default diversity against volume: as many images of the same kind, or photos again, in poses and views of the training set.
+    """
+    rows = []
+    for dataset, table in runs.groupby("dataset", sort=False):
+        for arm, baseline in [pair for pair in pairs if set(pair) <= set(table["arm"])]:
+            parts = table[table["arm"] == arm], table[table["arm"] == baseline]
+            rows += [{"dataset": dataset, "arm": arm, "baseline": baseline, **paired(*parts, metric, seed)} for metric in metrics]
+    return _with_holm(pd.DataFrame(rows))
+
+
+def _with_holm(result: pd.DataFrame) -> pd.DataFrame:
     if len(result):
         family = result.groupby("metric")
         result["p_holm"] = family["p"].transform(lambda p: holm(p.to_numpy()))

@@ -16,7 +16,7 @@ from posedive_lib.augment.distribution import Training
 from posedive_lib.augment.diversify import plan, policies_of
 from posedive_lib.body.camera import viewpoint
 from posedive_lib.body.conditions import render_many
-from posedive_lib.body.poses import load_poses
+from posedive_lib.body.poses import PoseSource, load_poses
 from posedive_lib.body.table import BodyTable
 from posedive_lib.datasets.images import read as read_images
 from posedive_lib.generator import TrainingArrays, encode, load, train
@@ -114,25 +114,46 @@ def candidates_per_pid(P, name: str) -> int:
     return int(np.ceil(wanted * per_kept))
 
 
-def make_candidates(P, name: str) -> pd.DataFrame:
-    """All candidates of a data set, painted and scored; returns the manifest, also in `build/candidates/<name>/manifest.csv`."""
-    dataset = datasets.load(name, P.paths.datasets)
-    training, source, estimator = training_of(dataset), load_poses(P.paths.motions), PoseEstimator(P.paths.pose_estimator)
-    photos = read_images(dataset.train["path"], P.image.height, P.image.width)
-    sigma = estimator.estimate(photos)[1]
+def usable(P, dataset) -> pd.DataFrame:
+    """Eq. 3: the training images of a data set that may serve as references."""
     a = P.augment
-    references = usable_references(dataset.train, sigma, tau_ref=a.tau_ref, keypoints=a.keypoints)
-    rows = plan(name, references, training, source, n_per_pid=candidates_per_pid(P, name), azimuth=a.azimuth, elevation=a.elevation,
-                seed=P.seed, **policies_of("pose-dive", a.policy))
+    photos = read_images(dataset.train["path"], P.image.height, P.image.width)
+    sigma = PoseEstimator(P.paths.pose_estimator).estimate(photos)[1]
+    return usable_references(dataset.train, sigma, tau_ref=a.tau_ref, keypoints=a.keypoints)
+
+
+def plan_of(P, name: str, dataset, training: Training, source: PoseSource, arm: str, count: int) -> pd.DataFrame:
+    """`count` candidates per identity of an arm, as a plan; the arms share references and noise, row by row."""
+    a = P.augment
+    return plan(name, usable(P, dataset), training, source, n_per_pid=count, azimuth=a.azimuth, elevation=a.elevation, seed=P.seed,
+                **policies_of(arm, a.policy))
+
+
+def candidates_folder(name: str, arm: str = "pose-dive") -> Path:
+    """Where the pipeline keeps an arm's candidates: `build/candidates/<data set>`, control arms in a folder of their own in it."""
+    return CANDIDATES / name if arm == "pose-dive" else CANDIDATES / name / arm
+
+
+def make_candidates(P, name: str, arm: str = "pose-dive") -> pd.DataFrame:
+    """Candidates of a data set and arm, painted and scored; returns the manifest, also written to `candidates_folder`.
+
+    `pose-dive` paints its whole plan, so that every threshold and count can be selected later; a control arm stops at an identity once
+    augment.images_per_pid of its images are kept.
+    """
+    dataset = datasets.load(name, P.paths.datasets)
+    training, source, a = training_of(dataset), load_poses(P.paths.motions), P.augment
+    control = arm != "pose-dive"
+    rows = plan_of(P, name, dataset, training, source, arm, a.candidates_per_pid if control else candidates_per_pid(P, name))
     sampling = P.generator.sampling
     painter = diffusion(load(GENERATOR, stable_diffusion_folder(P)), steps=sampling.steps, guidance=sampling.guidance, batch_size=sampling.batch_size)
     key = "/".join([folder_digest(GENERATOR, "**/*.safetensors"), folder_digest(stable_diffusion_folder(P)), folder_digest(P.paths.pose_estimator),
                     str(sampling.steps), str(sampling.guidance), sampling.scheduler, folder_digest(P.paths.motions), *(file_digest(p) for p in dataset.train["path"]),
                     code_digest("posedive_lib.generator", "posedive_lib.body", "posedive_lib.augment", "posedive_lib.datasets.images")])
-    store = Path("runs/candidates") / name
-    manifest = generate(rows, dataset.train, training, source, estimator=estimator, painter=painter, rendering=rendering(P), limits=a, out=store, key=key)
-    out = CANDIDATES / name
-    shutil.rmtree(out, ignore_errors=True)
+    store = Path("runs/candidates") / name / arm
+    manifest = generate(rows, dataset.train, training, source, estimator=PoseEstimator(P.paths.pose_estimator), painter=painter, rendering=rendering(P),
+                        limits=a, out=store, key=key, images_per_pid=a.images_per_pid if control else None).assign(arm=arm)
+    out = candidates_folder(name, arm)
+    shutil.rmtree(out / "shards", ignore_errors=True)
     (out / "shards").mkdir(parents=True)
     for shard in sorted({str(Path(path).parent) for path in manifest["path"]}):
         shutil.copytree(store / shard, out / shard)
@@ -140,6 +161,13 @@ def make_candidates(P, name: str) -> pd.DataFrame:
     return manifest
 
 
-def load_manifest(name: str) -> pd.DataFrame:
-    """The manifest of a data set's candidates, as the pipeline's augmentation stage wrote it."""
-    return pd.read_csv(CANDIDATES / name / "manifest.csv", keep_default_na=False)
+def load_manifest(name: str, arm: str = "pose-dive") -> pd.DataFrame:
+    """The manifest of a data set's and arm's candidates, as the pipeline's augmentation stage wrote it."""
+    return pd.read_csv(candidates_folder(name, arm) / "manifest.csv", keep_default_na=False)
+
+
+def training_rows(P, name: str, counts: pd.Series) -> pd.DataFrame:
+    """The first `counts` (by pid) rows of each identity of the same-distribution plan: poses and views of the training set itself."""
+    dataset = datasets.load(name, P.paths.datasets)
+    rows = plan_of(P, name, dataset, training_of(dataset), load_poses(P.paths.motions), "same-distribution", int(counts.max()) if len(counts) else 0)
+    return rows[rows["index"] < rows["pid"].map(counts).fillna(0)].sort_values(["pid", "index"], ignore_index=True)

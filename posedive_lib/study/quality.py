@@ -49,11 +49,15 @@ def world_people(P, persons) -> pd.DataFrame:
     return people.loc[list(persons)].reset_index(drop=True)
 
 
-def shoot(P, persons, shots: list[Shot], progress: str | None = None) -> list[dict]:
-    """True photos with conditions of shots whose `person` counts in `persons`."""
+def shoot(P, persons, shots: list[Shot], progress: str | None = None, *, poses=None, conditions: bool = True) -> list[dict]:
+    """True photos of shots whose `person` counts in `persons`; with `conditions` also what the generator would be given.
+
+    poses: where the shots' `pose` counts (root_tilt and body_pose), by default the source of poses.
+    """
     c = P.conditions
-    return list(photograph(world_people(P, persons), load_poses(P.paths.motions), shots, body=P.paths.body, height=P.image.height, width=P.image.width,
-                           focal=c.focal, depth_range=(c.depth_near, c.depth_far), workers=P.world.workers, progress=progress))
+    return list(photograph(world_people(P, persons), load_poses(P.paths.motions) if poses is None else poses, shots, body=P.paths.body,
+                           height=P.image.height, width=P.image.width, focal=c.focal, depth_range=(c.depth_near, c.depth_far) if conditions else None,
+                           workers=P.world.workers, progress=progress))
 
 
 def unseen_targets(P, name: str = "msmt17", per_person: int = 2) -> Targets:

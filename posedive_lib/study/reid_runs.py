@@ -1,21 +1,31 @@
 """The study's Re-ID runs: arms, selections of generated images, run records and the long table of results (§D, §F)."""
 
 import shutil
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from functools import lru_cache
+from multiprocessing import get_context
+from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
+import torch
+from scipy.spatial.transform import Rotation
 from tqdm import tqdm
 from transformers.utils.logging import disable_progress_bar
 
 from posedive_lib import datasets
+from posedive_lib.augment.diversify import oriented
+from posedive_lib.body.camera import orient, viewpoint
+from posedive_lib.body.poses import load_poses
 from posedive_lib.datasets.images import read as read_images
 from posedive_lib.reid import weights
+from posedive_lib.reid.breakdown import azimuth_bins
 from posedive_lib.reid.images import ImageSet, resized
 from posedive_lib.reid.models import create, measure, model_class, run
 from posedive_lib.seeds import rng_for
 from posedive_lib.study import quality
-from posedive_lib.study.generation import CANDIDATES
+from posedive_lib.study.generation import bodies_of, candidates_folder, training_of
 from posedive_lib.study.runs import RunStore, code_digest, file_digest, folder_digest, make_folder
 from posedive_lib.study.statistics import identity_interval
 from posedive_lib.world.oracle import Shot
@@ -25,41 +35,86 @@ COLUMNS = ["experiment", "dataset", "arm", "model", "seed", "images_per_pid", "t
            "rank10", "mINP", "n_query", "n_valid", "n_gallery", "average_precision", "distance", "reranking",
            "split", "version", "train_val", "boxes",   # of the data set (`ReIDDataset.protocol`), then of the model (`models.protocol`)
            "height", "width", "precision", "generated_weight", "generated_max_share", "generated_camera", "camera_weight", "patch_stride"]
+ORACLES = ("oracle", "oracle-same")  # true photos in the poses and views of pose-dive, of the training set
+ORACLE_COLUMNS = ["reference", "pose_from", "pose_row", "view_row", "azimuth", "elevation", "camid", "pid", "index"]
+SECTORS = 8  # of 45° azimuth
 MODULES = ("posedive_lib.reid", "posedive_lib.datasets.images", "posedive_lib.seeds")
 
 
+_code_digest, _folder_digest = lru_cache(code_digest), lru_cache(folder_digest)  # hundreds of specs share them
+
+
 @lru_cache(maxsize=2)
-def _photos(name: str, root: str, height: int, width: int) -> tuple[ImageSet, ImageSet, ImageSet, str, dict]:
-    """Train, query and gallery of a data set in memory, a digest of their files and labels, and the data set's protocol."""
+def _photos(name: str, root: str, height: int, width: int) -> tuple[ImageSet, ImageSet, ImageSet]:
+    """Train, query and gallery of a data set in memory."""
     dataset = datasets.load(name, root)
     parts = ((dataset.train, "bicubic"), (dataset.query, "bilinear"), (dataset.gallery, "bilinear"))   # as CLIP-ReID resizes
-    sets = [ImageSet.from_table(frame, height, width, resample) for frame, resample in parts]
-    files = [[row.rel, row.pid, row.camid, file_digest(row.path)] for frame in (dataset.train, dataset.query, dataset.gallery) for row in frame.itertuples()]
-    return *sets, STORE.key({"files": files}), dataset.protocol
+    return tuple(ImageSet.from_table(frame, height, width, resample) for frame, resample in parts)
 
 
-def generated_set(name: str, rows: pd.DataFrame, height: int, width: int) -> ImageSet:
+@lru_cache(maxsize=None)
+def _protocol(name: str, root: str) -> dict:
+    """Which version and split of a data set this is (`ReIDDataset.protocol`)."""
+    return datasets.load(name, root).protocol
+
+
+@lru_cache(maxsize=None)
+def _data_digest(name: str, root: str) -> str:
+    """Digest of a data set's files and labels."""
+    dataset = datasets.load(name, root)
+    frames = (dataset.train, dataset.query, dataset.gallery)
+    return STORE.key({"files": [[row.rel, row.pid, row.camid, file_digest(row.path)] for frame in frames for row in frame.itertuples()]})
+
+
+@lru_cache(maxsize=None)
+def _bodies_digest(name: str, root: str) -> str:
+    return file_digest(datasets.load(name, root).folder / "smpl.npz")
+
+
+@lru_cache(maxsize=None)
+def _test_azimuths(name: str, root: str) -> tuple[np.ndarray, np.ndarray]:
+    """Sector (centre, degrees) of the viewpoint of each query and gallery image."""
+    dataset = datasets.load(name, root)
+    bodies = [bodies_of(dataset, frame) for frame in (dataset.query, dataset.gallery)]
+    return tuple(azimuth_bins(viewpoint(body.global_orient, body.cam_t)[0], SECTORS) for body in bodies)
+
+
+def generated_set(name: str, arm: str, rows: pd.DataFrame, height: int, width: int) -> ImageSet:
     """Images of manifest rows, with the identity and the camera of their references."""
-    paths = [CANDIDATES / name / path for path in rows["path"]]
+    paths = [candidates_folder(name, arm) / path for path in rows["path"]]
     return ImageSet(read_images(paths, height, width), rows["pid"].to_numpy(int), rows["camid"].to_numpy(int), np.ones(len(rows), bool))
 
 
-def oracle_set(P, name: str, rows: pd.DataFrame) -> ImageSet:
-    """The `oracle` arm: the mini world's own photos of the same people in the same poses and views, by their references' cameras."""
-    person = datasets.load(name, P.paths.datasets).train.set_index("rel")["person"]
-    people = person.loc[rows["reference"]].to_numpy()
+def _oracle_spec(P, name: str, rows: pd.DataFrame) -> dict:
+    """Everything that decides the pixels of the true photos of a plan's rows."""
+    return {"name": name, "rows": rows[ORACLE_COLUMNS].to_numpy().tolist(), **P.pick("image", "conditions.focal", "seed"), "data": _data_digest(name, P.paths.datasets),
+            "code": _code_digest("posedive_lib.world", "posedive_lib.body"), "world": _folder_digest(P.paths.world), "motions": _folder_digest(P.paths.motions),
+            "body": file_digest(P.paths.body)}
+
+
+def oracle_photos(P, name: str, rows: pd.DataFrame) -> Path:
+    """File with the mini world's own photos (N, H, W, 3) of a plan's rows: the reference's person in the row's pose and view, taken by the
+    reference's camera. Rendered once."""
+    cache = RunStore("runs/oracle").folder(_oracle_spec(P, name, rows)) / "images.npy"
+    if cache.is_file():
+        return cache
+    dataset = datasets.load(name, P.paths.datasets)
+    people = dataset.train.set_index("rel")["person"].loc[rows["reference"]].to_numpy()
     persons, cameras = sorted(set(people)), quality.world_cameras(P, name)
-    columns = ["pose_row", "azimuth", "elevation", "camid", "pid", "index"]
-    shots = [Shot(persons.index(who), int(pose), float(azimuth), float(elevation), cameras[int(camid)], ("oracle", P.seed, name, pid, index))
-             for who, (pose, azimuth, elevation, camid, pid, index) in zip(people, rows[columns].itertuples(index=False))]
-    spec = {"rows": rows[["reference", *columns]].to_numpy().tolist(), "people": people.tolist(), **P.pick("image", "conditions", "seed"),
-            "code": code_digest("posedive_lib.world", "posedive_lib.body"), "world": folder_digest(P.paths.world), "motions": folder_digest(P.paths.motions)}
-    cache = RunStore("runs/oracle").folder(spec) / "images.npy"
-    if not cache.is_file():
-        images = np.stack([photo["image"] for photo in quality.shoot(P, persons, shots, progress=f"oracle photos of {name}")])
-        np.save(cache.with_suffix(".part.npy"), images)
-        cache.with_suffix(".part.npy").replace(cache)
-    images = resized(np.load(cache), P.reid.image.height, P.reid.image.width, "bicubic")
+    orientation, body_pose = oriented(rows, training_of(dataset), load_poses(P.paths.motions))
+    upright = Rotation.from_rotvec(orient(np.zeros((len(rows), 3)), rows["azimuth"].to_numpy(), rows["elevation"].to_numpy()))
+    poses = SimpleNamespace(frame=np.arange(len(rows)), root_tilt=(upright.inv() * Rotation.from_rotvec(orientation)).as_rotvec(), body_pose=body_pose)
+    shots = [Shot(persons.index(who), number, float(row.azimuth), float(row.elevation), cameras[int(row.camid)], ("oracle", P.seed, name, row.pid, row.index))
+             for number, (who, row) in enumerate(zip(people, rows[ORACLE_COLUMNS].itertuples(index=False, name="Row")))]
+    photos = quality.shoot(P, persons, shots, progress=f"oracle photos of {name}", poses=poses, conditions=False)
+    np.save(cache.with_suffix(".part.npy"), np.stack([photo["image"] for photo in photos]))
+    cache.with_suffix(".part.npy").replace(cache)
+    return cache
+
+
+def oracle_set(P, name: str, rows: pd.DataFrame) -> ImageSet:
+    """The `oracle` arms: `oracle_photos` at the size of the Re-ID images, with the identity and the camera of their references."""
+    images = resized(np.load(oracle_photos(P, name, rows), allow_pickle=False), P.reid.image.height, P.reid.image.width, "bicubic")
     return ImageSet(images, rows["pid"].to_numpy(int), rows["camid"].to_numpy(int), np.ones(len(rows), bool))
 
 
@@ -74,7 +129,7 @@ def repeated(train: ImageSet, count_per_pid: dict[int, int], seed: int) -> Image
 
 @lru_cache
 def _weights_digest(source: str) -> list[str]:
-    return [folder_digest(folder) for folder in weights.files_of(source)]
+    return [_folder_digest(folder) for folder in weights.files_of(source)]
 
 
 def pretrained(P, model: str) -> str | None:
@@ -82,40 +137,55 @@ def pretrained(P, model: str) -> str | None:
     return getattr(P.paths, model_class(model).weights)
 
 
-def reid_run(P, experiment: str, name: str, arm: str, seed: int, rows: pd.DataFrame | None = None, *,
-             images_per_pid: int | None = None, threshold: float | None = None, model: str | None = None) -> dict:
+def _spec(P, name: str, arm: str, seed: int, rows: pd.DataFrame | None, model: str, by_azimuth: bool) -> dict:
+    """Everything that determines a run."""
+    source = pretrained(P, model)
+    added = None if rows is None else _oracle_spec(P, name, rows) if arm in ORACLES else [[r.path, r.pid, r.camid] for r in rows.itertuples()]
+    return {**P.pick("image"), "reid": {k: v for k, v in P.reid.model_dump().items() if k not in ("seeds", "model", "checkpoint_every")},
+            "data": _data_digest(name, P.paths.datasets), "arm": arm if arm in ("repeat", *ORACLES) else "", "model": model, "seed": seed, "added": added or [],
+            "weights": _weights_digest(source) if source else [], "azimuth": _bodies_digest(name, P.paths.datasets) if by_azimuth else "", "code": _code_digest(*MODULES)}
+
+
+def _added(P, name: str, arm: str, seed: int, rows: pd.DataFrame | None, train: ImageSet) -> ImageSet | None:
+    """What an arm adds to the real training images."""
+    if rows is None or not len(rows):
+        return None
+    if arm == "repeat":
+        return repeated(train, rows["pid"].value_counts().to_dict(), seed)
+    return oracle_set(P, name, rows) if arm in ORACLES else generated_set(name, arm, rows, train.images.shape[1], train.images.shape[2])
+
+
+def reid_run(P, experiment: str, name: str, arm: str, seed: int, rows: pd.DataFrame | None = None, *, images_per_pid: int | None = None,
+             threshold: float | None = None, model: str | None = None, by_azimuth: bool = False) -> dict:
     """One run, from its record if it was made before: a row of `reid_runs.csv` plus per-query results under `queries`.
 
-    rows: the manifest rows added to the real images (`repeat`: whose counts are imitated); None for `real`. model: by default reid.model.
+    rows: the manifest or plan rows added to the real images (`repeat`: whose counts are imitated); None for `real`. model: by default
+    reid.model. by_azimuth: with mAP for every pair of query and gallery azimuth sectors, under `azimuth` ([query, gallery, mAP, queries]).
     """
-    model, height, width = model or P.reid.model, P.reid.image.height, P.reid.image.width
-    source = pretrained(P, model)
-    train, query, gallery, digest, protocol = _photos(name, P.paths.datasets, height, width)
-    chosen = [] if rows is None else [[r.path, r.pid, r.camid] for r in rows.itertuples()]
-    spec = {**P.pick("image"), "reid": {k: v for k, v in P.reid.model_dump().items() if k not in ("seeds", "model", "checkpoint_every")}, "data": digest, "arm": arm if arm in ("repeat", "oracle") else "",
-            "model": model, "seed": seed, "generated": chosen, "weights": _weights_digest(source) if source else [],
-            "code": code_digest(*MODULES)}
+    model = model or P.reid.model
+    spec = _spec(P, name, arm, seed, rows, model, by_azimuth)
 
     def work() -> dict:
-        extra = None
-        if rows is not None and len(rows):
-            extra = repeated(train, rows["pid"].value_counts().to_dict(), seed) if arm == "repeat" else oracle_set(P, name, rows) if arm == "oracle" else generated_set(name, rows, height, width)
+        train, query, gallery = photos(P, name)
+        extra = _added(P, name, arm, seed, rows, train)
         checkpoints = STORE.folder(spec) if P.reid.checkpoint_every else None
-        return run(train if extra is None else train.plus(extra), query, gallery, P.reid, pretrained=source, seed=seed, model=model, checkpoints=checkpoints)
+        return run(train if extra is None else train.plus(extra), query, gallery, P.reid, pretrained=pretrained(P, model), seed=seed, model=model,
+                   checkpoints=checkpoints, groups=_test_azimuths(name, P.paths.datasets) if by_azimuth else None)
 
     result = STORE.get_or_run(spec, work)
     if P.reid.checkpoint_every:
         shutil.rmtree(STORE.folder(spec))
     n_generated = 0 if rows is None or arm == "repeat" else len(rows)
-    record = {k: protocol[k] for k in ("split", "version", "train_val", "boxes")}
+    record = {k: _protocol(name, P.paths.datasets)[k] for k in ("split", "version", "train_val", "boxes")}
     record |= {"experiment": experiment, "dataset": name, "arm": arm, "model": model, "seed": seed, "images_per_pid": images_per_pid, "threshold": threshold,
               "n_real": result["n_train"] - n_generated, "n_generated": n_generated}
-    return record | {k: result[k] for k in COLUMNS if k not in record} | {"queries": {k: result[k] for k in ("query_ap", "query_valid", "query_first_rank")}, "seconds": result["seconds"]}
+    record |= {k: result[k] for k in COLUMNS if k not in record} | {"queries": {k: result[k] for k in ("query_ap", "query_valid", "query_first_rank")}}
+    return record | {"azimuth": result.get("group_cells"), "seconds": result["seconds"]}
 
 
 def photos(P, name: str) -> tuple[ImageSet, ImageSet, ImageSet]:
     """Train, query and gallery of a data set in memory."""
-    return _photos(name, P.paths.datasets, P.reid.image.height, P.reid.image.width)[:3]
+    return _photos(name, P.paths.datasets, P.reid.image.height, P.reid.image.width)
 
 
 def before_training(P, name: str) -> float:
@@ -134,8 +204,8 @@ def identity_differences(P, records: list[dict], baseline: str) -> pd.DataFrame:
     """Every arm against a baseline on the same queries: difference in mAP (points) with its interval over queried identities."""
     rows = []
     for name in dict.fromkeys(r["dataset"] for r in records):
-        query = photos(P, name)[1]
-        pids = query.pids[np.array(next(r for r in records if r["dataset"] == name)["queries"]["query_valid"], bool)]
+        query = datasets.load(name, P.paths.datasets).query["pid"].to_numpy()
+        pids = query[np.array(next(r for r in records if r["dataset"] == name)["queries"]["query_valid"], bool)]
         ap = lambda arm: np.mean([r["queries"]["query_ap"] for r in records if r["dataset"] == name and r["arm"] == arm], axis=0)
         for arm in dict.fromkeys(r["arm"] for r in records if r["dataset"] == name and r["arm"] != baseline):
             interval = identity_interval(100 * (ap(arm) - ap(baseline)), pids, seed=P.seed)
@@ -144,7 +214,50 @@ def identity_differences(P, records: list[dict], baseline: str) -> pd.DataFrame:
 
 
 def many(P, jobs: list[dict]) -> tuple[pd.DataFrame, list[dict]]:
-    """Runs with a progress bar; the table of results (COLUMNS) and the full records. Jobs are keyword arguments of `reid_run`."""
-    disable_progress_bar()  # one bar of weights per run would hide the bar of runs
-    records = [reid_run(P, **job) for job in tqdm(jobs, desc="Re-ID runs", unit="run")]
+    """Runs that no record holds yet in `study.workers` processes, with a bar; the table of results (COLUMNS) and the full records.
+
+    Jobs are keyword arguments of `reid_run`. Every run has a process with one thread, so the number of processes changes no result.
+    """
+    asked = lambda job: _spec(P, job["name"], job["arm"], job["seed"], job.get("rows"), job.get("model") or P.reid.model, job.get("by_azimuth", False))
+    waiting = {STORE.key(spec): job for job in jobs if STORE.get(spec := asked(job)) is None}  # the same run may be asked for twice
+    for job in waiting.values():
+        if job["arm"] in ORACLES:
+            oracle_photos(P, job["name"], job["rows"])  # rendered here, once, by processes of its own
+    with tqdm(total=len(jobs), initial=len(jobs) - len(waiting), desc="Re-ID runs", unit="run") as bar:
+        if waiting:
+            _train(P, sorted(waiting.values(), key=lambda job: job["name"]), bar)
+    records = [reid_run(P, **job) for job in jobs]
     return pd.DataFrame([{k: r[k] for k in COLUMNS} for r in records], columns=COLUMNS), records
+
+
+def _train(P, jobs: list[dict], bar: tqdm) -> None:
+    """Jobs of one data set follow each other, so that a process reads its images once. The first error stops what has not begun."""
+    with ProcessPoolExecutor(min(P.study.workers, len(jobs)), mp_context=get_context("spawn"), initializer=_one_thread) as pool:
+        futures = [pool.submit(_record, P, job) for job in jobs]
+        try:
+            for future in as_completed(futures):
+                future.result()
+                bar.update()
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+
+
+def _one_thread() -> None:
+    torch.set_num_threads(1)
+    disable_progress_bar()  # one bar of weights per run would hide the bar of runs
+
+
+def _record(P, job: dict) -> None:
+    reid_run(P, **job)
+
+
+def azimuth_differences(records: list[dict], arm: str, baseline: str = "real") -> pd.DataFrame:
+    """mAP of an arm minus a baseline (points) for each pair of query and gallery azimuth sectors: query, gallery (degrees), difference
+    (mean over the seeds of both), low, high (least and greatest of the seeds), queries."""
+    parts = {name: pd.DataFrame([(r["seed"], *cell) for r in records if r["arm"] == name and r["azimuth"] for cell in r["azimuth"]],
+                                columns=["seed", "query", "gallery", "mAP", "queries"]) for name in (arm, baseline)}
+    both = parts[arm].merge(parts[baseline], on=["seed", "query", "gallery", "queries"], suffixes=("", "_baseline"))
+    both = both[both["queries"] > 0].assign(difference=lambda t: t["mAP"] - t["mAP_baseline"])
+    return both.groupby(["query", "gallery"], as_index=False).agg(difference=("difference", "mean"), low=("difference", "min"), high=("difference", "max"),
+                                                                   queries=("queries", "first"))
