@@ -44,12 +44,19 @@ def _sample(rng: np.random.Generator, name: str, taken: str | None = None) -> st
     return str(rng.choice(values))
 
 
+def _shown(row: dict) -> list[tuple[str, ...]]:
+    """The groups of ONE_SIDE that nothing else covers: an open jacket hides the shirt's back and most of a print, a backpack a back print."""
+    hidden = {"top_back", "front_print"} if row["jacket"] != "none" else set()
+    hidden |= {"back_print"} if row["bag"] == "backpack" else set()
+    return [group for group in ONE_SIDE if group[0] not in hidden]
+
+
 def _look_alike(row: dict, rng: np.random.Generator) -> dict:
     """The same person but for one thing that one side shows."""
-    group = ONE_SIDE[rng.integers(len(ONE_SIDE))]
+    groups = _shown(row)
+    group = groups[rng.integers(len(groups))]
     changed = dict(row)
-    first = group[0]
-    while changed[first] == row[first]:
+    while changed[group[0]] == row[group[0]]:
         changed |= {name: _sample(rng, name, row[CONTRAST[name]] if name in CONTRAST else None) for name in group}
     return changed
 
