@@ -34,7 +34,8 @@ class ClipImageEncoder:
             if path.is_file():
                 settings = folders.read_json(path)
                 break
-        size = _size(settings.get("crop_size") or settings.get("size") or model.config.image_size)
+        cropped = settings.get("crop_size") if settings.get("do_center_crop", True) else None   # a crop that is not made has a size, too
+        size = _size(cropped or settings.get("size") or model.config.image_size)
         if any(side % model.config.patch_size for side in size):
             raise StudyError(f"{stable_diffusion}: CLIP input {size} is not a multiple of its patch size {model.config.patch_size}.")
         mean, std = settings.get("image_mean", OPENAI_MEAN), settings.get("image_std", OPENAI_STD)
