@@ -11,6 +11,7 @@ from dataclasses import dataclass, fields
 from multiprocessing import get_context
 
 import numpy as np
+import torch
 from PIL import Image, ImageDraw
 from tqdm import tqdm
 
@@ -157,7 +158,8 @@ def _render_fitted_chunk(settings: tuple, rows: list[tuple]) -> list[tuple[np.nd
 @contextmanager
 def rendering_processes(workers: int):
     """Processes that render; they start with the first bodies they get, and an exception leaves no more to them than they have begun."""
-    pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn"))
+    # One thread each: the processes are the parallelism, and threads that wait for each other would halve it.
+    pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=torch.set_num_threads, initargs=(1,))
     try:
         yield pool
     finally:

@@ -1,14 +1,13 @@
 """Photographs of any mini-world person in any pose and view: the data sets, the pre-training people, the oracle arm."""
 
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
-from multiprocessing import get_context
 
 import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
 from posedive_lib.body.camera import viewpoint
+from posedive_lib.body.conditions import ConditionRenderer, rendering_processes
 from posedive_lib.body.poses import PoseSource
 from posedive_lib.seeds import rng_for
 from posedive_lib.world.cameras import Camera
@@ -40,7 +39,6 @@ def _take(settings: tuple, jobs: list[tuple]) -> list[dict]:
     if settings not in _studio:
         conditions = None
         if near is not None:
-            from posedive_lib.body.conditions import ConditionRenderer
             conditions = ConditionRenderer(body, height, width, near=near, far=far, focal=focal)
         _studio[settings] = Photographer(body, height, width, focal), conditions
     photographer, conditions = _studio[settings]
@@ -83,7 +81,7 @@ def photograph(
     jobs = [(people[s.person], poses.root_tilt[s.pose], poses.body_pose[s.pose], s) for s in shots]
     chunks = [jobs[i : i + 48] for i in range(0, len(jobs), 48)]
     with tqdm(total=len(jobs), desc=progress, unit="img", disable=progress is None) as bar:
-        with ProcessPoolExecutor(max(1, min(workers, len(chunks))), mp_context=get_context("spawn")) as pool:
+        with rendering_processes(max(1, min(workers, len(chunks)))) as pool:
             for photos in pool.map(_take, [settings] * len(chunks), chunks):
                 bar.update(len(photos))
                 yield from photos
