@@ -38,7 +38,7 @@ def tiny_params(**changes):
         model="clip-reid", image=Section(height=32, width=16), instances=4, batch_size=16, precision="fp32", checkpoint_every=0,
         generated=Section(weight=1.0, max_share=1.0, camera="inherit"), random_erasing=0.5, label_smoothing=0.1, margin=0.3,
         stage1=Section(epochs=120, steps=20, learning_rate=3.5e-3, weight_decay=1e-4, warmup_epochs=5, warmup_rate=1e-4, final_rate=1e-5),
-        stage2=Section(epochs=60, steps=30, learning_rate=1e-3, **schedule), id_weight=0.25, triplet_weight=1.0, i2t_weight=1.0,
+        stage2=Section(epochs=60, steps=30, learning_rate=1e-3, **schedule), head_factor=1.0, id_weight=0.25, triplet_weight=1.0, i2t_weight=1.0,
         camera_weight=0.0, patch_stride=None, resnet=Section(epochs=60, steps=40, learning_rate=3e-3, architecture=architecture, **schedule),
     )
     for name, value in changes.items():

@@ -26,7 +26,7 @@ def study(tmp_path):
     text = (ROOT / "params/smoke.yaml").read_text()
     (tmp_path / "params.yaml").write_text(text)
     for path in re.findall(r"(?:data|build)/[\w./-]+", text.split("image:")[0]):
-        (tmp_path / path).mkdir(parents=True)
+        (tmp_path / path).mkdir(parents=True, exist_ok=True)
     return tmp_path
 
 
