@@ -16,7 +16,8 @@ SIX = 6
 
 @pytest.fixture
 def P():
-    return params.load(ROOT / "params.yaml")
+    """The default study with every control and the second model switched on."""
+    return params.load(ROOT / "params.yaml", overrides={"study.generated_control_datasets": ["msmt17-s-cam"], "study.resnet_datasets": ["msmt17-s-cam"]})
 
 
 def manifest(kept: int) -> pd.DataFrame:

@@ -23,7 +23,8 @@ def report(root, name="market1501", **options):
     """The report of a data set, its sentences checked for form."""
     found = preflight(datasets.load(name, root), **{"batch_size": 8, "instances": 4} | options)
     for text in (*found.problems, *found.notes):
-        assert "\n" not in text and text.endswith(".") and len(text) < 600
+        assert "\n" not in text and text.endswith(".")
+        assert len(text.replace(str(root), "")) < 600   # how deep the data set lies is not the sentence's fault
     return found
 
 
