@@ -325,6 +325,14 @@ class ReID(Section):
         return self
 
 
+class Ablation(Section):
+    """The generator's variants of notebook 03."""
+
+    seeds: Annotated[list[CountOrNone], AfterValidator(_distinct)]
+    steps: Count
+    people: Count
+
+
 class Study(Section):
     """Which experiments the notebooks run."""
 
@@ -342,6 +350,7 @@ class Study(Section):
     threshold_dataset: DatasetName
     thresholds: Annotated[list[Fraction], Field(min_length=1), AfterValidator(_increasing)]
     failure_samples: Count
+    ablation: Ablation
 
     @model_validator(mode="after")
     def _within_the_comparison(self):

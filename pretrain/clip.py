@@ -4,20 +4,26 @@ No identity label is used: two views of one person are different examples with d
 contrastive loss, a throw-away decoder writes the caption from the image embedding (as in CoCa), which makes a
 small image encoder look at every visible detail instead of the few that tell 64 people apart.
 
-Run: python -m pretrain.clip
+Two are trained. `clip`, for Stable Diffusion, reads captions of all that is visible of the person. `clip_reid`, which CLIP-ReID starts
+from, reads captions as the web has them (`pretrain.scenes`): with place, action and viewpoint, and with most things left out.
+
+Run: python -m pretrain.clip [clip | clip_reid]
 """
 
 import re
+import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import nn
-from transformers import (CLIPImageProcessor, CLIPTextConfig, CLIPTextModelWithProjection, CLIPVisionConfig,
+from transformers import (CLIPConfig, CLIPImageProcessor, CLIPModel, CLIPTextConfig, CLIPTextModelWithProjection, CLIPVisionConfig,
                           CLIPVisionModelWithProjection)
 
 from pretrain.common import Loop, jitter_colour, people, save_model, settings, to_float, warm_start
+from pretrain.scenes import scenes
 from pretrain.tokenizer import check, train_tokenizer
 
 
@@ -95,36 +101,62 @@ def losses(model: dict[str, nn.Module], pixels: torch.Tensor, ids: torch.Tensor,
     return {"loss": contrastive + caption_weight * words, "contrastive": contrastive, "caption": words, "top1": top1}
 
 
-def save(model: nn.ModuleDict, tokenizer, folder: Path, height: int, width: int) -> None:
+def processor(height: int, width: int) -> CLIPImageProcessor:
+    """Photos of any size to the size trained on, in [-1, 1]."""
+    return CLIPImageProcessor(size={"height": height, "width": width}, do_center_crop=False, do_resize=True, image_mean=[0.5] * 3, image_std=[0.5] * 3)
+
+
+def save_parts(model: nn.ModuleDict, tokenizer, folder: Path, height: int, width: int) -> None:
     """image_encoder/ (with its preprocessor), text_encoder/ and tokenizer/ of a Stable Diffusion folder."""
     save_model(model["image"], folder / "image_encoder")
     save_model(model["text"], folder / "text_encoder")
     tokenizer.save_pretrained(folder / "tokenizer")
-    CLIPImageProcessor(size={"height": height, "width": width}, do_center_crop=False, do_resize=True,
-                       image_mean=[0.5] * 3, image_std=[0.5] * 3).save_pretrained(folder / "image_encoder")
+    processor(height, width).save_pretrained(folder / "image_encoder")
 
 
-def main() -> None:
+def save_whole(model: nn.ModuleDict, tokenizer, folder: Path, height: int, width: int) -> None:
+    """A `CLIPModel` with its tokenizer and preprocessor, as OpenAI's is published."""
+    image, text = model["image"], model["text"]
+    whole = CLIPModel(CLIPConfig(text_config=text.config.to_dict(), vision_config=image.config.to_dict(), projection_dim=image.config.projection_dim))
+    whole.vision_model, whole.visual_projection = image.vision_model, image.visual_projection
+    whole.text_model, whole.text_projection = text.text_model, text.text_projection
+    whole.logit_scale.data = model["scale"].log.data.clone()
+    save_model(whole, folder)
+    tokenizer.save_pretrained(folder)
+    processor(height, width).save_pretrained(folder)
+
+
+def captions_of(name: str, config: dict, captions: list[str]) -> tuple[list[str], Callable[[int, np.random.Generator], str]]:
+    """All captions in full, and a function that gives a row's caption as one training step reads it."""
+    if name == "clip":
+        return captions, lambda row, rng: shorten(captions[row], rng)
+    known = scenes(captions)
+    return [s.caption() for s in known], lambda row, rng: known[row].caption(rng, config["circumstance"], config["look"])
+
+
+def main(name: str = "clip") -> None:
     everything = settings()
-    config, data = everything["clip"], people("train")
-    tokenizer = train_tokenizer(data.captions, config["max_tokens"])
-    check(tokenizer, data.captions)
+    config, data = everything[name], people("train")
+    full, draw = captions_of(name, config, data.captions)
+    tokenizer = train_tokenizer(full, config["max_tokens"])
+    check(tokenizer, full)
     torch.manual_seed(everything["seed"])
     model = build(config, tokenizer)
     warm_start(model["image"], config["initial"])
 
     def loss_of(step: int, rng: np.random.Generator) -> dict[str, torch.Tensor]:
         rows = np.sort(rng.choice(data.rows, config["batch_size"], replace=False))
-        captions = [shorten(data.captions[i], rng) for i in rows]
+        captions = [draw(i, rng) for i in rows]
         ids = tokenizer(captions, padding=True, return_tensors="pt")["input_ids"]
         return losses(model, augment(data.images[rows], captions, rng), ids, config["caption_weight"])
 
-    trained = Loop("clip", model, config, ema_decay=config["ema_decay"]).run(loss_of)
-    height, width = data.images.shape[1:3]
-    save(trained, tokenizer, Path(everything["output"]) / "stable-diffusion", height, width)
+    trained = Loop(name, model, config, ema_decay=config["ema_decay"]).run(loss_of)
+    output = Path(everything["output"])
+    save, folder = (save_parts, output / "stable-diffusion") if name == "clip" else (save_whole, output / "clip")
+    save(trained, tokenizer, folder, *data.images.shape[1:3])
     print(f"temperature: logits are multiplied by {float(trained['scale'].log.exp()):.1f}")
 
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    main()
+    main(*sys.argv[1:])

@@ -14,12 +14,12 @@ from diffusers import AutoencoderKL, StableDiffusionPipeline
 from PIL import Image
 from safetensors import safe_open
 from sklearn.metrics import roc_auc_score
-from transformers import CLIPTextModelWithProjection, CLIPVisionModelWithProjection
 
 from pretrain.common import HERE, People, batches, people, to_float
-from pretrain.tokenizer import load_tokenizer
+from pretrain.scenes import scenes
 from posedive_lib.augment.confidence import PoseEstimator
 from posedive_lib.generator import Generator
+from posedive_lib.reid.weights import load_clip
 from posedive_lib.reid.retrieval import evaluate as retrieval
 from posedive_lib.seeds import rng_for
 
@@ -51,8 +51,8 @@ def vae_metrics(folder: Path, data: People, pictures: Path) -> dict[str, float]:
 
 @torch.no_grad()
 def embed_images(folder: Path, images: np.ndarray) -> torch.Tensor:
-    """Normalised image embeddings (N,D)."""
-    model = CLIPVisionModelWithProjection.from_pretrained(folder / "image_encoder", torch_dtype=torch.float32).eval()
+    """Normalised image embeddings (N,D) of a CLIP (a whole one or a Stable Diffusion folder's)."""
+    model = load_clip(folder)[0].eval()
     parts = [model(to_float(images[part]), interpolate_pos_encoding=True).image_embeds for part in batches(np.arange(len(images)), 64)]
     return F.normalize(torch.cat(parts), dim=-1)
 
@@ -60,9 +60,9 @@ def embed_images(folder: Path, images: np.ndarray) -> torch.Tensor:
 @torch.no_grad()
 def embed_captions(folder: Path, captions: list[str]) -> torch.Tensor:
     """Normalised caption embeddings (N,D)."""
-    model = CLIPTextModelWithProjection.from_pretrained(folder / "text_encoder", torch_dtype=torch.float32).eval()
-    ids = load_tokenizer(folder / "tokenizer")(captions, padding=True, return_tensors="pt")["input_ids"]
-    return F.normalize(model(input_ids=ids).text_embeds, dim=-1)
+    _, model, tokenizer = load_clip(folder)
+    ids = tokenizer(captions, padding=True, return_tensors="pt")["input_ids"]
+    return F.normalize(model.eval()(input_ids=ids).text_embeds, dim=-1)
 
 
 def matches(image: torch.Tensor, text: torch.Tensor, captions: list[str]) -> tuple[float, float]:
@@ -71,22 +71,22 @@ def matches(image: torch.Tensor, text: torch.Tensor, captions: list[str]) -> tup
     return float((words[scores.argmax(1)] == words).mean()), float((words[scores.argmax(0)] == words).mean())
 
 
-def clip_metrics(folder: Path, data: People) -> dict[str, float]:
+def clip_metrics(name: str, folder: Path, data: People, captions: list[str]) -> dict[str, float]:
     """Caption <-> image top-1 among 100 unseen people (mean of 8 draws), and retrieval of unseen people across views."""
     features = embed_images(folder, data.images[data.rows])
-    texts = embed_captions(folder, [data.captions[i] for i in data.rows])
+    texts = embed_captions(folder, [captions[i] for i in data.rows])
     person = np.asarray(data.person[data.rows])
     draws = []
     for k in range(8):
         rng = rng_for("clip-evaluation", k)
         one = np.array([rng.choice(np.flatnonzero(person == p)) for p in np.unique(person)])
-        draws.append(matches(features[one], texts[one], [data.captions[data.rows[i]] for i in one]))
+        draws.append(matches(features[one], texts[one], [captions[data.rows[i]] for i in one]))
     each = np.arange(len(person))
     # A photo is its own nearest neighbour: give it its own camera, so that the protocol leaves it out.
     found = retrieval(features, person, each, features, person, each)
     to_caption, to_image = np.mean(draws, 0)
-    return {"clip_image_to_caption_top1": to_caption, "clip_caption_to_image_top1": to_image,
-            "clip_retrieval_map": found.mAP, "clip_retrieval_rank1": found.cmc[0]}
+    return {f"{name}_image_to_caption_top1": to_caption, f"{name}_caption_to_image_top1": to_image,
+            f"{name}_retrieval_map": found.mAP, f"{name}_retrieval_rank1": found.cmc[0]}
 
 
 def pose_metrics(folder: Path, data: People) -> dict[str, float]:
@@ -160,7 +160,8 @@ def main(folder: Path) -> None:
     data, pictures, sd = people("held-out"), HERE / "pictures", folder / "stable-diffusion"
     result = {}
     for part, measure in {
-        sd / "vae": lambda: vae_metrics(sd, data, pictures), sd / "image_encoder": lambda: clip_metrics(sd, data),
+        sd / "vae": lambda: vae_metrics(sd, data, pictures), sd / "image_encoder": lambda: clip_metrics("clip", sd, data, data.captions),
+        folder / "clip": lambda: clip_metrics("clip_reid", folder / "clip", data, [scene.caption() for scene in scenes(data.captions)]),
         folder / "vitpose": lambda: pose_metrics(folder / "vitpose", data),
         sd / "unet": lambda: text_to_image_metrics(sd, data, pictures), folder / "phase1": lambda: phase1_metrics(folder, data, pictures),
     }.items():

@@ -28,12 +28,14 @@ def training_arrays(data: People, stable_diffusion: Path) -> TrainingArrays:
 def main() -> None:
     everything = settings()
     output = Path(everything["output"])
-    stable_diffusion, folder = output / "stable-diffusion", HERE / "runs/phase1"
+    stable_diffusion = output / "stable-diffusion"
     data = training_arrays(people("train"), stable_diffusion)
     # Architecture and objective are the study's; length and pace are this phase's own.
     own = dict(everything["phase1"])
-    initial = own.pop("initial")
-    trained = train(stable_diffusion, data, load().generator.model_copy(update=own), folder, everything["seed"], init_from=initial)
+    trained, parts = own.pop("initial"), own.pop("parts")
+    for number, part in enumerate(parts, 1):
+        params = load().generator.model_copy(update=own | part)
+        trained = train(stable_diffusion, data, params, HERE / f"runs/phase1-{number}", everything["seed"], init_from=trained)
     generator = Generator.load(trained)
     generator.model.half()
     generator.save(output / "phase1")

@@ -11,7 +11,7 @@ from pathlib import Path
 from pretrain.common import HERE, settings
 
 TARGET = Path("data/pretrained")
-MODELS = ("stable-diffusion", "vitpose", "phase1")
+MODELS = ("stable-diffusion", "clip", "vitpose", "phase1")
 
 
 def copy_models(source: Path, target: Path) -> int:

@@ -48,6 +48,25 @@ def _estimate(axes, y: float, row) -> None:
     axes.plot([row.difference], [y], color=style["color"], marker=style["marker"], markersize=8, markerfacecolor=filled, linestyle="")
 
 
+def differences(table: pd.DataFrame, label: str, panel: str) -> Figure:
+    """A panel per value of the column `panel`: a dot with its interval for every value of `label`, against a line at 0.
+
+    Open markers: the interval contains 0. Columns difference, ci_low, ci_high besides.
+    """
+    names, panels = list(dict.fromkeys(table[label])), list(dict.fromkeys(table[panel]))
+    fig, row = plt.subplots(1, len(panels), figsize=(3.0 * len(panels) + 1.5, 0.42 * len(names) + 1.3), sharey=True, squeeze=False)
+    for axes, name, colour in zip(row[0], panels, figures.COLOURS):
+        part = table[table[panel] == name].set_index(label).loc[names]
+        for y, estimate in enumerate(part.itertuples()):
+            filled = "white" if contains_zero(estimate.ci_low, estimate.ci_high) else colour
+            axes.plot([estimate.ci_low, estimate.ci_high], [y, y], color=colour, linewidth=2, linestyle="-", marker="|", markersize=8)
+            axes.plot([estimate.difference], [y], color=colour, marker="o", markersize=8, markerfacecolor=filled, linestyle="")
+        axes.axvline(0, color="black", linewidth=1, linestyle="-", marker="")
+        axes.set(title=name, yticks=range(len(names)), yticklabels=names, ylim=(len(names) - 0.5, -0.5), xlabel="difference")
+        axes.grid(False, axis="y")
+    return fig
+
+
 def bands(table: pd.DataFrame, x: str, *, xlabel: str, before: dict[str, float] | None = None) -> Figure:
     """Curves of `comparison.by_level`, one panel per metric: mean over seeds with its interval as a band and as bars.
 

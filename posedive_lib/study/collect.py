@@ -67,8 +67,9 @@ def _numbers(values: pd.Series) -> dict:
 def main() -> int:
     try:
         runs = collect()
-        found = metrics(runs, pd.read_csv(TABLES / "comparison.csv"), pd.read_csv(TABLES / "generator_quality.csv"))
         write_text(TABLES / "reid_runs.csv", to_csv(runs))
+        # from the tables as they were written, so that no rounding tells the two apart
+        found = metrics(*(pd.read_csv(TABLES / f"{name}.csv") for name in ("reid_runs", "comparison", "generator_quality")))
         write_text("reports/metrics.json", json.dumps(found, indent=1, sort_keys=True) + "\n")
     except StudyError as error:
         print(error, file=sys.stderr)

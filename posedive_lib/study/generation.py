@@ -69,9 +69,14 @@ def conditions_of(P, bodies: BodyTable, progress: str | None = None):
                        near=r.near, far=r.far, focal=r.focal, workers=r.workers, progress=progress)
 
 
-def training_arrays(P, images: pd.DataFrame, cache: Path) -> TrainingArrays:
-    """Latents, CLIP tokens and conditions of the generator's training images; computed once and kept in `cache`."""
-    path = cache / "arrays.npz"
+def encoded(P, images: pd.DataFrame) -> tuple[Path, dict]:
+    """File of latents, CLIP tokens and conditions of the generator's training images, computed once; and all that determines a training on it
+    but the recipe."""
+    inputs = {"images": _images_digest(images), "stable_diffusion": folder_digest(stable_diffusion_folder(P)), "body": file_digest(P.paths.body),
+              "phase1": folder_digest(P.paths.phase1) if P.paths.phase1 else None}
+    spec = {**P.pick("image", "conditions", "generator.clip_tokens", "generator.vae", "generator.image_encoder"), **inputs,
+            "code": code_digest("posedive_lib.body", "posedive_lib.datasets.images", "posedive_lib.generator.arrays")}
+    path = RunStore("runs/generator").folder({"what": "arrays", **spec}) / "arrays.npz"
     if not path.is_file():
         bodies = [BodyTable.load(Path(folder) / "smpl.npz").select(rows["rel"].tolist()) for folder, rows in images.groupby("folder", sort=False)]
         table = BodyTable(*(np.concatenate([getattr(b, f) for b in bodies]) for f in BodyTable.__dataclass_fields__))
@@ -79,19 +84,19 @@ def training_arrays(P, images: pd.DataFrame, cache: Path) -> TrainingArrays:
         photos = read_images(images["path"], P.image.height, P.image.width)
         encode(photos, drawn.depth, drawn.normals, drawn.skeleton, images["pid"], images["camid"], stable_diffusion_folder(P),
                clip_tokens=P.generator.clip_tokens, vae=P.generator.vae, image_encoder=P.generator.image_encoder).save(path)
-    return TrainingArrays.load(path)
+    return path, spec | {"code": code_digest("posedive_lib.generator", "posedive_lib.body")}
+
+
+def recipe_of(P) -> dict:
+    """The parameters of the generator that change its weights."""
+    return {k: v for k, v in P.generator.model_dump().items() if k not in ("sampling", "log_every", "checkpoint_every", "sample_every")}
 
 
 def train_generator(P, images: pd.DataFrame) -> Path:
     """Phase 2 on the Re-ID training images; returns `build/generator` (weights, parameters and losses.csv)."""
-    inputs = {"images": _images_digest(images), "stable_diffusion": folder_digest(stable_diffusion_folder(P)), "body": file_digest(P.paths.body),
-              "phase1": folder_digest(P.paths.phase1) if P.paths.phase1 else None}
-    rendered = {**P.pick("image", "conditions", "generator.clip_tokens", "generator.vae", "generator.image_encoder"), **inputs, "code": code_digest("posedive_lib.body", "posedive_lib.datasets.images", "posedive_lib.generator.arrays")}
-    store = RunStore("runs/generator")
-    arrays = training_arrays(P, images, store.folder({"what": "arrays", **rendered}))
-    recipe = {k: v for k, v in P.generator.model_dump().items() if k not in ("sampling", "log_every", "checkpoint_every", "sample_every")}
-    out = store.folder({"what": "training", "seed": P.seed, "recipe": recipe, **rendered, "code": code_digest("posedive_lib.generator", "posedive_lib.body")})
-    saved = train(stable_diffusion_folder(P), arrays, P.generator, out, P.seed, init_from=P.paths.phase1)
+    arrays, spec = encoded(P, images)
+    out = RunStore("runs/generator").folder({"what": "training", "seed": P.seed, "recipe": recipe_of(P), **spec})
+    saved = train(stable_diffusion_folder(P), TrainingArrays.load(arrays), P.generator, out, P.seed, init_from=P.paths.phase1)
     shutil.rmtree(GENERATOR, ignore_errors=True)
     shutil.copytree(saved, GENERATOR)
     shutil.copy(out / "losses.csv", GENERATOR / "losses.csv")

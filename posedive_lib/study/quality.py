@@ -36,6 +36,13 @@ class Targets:
     pids: np.ndarray
     seeds: np.ndarray
 
+    @classmethod
+    def of(cls, references: np.ndarray, photos: list[dict], pids: np.ndarray, keys: list[tuple]) -> "Targets":
+        """From reference photos and true photos with conditions (`shoot`), a pid and a key for the noise each."""
+        take = lambda name: np.stack([photo[name] for photo in photos])
+        return cls(references, take("image"), take("skeleton"), take("depth"), take("normals"), take("mask"), take("keypoints"), take("visible"),
+                   np.asarray(pids), np.array([seed_for("unseen-noise", *key) for key in keys]))
+
 
 def world_cameras(P, name: str) -> list[Camera]:
     """The mini world's cameras of a data set, without occluders."""
@@ -60,11 +67,11 @@ def shoot(P, persons, shots: list[Shot], progress: str | None = None, *, poses=N
                            workers=P.world.workers, progress=progress))
 
 
-def unseen_targets(P, name: str = "msmt17", per_person: int = 2) -> Targets:
-    """Every test identity of a data set in `per_person` poses and views, each drawn uniformly."""
+def unseen_targets(P, name: str = "msmt17", people: int = 100, per_person: int = 3) -> Targets:
+    """The first `people` test identities of a data set in `per_person` poses and views, each drawn uniformly."""
     dataset, poses, cameras = datasets.load(name, P.paths.datasets), load_poses(P.paths.motions), world_cameras(P, name)
     clear = dataset.query[~dataset.query["occluded"] & ~dataset.query["low_quality"]]
-    references = clear.sort_values(["pid", "rel"]).groupby("pid").head(1).reset_index(drop=True)
+    references = clear.sort_values(["pid", "rel"]).groupby("pid").head(1).head(people).reset_index(drop=True)
     rows, shots = [], []
     for row in references.itertuples():
         for index in range(per_person):
@@ -73,10 +80,8 @@ def unseen_targets(P, name: str = "msmt17", per_person: int = 2) -> Targets:
             shots.append(Shot(row.Index, int(rng.integers(len(poses.frame))), float(rng.uniform(*P.augment.azimuth)), float(rng.uniform(*P.augment.elevation)),
                               cameras[row.camid], ("unseen-photo", P.seed, name, row.pid, index)))
     photos = shoot(P, references["person"], shots, progress="true renders")
-    take = lambda key: np.stack([photo[key] for photo in photos])
-    pids = references["pid"].to_numpy()[rows]
-    return Targets(read_images(references["path"], P.image.height, P.image.width)[rows], take("image"), take("skeleton"), take("depth"), take("normals"),
-                   take("mask"), take("keypoints"), take("visible"), pids, np.array([seed_for("unseen-noise", *s.key) for s in shots]))
+    images = read_images(references["path"], P.image.height, P.image.width)
+    return Targets.of(images[rows], photos, references["pid"].to_numpy()[rows], [s.key for s in shots])
 
 
 def pck(estimated: np.ndarray, truth: np.ndarray, visible: np.ndarray, mask: np.ndarray, *, share: float = 0.1, keypoints: str = "body") -> np.ndarray:
@@ -113,6 +118,20 @@ def identity_top1(features: np.ndarray, pids: np.ndarray, gallery: np.ndarray, g
     return names[(unit(features) @ people.T).argmax(1)] == pids
 
 
+def per_person(images: np.ndarray, targets: Targets, estimator, reid, known: np.ndarray, known_pids: np.ndarray) -> dict[str, np.ndarray]:
+    """pck, identity_top1, psnr and ssim of images of the targets, each as (people,) means over a person's targets, people by pid.
+
+    known, known_pids: features and pids of the true people. PCK leaves out targets without a visible key point.
+    """
+    estimated, _ = estimator.estimate(images)
+    values = {
+        "pck": pck(estimated, targets.keypoints, targets.visible, targets.mask),
+        "identity_top1": identity_top1(reid.extract(images), targets.pids, known, known_pids).astype(float),
+        "psnr": foreground_psnr(images, targets.truth, targets.mask), "ssim": foreground_ssim(images, targets.truth, targets.mask),
+    }
+    return {metric: pd.Series(value).groupby(targets.pids).mean().dropna().to_numpy() for metric, value in values.items()}
+
+
 def quality_table(methods: dict[str, np.ndarray], targets: Targets, estimator, reid, gallery, *, seed: int) -> pd.DataFrame:
     """Long table method, metric, value, ci_low, ci_high, n; intervals by resampling people.
 
@@ -121,16 +140,9 @@ def quality_table(methods: dict[str, np.ndarray], targets: Targets, estimator, r
     known = reid.extract(gallery[0])
     rows = []
     for method, images in methods.items():
-        estimated, _ = estimator.estimate(images)
-        values = {
-            "pck": pck(estimated, targets.keypoints, targets.visible, targets.mask),
-            "identity_top1": identity_top1(reid.extract(images), targets.pids, known, gallery[1]).astype(float),
-            "psnr": foreground_psnr(images, targets.truth, targets.mask), "ssim": foreground_ssim(images, targets.truth, targets.mask),
-        }
-        for metric, value in values.items():
+        for metric, value in per_person(images, targets, estimator, reid, known, gallery[1]).items():
             if method == "true-render" and metric in ("psnr", "ssim"):
                 continue  # compared with itself
-            per_person = pd.Series(value).groupby(targets.pids).mean().dropna().to_numpy()
-            interval = bootstrap_interval(per_person, seed=seed)
-            rows.append((method, metric, per_person.mean(), interval.low, interval.high, len(per_person)))
+            interval = bootstrap_interval(value, seed=seed)
+            rows.append((method, metric, value.mean(), interval.low, interval.high, len(value)))
     return pd.DataFrame(rows, columns=["method", "metric", "value", "ci_low", "ci_high", "n"])

@@ -232,7 +232,7 @@ def many(P, jobs: list[dict]) -> tuple[pd.DataFrame, list[dict]]:
 
 def _train(P, jobs: list[dict], bar: tqdm) -> None:
     """Jobs of one data set follow each other, so that a process reads its images once. The first error stops what has not begun."""
-    with ProcessPoolExecutor(min(P.study.workers, len(jobs)), mp_context=get_context("spawn"), initializer=_one_thread) as pool:
+    with ProcessPoolExecutor(min(P.study.workers, len(jobs)), mp_context=get_context("spawn"), initializer=one_thread) as pool:
         futures = [pool.submit(_record, P, job) for job in jobs]
         try:
             for future in as_completed(futures):
@@ -243,7 +243,8 @@ def _train(P, jobs: list[dict], bar: tqdm) -> None:
             raise
 
 
-def _one_thread() -> None:
+def one_thread() -> None:
+    """For a process of its own: one thread, so that the number of processes changes no result."""
     torch.set_num_threads(1)
     disable_progress_bar()  # one bar of weights per run would hide the bar of runs
 

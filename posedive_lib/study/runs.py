@@ -108,6 +108,12 @@ def file_digest(path: str | Path) -> str:
         raise StudyError(f"{path} cannot be read ({error.strerror}); a run needs it as input.") from None
 
 
+def array_digest(array: np.ndarray) -> str:
+    """SHA-256 of an array's shape, type and values."""
+    array = np.ascontiguousarray(array)
+    return hashlib.sha256(f"{array.shape}{array.dtype}".encode() + array.data).hexdigest()
+
+
 def folder_digest(path: str | Path, pattern: str = "**/*") -> str:
     """SHA-256 over the names and contents of all files of a folder that match `pattern`; dates do not count."""
     if not Path(path).is_dir():

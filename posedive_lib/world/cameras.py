@@ -98,16 +98,21 @@ def _texture(shape: tuple[int, int], kind: int, rng) -> np.ndarray:
     return 1 + 0.08 * stains / stains.std()
 
 
+def wall(scene: int) -> int:
+    """What stands in a scene's background: 0 bricks, 1 panels, 2 green, 3 plaster."""
+    return int(rng_for("backdrop", scene).integers(4))
+
+
 def backdrop(scene: int, height: int, width: int) -> np.ndarray:
     """(height, width, 3) floats in [0, 1]: textured wall or green, floor in perspective, doors, posters; the same for the same scene."""
-    rng = rng_for("backdrop", scene)
-    kind = int(rng.integers(4))
-    wall, floor = _muted(rng, 0.25, 0.85), _muted(rng, 0.2, 0.7)
+    rng, kind = rng_for("backdrop", scene), wall(scene)
+    rng.integers(4)   # what `wall` has drawn
+    back, floor = _muted(rng, 0.25, 0.85), _muted(rng, 0.2, 0.7)
     if kind == 2:
-        wall = np.array([0.25, 0.40, 0.18]) * rng.uniform(0.7, 1.4)
+        back = np.array([0.25, 0.40, 0.18]) * rng.uniform(0.7, 1.4)
     horizon = int(height * rng.uniform(0.48, 0.70))
     image = np.empty((height, width, 3))
-    image[:horizon] = wall * (np.linspace(1.08, 0.9, horizon)[:, None] * _texture((horizon, width), kind, rng))[..., None]
+    image[:horizon] = back * (np.linspace(1.08, 0.9, horizon)[:, None] * _texture((horizon, width), kind, rng))[..., None]
     depth = np.linspace(0.15, 1, height - horizon)[:, None]                      # floor lines run to a vanishing point
     lines = ((np.arange(width)[None] - width / 2) / depth / (height * 0.12)) % 1 < 0.10
     image[horizon:] = floor * (np.linspace(0.85, 1.1, height - horizon)[:, None] - 0.15 * lines)[..., None]

@@ -1,0 +1,142 @@
+"""What each part of the generator is worth: the choices that the paper leaves open, trained alike and measured on the same people (§B, §H).
+
+The people are in no data set, so that choosing by this table does not touch what notebook 03 reports as test.
+"""
+
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from multiprocessing import get_context
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from tqdm import tqdm
+
+from posedive_lib.body.poses import load_poses
+from posedive_lib.errors import StudyError
+from posedive_lib.generator import TrainingArrays, load, train
+from posedive_lib.seeds import rng_for
+from posedive_lib.study import quality
+from posedive_lib.study.generation import encoded, recipe_of, stable_diffusion_folder
+from posedive_lib.study.reid_runs import one_thread
+from posedive_lib.study.runs import RunStore, array_digest
+from posedive_lib.study.statistics import bootstrap_interval
+from posedive_lib.world.oracle import Shot
+
+STORE = RunStore("runs/ablation")
+SPARE = (("msmt17", "train_pids"), ("market1501", "train_pids"), ("cuhk03", "train_pids"))
+COLUMNS = ["variant", "metric", "value", "difference", "ci_low", "ci_high", "seed_low", "seed_high", "seeds", "n"]
+GALLERY_VIEWS, TARGETS = 6, 2   # true photos and targets of each person
+
+
+def variants(generator) -> dict[str, dict]:
+    """Name -> what differs from the parameters, for every choice of `generator` that is left open; the parameters themselves come first."""
+    other = {"clip_tokens": "patch"} if generator.clip_tokens == "pooled" else {"clip_tokens": "pooled"}
+    epsilon = {"prediction_type": "epsilon", "zero_snr": False}
+    objective = epsilon if generator.prediction_type == "v_prediction" else {"prediction_type": "v_prediction", "zero_snr": True}
+    return {
+        "as trained": {},
+        "no pre-trained prior": {"pretrained": False},
+        f"{objective['prediction_type']} objective": objective,
+        **{f"without {name}": {"conditions": [c for c in generator.conditions if c != name]} for name in generator.conditions},
+        "without reference attention": {"reference_attention": False},
+        f"{other['clip_tokens']} CLIP tokens": other,
+    }
+
+
+def spare_people(P) -> list[str]:
+    """Persons of the mini world that its data sets leave over, at most `study.ablation.people`; StudyError when there is none."""
+    people = pd.read_csv(Path(P.paths.world) / "identities.csv", keep_default_na=False)
+    names = [person for family, count in SPARE for person in people.loc[people["role"] == f"{family}-train", "person"].tolist()[getattr(P.world, family)[count]:]]
+    if not names:
+        raise StudyError(f"{P.paths.world}/identities.csv has no person beyond those of the data sets: lower world.*.train_pids, or set study.ablation.seeds to [].")
+    return names[: P.study.ablation.people]
+
+
+def spare_targets(P, persons: list[str]) -> tuple[quality.Targets, np.ndarray, np.ndarray]:
+    """Targets of the spare people (a reference photo each, poses and views drawn uniformly), and true photos of them with their pids."""
+    poses, cameras = load_poses(P.paths.motions), quality.world_cameras(P, "msmt17")
+    ordinary = np.flatnonzero(poses.domain == "in")
+
+    def shot(pid: int, what: str, index: int, pool: np.ndarray) -> Shot:
+        key = ("spare", P.seed, what, pid, index)
+        rng = rng_for(*key)
+        return Shot(pid, int(rng.choice(pool)), float(rng.uniform(*P.augment.azimuth)), float(rng.uniform(*P.augment.elevation)), cameras[rng.integers(len(cameras))], key)
+
+    every, pids = np.arange(len(poses)), np.arange(len(persons))
+    plan = [shot(pid, "reference", 0, ordinary) for pid in pids] + [shot(pid, "gallery", i, every) for pid in pids for i in range(GALLERY_VIEWS)]
+    photos = np.stack([photo["image"] for photo in quality.shoot(P, persons, plan, progress="spare people", conditions=False)])
+    aims = [shot(pid, "target", i, every) for pid in pids for i in range(TARGETS)]
+    owner = np.repeat(pids, TARGETS)
+    targets = quality.Targets.of(photos[: len(pids)][owner], quality.shoot(P, persons, aims), owner, [s.key for s in aims])
+    return targets, photos[len(pids):], np.repeat(pids, GALLERY_VIEWS)
+
+
+def _draw(P, generator, seed: int, arrays: Path, targets: quality.Targets, folder: Path) -> None:
+    """Train by the parameters `generator`, and leave the images of the targets in `folder`."""
+    saved = train(stable_diffusion_folder(P), TrainingArrays.load(arrays), generator, folder, seed, progress=False,
+                  init_from=P.paths.phase1 if generator.pretrained else None)
+    images = load(saved, stable_diffusion_folder(P)).generate(
+        targets.references, np.arange(len(targets.pids)), targets.skeleton, targets.depth, targets.normals, targets.seeds, progress=False)
+    np.save(folder / "unseen.part.npy", images)
+    (folder / "unseen.part.npy").replace(folder / "unseen.npy")
+
+
+def draw_all(P, images: pd.DataFrame, targets: quality.Targets) -> dict[tuple[str, int], np.ndarray]:
+    """Images of the targets by every variant and seed, trained `study.ablation.steps` steps from phase 1 (without a prior: from nothing).
+
+    Every training has a process with one thread; one that was made before is found again.
+    """
+    folders, waiting = {}, []
+    for name, changed in variants(P.generator).items():
+        own = P.model_copy(update={"generator": P.generator.model_copy(update=changed | {"steps": P.study.ablation.steps, "sample_every": 0})})
+        arrays, spec = encoded(own, images)
+        spec |= {"recipe": recipe_of(own), "sampling": own.generator.sampling.model_dump(), "targets": [array_digest(a) for a in vars(targets).values()]}
+        for seed in P.study.ablation.seeds:
+            folder = folders[name, seed] = STORE.folder(spec | {"seed": seed})
+            if not (folder / "unseen.npy").is_file():
+                waiting.append((own, own.generator, seed, arrays, targets, folder))
+    with tqdm(total=len(folders), initial=len(folders) - len(waiting), desc="ablation", unit="training") as bar:
+        if waiting:
+            with ProcessPoolExecutor(min(P.study.workers, len(waiting)), mp_context=get_context("spawn"), initializer=one_thread) as pool:
+                for future in as_completed([pool.submit(_draw, *job) for job in waiting]):
+                    future.result()
+                    bar.update()
+    return {key: np.load(folder / "unseen.npy", allow_pickle=False) for key, folder in folders.items()}
+
+
+def table(drawn: dict[tuple[str, int], np.ndarray], targets: quality.Targets, estimator, reid, gallery, *, seed: int) -> pd.DataFrame:
+    """Long table variant, metric, value, difference (to the first variant), ci_low, ci_high (of the difference), seed_low, seed_high (of the
+    difference, least and greatest of the seeds), seeds, n; intervals by resampling people, whose values are means over the seeds."""
+    known = reid.extract(gallery[0])
+    per_person = {key: quality.per_person(images, targets, estimator, reid, known, gallery[1]) for key, images in drawn.items()}
+    names, seeds = list(dict.fromkeys(name for name, _ in drawn)), sorted({s for _, s in drawn})
+    rows = []
+    for name in names:
+        for metric in per_person[name, seeds[0]]:
+            own = np.stack([per_person[name, s][metric] for s in seeds])
+            difference = own - np.stack([per_person[names[0], s][metric] for s in seeds])
+            interval = bootstrap_interval(difference.mean(0), seed=seed)
+            rows.append((name, metric, own.mean(), interval.mean, interval.low, interval.high, *np.sort(difference.mean(1))[[0, -1]], len(seeds), own.shape[1]))
+    return pd.DataFrame(rows, columns=COLUMNS)
+
+
+def run(P, images: pd.DataFrame, estimator, reid) -> pd.DataFrame:
+    """The whole comparison as one `table`; without rows where `study.ablation.seeds` is empty.
+
+    images: of phase 2; estimator: the pose estimator; reid: a fitted Re-ID model that tells who is shown.
+    """
+    if not P.study.ablation.seeds:
+        return pd.DataFrame(columns=COLUMNS)
+    targets, photos, pids = spare_targets(P, spare_people(P))
+    return table(draw_all(P, images, targets), targets, estimator, reid, (photos, pids), seed=P.seed)
+
+
+def verdict(result: pd.DataFrame) -> str:
+    """One sentence: which variants beat the parameters as they are, metric by metric."""
+    if result.empty:
+        return "The variants are switched off (`study.ablation.seeds`)."
+    better = result[(result["ci_low"] > 0) & (result["seed_low"] > 0)]
+    if better.empty:
+        return "No variant is shown to beat the parameters as they are in any measure: the default is the measured best, or shares that place."
+    found = ", ".join(f"{row.variant} in {row.metric} (+{row.difference:.3f})" for row in better.itertuples())
+    return f"The default is not the best in everything: {found}, by the interval over people and in every seed."
