@@ -23,7 +23,7 @@ from posedive_lib.study.statistics import bootstrap_interval
 from posedive_lib.world.oracle import Shot
 
 STORE = RunStore("runs/ablation")
-SPARE = (("msmt17", "train_pids"), ("market1501", "train_pids"), ("cuhk03", "train_pids"))
+SPARE = ("msmt17", "market1501", "cuhk03")   # families, whose training people the world leaves over
 COLUMNS = ["variant", "metric", "value", "difference", "ci_low", "ci_high", "seed_low", "seed_high", "seeds", "n"]
 GALLERY_VIEWS, TARGETS = 6, 2   # true photos and targets of each person
 
@@ -46,7 +46,7 @@ def variants(generator) -> dict[str, dict]:
 def spare_people(P) -> list[str]:
     """Persons of the mini world that its data sets leave over, at most `study.ablation.people`; StudyError when there is none."""
     people = pd.read_csv(Path(P.paths.world) / "identities.csv", keep_default_na=False)
-    names = [person for family, count in SPARE for person in people.loc[people["role"] == f"{family}-train", "person"].tolist()[getattr(P.world, family)[count]:]]
+    names = [person for family in SPARE for person in people.loc[people["role"] == f"{family}-train", "person"].tolist()[getattr(P.world, family).train_pids:]]
     if not names:
         raise StudyError(f"{P.paths.world}/identities.csv has no person beyond those of the data sets: lower world.*.train_pids, or set study.ablation.seeds to [].")
     return names[: P.study.ablation.people]

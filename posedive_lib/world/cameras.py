@@ -71,7 +71,7 @@ def read_cameras(folder: str | Path) -> dict[str, list[Camera]]:
     try:
         return {name: [Camera(**{k: tuple(v) if isinstance(v, list) else v for k, v in row.items()}) for row in rows]
                 for name, rows in json.loads(path.read_text()).items()}
-    except (TypeError, AttributeError, json.JSONDecodeError) as error:
+    except (TypeError, AttributeError, UnicodeDecodeError, json.JSONDecodeError) as error:
         raise StudyError(f"{path} does not describe cameras ({error}): run `dvc pull` or `python -m posedive_lib.world.specify data`.") from None
 
 

@@ -1,0 +1,76 @@
+"""Variants of the generator: what differs, who is measured, and how the table compares them."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from posedive_lib import params
+from posedive_lib.errors import StudyError
+from posedive_lib.study import ablation, quality
+
+P = params.load("params.yaml")
+
+
+def test_every_variant_is_a_valid_recipe_that_differs_in_one_choice():
+    found = ablation.variants(P.generator)
+    first, *others = found.values()
+    assert first == {}
+    for changed in others:
+        recipe = type(P.generator).model_validate(P.generator.model_dump() | changed)   # the validators accept it
+        differing = {name for name, value in recipe.model_dump().items() if value != getattr(P.generator, name) and name in changed}
+        assert differing == set(changed)
+    left_out = [set(P.generator.conditions) - set(c["conditions"]) for c in others if "conditions" in c]
+    assert sorted(name for names in left_out for name in names) == sorted(P.generator.conditions) and all(len(names) == 1 for names in left_out)
+
+
+def test_the_other_objective_and_tokens_are_the_ones_not_chosen():
+    epsilon = P.generator.model_copy(update={"prediction_type": "epsilon", "zero_snr": False, "clip_tokens": "patch"})
+    assert {"v_prediction objective", "pooled CLIP tokens"} <= set(ablation.variants(epsilon))
+    assert {"epsilon objective", "patch CLIP tokens"} <= set(ablation.variants(P.generator))
+
+
+def test_spare_people_are_in_no_data_set():
+    spare = ablation.spare_people(P)
+    people = pd.read_csv(f"{P.paths.world}/identities.csv", keep_default_na=False)
+    used = set()
+    for family in ("market1501", "msmt17", "cuhk03"):
+        for part in ("train", "test"):
+            used |= set(people.loc[people["role"] == f"{family}-{part}", "person"].head(getattr(getattr(P.world, family), f"{part}_pids")))
+    assert len(spare) == P.study.ablation.people and not used & set(spare) and not any("distractor" in name for name in spare)
+
+
+def test_without_spare_people_the_error_says_what_to_change():
+    counts = SimpleNamespace(train_pids=10_000)
+    world = SimpleNamespace(market1501=counts, msmt17=counts, cuhk03=counts)
+    with pytest.raises(StudyError, match="train_pids"):
+        ablation.spare_people(SimpleNamespace(paths=P.paths, world=world, study=P.study))
+
+
+@pytest.fixture
+def measured(monkeypatch):
+    """A table of two variants, two seeds and 30 people, whose measures are given."""
+    rng = np.random.default_rng(0)
+    base = rng.normal(0.5, 0.1, 30)
+    values = {("as trained", 0): base, ("as trained", 1): base + 0.02, ("better", 0): base + 0.1 + rng.normal(0, 0.01, 30), ("better", 1): base + 0.08}
+    monkeypatch.setattr(quality, "per_person", lambda images, *_: {"pck": values[images]})
+    reid = SimpleNamespace(extract=lambda images: images)
+    return values, ablation.table({key: key for key in values}, None, None, reid, (None, None), seed=0)
+
+
+def test_the_table_pairs_people_and_seeds(measured):
+    values, found = measured
+    row = found.set_index("variant").loc["better"]
+    by_seed = [(values["better", s] - values["as trained", s]).mean() for s in (0, 1)]
+    assert row["difference"] == pytest.approx(np.mean(by_seed)) and row["value"] == pytest.approx(np.mean([values["better", s] for s in (0, 1)]))
+    assert (row["seed_low"], row["seed_high"]) == pytest.approx((min(by_seed), max(by_seed)))
+    assert row["ci_low"] < row["difference"] < row["ci_high"] and row["ci_high"] - row["ci_low"] < 0.02   # far narrower than people differ: paired
+    assert (row["seeds"], row["n"]) == (2, 30) and list(found.columns) == ablation.COLUMNS
+
+
+def test_the_verdict_names_what_beats_the_default(measured):
+    found = measured[1]
+    assert "better in pck (+0.0" in ablation.verdict(found)
+    assert "No variant" in ablation.verdict(found[found["variant"] == "as trained"])
+    assert "switched off" in ablation.verdict(found.iloc[:0])
