@@ -87,3 +87,12 @@ def test_roc_against_the_rank_definition_of_the_area():
     assert mark.get_ydata()[0] == pytest.approx((good[right] >= 0.5).mean(), abs=0.05)
     with pytest.raises(StudyError, match="all are of one kind"):
         charts.roc_table({"s": good}, np.ones(200, bool))
+
+
+def test_differences_has_a_panel_per_measure_and_marks_what_excludes_zero():
+    table = pd.DataFrame({"variant": ["a", "b"] * 2, "metric": ["pck", "pck", "ssim", "ssim"], "difference": [0.1, 0.0, -0.2, 0.3],
+                          "ci_low": [0.05, -0.1, -0.3, -0.1], "ci_high": [0.15, 0.1, -0.1, 0.7]})
+    fig = charts.differences(table, "variant", "metric")
+    assert [axes.get_title() for axes in fig.axes] == ["pck", "ssim"]
+    filled = [[line.get_markerfacecolor() != "white" for line in axes.lines if line.get_marker() == "o"] for axes in fig.axes]
+    assert filled == [[True, False], [True, False]]
