@@ -25,7 +25,7 @@ from posedive_lib.world.cameras import sample_camera
 from posedive_lib.world.oracle import free_shots, photograph
 from posedive_lib.world.wardrobe import sample_identities
 
-ROLE = "fitting-benchmark"  # people, cameras and shots of no data set
+ROLE = "fitting-benchmark-2"  # people, cameras and shots of no data set
 
 
 def shoot(P, people: int, shots: int) -> tuple[dict[str, np.ndarray], np.ndarray]:
