@@ -22,17 +22,21 @@ SHAPES = {"images": 3, "skeleton": 3, "depth": 1, "normals": 3, "neutral": 3}
 NAMES = {"images": "image"}
 
 
-def cast(config: dict, seed: int) -> tuple[pd.DataFrame, list[tuple[int, int]]]:
-    """Identities of both roles, training persons first, and (count, images each) per role."""
-    parts = [(config["persons"], config["images_per_person"]), (config["held_out"], config["held_out_images"])]
-    roles = ["pretrain", "pretrain-test"]
-    return pd.concat([sample_identities(role, count, seed) for role, (count, _) in zip(roles, parts)], ignore_index=True), parts
+def roles(config: dict) -> dict[str, tuple[int, int]]:
+    """Role -> (persons, images each), training persons first."""
+    return {"pretrain": (config["persons"], config["images_per_person"]), "pretrain-test": (config["held_out"], config["held_out_images"])}
 
 
-def plan(parts: list[tuple[int, int]], poses, cameras: list, seed: int) -> list[Shot]:
-    """Shots of every person, training persons first."""
+def cast(config: dict, seed: int) -> pd.DataFrame:
+    """Identities of both roles, training persons first."""
+    return pd.concat([sample_identities(role, count, seed) for role, (count, _) in roles(config).items()], ignore_index=True)
+
+
+def plan(config: dict, poses, seed: int) -> list[Shot]:
+    """Shots of every person before cameras of their own, training persons first."""
+    cameras = [sample_camera(f"pretrain-{i}", 0.0, seed) for i in range(config["cameras"])]
     shots, offset = [], 0
-    for role, (count, each) in zip(("pretrain", "pretrain-test"), parts):
+    for role, (count, each) in roles(config).items():
         for shot in free_shots(count, poses, cameras, each, (role, seed)):
             shots.append(Shot(**{**shot.__dict__, "person": shot.person + offset}))
         offset += count
@@ -56,10 +60,9 @@ def main() -> None:
     everything, study = settings(), load()
     config, seed, folder = everything["people"], everything["seed"], Path(everything["people_folder"])
     folder.mkdir(parents=True, exist_ok=True)
-    identities, parts = cast(config, seed)
+    identities = cast(config, seed)
     poses = load_poses(study.paths.motions)
-    cameras = [sample_camera(f"pretrain-{i}", 0.0, seed) for i in range(config["cameras"])]
-    shots = plan(parts, poses, cameras, seed)
+    shots = plan(config, poses, seed)
     arrays = open_arrays(folder, len(shots), study.image.height, study.image.width)
     progress = folder / "captions.partial"
     captions = progress.read_text().splitlines() if progress.exists() else []

@@ -10,11 +10,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from pretrain.common import settings
-from pretrain.render import cast, plan
+from pretrain.render import plan
 from posedive_lib.body.poses import load_poses
 from posedive_lib.params import load
-from posedive_lib.seeds import rng_for
-from posedive_lib.world.cameras import Camera, sample_camera, wall
+from posedive_lib.world.cameras import Camera, wall
 
 ACTIONS = {
     "call": "calling", "carry": "carrying a box", "carry_bag": "carrying a bag", "carry_two": "carrying two bags", "clasped": "with clasped hands",
@@ -59,11 +58,9 @@ def view(azimuth: float) -> str:
 def scenes(captions: list[str]) -> list[Scene]:
     """One per rendered photo, from the plan that `pretrain.render` followed and the captions of what is visible that it wrote."""
     everything = settings()
-    config, seed = everything["people"], everything["seed"]
     poses = load_poses(load().paths.motions)
-    cameras = [sample_camera(f"pretrain-{i}", 0.0, seed) for i in range(config["cameras"])]
     found = []
-    for shot, caption in zip(plan(cast(config, seed)[1], poses, cameras, seed), captions, strict=True):
+    for shot, caption in zip(plan(everything["people"], poses, everything["seed"]), captions, strict=True):
         action = ACTIONS[re.sub(r"_\d+$", "", str(poses.name[shot.pose]))]
         height = "high" if shot.elevation > 20 else "low" if shot.elevation < 8 else "level"
         looks = tuple(caption.rstrip(".").split(" with ", 1)[1].split(", "))
