@@ -12,6 +12,7 @@ import numpy as np
 from pretrain.common import settings
 from pretrain.render import plan
 from posedive_lib.body.poses import load_poses
+from posedive_lib.errors import StudyError
 from posedive_lib.params import load
 from posedive_lib.world.cameras import Camera, wall
 
@@ -55,6 +56,13 @@ def view(azimuth: float) -> str:
     return f"from the {names[np.searchsorted((25, 65, 115, 155), azimuth)]}"
 
 
+def chosen(known: dict[str, str], names: list[str]) -> tuple[str, ...]:
+    """The circumstances that captions may name, in that order; StudyError for one that is not known."""
+    if unknown := [name for name in names if name not in known]:
+        raise StudyError(f"clip_reid.circumstances in pretrain/params.yaml names {', '.join(unknown)}: choose from {', '.join(known)}.")
+    return tuple(known[name] for name in names)
+
+
 def scenes(captions: list[str]) -> list[Scene]:
     """One per rendered photo, from the plan that `pretrain.render` followed and the captions of what is visible that it wrote."""
     everything = settings()
@@ -64,5 +72,6 @@ def scenes(captions: list[str]) -> list[Scene]:
         action = ACTIONS[re.sub(r"_\d+$", "", str(poses.name[shot.pose]))]
         height = "high" if shot.elevation > 20 else "low" if shot.elevation < 8 else "level"
         looks = tuple(caption.rstrip(".").split(" with ", 1)[1].split(", "))
-        found.append(Scene((view(shot.azimuth), action, place(shot.camera), f"at {height} height"), looks))
+        known = {"view": view(shot.azimuth), "action": action, "place": place(shot.camera), "height": f"at {height} height"}
+        found.append(Scene(chosen(known, everything["clip_reid"]["circumstances"]), looks))
     return found

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 from posedive_lib.body.poses import load_poses
+from posedive_lib.errors import StudyError
 from posedive_lib.world.cameras import backdrop, sample_camera, wall
-from pretrain.scenes import ACTIONS, Scene, place, view
+from pretrain.scenes import ACTIONS, Scene, chosen, place, view
 
 SCENE = Scene(("from the back", "running"), ("short hair", "a red shirt", "white shoes"))
 
@@ -20,6 +21,13 @@ def test_a_caption_leaves_out_what_chance_says():
     assert np.mean(["running" in text for text in drawn]) == pytest.approx(0.8, abs=0.03)
     assert np.mean(["red shirt" in text for text in drawn]) == pytest.approx(0.5, abs=0.04)
     assert "a photo of a person." in [Scene(SCENE.circumstances, ()).caption(rng, 0.0) for _ in range(2)]
+
+
+def test_captions_name_the_chosen_circumstances_in_their_order():
+    known = {"view": "from the back", "action": "running", "place": "before a hedge"}
+    assert chosen(known, ["action", "view"]) == ("running", "from the back")
+    with pytest.raises(StudyError, match="names weather: choose from view, action, place"):
+        chosen(known, ["view", "weather"])
 
 
 @pytest.mark.parametrize("azimuth, word", [(0, "front"), (-20, "front"), (40, "front and a little from the side"), (-90, "side"), (270, "side"), (140, "back and a little from the side"), (181, "back")])
