@@ -4,6 +4,7 @@ Run: python -m pretrain.render
 """
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -38,7 +39,7 @@ def plan(config: dict, poses, seed: int) -> list[Shot]:
     shots, offset = [], 0
     for role, (count, each) in roles(config).items():
         for shot in free_shots(count, poses, cameras, each, (role, seed)):
-            shots.append(Shot(**{**shot.__dict__, "person": shot.person + offset}))
+            shots.append(replace(shot, person=shot.person + offset))
         offset += count
     return shots
 

@@ -32,14 +32,14 @@ def test_a_stage_that_found_its_records_keeps_the_cost_of_making_them():
     with costs.measured("05"):
         costs.RunStore("runs/reid").put({"run": 1}, 1)
     first = costs.RECORDS.get({"stage": "05"})
-    assert first["records_made"] == 1
+    assert first["files_made"] == 1
     with costs.measured("05"):
         pass
     assert costs.RECORDS.get({"stage": "05"}) == first
     Path("params.yaml").write_text("seed: 1\n")
     with costs.measured("05"):
         pass
-    assert costs.RECORDS.get({"stage": "05"})["records_made"] == 0
+    assert costs.RECORDS.get({"stage": "05"})["files_made"] == 0
 
 
 def test_the_table_has_the_pipelines_order_and_keeps_what_it_knows():

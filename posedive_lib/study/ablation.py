@@ -3,8 +3,6 @@
 The people are in no data set, so that choosing by this table does not touch what notebook 03 reports as test.
 """
 
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +15,7 @@ from posedive_lib.generator import TrainingArrays, load, train
 from posedive_lib.seeds import rng_for
 from posedive_lib.study import quality
 from posedive_lib.study.generation import encoded, recipe_of, stable_diffusion_folder
-from posedive_lib.study.reid_runs import one_thread
+from posedive_lib.study.reid_runs import in_processes
 from posedive_lib.study.runs import RunStore, array_digest
 from posedive_lib.study.statistics import bootstrap_interval
 from posedive_lib.world.oracle import Shot
@@ -97,10 +95,7 @@ def draw_all(P, images: pd.DataFrame, targets: quality.Targets) -> dict[tuple[st
                 waiting.append((own, own.generator, seed, arrays, targets, folder))
     with tqdm(total=len(folders), initial=len(folders) - len(waiting), desc="ablation", unit="training") as bar:
         if waiting:
-            with ProcessPoolExecutor(min(P.study.workers, len(waiting)), mp_context=get_context("spawn"), initializer=one_thread) as pool:
-                for future in as_completed([pool.submit(_draw, *job) for job in waiting]):
-                    future.result()
-                    bar.update()
+            in_processes(_draw, waiting, P.study.workers, bar)
     return {key: np.load(folder / "unseen.npy", allow_pickle=False) for key, folder in folders.items()}
 
 

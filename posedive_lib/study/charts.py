@@ -116,7 +116,7 @@ def azimuth_heat_map(table: pd.DataFrame, *, label: str) -> Figure:
     axes.patch.set(hatch="///", edgecolor="lightgrey")
     mesh = axes.pcolormesh(np.ma.masked_invalid(wide.to_numpy()), cmap="PuOr_r", vmin=-limit, vmax=limit, edgecolors="white", linewidth=0.5)
     for y, x in zip(*np.nonzero(np.isfinite(wide.to_numpy()))):
-        value = wide.iat[y, x]
+        value = wide.iat[y, x] if abs(wide.iat[y, x]) > 1e-9 * limit else 0.0
         axes.text(x + 0.5, y + 0.5, f"{value:+.2g}", ha="center", va="center", fontsize=7, color="white" if abs(value) > 0.7 * limit else "black")
     ticks = lambda index: [f"{value:g}°" for value in index]
     axes.set(xticks=np.arange(wide.shape[1]) + 0.5, xticklabels=ticks(wide.columns), yticks=np.arange(wide.shape[0]) + 0.5, yticklabels=ticks(wide.index))

@@ -4,7 +4,7 @@
     python -m posedive_lib.study.costs                      gather the records into reports/costs.csv
 
 Times differ from run to run, so they are no result: records lie in runs/costs/, the table beside reports/tables and not in it, and
-no stage depends on it. A stage that only read the records of earlier runs keeps the cost of the run that made them, as long as the
+no stage depends on it. A stage that found the files of earlier runs in runs/ keeps the cost of the run that made them, as long as the
 parameters are the same.
 """
 
@@ -25,7 +25,7 @@ from posedive_lib.study.runs import RunStore, file_digest, write_text
 from posedive_lib.study.tables import to_csv
 
 RECORDS, TARGET, WORK = RunStore("runs/costs"), Path("reports/costs.csv"), Path("runs")
-COLUMNS = ["stage", "wall_seconds", "cpu_seconds", "peak_gigabytes", "records_made", "machine"]
+COLUMNS = ["stage", "wall_seconds", "cpu_seconds", "peak_gigabytes", "files_made", "machine"]
 
 
 @contextmanager
@@ -33,10 +33,10 @@ def measured(stage: str, params_file: str = "params.yaml"):
     """Record what the block and its child processes cost, unless it raises."""
     start, clock, before = time.time(), time.monotonic(), _cpu()
     yield
-    cost = {"wall_seconds": time.monotonic() - clock, "cpu_seconds": _cpu() - before, "peak_gigabytes": _peak(), "records_made": _made(start),
+    cost = {"wall_seconds": time.monotonic() - clock, "cpu_seconds": _cpu() - before, "peak_gigabytes": _peak(), "files_made": _made(start),
             "machine": f"{len(os.sched_getaffinity(0))} CPU cores, {platform.machine()}", "params": file_digest(params_file)}
     known = RECORDS.get({"stage": stage})
-    if known is None or known["params"] != cost["params"] or known["records_made"] <= cost["records_made"]:
+    if known is None or known["params"] != cost["params"] or known["files_made"] <= cost["files_made"]:
         RECORDS.put({"stage": stage}, cost)
 
 
@@ -54,9 +54,9 @@ def _peak() -> float:
 
 
 def _made(since: float) -> int:
-    """Run records written since then: 0 for a stage that found everything done."""
-    files = WORK.glob("*/*.json")
-    return sum(file.stat().st_mtime >= since for file in files if file.parent.name not in ("costs", "notebooks"))
+    """Files written since then in the stores of runs: 0 for a stage that found everything done."""
+    stores = [folder for folder in WORK.glob("*") if folder.name not in ("costs", "notebooks")]
+    return sum(file.stat().st_mtime >= since for folder in stores for file in folder.rglob("*") if file.is_file())
 
 
 def gather(known: pd.DataFrame | None, stages: list[str]) -> pd.DataFrame:

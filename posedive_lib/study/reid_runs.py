@@ -225,15 +225,16 @@ def many(P, jobs: list[dict]) -> tuple[pd.DataFrame, list[dict]]:
             oracle_photos(P, job["name"], job["rows"])  # rendered here, once, by processes of its own
     with tqdm(total=len(jobs), initial=len(jobs) - len(waiting), desc="Re-ID runs", unit="run") as bar:
         if waiting:
-            _train(P, sorted(waiting.values(), key=lambda job: job["name"]), bar)
+            # jobs of one data set follow each other, so that a process reads its images once
+            in_processes(_record, [(P, job) for job in sorted(waiting.values(), key=lambda job: job["name"])], P.study.workers, bar)
     records = [reid_run(P, **job) for job in jobs]
     return pd.DataFrame([{k: r[k] for k in COLUMNS} for r in records], columns=COLUMNS), records
 
 
-def _train(P, jobs: list[dict], bar: tqdm) -> None:
-    """Jobs of one data set follow each other, so that a process reads its images once. The first error stops what has not begun."""
-    with ProcessPoolExecutor(min(P.study.workers, len(jobs)), mp_context=get_context("spawn"), initializer=one_thread) as pool:
-        futures = [pool.submit(_record, P, job) for job in jobs]
+def in_processes(work, jobs: list[tuple], workers: int, bar: tqdm) -> None:
+    """`work(*job)` for every job, in at most `workers` processes of one thread each. The first error stops what has not begun."""
+    with ProcessPoolExecutor(min(workers, len(jobs)), mp_context=get_context("spawn"), initializer=_one_thread) as pool:
+        futures = [pool.submit(work, *job) for job in jobs]
         try:
             for future in as_completed(futures):
                 future.result()
@@ -243,7 +244,7 @@ def _train(P, jobs: list[dict], bar: tqdm) -> None:
             raise
 
 
-def one_thread() -> None:
+def _one_thread() -> None:
     """For a process of its own: one thread, so that the number of processes changes no result."""
     torch.set_num_threads(1)
     disable_progress_bar()  # one bar of weights per run would hide the bar of runs

@@ -33,7 +33,7 @@ def contact_sheet(train: pd.DataFrame, test: pd.DataFrame, size: tuple[int, int]
     groups = [("train", train, well_seen(train, people)), ("test", test, well_seen(test, people))]
     rows = [row for _, table, pids in groups for row in camera_rows(table, pids, cameras, *size)]
     labels = [f"{side}\n{pid}" for side, _, pids in groups for pid in pids]
-    return figures.image_grid(rows, row_labels=labels, column_labels=[f"cam {c + 1}" for c in cameras], scale=scale, title=title)
+    return figures.image_grid(rows, row_labels=labels, column_labels=[f"{'cam ' if i == 0 else ''}{c + 1}" for i, c in enumerate(cameras)], scale=scale, title=title)
 
 
 def azimuth_shares(azimuth: np.ndarray, bins: int = 24) -> np.ndarray:
