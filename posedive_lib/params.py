@@ -181,6 +181,7 @@ class GeneratorParams(Section):
     image_encoder: Text | None
     clip_tokens: Literal["pooled", "patch"]
     condition_dropout: Fraction
+    token_dropout: Fraction
     learning_rate: Positive
     weight_decay: NotNegative
     batch_size: Count

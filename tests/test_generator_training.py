@@ -10,6 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from accelerate import Accelerator
+from diffusers import DDPMScheduler
 from PIL import Image
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
@@ -21,6 +23,7 @@ from posedive_lib.generator.processes import processes
 from posedive_lib.generator.reference import ReferenceCall, keys_and_values
 from posedive_lib.generator.schedule import load_scheduler
 from posedive_lib.generator.store import load_weights
+from posedive_lib.generator.train import Errors, Trainer
 from test_generator import arrays, generate, inputs, loss_of, model, one_thread, parameters, pictures, stable_diffusion, trained, wake_guiders  # noqa: F401
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -327,3 +330,16 @@ def test_the_command_trains_and_says_what_is_wrong_in_one_sentence(tmp_path, cap
     assert main([str(tmp_path / "none.npz"), str(tmp_path / "out"), "--params", str(ROOT / "params/smoke.yaml")]) == 1
     message = capsys.readouterr().err
     assert "none.npz" in message and message.count("\n") == 1
+
+
+def test_a_dropped_token_leaves_the_reference_attention_alone(stable_diffusion, arrays, model):  # noqa: F811
+    """Token dropout: what the CLIP token says is gone, what the reference latents say is not, and it happens as often as asked."""
+    trainer = Trainer(model, arrays, parameters(token_dropout=0.25, batch_size=4), load_scheduler(stable_diffusion, parameters(), DDPMScheduler), 0, Accelerator(cpu=True))
+    wake_guiders(model)
+    part = next(trainer.parts(trainer.batch(0))) | {"keep": torch.ones(4, dtype=torch.bool), "token_keep": torch.zeros(4, dtype=torch.bool)}
+    errors = Errors(model)(part)
+    assert torch.equal(Errors(model)(part | {"clip_tokens": part["clip_tokens"] + 1}), errors)
+    assert not torch.allclose(Errors(model)(part | {"reference": part["reference"] + 1}), errors)
+    assert not torch.allclose(Errors(model)(part | {"token_keep": part["keep"]}), errors)
+    share = torch.cat([trainer.batch(step)["token_keep"] for step in range(200)]).float().mean()
+    assert abs(share - 0.75) < 0.06

@@ -91,9 +91,11 @@ class Errors(nn.Module):
 
     def forward(self, batch: dict[str, Tensor]) -> Tensor:
         """Squared error of the prediction (B,)."""
-        features = self.model.reference_features(batch["reference"], batch["clip_tokens"])
+        null = self.model.null_tokens.to(batch["clip_tokens"].dtype)
+        tokens = torch.where(batch["token_keep"][:, None, None], batch["clip_tokens"], null)
+        features = self.model.reference_features(batch["reference"], tokens)
         maps = (batch[name] for name in ("depth", "normals", "skeleton"))
-        predicted = self.model(batch["noisy"], batch["t"], batch["clip_tokens"], features, *maps, keep=batch["keep"])
+        predicted = self.model(batch["noisy"], batch["t"], tokens, features, *maps, keep=batch["keep"])
         return (predicted.float() - batch["target"]).square().mean(dim=(1, 2, 3))
 
 
@@ -171,13 +173,14 @@ class Trainer:
         # One timestep per stratum: each is uniform, and every batch covers all noise levels.
         t = torch.from_numpy(((np.arange(size) + rng.random(size)) * steps / size).astype(np.int64))
         keep = torch.from_numpy(rng.random(size) >= self.params.condition_dropout)
+        token_keep = torch.from_numpy(rng.random(size) >= self.params.token_dropout)
         latents = torch.from_numpy(self.data.latents[targets])
         generator = torch.Generator().manual_seed(seed_for("generator-noise", self.seed, step))
         noise = torch.randn(latents.shape, generator=generator)
         if self.params.noise_offset:
             noise += self.params.noise_offset * torch.randn(*latents.shape[:2], 1, 1, generator=generator)
         return {
-            "t": t, "keep": keep,
+            "t": t, "keep": keep, "token_keep": token_keep,
             "noisy": self.scheduler.add_noise(latents, noise, t),
             "target": target(self.scheduler, latents, noise, t),
             "weights": loss_weights(self.scheduler, t, self.params.snr_gamma),

@@ -37,6 +37,7 @@ def variants(generator) -> dict[str, dict]:
         f"{objective['prediction_type']} objective": objective,
         **{f"without {name}": {"conditions": [c for c in generator.conditions if c != name]} for name in generator.conditions},
         "without reference attention": {"reference_attention": False},
+        **({"without token dropout": {"token_dropout": 0.0}} if generator.token_dropout else {}),
         f"{other['clip_tokens']} CLIP tokens": other,
     }
 

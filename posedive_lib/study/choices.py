@@ -29,6 +29,7 @@ CHOICES = (
            "one guider per condition; their widths sum to the U-Net's first width"),
     Choice("CLIP tokens of the reference", "image embeddings of the CLIP encoder", ("generator.clip_tokens",), "pooled projection; patch tokens selectable"),
     Choice("condition dropout", "not given", ("generator.condition_dropout",), "per sample, with the same null embedding in training and sampling"),
+    Choice("token dropout", "none named", ("generator.token_dropout",), "without it the CLIP tokens carry the person and reference attention nothing"),
     Choice("sampling", "not given", ("generator.sampling.steps", "generator.sampling.guidance"), "few DDIM steps suffice at this size"),
     Choice("viewpoints", "not in the supplement", ("augment.azimuth", "augment.elevation"), "uniform, as reported of the main paper"),
     Choice("camera", "not given", ("conditions.focal", "conditions.depth_near", "conditions.depth_far"),
