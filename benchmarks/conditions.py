@@ -38,10 +38,11 @@ def fast(rows: list[tuple], backend: str) -> int:
     return len([_state[backend].render(*row) for row in rows])
 
 
-def naive(rows: list[tuple], _: str) -> int:
-    """pyrender as its manual shows it, with the same outputs: for each picture a scene with a lit grey body, one with its normals as
-    vertex colours, the depth of that, and the skeleton. The renderer is kept."""
+def naive(rows: list[tuple], posed_by: str) -> int:
+    """smplx and pyrender as their manuals show them, with the same outputs: for each picture a scene with a lit grey body, one with its
+    normals as vertex colours, the depth of that, and the skeleton. The renderer is kept. posed_by: smplx (its forward) or library."""
     import pyrender
+    import torch
     import trimesh
 
     from posedive_lib.body.camera import project
@@ -61,7 +62,13 @@ def naive(rows: list[tuple], _: str) -> int:
         return _state["naive"].render(scene, flags=flags)
 
     for orientation, body_pose, betas, cam_t in rows:
-        vertices, joints = pose(model, orientation, body_pose, betas)
+        if posed_by == "library":
+            vertices, joints = pose(model, orientation, body_pose, betas)
+        else:
+            row = lambda values: torch.as_tensor(np.asarray(values, np.float32))[None]
+            with torch.no_grad():
+                output = model(global_orient=row(orientation), body_pose=row(body_pose), betas=row(betas))
+            vertices, joints = output.vertices[0].numpy(), output.joints[0].numpy()
         mesh = trimesh.Trimesh((vertices + cam_t) * [1, -1, -1], model.faces, process=False)
         picture(mesh, True, pyrender.RenderFlags.NONE)
         colours = (mesh.vertex_normals * 0.5 + 0.5) * 255
@@ -101,7 +108,8 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=3)
     a = parser.parse_args()
     rows = bodies(a.bodies)
-    found = rates({"scene rebuilt for each picture (pyrender)": (naive, ""), "this library, OpenGL": (fast, "opengl"),
+    found = rates({"smplx, scene rebuilt for each picture (pyrender)": (naive, "smplx"), "the same, posed by this library": (naive, "library"),
+                   "this library, OpenGL": (fast, "opengl"),
                    "this library, z-buffer in NumPy": (fast, "zbuffer")}, rows, a.workers, a.repeats)
     lines = [f"`python -m benchmarks.conditions --bodies {a.bodies} --workers {a.workers} --repeats {a.repeats}` · 2 CPU cores · medians · "
              f"{HEIGHT} × {WIDTH} pixels, {a.workers} processes", "",

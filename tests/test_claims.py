@@ -46,7 +46,7 @@ def with_map(column: str, means: dict[float, float], dataset: str):
 
 def test_every_section_has_its_claims_and_none_is_blank():
     table = pd.read_csv(ROOT / "reports/tables/claims.csv")
-    assert set(table["section"]) == {"§A", "§D", "§E", "§F", "§G", "§I"} and len(table) == len(claims.CLAIMS)
+    assert set(table["section"]) == {"main paper", "§A", "§D", "§E", "§F", "§G", "§I"} and len(table) == len(claims.CLAIMS)
     assert table.drop(columns="sources").notna().all(axis=None) and set(table["verdict"]) <= set(claims.VERDICTS)
 
 
@@ -81,7 +81,7 @@ def test_what_the_study_leaves_out_is_not_tested_and_says_so(reports):
 
 @pytest.mark.parametrize(
     "means, expected",
-    [({10: 50, 15: 52, 20: 51}, "supported"), ({10: 50, 15: 50, 20: 50}, "not shown"), ({0: 53, 10: 50, 15: 52, 20: 51}, "contradicted")],
+    [({10: 50, 15: 52, 20: 51}, "supported"), ({0: 53, 10: 50, 15: 50, 20: 50}, "not shown"), ({5: 53, 10: 50, 15: 52, 20: 51}, "contradicted")],
 )
 def test_best_at_fifteen(reports, means, expected):
     change(reports, "tables/reid_runs", with_map("images_per_pid", means, "cuhk03-labeled"))
@@ -110,28 +110,41 @@ def test_other_verdicts_follow_their_tables(reports):
     change(reports, "tables/filter_check", lambda t: t.assign(ci_low=[-1.0] + [0.1] * (len(t) - 1)))
     assert verdict(reports, "higher quality") == "partly supported"
     change(reports, "tables/comparison", lambda t: t.assign(verdict="loss"))
-    assert verdict(reports, "bias of human poses") == "contradicted"
-    change(reports, "tables/failures", lambda t: t.assign(low=0.0))
+    assert verdict(reports, "bias of human poses") == verdict(reports, "MSMT17: +3.0") == "contradicted"
+    change(reports, "tables/failures", lambda t: t.assign(low=0.5, **{"true photos": 0.1, "bagless strangers": 0.4}))
+    assert verdict(reports, "backpack appears") == "supported"
+    change(reports, "tables/failures", lambda t: t.assign(**{"bagless strangers": 0.6}))   # wrong clothes look as much like a bag
     assert verdict(reports, "backpack appears") == "not shown"
     change(reports, "tables/disentanglement", lambda t: t.assign(identity=60.0, pose=10.0, interaction=30.0))
     assert (verdict(reports, "Identity is preserved"), verdict(reports, "Pose and viewpoint stay")) == ("supported", "not shown")
 
 
 def test_diversity_has_to_beat_every_arm_of_equal_volume(reports):
-    noise = np.random.default_rng(1).normal(0, 0.05, (4, 6))
-
-    def with_arms(**means):
-        rows = [{"experiment": "comparison", "dataset": "msmt17-s-cam", "arm": arm.replace("_", "-"), "model": "clip-reid", "seed": seed, "mAP": mean + noise[i, seed]}
-                for i, (arm, mean) in enumerate(means.items()) for seed in range(6)]
-        return lambda table: pd.concat([table[(table["experiment"] != "comparison") | (table["dataset"] != "msmt17-s-cam")], pd.DataFrame(rows)])
+    def beside(**verdicts):
+        rows = [{"dataset": "d", "arm": arm, "baseline": baseline.replace("_", "-"), "metric": "mAP", "difference": 1.0, "ci_low": 0.5, "ci_high": 1.5, "seeds": 6, "verdict": words}
+                for key, words in verdicts.items() for arm, baseline in [key.split("__")]]
+        return lambda table: pd.DataFrame(rows).assign(arm=lambda t: t["arm"].str.replace("_", "-"))
 
     words = "Diverse viewpoints and poses help"
-    change(reports, "tables/reid_runs", with_arms(real=50, repeat=50, same_distribution=51, pose_dive=53))
-    assert verdict(reports, words) == "supported"
-    change(reports, "tables/reid_runs", with_arms(real=50, repeat=50, same_distribution=55, pose_dive=53))
-    assert verdict(reports, words) == "contradicted"
-    change(reports, "tables/reid_runs", with_arms(real=50, pose_dive=53))
-    assert verdict(reports, words) == "not tested"
+    for found, expected in [
+        (dict(pose_dive__repeat="gain", oracle__oracle_same="gain"), "supported"),
+        (dict(pose_dive__repeat="loss", oracle__oracle_same="gain"), "partly supported"),
+        (dict(pose_dive__repeat="loss", oracle__oracle_same="no effect shown"), "contradicted"),
+        (dict(pose_dive__repeat="no effect shown", viewpoint__same_distribution="gain"), "not shown"),
+        (dict(viewpoint__same_distribution="gain"), "not tested"),
+    ]:
+        change(reports, "tables/diversity_volume", beside(**found))
+        assert verdict(reports, words) == expected, found
+
+
+def test_the_bias_of_viewpoints_needs_viewpoints_to_help(reports):
+    """pose-dive may gain by its new poses alone: then the claim on viewpoints is borne out in part only."""
+    words = "bias of camera viewpoints"
+    change(reports, "tables/comparison", lambda t: t.assign(verdict="gain"))
+    for found, expected in [("gain", "supported"), ("no effect shown", "partly supported")]:
+        change(reports, "tables/diversity_volume", lambda t: pd.DataFrame([{**t.iloc[0], "dataset": "msmt17-s-cam", "arm": "viewpoint",
+                                                                           "baseline": "same-distribution", "metric": "mAP", "verdict": found}]))
+        assert verdict(reports, words) == expected
 
 
 def test_choices_read_the_parameters():

@@ -57,7 +57,8 @@ def test_shares_of_the_oracle():
     defined = runs({"real": [10.0, 11, 12], "oracle": [14.0, 15, 17], "pose-dive": [11.0, 12, 14]}, "arm", "a")
     undefined = runs({"real": [10.0, 11, 12], "oracle": [9.0, 12, 12], "pose-dive": [11.0, 12, 14]}, "arm", "b")
     without = runs({"real": [10.0], "pose-dive": [11.0]}, "arm", "c")
-    table = comparison.oracle_shares(pd.concat([defined, undefined, without]), seed=0)
-    assert table["dataset"].tolist() == ["a", "b"]
-    assert table["share"].iloc[0] == pytest.approx(100 * 4 / 13) and np.isnan(table["share"].iloc[1])
-    assert table["note"].tolist() == ["", "undefined: no effect of the oracle shown"]
+    losing = runs({"real": [10.0, 11, 12], "oracle": [6.0, 7, 9], "pose-dive": [11.0, 12, 14]}, "arm", "d")
+    table = comparison.oracle_shares(pd.concat([defined, undefined, without, losing]), seed=0)
+    assert table["dataset"].tolist() == ["a", "b", "d"]
+    assert table["share"].iloc[0] == pytest.approx(100 * 4 / 13) and table["share"].iloc[1:].isna().all()
+    assert table["note"].tolist() == ["", "undefined: no effect of the oracle shown", "undefined: the oracle loses"]

@@ -2,9 +2,6 @@
 
 import json
 import os
-import socket
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +21,7 @@ from posedive_lib.generator.reference import ReferenceCall, keys_and_values
 from posedive_lib.generator.schedule import load_scheduler
 from posedive_lib.generator.store import load_weights
 from posedive_lib.generator.train import Errors, Trainer
+from launching import launch
 from test_generator import arrays, generate, inputs, loss_of, model, one_thread, parameters, pictures, stable_diffusion, trained, wake_guiders  # noqa: F401
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -63,14 +61,6 @@ def test_pictures_in_between_do_not_touch_training(stable_diffusion, arrays, pla
     assert Image.open(drawn[0]).size == (6 * 16, 4 * 32)
 
 
-SCRIPT = """
-import sys
-sys.path.insert(0, sys.argv[1])
-from test_generator_training import work
-work(*sys.argv[2:])
-"""
-
-
 def work(folder, stable_diffusion):  # noqa: F811
     """What one process does; the folder holds the arrays."""
     folder = Path(folder)
@@ -83,29 +73,13 @@ def work(folder, stable_diffusion):  # noqa: F811
     generate_files(generator, list("abcde"), folder / "files", references, [2, 0, 1, 0, 2], *maps, seeds=range(5))
 
 
-def launch(folder, stable_diffusion, count):  # noqa: F811
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    team = {"WORLD_SIZE": count, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "PYTHONPATH": ROOT, "OMP_NUM_THREADS": 1,
-            "ACCELERATE_USE_CPU": "true", "CUDA_VISIBLE_DEVICES": ""}  # fmt: skip
-    command = [sys.executable, "-c", SCRIPT, str(ROOT / "tests"), str(folder), str(stable_diffusion)]
-    started = []
-    for rank in range(count):
-        environment = os.environ | {name: str(value) for name, value in (team | {"RANK": rank, "LOCAL_RANK": rank}).items()}
-        started.append(subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True))
-    for process in started:
-        output = process.communicate(timeout=300)[0]
-        assert process.returncode == 0, output[-3000:]
-
-
 def test_two_processes_train_and_sample_as_one_does(stable_diffusion, arrays, tmp_path):  # noqa: F811
     """What several GPUs do, on two CPU processes: the same batches, the same losses, the same images for all."""
     for number in "12":
         (tmp_path / number).mkdir()
         arrays.save(tmp_path / number / "arrays.npz")
     work(tmp_path / "1", stable_diffusion)
-    launch(tmp_path / "2", stable_diffusion, 2)
+    launch("test_generator_training", "work", [tmp_path / "2", stable_diffusion], 2)
     one, two = ((np.loadtxt(tmp_path / n / "run/losses.csv", delimiter=",", skiprows=1), tmp_path / n / "run") for n in "12")
     assert_same_run(one, two)
     images = [np.load(tmp_path / "2" / f"images-{rank}.npy") for rank in (0, 1)]

@@ -42,6 +42,12 @@ class Machine:
         module.to(self.device)
         return module if self.processes == 1 else Accelerator(mixed_precision="no", cpu=self.device.type == "cpu").prepare_model(module)
 
+    def agree(self, tensors: Iterable[Tensor]) -> None:
+        """Give every process the first one's values: running statistics are each process's own after the last step."""
+        if self.processes > 1:
+            for tensor in tensors:
+                torch.distributed.broadcast(tensor, 0)
+
     def share(self, rows: np.ndarray, group: int = 1) -> np.ndarray:
         """This process's part of a batch, in whole groups of `group` rows."""
         parts = np.array_split(rows.reshape(-1, group), self.processes)
@@ -81,6 +87,7 @@ class Stage:
                 progress(self.name, step + 1, self.steps)
             if self.checkpoint and self.every and ((step + 1) % self.every == 0 or step + 1 == self.steps):
                 self._save(step + 1)
+        self.machine.agree(self.inner.buffers())
         return self.history
 
     def _step(self, step: int, terms, rows: np.ndarray) -> None:

@@ -49,7 +49,7 @@ def filtering_row(P, name: str, manifest: pd.DataFrame) -> dict:
 
 
 def examples(P, name: str, manifest: pd.DataFrame, *, people: int, seed: int, images: int = 4):
-    """Figure: reference photo and the first generated images of some identities, with their mean confidence."""
+    """Figure: reference photo and the first generated images of some identities, with their mean confidence, or the score that rejected them."""
     train = datasets.load(name, P.paths.datasets).train.set_index("rel")["path"]
     pids = np.sort(rng_for("examples", seed, name).choice(manifest["pid"].unique(), people, replace=False))
     grid, notes = [], []
@@ -57,10 +57,17 @@ def examples(P, name: str, manifest: pd.DataFrame, *, people: int, seed: int, im
         rows = manifest[manifest["pid"] == pid].sort_values("index").head(images)
         paths = [train[rows["reference"].iloc[0]], *(CANDIDATES / name / path for path in rows["path"])]
         grid.append(list(read_images(paths, P.image.height, P.image.width)))
-        notes.append(["reference", *(f"{'✓' if row.kept else '✗'} {row.gen_mean:.2f}" for row in rows.itertuples())])
+        notes.append(["reference", *(_note(row) for row in rows.itertuples())])
     half = (len(grid) + 1) // 2  # two people side by side
     left, right = (grid[:half], notes[:half]), (grid[half:] + [[None] * (images + 1)] * (2 * half - len(grid)), notes[half:] + [[None] * (images + 1)] * (2 * half - len(grid)))
     return figures.image_grid([a + [None] + b for a, b in zip(left[0], right[0])], captions=[a + [None] + b for a, b in zip(left[1], right[1])])
+
+
+def _note(row) -> str:
+    """✓ or ✗ and the score that decided: O of Eq. 5, σ of the target (Eq. 4) or σ of the image (Eq. 6)."""
+    if row.rejected_by == "difference":
+        return f"✗ O {row.difference:.2f}"
+    return f"✗ target {row.tar_mean:.2f}" if row.rejected_by == "target" else f"{'✓' if row.kept else '✗'} σ {row.gen_mean:.2f}"
 
 
 def true_pck(P, name: str, manifest: pd.DataFrame) -> np.ndarray:

@@ -29,13 +29,15 @@ def against(runs: pd.DataFrame, baseline: str, *, seed: int, metrics=("mAP", "ra
     return _with_holm(pd.DataFrame(rows))
 
 
-DIVERSITY = (("pose-dive", "repeat"), ("pose-dive", "same-distribution"), ("oracle", "repeat"), ("oracle", "oracle-same"))
+VOLUME = (("pose-dive", "repeat"), ("pose-dive", "same-distribution"), ("oracle", "repeat"), ("oracle", "oracle-same"))
+PARTS = (("viewpoint", "same-distribution"), ("pose", "same-distribution"), ("pose-dive", "viewpoint"), ("pose-dive", "pose"))
 
 
-def between(runs: pd.DataFrame, pairs=DIVERSITY, *, seed: int, metrics=("mAP", "rank1")) -> pd.DataFrame:
+def between(runs: pd.DataFrame, pairs=VOLUME + PARTS, *, seed: int, metrics=("mAP", "rank1")) -> pd.DataFrame:
     """Arm against arm, (arm, baseline) of `pairs`, per data set that has both; Holm's p over each metric's family, as in `against`.
 
-    By default diversity against volume: as many images of the same kind, or photos again, in poses and views of the training set.
+    By default diversity against volume (as many images of the same kind, or photos again, in poses and views of the training set), and
+    what each of viewpoint and pose adds to the other.
     """
     rows = []
     for dataset, table in runs.groupby("dataset", sort=False):
@@ -56,7 +58,7 @@ def _with_holm(result: pd.DataFrame) -> pd.DataFrame:
 def oracle_shares(runs: pd.DataFrame, *, seed: int, arm: str = "pose-dive", oracle: str = "oracle", baseline: str = "real", metric: str = "mAP") -> pd.DataFrame:
     """Share (percent) of the oracle's gain that `arm` captures, per data set that has all three, with its interval over seeds.
 
-    `note` says "undefined: …" where the oracle itself shows no effect.
+    `note` says "undefined: …" where the oracle itself shows no gain.
     """
     rows = []
     for dataset, table in runs.groupby("dataset", sort=False):

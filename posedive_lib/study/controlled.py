@@ -10,6 +10,7 @@ from posedive_lib.augment.confidence import keypoint_subset
 from posedive_lib.body.poses import load_poses
 from posedive_lib.datasets.images import read as read_images
 from posedive_lib.seeds import rng_for, seed_for
+from posedive_lib.study import figures
 from posedive_lib.study.quality import shoot, world_cameras
 from posedive_lib.world.oracle import Shot
 
@@ -44,7 +45,7 @@ def cross(P, generator, *, people: int, poses: int, name: str = "msmt17") -> Cro
     seeds = np.array([seed_for("crossing-noise", *shot.key) for shot in shots])
     made = generator.generate(references, np.repeat(np.arange(people), poses), take("skeleton"), take("depth"), take("normals"), seeds, progress=False)
     shape = (people, poses, *made.shape[1:])
-    labels = [f"{source.name[rows[j]].replace('_', ' ')}\n{azimuths[j]:.0f}°" for j in range(poses)]
+    labels = [f"{figures.wrapped(str(source.name[rows[j]]))}\n{azimuths[j]:.0f}°" for j in range(poses)]
     return Crossing(references, made.reshape(shape), take("image").reshape(shape), take("normals").reshape(shape), labels)
 
 

@@ -36,7 +36,7 @@ class Samples:
     """Inspected images, aligned by row. All pictures uint8 (N, H, W, 3); mask (N, H, W) bool: the person in `truth`.
 
     table: manifest rows with dataset, person, bag, low_quality, occluded; bodies: targets; estimated (N, 17, 2) key points of `generated`.
-    truth, again: two true photos (other background and noise); stranger: another person in the same pose, view and camera.
+    truth, again: two true photos (other background and noise); stranger, other: two other persons in the same pose, view and camera.
     """
 
     table: pd.DataFrame
@@ -47,6 +47,7 @@ class Samples:
     truth: np.ndarray
     again: np.ndarray
     stranger: np.ndarray
+    other: np.ndarray
     normals: np.ndarray
     mask: np.ndarray
 
@@ -93,12 +94,12 @@ class Studio:
         camera = self.cameras[where["dataset"]][where["camid"]]
         return self.photographer.shoot(person, body.body_pose[row], body.global_orient[row], body.cam_t[row], camera, rng)
 
-    def stranger(self, row: int) -> dict:
-        """Another person of the sample."""
+    def stranger(self, row: int, which: int = 0) -> dict:
+        """Another person of the sample; `which` numbers the draws."""
         others = [i for i, person in enumerate(self.people) if person["person"] != self.people[row]["person"]]
         if not others:
             raise StudyError("All inspected images show one person: raise study.failure_samples.")
-        return self.people[others[int(rng_for("stranger", row).integers(len(others)))]]
+        return self.people[others[int(rng_for("stranger", row, which).integers(len(others)))]]
 
     def normals(self, row: int) -> np.ndarray:
         body = self.bodies
@@ -119,12 +120,12 @@ def inspect(P, count: int) -> tuple[Samples, Studio]:
     rows = range(len(table))
     truth = [studio.shoot(i, studio.people[i], "truth") for i in rows]
     again = [studio.shoot(i, studio.people[i], "again")["image"] for i in rows]
-    stranger = [studio.shoot(i, studio.stranger(i), "truth")["image"] for i in rows]
+    stranger, other = ([studio.shoot(i, studio.stranger(i, which), "truth")["image"] for i in rows] for which in (0, 1))
     size = P.image.height, P.image.width
     paths = [generation.CANDIDATES / name / path for name, path in zip(table["dataset"], table["path"])]
     return Samples(
         table, bodies, np.concatenate([e for _, e in loaded]), read_images(table["reference_path"], *size), read_images(paths, *size),
-        np.stack([t["image"] for t in truth]), np.stack(again), np.stack(stranger),
+        np.stack([t["image"] for t in truth]), np.stack(again), np.stack(stranger), np.stack(other),
         np.stack([studio.normals(i) for i in rows]), np.stack([t["mask"] for t in truth]),
     ), studio  # fmt: skip
 
@@ -194,8 +195,14 @@ def scores(samples: Samples, studio: Studio, images: np.ndarray, estimated: np.n
 
 
 def colour_limit(samples: Samples) -> float:
-    """CIEDE2000 to the person that the given share of strangers stays below."""
-    return float(np.quantile(colour_error(samples.stranger, samples.truth, samples.mask), STRANGERS))
+    """CIEDE2000 to the person that the share STRANGERS of other persons stays below; `Samples.stranger` are left to check it with."""
+    return float(np.quantile(colour_error(samples.other, samples.truth, samples.mask), STRANGERS))
+
+
+def other_clothes(studio: Studio, flagged: pd.DataFrame) -> pd.Series:
+    """Flags of "bag appeared" on photos of strangers who carry none (`flagged`: of `Samples.stranger`): wrong clothes taken for a bag."""
+    bagless = [studio.stranger(row)["bag"] == "none" for row in range(len(flagged))]
+    return flagged["bag appeared"].where(bagless)
 
 
 def flags(values: pd.DataFrame, limit: float) -> pd.DataFrame:
@@ -213,12 +220,14 @@ def rate(flagged: pd.Series) -> dict:
     return {"count": int(known.sum()), "of": len(known), "rate": known.mean(), "low": interval.low, "high": interval.high}
 
 
-def failure_table(samples: Samples, flagged: pd.DataFrame, right: pd.DataFrame, staged: pd.DataFrame) -> pd.DataFrame:
-    """One row per kind: rate among generated images (all, kept, rejected), and among true photos and staged failures as a check."""
+def failure_table(samples: Samples, flagged: pd.DataFrame, right: pd.DataFrame, staged: pd.DataFrame, clothes: pd.Series) -> pd.DataFrame:
+    """One row per kind: rate among generated images (all, kept, rejected), and as a check among true photos, staged failures and, for
+    "bag appeared", strangers without a bag (`clothes`, flags of `other_clothes`)."""
     table, rows = samples.table, []
     for kind in MEASURED:
         rows.append({"kind": kind, **rate(flagged[kind]), "kept": flagged[kind][table["kept"]].mean(), "rejected": flagged[kind][~table["kept"]].mean(),
-                     "true photos": right[kind].mean(), "staged failures": staged[kind].mean()})
+                     "true photos": right[kind].mean(), "staged failures": staged[kind].mean(),
+                     "bagless strangers": clothes.mean() if kind == "bag appeared" else np.nan})
     some = flagged.max(axis=1)
     rows.append({"kind": "any of these", **rate(some), "kept": some[table["kept"]].mean(), "rejected": some[~table["kept"]].mean(),
                  "true photos": right.max(axis=1).mean(), "staged failures": np.nan})

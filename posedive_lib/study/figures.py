@@ -8,6 +8,7 @@ import base64
 import io
 from collections.abc import Sequence
 from pathlib import Path
+from textwrap import wrap
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -118,6 +119,11 @@ def _has_pixels(fig: Figure) -> bool:
     return any(axes.images for axes in fig.axes)
 
 
+def wrapped(name: str, width: int = 9) -> str:
+    """A name such as "raised_arms" in lines of about `width` letters, for a label above a narrow picture."""
+    return "\n".join(wrap(name.replace("_", " "), width))
+
+
 def image_grid(
     rows: Sequence[Sequence[np.ndarray | None]],
     *,
@@ -134,11 +140,12 @@ def image_grid(
     size = _common_size(rows)
     columns = max(len(row) for row in rows)
     label = 0.11 * max((len(text) for text in row_labels or [""]), default=0)
+    above = max((0.14 + 0.16 * (text.count("\n") + 1) for text in column_labels or []), default=0.0)
     cell_w, cell_h = size[1] * scale / DPI, size[0] * scale / DPI
     under = 0.22 if captions is not None else 0.0
     fig, axes = plt.subplots(
         len(rows), columns, squeeze=False, layout="constrained",
-        figsize=(columns * (cell_w + 0.05) + label, len(rows) * (cell_h + 0.05 + under) + 0.3 * bool(column_labels) + 0.35 * bool(title)),
+        figsize=(columns * (cell_w + 0.05) + label, len(rows) * (cell_h + 0.05 + under) + above + 0.35 * bool(title)),
     )
     fig.get_layout_engine().set(w_pad=0.02, h_pad=0.02, wspace=0.0, hspace=0.0)
     for y, row in enumerate(rows):

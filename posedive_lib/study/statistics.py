@@ -108,14 +108,15 @@ def sign_flip_p(difference: np.ndarray, *, seed: int, patterns: int = 2**16) -> 
 def captured_share(arm: np.ndarray, oracle: np.ndarray, baseline: np.ndarray, *, seed: int, confidence: float = 0.95) -> Interval:
     """Share of the oracle's gain over the baseline that an arm captures, (arm − baseline) / (oracle − baseline), all (n,) by seed.
 
-    Ratio of mean gains, seeds resampled together. Where the interval of the oracle's own gain contains 0 there is nothing to take a
+    Ratio of mean gains, seeds resampled together. Unless the interval of the oracle's own gain lies above 0 there is nothing to take a
     share of: NaN, with method "undefined: …". A resample without any gain of the oracle has no ratio and leaves the interval NaN.
     """
     arm, oracle, baseline = _paired(arm=arm, oracle=oracle, baseline=baseline)
     gain, possible = arm - baseline, oracle - baseline
     whole = bootstrap_interval(possible, seed=seed, confidence=confidence)
-    if contains_zero(whole.low, whole.high):
-        return Interval(np.nan, np.nan, np.nan, len(arm), "undefined: no effect of the oracle shown")
+    if not whole.low > 0:
+        why = "the oracle loses" if whole.high < 0 else "no effect of the oracle shown"
+        return Interval(np.nan, np.nan, np.nan, len(arm), f"undefined: {why}")
     ratio = lambda a, b, axis: np.mean(a, axis=axis) / np.mean(b, axis=axis)
     return _bootstrap((gain, possible), ratio, seed, confidence, 9999)
 

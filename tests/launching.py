@@ -1,0 +1,27 @@
+"""Several processes that work together, as `accelerate launch` starts them, on the CPU."""
+
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+TESTS = Path(__file__).resolve().parent
+SCRIPT = "import importlib, sys; sys.path.insert(0, sys.argv[1]); getattr(importlib.import_module(sys.argv[2]), sys.argv[3])(*sys.argv[4:])"
+
+
+def launch(module: str, function: str, arguments: list, count: int) -> None:
+    """Call `module.function(*arguments)` (as text) in `count` processes; the first that fails shows its last lines."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    team = {"WORLD_SIZE": count, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "PYTHONPATH": TESTS.parent, "OMP_NUM_THREADS": 1,
+            "ACCELERATE_USE_CPU": "true", "CUDA_VISIBLE_DEVICES": ""}  # fmt: skip
+    command = [sys.executable, "-c", SCRIPT, str(TESTS), module, function, *map(str, arguments)]
+    started = []
+    for rank in range(count):
+        environment = os.environ | {name: str(value) for name, value in (team | {"RANK": rank, "LOCAL_RANK": rank}).items()}
+        started.append(subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True))
+    outputs = [process.communicate(timeout=300)[0] for process in started]
+    for process, output in zip(started, outputs):
+        assert process.returncode == 0, output[-3000:]
