@@ -61,11 +61,11 @@ def naive(rows: list[tuple], posed_by: str) -> int:
             scene.add(pyrender.DirectionalLight(intensity=3.0))
         return _state["naive"].render(scene, flags=flags)
 
+    row = lambda values: torch.as_tensor(np.asarray(values, np.float32))[None]
     for orientation, body_pose, betas, cam_t in rows:
         if posed_by == "library":
             vertices, joints = pose(model, orientation, body_pose, betas)
         else:
-            row = lambda values: torch.as_tensor(np.asarray(values, np.float32))[None]
             with torch.no_grad():
                 output = model(global_orient=row(orientation), body_pose=row(body_pose), betas=row(betas))
             vertices, joints = output.vertices[0].numpy(), output.joints[0].numpy()

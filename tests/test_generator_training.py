@@ -1,7 +1,6 @@
 """Training and sampling of the generator: the same with accumulation, several processes, compilation, pictures in between, and ablations."""
 
 import json
-import os
 from pathlib import Path
 
 import numpy as np

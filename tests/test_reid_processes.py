@@ -14,10 +14,8 @@ from reid_parts import people, save_tiny_clip, tiny_params
 def work(name: str, folder: str, clip: str) -> None:
     """What one process does: train, go on from a checkpoint that is finished, extract."""
     params = tiny_params(stage1__steps=4, stage2__steps=6, resnet__steps=6, checkpoint_every=2, batch_size=12, instances=3)
-    model = create(name, params, clip if name == "clip-reid" else None, 32, 16, "cpu")
-    history = model.fit(people(6, 6), seed=0, checkpoints=Path(folder) / "run")
-    again = create(name, params, clip if name == "clip-reid" else None, 32, 16, "cpu")
-    again.fit(people(6, 6), seed=0, checkpoints=Path(folder) / "run")
+    model, again = (create(name, params, clip if name == "clip-reid" else None, 32, 16, "cpu") for _ in range(2))
+    history, _ = (m.fit(people(6, 6), seed=0, checkpoints=Path(folder) / "run") for m in (model, again))
     features = [m.extract(people(4, 4, seed=1).images) for m in (model, again)]
     np.savez(Path(folder) / f"{model.machine.index}.npz", features=features[0], again=features[1], history=json.dumps(history), processes=model.machine.processes)
 

@@ -250,22 +250,22 @@ CLAIMS = (
     _published("msmt17", "MSMT17: +3.0"),
     _published("cuhk03-detected", "CUHK03 (D): +1.8"),
     _published("cuhk03-labeled", "CUHK03 (L): +1.7"),
-    Claim("A", "MSMT17-S (Cam): the test set shows camera angles that do not overlap with those of the training set", ("figures/01/azimuth",), _disjoint_views),
-    Claim("A", "MSMT17-S (Pose): the test set shows poses that are not present in the training set", ("figures/01/pose_clusters",), _disjoint_poses),
-    Claim("A", "Pose-dIVE mitigates the bias of camera viewpoints", ("tables/comparison", "tables/diversity_volume"), _repaired("msmt17-s-cam", "viewpoint")),
-    Claim("A", "Pose-dIVE mitigates the bias of human poses", ("tables/comparison", "tables/diversity_volume"), _repaired("msmt17-s-pose", "pose")),
-    Claim("A", "Diverse viewpoints and poses help, not more images (the idea of the paper)", ("tables/diversity_volume",), _diversity_not_volume),
-    Claim("D", "About 15 generated images per person give the highest performance (CUHK03 L)", ("tables/reid_runs",), _best_count),
-    Claim("E", "Filtering by pose confidence gives augmented sets of higher quality", ("tables/filter_check",), _filter_keeps_the_better),
-    Claim("E", "The final filter discards images that do not align with their target pose (Eq. 5)", ("tables/filter_check",), _filter_sees_misalignment),
-    Claim("F", "Performance is stable over thresholds from 0.15 to 0.9 (MSMT17)", ("tables/reid_runs", "tables/threshold_counts"), _stable),
-    Claim("F", "Performance peaks at a threshold of 0.6", ("tables/reid_runs",), _best_threshold),
-    Claim("F", "A generated image is valuable even if its pose is slightly degraded (a guess of the paper)", ("tables/reid_runs",), _loose_still_helps),
-    Claim("G", "Failure: a backpack appears that the reference does not show", ("tables/failures",), _backpacks_appear),
-    Claim("G", "Such hard samples can benefit the Re-ID model (a guess of the paper)", (), _hard_samples_help),
-    Claim("G", "Failure: references of poor quality", ("tables/failures_by_reference",), _poor_references_fail),
-    Claim("I", "Identity is preserved across poses and viewpoints", ("tables/disentanglement",), _separated("Re-ID features", "identity")),
-    Claim("I", "Pose and viewpoint stay the same across identities", ("tables/disentanglement",), _separated("key points", "pose")),
+    Claim("§A", "MSMT17-S (Cam): the test set shows camera angles that do not overlap with those of the training set", ("figures/01/azimuth",), _disjoint_views),
+    Claim("§A", "MSMT17-S (Pose): the test set shows poses that are not present in the training set", ("figures/01/pose_clusters",), _disjoint_poses),
+    Claim("§A", "Pose-dIVE mitigates the bias of camera viewpoints", ("tables/comparison", "tables/diversity_volume"), _repaired("msmt17-s-cam", "viewpoint")),
+    Claim("§A", "Pose-dIVE mitigates the bias of human poses", ("tables/comparison", "tables/diversity_volume"), _repaired("msmt17-s-pose", "pose")),
+    Claim("§A", "Diverse viewpoints and poses help, not more images (the idea of the paper)", ("tables/diversity_volume",), _diversity_not_volume),
+    Claim("§D", "About 15 generated images per person give the highest performance (CUHK03 L)", ("tables/reid_runs",), _best_count),
+    Claim("§E", "Filtering by pose confidence gives augmented sets of higher quality", ("tables/filter_check",), _filter_keeps_the_better),
+    Claim("§E", "The final filter discards images that do not align with their target pose (Eq. 5)", ("tables/filter_check",), _filter_sees_misalignment),
+    Claim("§F", "Performance is stable over thresholds from 0.15 to 0.9 (MSMT17)", ("tables/reid_runs", "tables/threshold_counts"), _stable),
+    Claim("§F", "Performance peaks at a threshold of 0.6", ("tables/reid_runs",), _best_threshold),
+    Claim("§F", "A generated image is valuable even if its pose is slightly degraded (a guess of the paper)", ("tables/reid_runs",), _loose_still_helps),
+    Claim("§G", "Failure: a backpack appears that the reference does not show", ("tables/failures",), _backpacks_appear),
+    Claim("§G", "Such hard samples can benefit the Re-ID model (a guess of the paper)", (), _hard_samples_help),
+    Claim("§G", "Failure: references of poor quality", ("tables/failures_by_reference",), _poor_references_fail),
+    Claim("§I", "Identity is preserved across poses and viewpoints", ("tables/disentanglement",), _separated("Re-ID features", "identity")),
+    Claim("§I", "Pose and viewpoint stay the same across identities", ("tables/disentanglement",), _separated("key points", "pose")),
 )
 
 
@@ -278,7 +278,7 @@ def claims(reports: Path = REPORTS, *, seed: int) -> pd.DataFrame:
         except NotCovered as reason:
             measured, verdict = str(reason), "not tested"
         assert verdict in VERDICTS and measured.strip()
-        rows.append({"section": f"§{claim.section}" if len(claim.section) == 1 else claim.section, "paper says": claim.paper, "we measured": measured, "verdict": verdict,
+        rows.append({"section": claim.section, "paper says": claim.paper, "we measured": measured, "verdict": verdict,
                      "sources": " ".join(f"{source}.csv" for source in claim.sources)})
     return pd.DataFrame(rows)
 
