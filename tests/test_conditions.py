@@ -28,7 +28,7 @@ def bodies(renderer):
     rows = [*rng.choice(np.flatnonzero(source.domain == "in"), 2), *rng.choice(np.flatnonzero(source.domain == "out"), 2)]
     found = []
     for row, azimuth, elevation in zip(rows, (0, 120, -60, 200), (5, 25, 15, 0)):
-        orientation, cam_t = renderer.place(source.root_tilt[row], source.body_pose[row], BETAS, azimuth, elevation)
+        orientation, cam_t, *_ = renderer.place(source.root_tilt[row], source.body_pose[row], BETAS, azimuth, elevation)
         found.append((orientation, source.body_pose[row], BETAS, cam_t))
     return found
 
@@ -72,7 +72,7 @@ def compared(renderer, bodies):
     found = []
     for body in bodies[1:3]:
         points = pose(renderer.model, *body[:3])[0].astype(float) + body[3]
-        found.append((renderer.render(*body), renderer.rasterise(points, renderer.faces, renderer.grey), *z_buffer(points, renderer.faces)))
+        found.append((renderer.render(*body), renderer.rasterise(points, renderer.faces), *z_buffer(points, renderer.faces)))
     return found
 
 
@@ -123,22 +123,28 @@ def test_normals_agree_with_the_z_buffer(compared):
 def test_the_library_s_z_buffer_draws_what_opengl_draws(size, renderer, bodies):
     """Every field, with colours that vary; the size does not divide anything."""
     height, width = size
-    colours = np.random.default_rng(1).random(renderer.grey.shape, np.float32)
+    colours = np.random.default_rng(1).random(renderer.model.v_template.shape, np.float32)
     orientation, body_pose, betas, cam_t = bodies[3]
     points = pose(renderer.model, orientation, body_pose, betas)[0] + cam_t
-    one, other = (open_rasteriser(height, width, 1.9 * height, backend)(points, renderer.faces, colours) for backend in ("opengl", "zbuffer"))
+    draw = {backend: open_rasteriser(height, width, 1.9 * height, backend) for backend in ("opengl", "zbuffer")}
+    one, other = (draw[backend](points, renderer.faces, colours) for backend in draw)
     for name in ("albedo", "cover", "normals", "depth"):
         drawn, expected = getattr(one, name), getattr(other, name)
         assert drawn.dtype == expected.dtype == np.float32 and drawn.shape == expected.shape
         off = np.abs(drawn - expected) > 1e-3
         assert off.reshape(height, width, -1).any(-1).mean() < 0.005, name  # a sample on an edge may fall to either side
+    for backend, coloured in (("opengl", one), ("zbuffer", other)):
+        bare = draw[backend](points, renderer.faces)
+        assert bare.albedo is None
+        for name in ("cover", "normals", "depth"):
+            np.testing.assert_array_equal(getattr(bare, name), getattr(coloured, name))
 
 
 def test_a_body_partly_outside_or_behind_is_drawn_alike(renderer, bodies):
     orientation, body_pose, betas, _ = bodies[0]
     points = pose(renderer.model, orientation, body_pose, betas)[0]
     for cam_t in ([0.25, 0.5, 2.0], [0, 0, -5.0]):
-        one, other = (open_rasteriser(H, W, FOCAL * H, backend)(points + np.float32(cam_t), renderer.faces, renderer.grey).cover for backend in ("opengl", "zbuffer"))
+        one, other = (open_rasteriser(H, W, FOCAL * H, backend)(points + np.float32(cam_t), renderer.faces).cover for backend in ("opengl", "zbuffer"))
         assert (np.abs(one - other) > 1e-3).mean() < 0.005
         assert one.any() == (cam_t[2] > 0)
 
@@ -160,7 +166,7 @@ def test_without_opengl_the_z_buffer_takes_over_and_says_so_once(monkeypatch, ca
 def test_two_meshes_take_turns_on_one_rasteriser(renderer, bodies):
     points = pose(renderer.model, *bodies[0][:3])[0] + bodies[0][3].astype(np.float32)
     half = renderer.faces[: len(renderer.faces) // 2].copy()
-    draw = lambda faces: renderer.rasterise(points, faces, renderer.grey).cover.sum()
+    draw = lambda faces: renderer.rasterise(points, faces).cover.sum()
     whole, part = draw(renderer.faces), draw(half)
     assert 0 < part < whole and (draw(renderer.faces), draw(half)) == (whole, part)
 
@@ -168,7 +174,7 @@ def test_two_meshes_take_turns_on_one_rasteriser(renderer, bodies):
 def test_a_placed_body_is_the_body_that_is_rendered(renderer, bodies):
     arms = np.zeros(69)
     arms[47], arms[50] = -1.1, 0.9
-    orientation, cam_t, vertices, joints = renderer.place_posed(np.zeros(3), arms, BETAS, 70, 12)
+    orientation, cam_t, vertices, joints = renderer.place(np.zeros(3), arms, BETAS, 70, 12)
     one, other = renderer.draw(vertices, joints), renderer.render(orientation, arms, BETAS, cam_t)
     np.testing.assert_allclose(one.keypoints, other.keypoints, atol=1e-3)
     for name in ("normals", "depth", "skeleton", "mask"):
@@ -190,7 +196,7 @@ def test_key_points_are_projected_joints(renderer, bodies):
 def standing(renderer, azimuth: float, **options):
     arms_down = np.zeros((23, 3))
     arms_down[15], arms_down[16] = (0, 0, -1.3), (0, 0, 1.3)
-    orientation, cam_t = renderer.place(np.zeros(3), arms_down.ravel(), BETAS, azimuth, 5, **options)
+    orientation, cam_t, *_ = renderer.place(np.zeros(3), arms_down.ravel(), BETAS, azimuth, 5, **options)
     return renderer.render(orientation, arms_down.ravel(), BETAS, cam_t)
 
 

@@ -12,7 +12,7 @@ import pandas as pd
 
 from posedive_lib import datasets
 from posedive_lib.augment import candidates
-from posedive_lib.augment.candidates import Rendering, for_writing, read_images, usable_references
+from posedive_lib.augment.candidates import Rendering, for_writing, usable_references
 from posedive_lib.augment.confidence import PoseEstimator
 from posedive_lib.augment.distribution import Training
 from posedive_lib.augment.diversify import plan, policies_of
@@ -21,6 +21,7 @@ from posedive_lib.augment.sheet import contact_sheet
 from posedive_lib.body.camera import viewpoint
 from posedive_lib.body.poses import load_poses
 from posedive_lib.body.table import BodyTable
+from posedive_lib.datasets.images import read as read_images
 from posedive_lib.datasets.write import write_augmented
 from posedive_lib.errors import StudyError
 

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 from PIL import Image, ImageDraw
 
-from posedive_lib.augment.candidates import read_images
+from posedive_lib.datasets.images import read as read_images
 from posedive_lib.seeds import rng_for
 
 GAP, LABEL, REJECTED = 4, 14, (200, 60, 40)

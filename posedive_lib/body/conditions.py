@@ -26,6 +26,7 @@ COLOURS = [(255, 0, 0), (255, 85, 0), (255, 170, 0), (255, 255, 0), (170, 255, 0
            (0, 255, 85), (0, 255, 170), (0, 255, 255), (0, 170, 255), (0, 85, 255), (0, 0, 255), (85, 0, 255),
            (170, 0, 255), (255, 0, 255), (255, 0, 170)]
 
+GREY = 0.72  # albedo of the neutral rendering
 LIGHT = np.array([0.3, 0.5, 0.81], np.float32)  # direction to the light of the neutral rendering, OpenGL axes
 
 
@@ -79,6 +80,18 @@ def visibility(points: np.ndarray, pixels: np.ndarray, depth: np.ndarray, tolera
     return np.where(inside, np.where(hidden, 1, 2), 0)
 
 
+def place(model, focal: float, height: int, width: int, root_tilt, body_pose, betas, azimuth: float, elevation: float, fill=0.86, shift=(0.0, 0.0)):
+    """A body seen from a viewpoint, re-centred and scaled to the crop; focal in pixels, the rest as in `camera.orient` and `camera.fit_to_crop`.
+
+    Returns:
+        orientation (3,), translation (3,), and in the camera frame vertices (V, 3) and joints (45, 3).
+    """
+    global_orient = camera.orient(root_tilt, azimuth, elevation)[0]
+    vertices, joints = pose(model, global_orient, body_pose, betas)
+    cam_t = camera.fit_to_crop(vertices, focal, height, width, fill, shift)
+    return global_orient, cam_t, vertices + cam_t.astype(np.float32), joints + cam_t
+
+
 class ConditionRenderer:
     """Renders conditions of any SMPL parameters; keeps the OpenGL context and the body's triangles between calls.
 
@@ -94,18 +107,10 @@ class ConditionRenderer:
         self.focal = focal * height
         self.rasterise = open_rasteriser(height, width, self.focal, backend)
         self.tolerance = joint_tolerances(self.model)
-        self.grey = np.full((len(self.model.v_template), 3), 0.72, np.float32)
 
-    def place(self, root_tilt, body_pose, betas, azimuth: float, elevation: float, fill=0.86, shift=(0.0, 0.0)):
-        """Orientation (3,) and translation (3,) that show a body from a viewpoint, re-centred and scaled to the crop."""
-        return self.place_posed(root_tilt, body_pose, betas, azimuth, elevation, fill, shift)[:2]
-
-    def place_posed(self, root_tilt, body_pose, betas, azimuth: float, elevation: float, fill=0.86, shift=(0.0, 0.0)):
-        """As `place`, and the body there: orientation, translation, vertices (V, 3) and joints (45, 3) in the camera frame for `draw`."""
-        global_orient = camera.orient(root_tilt, azimuth, elevation)[0]
-        vertices, joints = pose(self.model, global_orient, body_pose, betas)
-        cam_t = camera.fit_to_crop(vertices, self.focal, self.height, self.width, fill, shift)
-        return global_orient, cam_t, vertices + cam_t.astype(np.float32), joints + cam_t
+    def place(self, *view, **crop):
+        """`place` of root_tilt, body_pose, betas, azimuth, elevation, … with this body, lens and size; its last two are what `draw` takes."""
+        return place(self.model, self.focal, self.height, self.width, *view, **crop)
 
     def render(self, global_orient, body_pose, betas, cam_t) -> Conditions:
         """Conditions of one body: axis-angle (3,), (69,), shape (10,) and translation (3,) in the camera frame."""
@@ -120,13 +125,13 @@ class ConditionRenderer:
 
     def draw(self, vertices: np.ndarray, joints: np.ndarray) -> Conditions:
         """Conditions of a posed body: camera-frame vertices (V, 3) and joints (45, 3) in smplx's order, metres."""
-        raster = self.rasterise(vertices, self.faces, self.grey)
+        raster = self.rasterise(vertices, self.faces)
         points = joints[COCO_FROM_SMPL]
         keypoints = camera.project(points, self.focal, self.height, self.width)
         mask, cover = raster.depth > 0, raster.cover[..., None]
         depth = np.where(mask, np.clip((self.far - raster.depth) / (self.far - self.near), 0, 1), 0)
         light = 0.45 + 0.55 * np.clip(raster.normals @ LIGHT, 0, 1)[..., None]
-        neutral = cover * raster.albedo * light + (1 - cover) * 0.35
+        neutral = np.repeat(cover * GREY * light + (1 - cover) * 0.35, 3, axis=-1)
         byte = lambda x: np.round(x * 255).astype(np.uint8)
         return Conditions(
             draw_skeleton(keypoints, self.height, self.width), byte(depth)[..., None],

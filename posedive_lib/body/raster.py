@@ -17,11 +17,11 @@ BACKENDS = ("auto", "opengl", "zbuffer")
 
 @dataclass(frozen=True)
 class Raster:
-    """One rasterised body, float32: albedo (H, W, 3) and cover (H, W) in [0, 1], means over the pixel; at the pixel's centre
-    unit normals (H, W, 3) with OpenGL axes (x right, y up, z to the viewer) and depth (H, W) in metres, 0 where there is no body.
+    """One rasterised body, float32: albedo (H, W, 3; None if it was drawn without) and cover (H, W) in [0, 1], means over the pixel;
+    at the pixel's centre unit normals (H, W, 3) with OpenGL axes (x right, y up, z to the viewer) and depth (H, W) in metres, 0 where there is no body.
     Rim pixels whose centre the body misses have its mean normal, and depth 0."""
 
-    albedo: np.ndarray
+    albedo: np.ndarray | None
     cover: np.ndarray
     normals: np.ndarray
     depth: np.ndarray
@@ -70,7 +70,7 @@ def _opengl_problem() -> str | None:
 
 
 def open_rasteriser(height: int, width: int, focal: float, backend: str = "auto"):
-    """A callable (vertices (V, 3), faces (F, 3), albedo (V, 3)) → Raster; focal in pixels. See `choose_backend`."""
+    """A callable (vertices (V, 3), faces (F, 3), albedo (V, 3) or None) → Raster; focal in pixels. See `choose_backend`."""
     if choose_backend(backend) == "zbuffer":
         from posedive_lib.body.zbuffer import ZBuffer
 

@@ -2,9 +2,9 @@
 
 pyrender opens the context; the drawing is one small program of our own, because pyrender builds a scene and uploads every buffer
 anew for each picture, and reads back 8-bit multisampled colour. Here a mesh's triangles stay on the device, one pass at `SAMPLES`
-times the size writes albedo, normals and depth together, and a second, of the picture's size, reduces it: the middle sample of a
-pixel is exactly its centre, so depth and normals are point samples in float32, while albedo and cover are means. Light is added
-afterwards in NumPy, so that every image of the study comes from the same few lines and does not depend on a shader.
+times the size writes normals, depth and, where there is one, albedo together, and a second, of the picture's size, reduces it: the
+middle sample of a pixel is exactly its centre, so depth and normals are point samples in float32, while albedo and cover are means.
+Light is added afterwards in NumPy, so that every image of the study comes from the same few lines and does not depend on a shader.
 """
 
 import os
@@ -25,50 +25,70 @@ from posedive_lib.body.raster import NEAR, SAMPLES, Mesh, Raster
 FAR = 100.0  # metres: what is farther from the camera is not drawn
 KEPT = 64  # meshes whose triangles stay on the device
 
-DRAW_VERTEX = """#version 410
+# Each of the four programs comes with COLOUR defined, and without for bodies of no albedo: a third less to draw, clear and reduce.
+DRAW_VERTEX = """
 layout(location = 0) in vec3 point;   // camera frame, OpenCV axes, metres
 layout(location = 1) in vec3 normal;  // OpenGL axes
-layout(location = 2) in vec3 albedo;
 uniform vec4 lens;  // 2 f / width, 2 f / height, near, far
 out vec4 direction_depth;
+#ifdef COLOUR
+layout(location = 2) in vec3 albedo;
 out vec3 colour;
+#endif
 void main() {
     float clip = (point.z * (lens.w + lens.z) - 2.0 * lens.w * lens.z) / (lens.w - lens.z);
     gl_Position = vec4(lens.xy * point.xy, clip, point.z);  // y stays down: OpenGL's lowest row is the picture's first
     direction_depth = vec4(normal, point.z);
+#ifdef COLOUR
     colour = albedo;
+#endif
 }"""
-DRAW_FRAGMENT = """#version 410
+DRAW_FRAGMENT = """
 in vec4 direction_depth;
+layout(location = 0) out vec4 normal_depth;
+#ifdef COLOUR
 in vec3 colour;
-layout(location = 0) out vec4 albedo_cover;
-layout(location = 1) out vec4 normal_depth;
+layout(location = 1) out vec4 albedo;
+#endif
 void main() {
-    albedo_cover = vec4(colour, 1.0);
     normal_depth = vec4(normalize(direction_depth.xyz), direction_depth.w);
+#ifdef COLOUR
+    albedo = vec4(colour, 1.0);
+#endif
 }"""
-REDUCE_VERTEX = """#version 410
+REDUCE_VERTEX = """
 void main() { gl_Position = vec4(vec2((gl_VertexID << 1) & 2, gl_VertexID & 2) * 2.0 - 1.0, 0.0, 1.0); }"""
-REDUCE_FRAGMENT = """#version 410
-uniform sampler2D albedo_cover;
+REDUCE_FRAGMENT = """
 uniform sampler2D normal_depth;
-layout(location = 0) out vec4 albedo_out;
-layout(location = 1) out vec4 normal_out;
+layout(location = 0) out vec4 normal_out;
+#ifdef COLOUR
+uniform sampler2D albedo;
+layout(location = 1) out vec4 albedo_cover;
+#else
+layout(location = 1) out float cover;
+#endif
 const int S = SAMPLES;
 void main() {
     ivec2 corner = ivec2(gl_FragCoord.xy) * S;
-    vec4 total = vec4(0.0);
-    vec3 direction = vec3(0.0);
+    float hits = 0.0;
+    vec3 direction = vec3(0.0), colour = vec3(0.0);
     for (int y = 0; y < S; y++)
         for (int x = 0; x < S; x++) {
-            total += texelFetch(albedo_cover, corner + ivec2(x, y), 0);
-            direction += texelFetch(normal_depth, corner + ivec2(x, y), 0).xyz;
+            vec4 here = texelFetch(normal_depth, corner + ivec2(x, y), 0);
+            hits += here.w > 0.0 ? 1.0 : 0.0;
+            direction += here.xyz;
+#ifdef COLOUR
+            colour += texelFetch(albedo, corner + ivec2(x, y), 0).rgb;
+#endif
         }
     vec4 centre = texelFetch(normal_depth, corner + S / 2, 0);
-    float length_ = length(direction);
-    albedo_out = vec4(total.rgb / max(total.a, 1.0), total.a / float(S * S));
     // A rim pixel whose centre misses the body still has a colour, and so a direction.
-    normal_out = vec4(centre.w > 0.0 ? centre.xyz : direction / max(length_, 1e-6), centre.w);
+    normal_out = vec4(centre.w > 0.0 ? centre.xyz : direction / max(length(direction), 1e-6), centre.w);
+#ifdef COLOUR
+    albedo_cover = vec4(colour / max(hits, 1.0), hits / float(S * S));
+#else
+    cover = hits / float(S * S);
+#endif
 }""".replace("SAMPLES", str(SAMPLES))
 
 
@@ -79,16 +99,23 @@ class _Device:
     def __init__(self):
         self.host = pyrender.OffscreenRenderer(1, 1)
         self.current()
-        self.draw = _program(DRAW_VERTEX, DRAW_FRAGMENT)
-        self.reduce = _program(REDUCE_VERTEX, REDUCE_FRAGMENT)
-        self.lens = GL.glGetUniformLocation(self.draw, "lens")
-        GL.glUseProgram(self.reduce)
-        for unit, name in enumerate(("albedo_cover", "normal_depth")):
-            GL.glUniform1i(GL.glGetUniformLocation(self.reduce, name), unit)
+        self.programs = {coloured: _Programs(coloured) for coloured in (False, True)}
         self.empty = GL.glGenVertexArrays(1)  # the reducing triangle has no attributes, but a core profile wants an array bound
 
     def current(self) -> None:
         self.host._platform.make_current()  # other pyrender users of the process may have taken it
+
+
+class _Programs:
+    """What draws the samples and what reduces them to pixels, with or without colour."""
+
+    def __init__(self, coloured: bool):
+        self.draw = _program(DRAW_VERTEX, DRAW_FRAGMENT, coloured)
+        self.reduce = _program(REDUCE_VERTEX, REDUCE_FRAGMENT, coloured)
+        self.lens = GL.glGetUniformLocation(self.draw, "lens")
+        GL.glUseProgram(self.reduce)
+        for unit, name in enumerate(("normal_depth", "albedo") if coloured else ("normal_depth",)):
+            GL.glUniform1i(GL.glGetUniformLocation(self.reduce, name), unit)
 
 
 @lru_cache(maxsize=1)
@@ -114,9 +141,9 @@ class _Triangles:
         self.count = indices.size
 
     def draw(self, *values: np.ndarray) -> None:
-        """Points, normals and albedo (V, 3) float32 each."""
+        """Points, normals and, if the program asks for it, albedo (V, 3) float32 each."""
         GL.glBindVertexArray(self.array)
-        for buffer, some in zip(self.vertex, values, strict=True):
+        for buffer, some in zip(self.vertex, values):
             GL.glBindBuffer(GL.GL_ARRAY_BUFFER, buffer)
             GL.glBufferData(GL.GL_ARRAY_BUFFER, some.nbytes, some, GL.GL_STREAM_DRAW)
         GL.glDrawElements(GL.GL_TRIANGLES, self.count, GL.GL_UNSIGNED_INT, ctypes.c_void_p(0))
@@ -132,9 +159,7 @@ class Rasteriser:
     def __init__(self, height: int, width: int, focal: float):
         self.height, self.width, self.focal = height, width, focal
         self.device = _device(os.getpid())
-        self.device.current()
-        self.fine, self.fine_textures = _target(height * SAMPLES, width * SAMPLES, depth=True)
-        self.target, self.textures = _target(height, width, depth=False)
+        self.targets: dict[bool, tuple[_Target, _Target]] = {}
         self.triangles: OrderedDict[int, tuple[np.ndarray, _Triangles]] = OrderedDict()
 
     def _on_device(self, faces: np.ndarray) -> _Triangles:
@@ -146,56 +171,106 @@ class Rasteriser:
         self.triangles.move_to_end(key)
         return self.triangles[key][1]
 
-    def __call__(self, vertices: np.ndarray, faces: np.ndarray, albedo: np.ndarray) -> Raster:
-        """Rasterise camera-frame vertices (V, 3) in metres (OpenCV axes) with per-vertex albedo (V, 3) in [0, 1]."""
+    def _on(self, coloured: bool) -> tuple["_Target", "_Target"]:
+        """Where the samples are drawn and where they are reduced to pixels."""
+        if coloured not in self.targets:
+            second = [4] if coloured else []
+            self.targets[coloured] = (_Target(self.height * SAMPLES, self.width * SAMPLES, [4, *second], depth=True),
+                                      _Target(self.height, self.width, [4, *(second or [1])]))
+        return self.targets[coloured]
+
+    def __call__(self, vertices: np.ndarray, faces: np.ndarray, albedo: np.ndarray | None = None) -> Raster:
+        """Rasterise camera-frame vertices (V, 3) in metres (OpenCV axes) with per-vertex albedo (V, 3) in [0, 1], or without."""
         self.device.current()
-        triangles = self._on_device(faces)
+        coloured = albedo is not None
+        triangles, programs, (fine, target) = self._on_device(faces), self.device.programs[coloured], self._on(coloured)
         points = np.ascontiguousarray(vertices, np.float32)
-        normals = triangles.mesh.normals(points)
-        GL.glBindFramebuffer(GL.GL_FRAMEBUFFER, self.fine)
-        GL.glViewport(0, 0, self.width * SAMPLES, self.height * SAMPLES)
+        values = [points, triangles.mesh.normals(points)] + ([np.ascontiguousarray(albedo, np.float32)] if coloured else [])
+        fine.bind()
         GL.glDisable(GL.GL_BLEND), GL.glEnable(GL.GL_DEPTH_TEST)
         GL.glEnable(GL.GL_CULL_FACE), GL.glFrontFace(GL.GL_CW)  # counter-clockwise from outside, mirrored by y down
         GL.glDepthFunc(GL.GL_LESS), GL.glDepthMask(GL.GL_TRUE)
         GL.glClearColor(0, 0, 0, 0), GL.glClearDepth(1)
         GL.glClear(GL.GL_COLOR_BUFFER_BIT | GL.GL_DEPTH_BUFFER_BIT)
-        GL.glUseProgram(self.device.draw)
-        GL.glUniform4f(self.device.lens, 2 * self.focal / self.width, 2 * self.focal / self.height, NEAR, FAR)
-        triangles.draw(points, normals, np.ascontiguousarray(albedo, np.float32))
-        GL.glBindFramebuffer(GL.GL_FRAMEBUFFER, self.target)
-        GL.glViewport(0, 0, self.width, self.height)
+        GL.glUseProgram(programs.draw)
+        GL.glUniform4f(programs.lens, 2 * self.focal / self.width, 2 * self.focal / self.height, NEAR, FAR)
+        triangles.draw(*values)
+        target.bind()
         GL.glDisable(GL.GL_DEPTH_TEST), GL.glDisable(GL.GL_CULL_FACE)
-        GL.glUseProgram(self.device.reduce)
-        for unit, texture in enumerate(self.fine_textures):
+        GL.glUseProgram(programs.reduce)
+        for unit, texture in enumerate(fine.textures):
             GL.glActiveTexture(GL.GL_TEXTURE0 + unit)
             GL.glBindTexture(GL.GL_TEXTURE_2D, texture)
         GL.glBindVertexArray(self.device.empty)
         GL.glDrawArrays(GL.GL_TRIANGLES, 0, 3)
-        first, second = (self._read(GL.GL_COLOR_ATTACHMENT0 + number) for number in (0, 1))
+        first, second = target.read()
         GL.glBindFramebuffer(GL.GL_FRAMEBUFFER, 0)
-        return Raster(first[..., :3], first[..., 3], second[..., :3], second[..., 3])
-
-    def _read(self, attachment: int) -> np.ndarray:
-        pixels = np.empty((self.height, self.width, 4), np.float32)
-        GL.glReadBuffer(attachment)
-        GL.glReadPixels(0, 0, self.width, self.height, GL.GL_RGBA, GL.GL_FLOAT, pixels)
-        return pixels
+        return Raster(second[..., :3] if coloured else None, second[..., -1], first[..., :3], first[..., 3])
 
     def close(self) -> None:
         """Give the device memory back."""
         self.device.current()
         for _, triangles in self.triangles.values():
             triangles.delete()
+        for pair in self.targets.values():
+            for target in pair:
+                target.delete()
         self.triangles.clear()
-        GL.glDeleteFramebuffers(2, [self.fine, self.target])
-        GL.glDeleteTextures(4, [*self.fine_textures, *self.textures])
+        self.targets.clear()
 
 
-def _program(vertex: str, fragment: str) -> int:
+FORMATS = {1: (GL.GL_R32F, GL.GL_RED), 4: (GL.GL_RGBA32F, GL.GL_RGBA)}  # channels of a texture
+
+
+class _Target:
+    """A frame buffer with a float32 texture of each of the given numbers of channels, and a depth buffer if asked."""
+
+    def __init__(self, height: int, width: int, channels: list[int], depth: bool = False):
+        self.height, self.width, self.channels = height, width, channels
+        self.frame, self.depth = GL.glGenFramebuffers(1), GL.glGenRenderbuffers(1) if depth else None
+        self.textures = [int(GL.glGenTextures(1)) for _ in channels]
+        GL.glBindFramebuffer(GL.GL_FRAMEBUFFER, self.frame)
+        places = [GL.GL_COLOR_ATTACHMENT0 + number for number in range(len(channels))]
+        for place, texture, count in zip(places, self.textures, channels):
+            GL.glBindTexture(GL.GL_TEXTURE_2D, texture)
+            GL.glTexImage2D(GL.GL_TEXTURE_2D, 0, FORMATS[count][0], width, height, 0, FORMATS[count][1], GL.GL_FLOAT, None)
+            for name in (GL.GL_TEXTURE_MIN_FILTER, GL.GL_TEXTURE_MAG_FILTER):
+                GL.glTexParameteri(GL.GL_TEXTURE_2D, name, GL.GL_NEAREST)
+            GL.glFramebufferTexture2D(GL.GL_FRAMEBUFFER, place, GL.GL_TEXTURE_2D, texture, 0)
+        if depth:
+            GL.glBindRenderbuffer(GL.GL_RENDERBUFFER, self.depth)
+            GL.glRenderbufferStorage(GL.GL_RENDERBUFFER, GL.GL_DEPTH_COMPONENT32F, width, height)
+            GL.glFramebufferRenderbuffer(GL.GL_FRAMEBUFFER, GL.GL_DEPTH_ATTACHMENT, GL.GL_RENDERBUFFER, self.depth)
+        GL.glDrawBuffers(len(places), places)
+        if GL.glCheckFramebufferStatus(GL.GL_FRAMEBUFFER) != GL.GL_FRAMEBUFFER_COMPLETE:
+            raise RuntimeError(f"OpenGL refuses a {width} × {height} float target")
+
+    def bind(self) -> None:
+        GL.glBindFramebuffer(GL.GL_FRAMEBUFFER, self.frame)
+        GL.glViewport(0, 0, self.width, self.height)
+
+    def read(self) -> list[np.ndarray]:
+        """The textures (H, W, channels); the target is bound."""
+        found = []
+        for number, count in enumerate(self.channels):
+            pixels = np.empty((self.height, self.width, count), np.float32)
+            GL.glReadBuffer(GL.GL_COLOR_ATTACHMENT0 + number)
+            GL.glReadPixels(0, 0, self.width, self.height, FORMATS[count][1], GL.GL_FLOAT, pixels)
+            found.append(pixels)
+        return found
+
+    def delete(self) -> None:
+        GL.glDeleteFramebuffers(1, [self.frame])
+        GL.glDeleteTextures(len(self.textures), self.textures)
+        if self.depth is not None:
+            GL.glDeleteRenderbuffers(1, [self.depth])
+
+
+def _program(vertex: str, fragment: str, coloured: bool) -> int:
     program = GL.glCreateProgram()
     for kind, text in ((GL.GL_VERTEX_SHADER, vertex), (GL.GL_FRAGMENT_SHADER, fragment)):
         shader = GL.glCreateShader(kind)
-        GL.glShaderSource(shader, text)
+        GL.glShaderSource(shader, ("#version 410\n#define COLOUR" if coloured else "#version 410") + text)
         GL.glCompileShader(shader)
         if not GL.glGetShaderiv(shader, GL.GL_COMPILE_STATUS):
             raise RuntimeError(GL.glGetShaderInfoLog(shader))
@@ -204,24 +279,3 @@ def _program(vertex: str, fragment: str) -> int:
     if not GL.glGetProgramiv(program, GL.GL_LINK_STATUS):
         raise RuntimeError(GL.glGetProgramInfoLog(program))
     return program
-
-
-def _target(height: int, width: int, depth: bool) -> tuple[int, list[int]]:
-    """A frame buffer with two RGBA float32 textures, and a depth buffer if asked."""
-    frame, textures = GL.glGenFramebuffers(1), [int(name) for name in GL.glGenTextures(2)]
-    GL.glBindFramebuffer(GL.GL_FRAMEBUFFER, frame)
-    for number, texture in enumerate(textures):
-        GL.glBindTexture(GL.GL_TEXTURE_2D, texture)
-        GL.glTexImage2D(GL.GL_TEXTURE_2D, 0, GL.GL_RGBA32F, width, height, 0, GL.GL_RGBA, GL.GL_FLOAT, None)
-        for name in (GL.GL_TEXTURE_MIN_FILTER, GL.GL_TEXTURE_MAG_FILTER):
-            GL.glTexParameteri(GL.GL_TEXTURE_2D, name, GL.GL_NEAREST)
-        GL.glFramebufferTexture2D(GL.GL_FRAMEBUFFER, GL.GL_COLOR_ATTACHMENT0 + number, GL.GL_TEXTURE_2D, texture, 0)
-    if depth:
-        buffer = GL.glGenRenderbuffers(1)
-        GL.glBindRenderbuffer(GL.GL_RENDERBUFFER, buffer)
-        GL.glRenderbufferStorage(GL.GL_RENDERBUFFER, GL.GL_DEPTH_COMPONENT32F, width, height)
-        GL.glFramebufferRenderbuffer(GL.GL_FRAMEBUFFER, GL.GL_DEPTH_ATTACHMENT, GL.GL_RENDERBUFFER, buffer)
-    GL.glDrawBuffers(2, [GL.GL_COLOR_ATTACHMENT0, GL.GL_COLOR_ATTACHMENT1])
-    if GL.glCheckFramebufferStatus(GL.GL_FRAMEBUFFER) != GL.GL_FRAMEBUFFER_COMPLETE:
-        raise RuntimeError(f"OpenGL refuses a {width} × {height} float target")
-    return frame, textures

@@ -21,8 +21,8 @@ class ZBuffer:
         self.height, self.width, self.focal = height, width, focal
         self.meshes: OrderedDict[int, Mesh] = OrderedDict()
 
-    def __call__(self, vertices: np.ndarray, faces: np.ndarray, albedo: np.ndarray) -> Raster:
-        """Rasterise camera-frame vertices (V, 3) in metres (OpenCV axes) with per-vertex albedo (V, 3) in [0, 1]."""
+    def __call__(self, vertices: np.ndarray, faces: np.ndarray, albedo: np.ndarray | None = None) -> Raster:
+        """Rasterise camera-frame vertices (V, 3) in metres (OpenCV axes) with per-vertex albedo (V, 3) in [0, 1], or without."""
         mesh = self._mesh(faces)
         normals = mesh.normals(np.ascontiguousarray(vertices, np.float32))
         points = np.asarray(vertices, float)
@@ -30,8 +30,10 @@ class ZBuffer:
         hit = face >= 0
         corners = mesh.faces[face[hit]]
         blend = lambda values: np.einsum("nk,nkd->nd", weight[hit], values[corners])
-        colour, direction = np.zeros((*hit.shape, 3)), np.zeros((*hit.shape, 3))
-        colour[hit], direction[hit] = blend(np.asarray(albedo, float)), blend(normals)
+        colour, direction = None if albedo is None else np.zeros((*hit.shape, 3)), np.zeros((*hit.shape, 3))
+        direction[hit] = blend(normals)
+        if colour is not None:
+            colour[hit] = blend(np.asarray(albedo, float))
         direction[hit] /= np.maximum(np.linalg.norm(direction[hit], axis=1, keepdims=True), 1e-12)
         return self._reduced(hit, depth, colour, direction)
 
@@ -91,6 +93,7 @@ class ZBuffer:
         centre = lambda some: blocks(some)[:, SAMPLES // 2, :, SAMPLES // 2]
         on = centre(hit)
         return Raster(
-            (blocks(colour).sum((1, 3)) / np.maximum(covered, 1)[..., None]).astype(np.float32), (covered / SAMPLES**2).astype(np.float32),
+            None if colour is None else (blocks(colour).sum((1, 3)) / np.maximum(covered, 1)[..., None]).astype(np.float32),
+            (covered / SAMPLES**2).astype(np.float32),
             np.where(on[..., None], centre(direction), mean).astype(np.float32), np.where(on, centre(depth), 0).astype(np.float32),
         )  # fmt: skip

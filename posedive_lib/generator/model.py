@@ -68,6 +68,10 @@ class PoseDiveModel(nn.Module):
         reference_unet = copy.deepcopy(unet) if params.reference_attention else None
         return cls(unet, reference_unet, build_guiders(params, unet, vae_factor(folder, params)))
 
+    def tokens_kept(self, clip_tokens: Tensor, keep: Tensor) -> Tensor:
+        """CLIP tokens (B, L, D), of samples that are not to be kept (B,) the null embedding instead."""
+        return torch.where(keep[:, None, None], clip_tokens, self.null_tokens.to(clip_tokens.dtype))
+
     def reference_features(self, latents: Tensor, clip_tokens: Tensor) -> dict[str, Tensor] | None:
         """f2 of every self-attention: one pass of the reference U-Net over un-noised latents at t = 0 (lineage). None without one."""
         if self.reference_unet is None:
@@ -88,7 +92,7 @@ class PoseDiveModel(nn.Module):
         within the pose, and the unconditional branch needs no second "null pose".
         """
         if keep is not None:
-            clip_tokens = torch.where(keep[:, None, None], clip_tokens, self.null_tokens.to(clip_tokens.dtype))
+            clip_tokens = self.tokens_kept(clip_tokens, keep)
         call = None if features is None else ReferenceCall("read", features, keep)
         return self._denoise(noisy_latents, t, clip_tokens, call, guide)
 

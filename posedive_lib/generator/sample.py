@@ -129,8 +129,7 @@ class Generator:
         check_size(*reference.shape[1:3], self.encoders.factor, self.model.denoising_unet)
         betas = np.zeros(10) if betas is None else np.asarray(betas)
         renderer = ConditionRenderer(str(body), *reference.shape[1:3], near=near, far=far, focal=focal)
-        placed = renderer.place(pose.root_tilt[:1], pose.body_pose[0], betas, azimuth, elevation)
-        drawn = renderer.render(placed[0], pose.body_pose[0], betas, placed[1])
+        drawn = renderer.draw(*renderer.place(pose.root_tilt[:1], pose.body_pose[0], betas, azimuth, elevation)[2:])
         options = {"progress": False, **options}
         return Image.fromarray(self.generate(reference, [0], drawn.skeleton[None], drawn.depth[None], drawn.normals[None], [seed], **options)[0])
 

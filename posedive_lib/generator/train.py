@@ -91,8 +91,7 @@ class Errors(nn.Module):
 
     def forward(self, batch: dict[str, Tensor]) -> Tensor:
         """Squared error of the prediction (B,)."""
-        null = self.model.null_tokens.to(batch["clip_tokens"].dtype)
-        tokens = torch.where(batch["token_keep"][:, None, None], batch["clip_tokens"], null)
+        tokens = self.model.tokens_kept(batch["clip_tokens"], batch["token_keep"])
         features = self.model.reference_features(batch["reference"], tokens)
         maps = (batch[name] for name in ("depth", "normals", "skeleton"))
         predicted = self.model(batch["noisy"], batch["t"], tokens, features, *maps, keep=batch["keep"])

@@ -29,11 +29,8 @@ def pad_crop(images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
     count, height, width, _ = images.shape
     pad = max(1, round(height * PAD_FRACTION))
     padded = torch.nn.functional.pad(images, (0, 0, pad, pad, pad, pad))
-    offset = torch.randint(0, 2 * pad + 1, (2, count), generator=generator).to(images.device)
-    rows = offset[0][:, None] + torch.arange(height, device=images.device)
-    columns = offset[1][:, None] + torch.arange(width, device=images.device)
-    index = torch.arange(count, device=images.device)
-    return padded[index[:, None, None], rows[:, :, None], columns[:, None, :]]
+    offset = torch.randint(0, 2 * pad + 1, (2, count), generator=generator).T.tolist()
+    return torch.stack([image[y : y + height, x : x + width] for image, (y, x) in zip(padded, offset)])
 
 
 def _rectangles(count: int, height: int, width: int, generator: torch.Generator, tries: int = 10) -> torch.Tensor:
@@ -52,6 +49,8 @@ def _rectangles(count: int, height: int, width: int, generator: torch.Generator,
 
 def erase(images: torch.Tensor, generator: torch.Generator, probability: float) -> torch.Tensor:
     """Fill one rectangle of each of (N, 3, H, W), with the given probability, with normal noise per pixel."""
+    if not probability:
+        return images
     count, channels, height, width = images.shape
     chosen = torch.rand(count, generator=generator) < probability
     box = _rectangles(count, height, width, generator) * chosen[:, None]

@@ -158,7 +158,6 @@ def source_strips(draw: ConditionRenderer, source: PoseSource, rows: pd.DataFram
     strips, labels = [], []
     for row in rows.itertuples():
         tilt, body_pose = source.root_tilt[row.pose_row], source.body_pose[row.pose_row]
-        orientation, cam_t = draw.place(tilt, body_pose, np.zeros(10), row.azimuth, row.elevation)
-        strips.append(strip(draw.render(orientation, body_pose, np.zeros(10), cam_t)))
+        strips.append(strip(draw.draw(*draw.place(tilt, body_pose, np.zeros(10), row.azimuth, row.elevation)[2:])))
         labels.append(f"{figures.wrapped(row.pose)}\naz {row.azimuth:.0f}°\nel {row.elevation:.0f}°")
     return strips, labels

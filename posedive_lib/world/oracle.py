@@ -48,7 +48,7 @@ def _take(settings: tuple, jobs: list[tuple]) -> list[dict]:
         if conditions is None:
             global_orient, cam_t = photographer.place(who, tilt, body_pose, *view[3:])
         else:
-            global_orient, cam_t, *naked = conditions.place_posed(*view)
+            global_orient, cam_t, *naked = conditions.place(*view)
         photo = photographer.shoot(who, body_pose, global_orient, cam_t, shot.camera, rng_for(*shot.key), low_quality=shot.low_quality, maps=maps)
         azimuth, elevation = viewpoint(global_orient[None], cam_t[None])
         photo |= {"global_orient": global_orient, "body_pose": body_pose, "betas": betas(who), "cam_t": cam_t,

@@ -8,7 +8,7 @@ from PIL import Image
 from scipy.ndimage import gaussian_filter, uniform_filter1d
 
 from posedive_lib.body import camera as geometry
-from posedive_lib.body.conditions import joint_tolerances, visibility
+from posedive_lib.body.conditions import joint_tolerances, place, visibility
 from posedive_lib.body.render import Rasteriser
 from posedive_lib.body.smpl import COCO_FROM_SMPL, cached_smpl, pose
 from posedive_lib.world.cameras import Camera, backdrop
@@ -37,9 +37,7 @@ class Photographer:
 
     def place(self, identity, root_tilt, body_pose, azimuth, elevation, fill=0.86, shift=(0.0, 0.0)):
         """Orientation (3,) and translation (3,) that show the person from a viewpoint, filling the crop."""
-        global_orient = geometry.orient(root_tilt, azimuth, elevation)[0]
-        vertices, _ = pose(self.model, global_orient, body_pose, betas(identity))
-        return global_orient, geometry.fit_to_crop(vertices, self.focal, self.height, self.width, fill, shift)
+        return place(self.model, self.focal, self.height, self.width, root_tilt, body_pose, betas(identity), azimuth, elevation, fill, shift)[:2]
 
     def backdrop_crop(self, scene: int, rng) -> np.ndarray:
         """A window of the camera's scene, (H, W, 3)."""
