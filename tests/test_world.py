@@ -27,7 +27,7 @@ from posedive_lib.world.body import build_body
 from posedive_lib.world.cameras import backdrop, read_cameras, sample_camera, write_cameras
 from posedive_lib.world.dresser import Dresser
 from posedive_lib.world.scene import Photographer
-from posedive_lib.world.specify import CAMERAS, PEOPLE
+from posedive_lib.world.specify import CAMERAS, PEOPLE, VARIETY
 from posedive_lib.world.wardrobe import CONTRAST, FACTORS, ONE_SIDE, caption, sample_identities
 
 BODY = str(ROOT / "data/body/SMPL_NEUTRAL.npz")
@@ -60,7 +60,7 @@ def test_the_tracked_identities_and_cameras_are_those_of_the_code(people):
         made = sample_identities(role, 5)
         pd.testing.assert_frame_equal(people[people["role"] == role].head(5)[made.columns].reset_index(drop=True), made)
     tracked = read_cameras(ROOT / "data/world")
-    assert tracked == {name: [sample_camera(f"{name}-{i}", azimuth) for i, azimuth in enumerate(means)] for name, means in CAMERAS.items()}
+    assert tracked == {name: [sample_camera(f"{name}-{i}", azimuth, variety=VARIETY) for i, azimuth in enumerate(means)] for name, means in CAMERAS.items()}
 
 
 def test_factors_are_many_and_independent(people):
@@ -244,6 +244,15 @@ def test_cameras_look_down_from_their_lens(tmp_path):
     write_cameras(tmp_path / "cameras.json", {"a": cameras[:3], "b": []})
     assert read_cameras(tmp_path) == {"a": cameras[:3], "b": []}
     assert sample_camera("c1", 30.0) == cameras[1] != sample_camera("c1", 30.0, seed=1)
+
+
+def test_variety_is_of_a_camera_s_colours_alone():
+    colours = ("light_colour", "gain", "gamma", "contrast")
+    full, half, none = (sample_camera("c1", 30.0, variety=variety) for variety in (1.0, 0.5, 0.0))
+    assert {k: v for k, v in asdict(full).items() if k not in colours} == {k: v for k, v in asdict(none).items() if k not in colours}
+    for name in colours:
+        assert np.all(np.array(getattr(none, name)) == 1) and np.all(np.array(getattr(full, name)) != 1)
+        np.testing.assert_allclose(np.log(getattr(half, name)), 0.5 * np.log(getattr(full, name)), atol=2e-3)
 
 
 @pytest.mark.parametrize("text", ["{", "[1]", '{"a": 1}', '{"a": [1]}', '{"a": [{"name": "x"}]}', json.dumps({"a": [asdict(sample_camera("x", 0)) | {"tilt": 1}]})])

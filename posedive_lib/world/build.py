@@ -47,7 +47,7 @@ class Planner:
         self.ordinary = np.flatnonzero(poses.domain == "in")
         self.unusual = np.flatnonzero(poses.domain == "out")
         azimuths = np.array([c.azimuth for c in cameras])
-        self.frontal = np.where(abs((azimuths + 180) % 360 - 180) <= 60, 12.0, 1.0)
+        self.frontal = np.where(abs((azimuths + 180) % 360 - 180) <= 36, 60.0, 1.0)
 
     def role(self, role: str, count: int) -> list[int]:
         """Rows of the first `count` people of a role; StudyError when the world has fewer."""

@@ -42,19 +42,21 @@ class Camera:
     scene: int
 
 
-def sample_camera(name: str, azimuth: float, seed: int = 0) -> Camera:
-    """A camera with a viewing bias around `azimuth` and a place, light and sensor of its own."""
+def sample_camera(name: str, azimuth: float, seed: int = 0, *, variety: float = 1.0) -> Camera:
+    """A camera with a viewing bias around `azimuth` and a place, light and sensor of its own. `variety` is how far its colours (of light
+    and sensor, brightness, gamma, contrast) go from neutral: 1 as the pre-training people's, 0 neutral."""
     rng = rng_for("camera", name, seed)
     uniform = lambda low, high: round(rng.uniform(low, high), 3)
     direction = np.array([rng.uniform(-0.8, 0.8), rng.uniform(0.3, 1.0), rng.uniform(0.3, 1.0)])
     direction /= np.linalg.norm(direction)
     cast = lambda spread: np.exp((tint := rng.normal(0, spread, 3)) - tint.mean())
+    mild = lambda values: tuple((np.asarray(values) ** variety).round(3).tolist())
     lens, distance = uniform(1.8, 4.2), uniform(5.0, 14.0)
     elevation = round(float(np.degrees(np.arctan2(lens - 0.95, distance))), 2)   # towards the middle of a standing person
     return Camera(
         name, float(azimuth), uniform(12, 22), lens, distance, elevation, tuple(direction.round(3).tolist()),
-        tuple(cast(0.06).round(3).tolist()), uniform(0.40, 0.62), tuple((cast(0.07) * rng.uniform(0.82, 1.12)).round(3).tolist()),
-        uniform(0.8, 1.25), uniform(0.8, 1.1), uniform(0.0, 0.6), uniform(0.0, 2.5) if rng.random() < 0.4 else 0.0,
+        mild(cast(0.06)), uniform(0.40, 0.62), mild(cast(0.07) * rng.uniform(0.82, 1.12)), *mild([rng.uniform(0.8, 1.25), rng.uniform(0.8, 1.1)]),
+        uniform(0.0, 0.6), uniform(0.0, 2.5) if rng.random() < 0.4 else 0.0,
         round(min(1.0, max(0.55, 9.0 / distance)), 3), uniform(0.004, 0.022), int(rng.integers(45, 93)), 0.12, int(rng.integers(1 << 30)))
 
 

@@ -1,8 +1,8 @@
 """Identities of the mini world: body shape, clothes and a description of what each side of them shows.
 
 Trousers, shoes, hair and scarf can be seen from everywhere; prints, an open jacket, a back in another colour, bags, a ponytail and side
-stripes cannot. Nearly everyone has a back in another colour and a front print, more than in real data: with fewer, even true photos
-from all sides teach a Re-ID model nothing that as many photos from the front do not.
+stripes cannot. Nearly everyone has a back in another colour and a front print, and trousers come in every colour, more than in real data:
+what the front shows misleads from behind, and what helps there has to be learned from views of all sides.
 """
 
 import numpy as np
@@ -30,9 +30,9 @@ FACTORS = {
     "front_print": ["none"] + CLOTH, "front_shape": ["square", "disc", "band", "sash"],
     "back_print": ["none"] * 10 + CLOTH, "back_shape": ["square", "disc", "band", "sash"],
     "jacket": ["none"] * 30 + QUIET,
-    "bottom": QUIET + ["white", "red", "sky"], "bottom_kind": ["trousers", "trousers", "trousers", "shorts", "skirt"],
+    "bottom": CLOTH, "bottom_kind": ["trousers", "trousers", "trousers", "shorts", "skirt"],
     "side_stripe": ["none", "none", "none", "white", "red", "yellow"], "socks": ["white", "black", "red"],
-    "shoes": ["black", "white", "brown", "red", "sky"],
+    "shoes": ["black", "white", "brown", "red", "sky", "yellow", "green", "orange"],
     "bag": ["none", "none", "none", "backpack", "shoulder bag"], "bag_colour": CLOTH,
 }  # fmt: skip
 # What one side alone shows: look-alikes differ in one of these groups and in nothing else.
