@@ -4,8 +4,6 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from posedive_lib.errors import StudyError
 from posedive_lib.study import charts, figures
@@ -45,31 +43,20 @@ def test_bands_show_mean_and_interval():
     assert fig.axes[0].lines[0].get_marker() != fig.axes[1].lines[0].get_marker()
 
 
-@given(st.floats(-720, 720))
-def test_a_sector_is_the_nearest_centre(azimuth):
-    centre = 30 * int(charts.sector(np.array([azimuth]))[0])
-    assert abs((azimuth - centre + 180) % 360 - 180) <= 15 + 1e-6
-
-
-def test_the_azimuth_table_is_the_mean_over_pairs(rng=np.random.default_rng(0)):
-    query, gallery, difference = rng.uniform(-180, 180, 400), rng.uniform(-180, 180, 400), rng.normal(size=400)
-    table = charts.azimuth_table(query, gallery, difference)
-    assert table["pairs"].sum() == 400 and table["query"].between(-180, 150).all()
-    row = table.iloc[17]
-    near = lambda values, centre: np.abs((values - centre + 180) % 360 - 180) < 15
-    own = near(query, row["query"]) & near(gallery, row["gallery"])
-    assert row["pairs"] == own.sum() and row["difference"] == pytest.approx(difference[own].mean())
-    with pytest.raises(StudyError, match="one length"):
-        charts.azimuth_table(query, gallery[:3], difference)
-
-
 def test_the_heat_map_writes_each_number_into_its_cell():
-    table = charts.azimuth_table([0, 0, 90], [0, 180, 90], [1.0, -2.0, 0.5])
+    table = pd.DataFrame({"query": [0, 0, 90], "gallery": [0, -180, 90], "difference": [1.0, -2.0, 0.5]})
     fig = charts.azimuth_heat_map(table, label="gain")
     texts = {(text.get_position()): text.get_text() for text in fig.axes[0].texts}
     assert sorted(texts.values()) == ["+0.5", "+1", "-2"]
     columns = [tick.get_text() for tick in fig.axes[0].get_xticklabels()]
     assert columns == ["-180°", "0°", "90°"] and texts[0.5, 0.5] == "-2"
+
+
+def test_the_heat_map_brackets_cells_of_few_queries_and_takes_a_common_limit():
+    table = pd.DataFrame({"query": [0, 90], "gallery": [0, 90], "difference": [2.0, -1.0], "queries": [charts.FEW, charts.FEW - 1]})
+    fig = charts.azimuth_heat_map(table, label="gain", limit=8.0)
+    assert sorted(text.get_text() for text in fig.axes[0].texts) == ["(-1)", "+2"]
+    assert fig.axes[0].collections[0].get_clim() == (-8.0, 8.0)
 
 
 def test_roc_against_the_rank_definition_of_the_area():

@@ -11,7 +11,7 @@ from posedive_lib.augment.verdicts import auc
 from posedive_lib.errors import StudyError
 from posedive_lib.reid.images import ImageSet
 from posedive_lib.study import quality, splits_view
-from posedive_lib.study.controlled import variance_shares
+from posedive_lib.study.controlled import Crossing, right_person, variance_shares
 from posedive_lib.study.reid_runs import repeated
 
 
@@ -73,3 +73,26 @@ def test_repeat_gives_every_identity_the_count_of_the_generated_images():
     again = repeated(train, {1: 3, 2: 2}, seed=0)
     assert np.bincount(again.pids).tolist() == [0, 3, 2]
     assert (repeated(train, {1: 3, 2: 2}, seed=0).images == again.images).all()
+
+
+def test_a_rose_s_sectors_begin_at_the_front_and_its_rays_are_where_the_rule_ends():
+    views = {"train": np.array([0.0, 14.9, 15.0, -0.1]), "test": np.array([45.0, 180.0])}
+    figure, shares = splits_view.azimuth_roses({"S": views}, limits={"S": {"train": 30.0, "test": 45.0}})
+    own = shares[(shares["side"] == "train") & (shares["share"] > 0)].set_index("azimuth")["share"]
+    assert own.to_dict() == {7.5: 0.5, 22.5: 0.25, -7.5: 0.25}
+    assert sorted(round(float(np.degrees(line.get_xdata()[0]))) for line in figure.axes[0].lines) == [-45, -30, 30, 45]
+
+
+def test_the_right_person_is_counted_without_an_image_s_own_target():
+    """Three people of one colour each in two poses; one generated image has another's colour."""
+    truth = np.zeros((3, 2, 4, 2, 3), np.uint8)
+    for person in range(3):
+        truth[person, ..., person] = 200
+    generated = truth.copy()
+    generated[0, 1] = truth[2, 1]
+    mean_colour = SimpleNamespace(extract=lambda images: images.reshape(len(images), -1, 3).mean(1) + 1e-3)
+    named = right_person(Crossing(truth[:, 0], generated, truth, truth, ["a", "b"]), mean_colour).set_index("images")
+    assert named.loc["generated"].tolist() == [5, 6] and named.loc["truth"].tolist() == [6, 6]
+    truth[[0, 1], 0] = truth[[1, 0], 0]   # by the other pose alone, both are now taken for each other in both poses
+    named = right_person(Crossing(truth[:, 0], generated, truth, truth, ["a", "b"]), mean_colour).set_index("images")
+    assert named.loc["truth"].tolist() == [2, 6]

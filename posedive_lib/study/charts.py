@@ -13,7 +13,7 @@ from posedive_lib.errors import StudyError
 from posedive_lib.study import figures
 from posedive_lib.study.statistics import contains_zero
 
-SECTORS = 12  # of 30° azimuth
+FEW = 5  # queries below which a cell of the azimuth map is put in brackets
 
 
 def forest(table: pd.DataFrame, *, unit: str = "percentage points") -> Figure:
@@ -30,7 +30,8 @@ def forest(table: pd.DataFrame, *, unit: str = "percentage points") -> Figure:
         axes.text(0.0, y, f" {dataset}", transform=axes.get_yaxis_transform(), fontweight="bold", fontsize=10, va="center")
         for row in rows.itertuples():
             y += 1
-            _estimate(axes, y, row)
+            style = figures.arm_style(row.arm)
+            _estimate(axes, y, row, style["color"], style["marker"])
             ticks.append(y)
             labels.append(row.arm)
         y += 1
@@ -40,12 +41,12 @@ def forest(table: pd.DataFrame, *, unit: str = "percentage points") -> Figure:
     return fig
 
 
-def _estimate(axes, y: float, row) -> None:
-    style = figures.arm_style(row.arm)
-    filled = style["color"] if not contains_zero(row.ci_low, row.ci_high) else "white"
+def _estimate(axes, y: float, row, colour, marker: str = "o") -> None:
+    """A difference with its interval, if it has one, at height `y`; open where the interval contains 0."""
+    filled = "white" if contains_zero(row.ci_low, row.ci_high) else colour
     if np.isfinite([row.ci_low, row.ci_high]).all():
-        axes.plot([row.ci_low, row.ci_high], [y, y], color=style["color"], linewidth=2, linestyle="-", marker="|", markersize=8)
-    axes.plot([row.difference], [y], color=style["color"], marker=style["marker"], markersize=8, markerfacecolor=filled, linestyle="")
+        axes.plot([row.ci_low, row.ci_high], [y, y], color=colour, linewidth=2, linestyle="-", marker="|", markersize=8)
+    axes.plot([row.difference], [y], color=colour, marker=marker, markersize=8, markerfacecolor=filled, linestyle="")
 
 
 def differences(table: pd.DataFrame, label: str, panel: str) -> Figure:
@@ -58,9 +59,7 @@ def differences(table: pd.DataFrame, label: str, panel: str) -> Figure:
     for axes, name, colour in zip(row[0], panels, figures.COLOURS):
         part = table[table[panel] == name].set_index(label).loc[names]
         for y, estimate in enumerate(part.itertuples()):
-            filled = "white" if contains_zero(estimate.ci_low, estimate.ci_high) else colour
-            axes.plot([estimate.ci_low, estimate.ci_high], [y, y], color=colour, linewidth=2, linestyle="-", marker="|", markersize=8)
-            axes.plot([estimate.difference], [y], color=colour, marker="o", markersize=8, markerfacecolor=filled, linestyle="")
+            _estimate(axes, y, estimate, colour)
         axes.axvline(0, color="black", linewidth=1, linestyle="-", marker="")
         axes.set(title=name, yticks=range(len(names)), yticklabels=names, ylim=(len(names) - 0.5, -0.5), xlabel="difference")
         axes.grid(False, axis="y")
@@ -86,38 +85,20 @@ def bands(table: pd.DataFrame, x: str, *, xlabel: str, before: dict[str, float] 
     return fig
 
 
-def sector(azimuth: np.ndarray, sectors: int = SECTORS) -> np.ndarray:
-    """(N,) index of the azimuth's sector; sector 0 is centred on 0° (front), the others follow towards 90° (the person's left)."""
-    width = 360 / sectors
-    return np.floor(np.mod(np.asarray(azimuth, float) + width / 2, 360) / width).astype(int) % sectors
-
-
-def azimuth_table(query_azimuth: np.ndarray, gallery_azimuth: np.ndarray, difference: np.ndarray, *, sectors: int = SECTORS) -> pd.DataFrame:
-    """Mean of a difference between two arms for every pair of query and gallery sector that occurs: query, gallery (degrees),
-    difference, pairs.
-
-    The three arrays (N,) speak about N (query, correct gallery image) pairs; `difference` is larger where the arm is better.
-    """
-    sizes = {len(np.atleast_1d(column)) for column in (query_azimuth, gallery_azimuth, difference)}
-    if len(sizes) != 1:
-        raise StudyError(f"azimuth_table needs three columns of one length, and got {sorted(sizes)}.")
-    width = 360 / sectors
-    signed = lambda index: (index * width + 180) % 360 - 180
-    table = pd.DataFrame({"query": signed(sector(query_azimuth, sectors)), "gallery": signed(sector(gallery_azimuth, sectors)), "difference": difference})
-    return table.groupby(["query", "gallery"], as_index=False).agg(difference=("difference", "mean"), pairs=("difference", "size"))
-
-
-def azimuth_heat_map(table: pd.DataFrame, *, label: str) -> Figure:
-    """Heat map of `azimuth_table`, query by gallery; orange: gain, purple: loss, hatched: no pair. Every cell also holds its number."""
-    wide = table.pivot(index="query", columns="gallery", values="difference").sort_index().sort_index(axis=1)
-    limit = np.nanmax(np.abs(wide.to_numpy())) or 1.0
+def azimuth_heat_map(table: pd.DataFrame, *, label: str, limit: float | None = None) -> Figure:
+    """Heat map of columns query, gallery (degrees) and difference; orange: gain, purple: loss, hatched: no such row. Every cell also holds
+    its number, in brackets where fewer than `FEW` queries speak (column `queries`, if there is one). limit: where the colours end, for maps to compare."""
+    ordered = lambda values: table.pivot(index="query", columns="gallery", values=values).sort_index().sort_index(axis=1)
+    wide = ordered("difference")
+    few = ordered("queries").to_numpy() < FEW if "queries" in table else np.zeros(wide.shape, bool)
+    limit = limit or np.nanmax(np.abs(wide.to_numpy())) or 1.0
     fig, axes = plt.subplots(figsize=(0.55 * wide.shape[1] + 2.6, 0.5 * wide.shape[0] + 1.4))
     axes.set_facecolor("none")
     axes.patch.set(hatch="///", edgecolor="lightgrey")
     mesh = axes.pcolormesh(np.ma.masked_invalid(wide.to_numpy()), cmap="PuOr_r", vmin=-limit, vmax=limit, edgecolors="white", linewidth=0.5)
     for y, x in zip(*np.nonzero(np.isfinite(wide.to_numpy()))):
         value = wide.iat[y, x] if abs(wide.iat[y, x]) > 1e-9 * limit else 0.0
-        axes.text(x + 0.5, y + 0.5, f"{value:+.2g}", ha="center", va="center", fontsize=7, color="white" if abs(value) > 0.7 * limit else "black")
+        axes.text(x + 0.5, y + 0.5, f"({value:+.2g})" if few[y, x] else f"{value:+.2g}", ha="center", va="center", fontsize=7, color="white" if abs(value) > 0.7 * limit else "black")
     ticks = lambda index: [f"{value:g}°" for value in index]
     axes.set(xticks=np.arange(wide.shape[1]) + 0.5, xticklabels=ticks(wide.columns), yticks=np.arange(wide.shape[0]) + 0.5, yticklabels=ticks(wide.index))
     axes.set(xlabel="azimuth of the correct gallery image (0° = front)", ylabel="azimuth of the query")

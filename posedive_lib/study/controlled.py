@@ -58,13 +58,33 @@ def variance_shares(values: np.ndarray) -> dict[str, float]:
     return {name: 100 * float(part / total) for name, part in parts.items()}
 
 
+def _features(images: np.ndarray, reid) -> np.ndarray:
+    """(I, J, D) Re-ID features of unit length of images (I, J, H, W, 3)."""
+    features = reid.extract(images.reshape(-1, *images.shape[2:]))
+    return (features / np.linalg.norm(features, axis=1, keepdims=True)).reshape(*images.shape[:2], -1)
+
+
+def right_person(crossing: Crossing, reid) -> pd.DataFrame:
+    """images, right, of: how many generated images, and true ones, are nearest (cosine) to the right one of the I people.
+
+    A person's place is the mean feature of their true renderings in the other poses, so that no image is compared with its own target.
+    """
+    truth = _features(crossing.truth, reid)
+    others = (truth.sum(1, keepdims=True) - truth).transpose(1, 2, 0)   # (J, D, I)
+    others /= np.linalg.norm(others, axis=1, keepdims=True)
+    rows = []
+    for name, features in (("generated", _features(crossing.generated, reid)), ("truth", truth)):
+        nearest = np.einsum("ijd,jdk->ijk", features, others).argmax(-1)
+        rows.append({"images": name, "right": int((nearest == np.arange(len(truth))[:, None]).sum()), "of": nearest.size})
+    return pd.DataFrame(rows)
+
+
 def disentanglement(crossing: Crossing, reid, estimator) -> pd.DataFrame:
     """images, measured, identity, pose, interaction (percent) for generated images and the truth."""
     rows = []
     for name, images in (("generated", crossing.generated), ("truth", crossing.truth)):
         flat, shape = images.reshape(-1, *images.shape[2:]), images.shape[:2]
-        features = reid.extract(flat)
-        features = features / np.linalg.norm(features, axis=1, keepdims=True)
+        features = _features(images, reid)
         keypoints = estimator.estimate(flat)[0][:, keypoint_subset("body")].reshape(len(flat), -1)
         for measured, values in (("Re-ID features", features), ("key points", keypoints)):
             rows.append({"images": name, "measured": measured, **variance_shares(values.reshape(*shape, -1))})

@@ -37,25 +37,29 @@ def contact_sheet(train: pd.DataFrame, test: pd.DataFrame, size: tuple[int, int]
 
 
 def azimuth_shares(azimuth: np.ndarray, bins: int = 24) -> np.ndarray:
-    """Share of images (bins,) in each of `bins` equal sectors of azimuth, the first centred on 0° (front)."""
-    sector = np.round(np.mod(azimuth, 360) / (360 / bins)).astype(int) % bins
+    """Share of images (bins,) in each of `bins` equal sectors of azimuth, the first of which begins at 0° (front)."""
+    sector = np.floor(np.mod(azimuth, 360) / (360 / bins)).astype(int) % bins
     return np.bincount(sector, minlength=bins) / max(len(azimuth), 1)
 
 
-def azimuth_roses(panels: dict[str, dict[str, np.ndarray]], bins: int = 24) -> tuple[Figure, pd.DataFrame]:
+def azimuth_roses(panels: dict[str, dict[str, np.ndarray]], bins: int = 24, limits: dict[str, dict[str, float]] | None = None) -> tuple[Figure, pd.DataFrame]:
     """One rose per panel: shares of azimuths (degrees) of its "train" and "test" images around a person who faces down.
 
-    Returns the figure and its numbers (panel, side, azimuth, share).
+    limits: panel → side → degrees from the front where a rule ends or begins that side, drawn as dashed rays.
+    Returns the figure and its numbers (panel, side, azimuth of the sector's centre, share).
     """
     fig, axes = plt.subplots(1, len(panels), figsize=(3.5 * len(panels), 4.4), subplot_kw={"projection": "polar"}, squeeze=False, layout="none")
     fig.subplots_adjust(left=0.06, right=0.94, bottom=0.2, top=0.84, wspace=0.42)
-    centres, records = np.arange(bins) * 360 / bins, []
+    centres, records = (np.arange(bins) + 0.5) * 360 / bins, []
     for ax, (name, sides) in zip(axes[0], panels.items()):
         for side, colour in (("train", TRAIN), ("test", TEST)):
             share = azimuth_shares(sides[side], bins)
             ax.bar(np.radians(centres), share, width=np.radians(360 / bins), color=colour, alpha=0.6, edgecolor=colour, linewidth=1.2,
                    hatch="" if side == "train" else "//", label=f"{side}, {len(sides[side]):,} images")
             records += [(name, side, c if c <= 180 else c - 360, s) for c, s in zip(centres, share)]
+        for side, limit in (limits or {}).get(name, {}).items():
+            for angle in (limit, -limit):
+                ax.plot(np.radians([angle, angle]), [0, ax.get_rmax()], color=TRAIN if side == "train" else TEST, linestyle="--", linewidth=1.5, marker="")
         face_down(ax)
         ax.set_title(name, pad=12)
         ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.1), frameon=False)
