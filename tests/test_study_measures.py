@@ -96,3 +96,32 @@ def test_the_right_person_is_counted_without_an_image_s_own_target():
     truth[[0, 1], 0] = truth[[1, 0], 0]   # by the other pose alone, both are now taken for each other in both poses
     named = right_person(Crossing(truth[:, 0], generated, truth, truth, ["a", "b"]), mean_colour).set_index("images")
     assert named.loc["truth"].tolist() == [2, 6]
+
+
+def test_filters_are_compared_at_the_same_loss(monkeypatch):
+    """Candidates of two people, half of each in the wrong colour: a similarity to the real photos' colour is the perfect filter for the person."""
+    from posedive_lib.study import augmentation
+
+    colours = np.array([[200, 0, 0], [0, 0, 200]], np.uint8)
+    pids = np.repeat([0, 1], 4)
+    shown = np.where(np.arange(8) % 2 == 0, pids, 1 - pids)
+    photos = {f"{i}.png": np.broadcast_to(colours[shown[i]], (4, 2, 3)) for i in range(8)} | {f"real{p}.png": np.broadcast_to(colours[p], (4, 2, 3)) for p in (0, 1)}
+    manifest = pd.DataFrame({"path": [f"{i}.png" for i in range(8)], "pid": pids, "reference_min": 0.9,
+                             "reference_passed": True, **{f"sigma_{kind}_{k:02d}": [0.9] * 4 + [0.9 if kind == "tar" else 0.1] * 4 for kind in ("tar", "gen") for k in range(17)}})
+    train = pd.DataFrame({"path": ["real0.png", "real1.png"], "pid": [0, 1]})
+    monkeypatch.setattr(augmentation.datasets, "load", lambda *_: SimpleNamespace(train=train))
+    monkeypatch.setattr(augmentation, "read_images", lambda paths, *_: np.stack([photos[str(path).split("/")[-1]] for path in paths]))
+    wanted = np.tile(np.stack([np.linspace(0, 9, 17), np.linspace(0, 99, 17)], axis=1), (8, 1, 1))
+    bodies = SimpleNamespace(keypoints=wanted, visible=np.full((8, 17), 2))
+    found = wanted.copy()
+    found[:2] += 60   # the first two are in a wrong pose
+    monkeypatch.setattr(augmentation, "load_bodies", lambda *_: (bodies, found))
+    P = SimpleNamespace(image=SimpleNamespace(height=4, width=2), paths=SimpleNamespace(datasets=""),
+                        augment=SimpleNamespace(keypoints="body", tau_ref=0.35, tau_tar=0.5, epsilon_gen=0.18, tau_gen=0.55))
+    colour = lambda images: images.reshape(len(images), -1, 3).mean(1) + 1.0
+    table = augmentation.filters_compared(P, "x", manifest, colour, colour).set_index(["score", "truth"])
+    assert (table["lost_percent"] <= 50).all() and table.loc[("all rules", "right person"), "lost_percent"] == 50
+    assert table.loc[("Re-ID similarity", "right person"), ["precision", "recall", "auc"]].tolist() == [1, 1, 1]
+    assert table.loc[("all rules", "right person"), "precision"] == 0.5 and table.loc[("all rules", "right pose"), "precision"] == 0.5
+    assert table.loc[("key points", "right pose"), "auc"] == 1 and table.loc[("confidence", "right pose"), "auc"] < 0.5
+    assert table["good_percent"].groupby("truth").first().to_dict() == {"both": 37.5, "right person": 50.0, "right pose": 75.0}

@@ -102,6 +102,32 @@ def rule_curves(P, manifests: dict[str, pd.DataFrame], *, good: float = 0.9, poi
     return table.assign(true_positive_rate=table["recall"])[["score", "threshold", "kept", "precision", "true_positive_rate", "false_positive_rate", "auc"]]
 
 
+def filters_compared(P, name: str, manifest: pd.DataFrame, reid, judge, *, good: float = 0.9) -> pd.DataFrame:
+    """The filter's rules beside alternatives, all candidates of a data set: score, truth, good_percent, auc, lost_percent, precision, recall.
+
+    Truths: the pose is right (PCK ≥ `good`), the person is right (the nearest, for `judge`, of the identities' real photos), both. Alternatives:
+    the key points' distance from the wanted ones, the similarity to the person's real photos for `reid`, and the worse rank of the two.
+    Every score is cut where it loses as many images as the filter, `all rules`. reid, judge: functions of images (N, H, W, 3) to features (N, D).
+    """
+    folder, real = CANDIDATES / name, datasets.load(name, P.paths.datasets).train
+    photos = [read_images(paths, P.image.height, P.image.width) for paths in ([folder / path for path in manifest["path"]], real["path"])]
+    bodies, estimated = load_bodies(manifest, folder)
+    likeness = lambda extract: verdicts.identity_similarity(extract(photos[0]), manifest["pid"].to_numpy(), extract(photos[1]), real["pid"].to_numpy())
+    pose, person = verdicts.pck(bodies, estimated, P.augment.keypoints) >= good, likeness(judge)[1]
+    truths = {"right pose": pose, "right person": person, "both": pose & person}
+    scores = verdicts.rule_scores(manifest, P.augment)
+    error = verdicts.keypoint_error(bodies, estimated, P.augment.keypoints)
+    scores["key points"] = -np.where(np.isnan(error), np.inf, error)
+    scores["Re-ID similarity"] = likeness(reid)[0]
+    scores["key points and Re-ID"] = verdicts.both(scores["key points"], scores["Re-ID similarity"])
+    rules = verdicts.rules_at(manifest, P.augment, truths).query("rule == 'all'").assign(score="all rules")
+    lost = float(rules["lost_percent"].iloc[0])
+    table = pd.concat([rules, verdicts.at_equal_loss(scores, truths, lost)], ignore_index=True)[["score", "truth", "lost_percent", "precision", "recall"]]
+    table = table.merge(verdicts.areas(scores, truths)[["score", "truth", "auc"]], how="left")
+    table.insert(2, "good_percent", table["truth"].map({truth: 100 * right.mean() for truth, right in truths.items()}))
+    return table
+
+
 def write(P, name: str, rows: pd.DataFrame) -> None:
     """The augmented data set in the source's own layout, with its manifest, at `build/augmented/<name>`."""
     write_augmented(datasets.load(name, P.paths.datasets), for_writing(rows, CANDIDATES / name), AUGMENTED / name, overwrite=True)
