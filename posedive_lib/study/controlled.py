@@ -11,7 +11,7 @@ from posedive_lib.body.poses import load_poses
 from posedive_lib.datasets.images import read as read_images
 from posedive_lib.seeds import rng_for, seed_for
 from posedive_lib.study import figures
-from posedive_lib.study.quality import shoot, world_cameras
+from posedive_lib.study.quality import identity_top1, shoot, world_cameras
 from posedive_lib.world.oracle import Shot
 
 
@@ -69,13 +69,12 @@ def right_person(crossing: Crossing, reid) -> pd.DataFrame:
 
     A person's place is the mean feature of their true renderings in the other poses, so that no image is compared with its own target.
     """
-    truth = _features(crossing.truth, reid)
-    others = (truth.sum(1, keepdims=True) - truth).transpose(1, 2, 0)   # (J, D, I)
-    others /= np.linalg.norm(others, axis=1, keepdims=True)
+    truth, people = _features(crossing.truth, reid), np.arange(len(crossing.truth))
     rows = []
     for name, features in (("generated", _features(crossing.generated, reid)), ("truth", truth)):
-        nearest = np.einsum("ijd,jdk->ijk", features, others).argmax(-1)
-        rows.append({"images": name, "right": int((nearest == np.arange(len(truth))[:, None]).sum()), "of": nearest.size})
+        right = [identity_top1(features[:, j], people, np.concatenate(np.delete(truth, j, axis=1)), np.repeat(people, truth.shape[1] - 1))
+                 for j in range(truth.shape[1])]
+        rows.append({"images": name, "right": int(np.sum(right)), "of": np.size(right)})
     return pd.DataFrame(rows)
 
 
