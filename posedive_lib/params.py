@@ -303,7 +303,7 @@ class ReID(Section):
     image: Image
     instances: Annotated[int, Field(ge=2)]
     batch_size: Count
-    precision: Literal["fp32", "bf16", "fp16"]
+    precision: Literal["auto", "fp32", "bf16", "fp16"]
     checkpoint_every: CountOrNone
     generated: Generated
     random_erasing: Fraction

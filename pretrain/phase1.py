@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from pretrain.common import HERE, People, batches, people, settings
+from pretrain.common import HERE, People, people, settings
 from pretrain.unet import encode_people
 from posedive_lib.generator import Generator, TrainingArrays, train
 from posedive_lib.generator.clip import ClipImageEncoder
@@ -19,8 +19,7 @@ def training_arrays(data: People, stable_diffusion: Path) -> TrainingArrays:
     """Latents (those the U-Net was trained on), CLIP tokens and condition maps; every image may be any other's reference."""
     rows = data.rows
     latents = encode_people(data, stable_diffusion / "vae")[rows].astype(np.float32)
-    clip = ClipImageEncoder.load(stable_diffusion)
-    tokens = torch.cat([clip.tokens(torch.from_numpy(data.images[part])) for part in batches(rows, 64)]).numpy()
+    tokens = ClipImageEncoder.load(stable_diffusion).tokens(torch.from_numpy(data.images[rows]), load().generator.clip_tokens).numpy()
     return TrainingArrays(latents, tokens, pid=np.asarray(data.person[rows]), camid=np.arange(len(rows)),
                           depth=data.depth[rows], normals=data.normals[rows], skeleton=data.skeleton[rows])
 

@@ -6,7 +6,8 @@ import pandas as pd
 import pytest
 
 from posedive_lib.errors import StudyError
-from posedive_lib.study import charts, figures
+from posedive_lib.study import figures
+from posedive_lib.study.charts import azimuths, curves, estimates, roc
 
 
 @pytest.fixture(autouse=True)
@@ -21,7 +22,7 @@ def differences() -> pd.DataFrame:
 
 
 def test_a_forest_plot_shows_every_row_and_which_exclude_zero():
-    fig = charts.forest(differences())
+    fig = estimates.forest(differences())
     (axes,) = fig.axes
     assert [tick.get_text() for tick in axes.get_yticklabels()] == ["repeat", "oracle", "repeat", "pose-dive"]
     points = {line.get_xdata()[0]: line.get_markerfacecolor() for line in axes.lines if len(line.get_xdata()) == 1}
@@ -32,12 +33,12 @@ def test_a_forest_plot_shows_every_row_and_which_exclude_zero():
 
 def test_a_forest_plot_mixes_no_metrics():
     with pytest.raises(StudyError, match="one metric against one baseline"):
-        charts.forest(pd.concat([differences(), differences().assign(metric="rank1")]))
+        estimates.forest(pd.concat([differences(), differences().assign(metric="rank1")]))
 
 
 def test_bands_show_mean_and_interval():
     table = pd.DataFrame({"n": [0, 5, 0, 5], "metric": ["mAP", "mAP", "rank1", "rank1"], "mean": [1.0, 2, 3, 4], "ci_low": [0.5, 1, 2, 3], "ci_high": [2.0, 3, 4, 5]})
-    fig = charts.bands(table, "n", xlabel="images", before={"mAP": 1.5})
+    fig = curves.bands(table, "n", xlabel="images", before={"mAP": 1.5})
     assert [axes.get_ylabel() for axes in fig.axes] == ["mAP (%)", "rank1 (%)"]
     assert fig.axes[0].collections and fig.axes[0].get_legend().get_texts()[0].get_text() == "real images alone"
     assert fig.axes[0].lines[0].get_marker() != fig.axes[1].lines[0].get_marker()
@@ -45,7 +46,7 @@ def test_bands_show_mean_and_interval():
 
 def test_the_heat_map_writes_each_number_into_its_cell():
     table = pd.DataFrame({"query": [0, 0, 90], "gallery": [0, -180, 90], "difference": [1.0, -2.0, 0.5]})
-    fig = charts.azimuth_heat_map(table, label="gain")
+    fig = azimuths.heat_map(table, label="gain")
     texts = {(text.get_position()): text.get_text() for text in fig.axes[0].texts}
     assert sorted(texts.values()) == ["+0.5", "+1", "-2"]
     columns = [tick.get_text() for tick in fig.axes[0].get_xticklabels()]
@@ -53,33 +54,26 @@ def test_the_heat_map_writes_each_number_into_its_cell():
 
 
 def test_the_heat_map_brackets_cells_of_few_queries_and_takes_a_common_limit():
-    table = pd.DataFrame({"query": [0, 90], "gallery": [0, 90], "difference": [2.0, -1.0], "queries": [charts.FEW, charts.FEW - 1]})
-    fig = charts.azimuth_heat_map(table, label="gain", limit=8.0)
+    table = pd.DataFrame({"query": [0, 90], "gallery": [0, 90], "difference": [2.0, -1.0], "queries": [azimuths.FEW, azimuths.FEW - 1]})
+    fig = azimuths.heat_map(table, label="gain", limit=8.0)
     assert sorted(text.get_text() for text in fig.axes[0].texts) == ["(-1)", "+2"]
     assert fig.axes[0].collections[0].get_clim() == (-8.0, 8.0)
 
 
-def test_roc_against_the_rank_definition_of_the_area():
-    rng = np.random.default_rng(0)
-    right = rng.random(200) < 0.4
-    good = right + rng.normal(0, 0.8, 200)
-    table = charts.roc_table({"confidence": good, "difference": -good}, right)
-    auc = table.groupby("score")["auc"].first()
-    pairs = good[right][:, None] - good[~right][None]
-    assert auc["confidence"] == pytest.approx((pairs > 0).mean() + 0.5 * (pairs == 0).mean())
-    assert auc["difference"] == pytest.approx(1 - auc["confidence"])
-    fig = charts.roc(table, chosen={"confidence": 0.5})
-    (mark,) = [line for line in fig.axes[0].lines if line.get_markersize() == 11]
-    # the curve may leave out collinear points, so the marked point lies on it at or before the exact rate
-    assert mark.get_ydata()[0] == pytest.approx((good[right] >= 0.5).mean(), abs=0.05)
-    with pytest.raises(StudyError, match="all are of one kind"):
-        charts.roc_table({"s": good}, np.ones(200, bool))
+def test_roc_curves_name_their_areas_and_mark_the_chosen_threshold():
+    points = {"threshold": [np.inf, 0.8, 0.5, 0.2], "false_positive_rate": [0.0, 0.1, 0.4, 1.0], "true_positive_rate": [0.0, 0.5, 0.9, 1.0]}
+    table = pd.concat([pd.DataFrame(points).assign(score="confidence", auc=0.81), pd.DataFrame(points).assign(score="difference", auc=0.52)])
+    fig = roc.curves(table, chosen={"confidence": 0.45, "difference": 2.0})
+    marks = [line.get_xydata()[0].tolist() for line in fig.axes[0].lines if line.get_markersize() == 11]
+    assert marks == [[0.4, 0.9], [0.0, 0.0]]   # the last point that passes; a threshold that only infinity passes
+    labels = [text.get_text() for text in fig.axes[0].get_legend().get_texts()]
+    assert labels == ["confidence (AUC 0.81)", "difference (AUC 0.52)", "guessing"]
 
 
 def test_differences_has_a_panel_per_measure_and_marks_what_excludes_zero():
     table = pd.DataFrame({"variant": ["a", "b"] * 2, "metric": ["pck", "pck", "ssim", "ssim"], "difference": [0.1, 0.0, -0.2, 0.3],
                           "ci_low": [0.05, -0.1, -0.3, -0.1], "ci_high": [0.15, 0.1, -0.1, 0.7]})
-    fig = charts.differences(table, "variant", "metric")
+    fig = estimates.differences(table, "variant", "metric")
     assert [axes.get_title() for axes in fig.axes] == ["pck", "ssim"]
     filled = [[line.get_markerfacecolor() != "white" for line in axes.lines if line.get_marker() == "o"] for axes in fig.axes]
     assert filled == [[True, False], [True, False]]

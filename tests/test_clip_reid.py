@@ -13,7 +13,7 @@ from posedive_lib.errors import StudyError
 from posedive_lib.reid import augmentation, images, loop, training
 from posedive_lib.reid.clip_reid import CONTEXT, attend, from_pretrained, patch_grid, resize_positions
 from posedive_lib.reid.images import ImageSet
-from posedive_lib.reid.models import MODELS, create, run
+from posedive_lib.reid.models import MODELS, create, load, run
 from posedive_lib.reid.sampler import PKSampler, shuffled_batches
 from posedive_lib.reid.training import PROMPTS_FILE, ClipReIDBaseline
 from posedive_lib.reid.weights import load_clip
@@ -138,6 +138,17 @@ def test_threads_and_low_precision_repeat_too(clip):
     assert histories[0] == histories[1]
     with pytest.raises(StudyError, match="fp16 needs a GPU"):
         ClipReIDBaseline(tiny_params(precision="fp16"), clip, 32, 16, "cpu")
+
+
+@pytest.mark.parametrize("native, chosen", [(True, "bf16"), (False, "fp32")])
+def test_auto_takes_bf16_only_where_it_is_native(native, chosen, clip, tmp_path, monkeypatch):
+    monkeypatch.setattr(loop, "computes_bfloat16", lambda device: native)
+    baseline = ClipReIDBaseline(tiny_params(precision="auto"), clip, 32, 16, "cpu").start()
+    assert (baseline.precision, baseline.machine.dtype) == (chosen, loop.PRECISIONS[chosen])
+    baseline.save(tmp_path)
+    monkeypatch.setattr(loop, "computes_bfloat16", lambda device: not native)
+    assert load(tmp_path, "cpu").precision == chosen            # as trained, wherever it is loaded
+    assert load(tmp_path, "cpu", "auto").precision != chosen
 
 
 def test_stage2_leaves_the_text_side_alone(clip):

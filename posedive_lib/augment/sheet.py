@@ -9,7 +9,7 @@ from PIL import Image, ImageDraw
 from posedive_lib.datasets.images import read as read_images
 from posedive_lib.seeds import rng_for
 
-GAP, LABEL, REJECTED = 4, 14, (200, 60, 40)
+GAP, LABEL, REJECTED = 4, 26, (200, 60, 40)
 
 
 def contact_sheet(manifest: pd.DataFrame, train: pd.DataFrame, out: Path, *, height: int, width: int, people: int = 12, images: int = 8) -> Image.Image:
@@ -22,12 +22,12 @@ def contact_sheet(manifest: pd.DataFrame, train: pd.DataFrame, out: Path, *, hei
     for number, pid in enumerate(pids):
         rows = manifest[manifest["pid"] == pid].sort_values("index").head(images)
         photos = read_images([paths[rows["reference"].iloc[0]], *(Path(out) / path for path in rows["path"])], height, width)
-        notes = [f"{pid}", *(f"{row.gen_mean:.2f} {row.rejected_by}" for row in rows.itertuples())]
+        notes = [f"{pid}", *(f"{row.gen_mean:.2f}\n{row.rejected_by}" for row in rows.itertuples())]
         for column, (photo, note) in enumerate(zip(photos, notes, strict=True)):
             x, y = GAP + column * (width + GAP), GAP + number * (height + LABEL + GAP)
             rejected = column > 0 and not rows["kept"].iloc[column - 1]
             if rejected:
                 draw.rectangle([x - 2, y - 2, x + width + 1, y + height + 1], fill=REJECTED)
             sheet.paste(Image.fromarray(photo), (x, y))
-            draw.text((x, y + height), note[: max(4, width // 6)], fill=REJECTED if rejected else "black")
+            draw.text((x, y + height), note, spacing=1, fill=REJECTED if rejected else "black")
     return sheet

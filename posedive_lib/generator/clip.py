@@ -58,15 +58,18 @@ class ClipImageEncoder:
         return (pixels / 255 - mean) / std
 
     @torch.no_grad()
-    def tokens(self, images: Tensor, kind: str = "pooled") -> Tensor:
-        """uint8 (B, H, W, 3) -> (B, T, D): "pooled" gives the projected image embedding (T = 1), "patch" projects every token."""
+    def tokens(self, images: Tensor, kind: str = "pooled", *, batch_size: int = 64) -> Tensor:
+        """uint8 (N, H, W, 3) -> (N, T, D), on the encoder's device: "pooled" gives the projected image embedding (T = 1), "patch" projects
+        every token. Computed `batch_size` images at a time."""
+        if kind not in ("pooled", "patch"):
+            raise StudyError(f"generator.clip_tokens is {kind!r}: choose pooled or patch.")
         square = (self.model.config.image_size,) * 2
-        output = self.model(self.preprocess(images), interpolate_pos_encoding=self.size != square)
-        if kind == "pooled":
-            return output.image_embeds[:, None]
-        if kind == "patch":
-            return self.model.visual_projection(self.model.vision_model.post_layernorm(output.last_hidden_state))
-        raise StudyError(f"generator.clip_tokens is {kind!r}: choose pooled or patch.")
+        found = []
+        for part in images.split(batch_size):
+            output = self.model(self.preprocess(part.to(self.model.device)), interpolate_pos_encoding=self.size != square)
+            found.append(output.image_embeds[:, None] if kind == "pooled" else
+                         self.model.visual_projection(self.model.vision_model.post_layernorm(output.last_hidden_state)))
+        return torch.cat(found)
 
 
 def _size(size: int | dict) -> tuple[int, int]:

@@ -3,6 +3,7 @@
 import torch
 
 from posedive_lib.errors import StudyError
+from posedive_lib.precision import computes_bfloat16
 
 
 def autocast(device: torch.device, precision: str) -> torch.autocast:
@@ -11,10 +12,3 @@ def autocast(device: torch.device, precision: str) -> torch.autocast:
         raise StudyError(f"generator.mixed_precision is {precision!r}: choose no, bf16 or auto.")
     enabled = precision == "bf16" or (precision == "auto" and computes_bfloat16(device))
     return torch.autocast(device.type, torch.bfloat16, enabled=enabled)
-
-
-def computes_bfloat16(device: torch.device) -> bool:
-    """Whether bfloat16 is native here: Ampere and later GPUs, CPUs with AVX512-BF16 or AMX. Elsewhere it is slower than float32."""
-    if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
-    return device.type == "cpu" and any(getattr(torch.cpu, name, bool)() for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"))

@@ -42,8 +42,8 @@ class TorchBaseline:
 
     def __init__(self, params, pretrained: str | Path | None, height: int, width: int, device: str | None = None, precision: str | None = None):
         self.params, self.pretrained, self.height, self.width = params, pretrained, height, width
-        self.precision = precision or getattr(params, "precision", "fp32")
-        self.machine = Machine(device, self.precision)
+        self.machine = Machine(device, precision or getattr(params, "precision", "fp32"))
+        self.precision = self.machine.precision
         self.model: nn.Module | None = None
 
     def about(self) -> dict[str, Any]:

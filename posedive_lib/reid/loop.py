@@ -14,20 +14,25 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from posedive_lib.errors import StudyError
+from posedive_lib.precision import computes_bfloat16
 
 PRECISIONS = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 class Machine:
-    """Where to compute: the given device, else the GPU or CPU that `accelerate` finds; under `accelerate launch` one of its processes."""
+    """Where to compute: the given device, else the GPU or CPU that `accelerate` finds; under `accelerate launch` one of its processes.
+
+    precision: fp32, bf16, fp16 (a GPU only), or auto: bf16 where the device computes it natively, else fp32.
+    """
 
     def __init__(self, device: str | None, precision: str):
         state = PartialState(cpu=True) if device == "cpu" else PartialState()
         self.processes, self.index = state.num_processes, state.process_index
         self.device = torch.device(device) if device and self.processes == 1 else state.device
-        self.dtype = PRECISIONS[precision]
+        self.precision = ("bf16" if computes_bfloat16(self.device) else "fp32") if precision == "auto" else precision
+        self.dtype = PRECISIONS[self.precision]
         if precision == "fp16" and self.device.type == "cpu":
-            raise StudyError("reid.precision fp16 needs a GPU: write bf16 or fp32 to train on the CPU.")
+            raise StudyError("reid.precision fp16 needs a GPU: write auto to train on the CPU.")
 
     @property
     def main(self) -> bool:

@@ -33,7 +33,7 @@ def create(name: str, params, pretrained: str | Path | None, height: int, width:
 
 
 def load(folder: str | Path, device: str | None = None, precision: str | None = None) -> TorchBaseline:
-    """A trained model from the folder that its `save` wrote; nothing else is needed. precision: fp32, bf16 or fp16, by default the training's."""
+    """A trained model from the folder that its `save` wrote; nothing else is needed. precision: as in `reid.precision`, by default the training's."""
     file = Path(folder) / MODEL_FILE
     if not file.is_file():
         raise StudyError(f"No {MODEL_FILE} in {folder}: give the folder of a saved Re-ID model.")

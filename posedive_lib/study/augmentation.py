@@ -91,7 +91,7 @@ def filter_check(P, name: str, manifest: pd.DataFrame, *, seed: int) -> pd.DataF
 
 def rule_curves(P, manifests: dict[str, pd.DataFrame], *, good: float = 0.9, points: int = 201) -> pd.DataFrame:
     """ROC of each of the filter's rules for telling candidates with PCK ≥ `good` from the others, all data sets together: a row per score
-    and threshold, from the strictest down (quantiles of the score), as `charts.roc` takes it."""
+    and threshold, from the strictest down (quantiles of the score), as `charts.roc.curves` takes it."""
     right = np.concatenate([true_pck(P, name, manifest) for name, manifest in manifests.items()]) >= good
     scores = verdicts.rule_scores(pd.concat(manifests.values(), ignore_index=True), P.augment)
     parts = []

@@ -84,7 +84,7 @@ def encoded(P, images: pd.DataFrame) -> tuple[Path, dict]:
         photos = read_images(images["path"], P.image.height, P.image.width)
         encode(photos, drawn.depth, drawn.normals, drawn.skeleton, images["pid"], images["camid"], stable_diffusion_folder(P),
                clip_tokens=P.generator.clip_tokens, vae=P.generator.vae, image_encoder=P.generator.image_encoder).save(path)
-    return path, spec | {"code": code_digest("posedive_lib.generator", "posedive_lib.body")}
+    return path, spec | {"code": code_digest("posedive_lib.generator", "posedive_lib.precision", "posedive_lib.body")}
 
 
 def recipe_of(P) -> dict:
@@ -153,7 +153,7 @@ def make_candidates(P, name: str, arm: str = "pose-dive") -> pd.DataFrame:
     painter = diffusion(load(GENERATOR, stable_diffusion_folder(P)), steps=sampling.steps, guidance=sampling.guidance, batch_size=sampling.batch_size)
     key = "/".join([folder_digest(GENERATOR, "**/*.safetensors"), folder_digest(stable_diffusion_folder(P)), folder_digest(P.paths.pose_estimator),
                     str(sampling.steps), str(sampling.guidance), sampling.scheduler, folder_digest(P.paths.motions), *(file_digest(p) for p in dataset.train["path"]),
-                    code_digest("posedive_lib.generator", "posedive_lib.body", "posedive_lib.augment", "posedive_lib.datasets.images")])
+                    code_digest("posedive_lib.generator", "posedive_lib.precision", "posedive_lib.body", "posedive_lib.augment", "posedive_lib.datasets.images")])
     store = Path("runs/candidates") / name / arm
     manifest = generate(rows, dataset.train, training, source, estimator=PoseEstimator(P.paths.pose_estimator), painter=painter, rendering=rendering(P),
                         limits=a, out=store, key=key, images_per_pid=a.images_per_pid if control else None).assign(arm=arm)

@@ -2,7 +2,7 @@
 
 import html
 
-BOX_W, BOX_H, GAP_X, GAP_Y = 186, 36, 20, 36
+BOX_W, BOX_H, GAP_X, GAP_Y = 204, 36, 16, 36
 
 
 def edges(stages: dict[str, dict]) -> list[tuple[str, str]]:

@@ -20,9 +20,11 @@ from posedive_lib.body.camera import orient, viewpoint
 from posedive_lib.body.poses import load_poses
 from posedive_lib.datasets.images import read as read_images
 from posedive_lib.reid import weights
+from posedive_lib.reid.baseline import MODEL_FILE, TorchBaseline
 from posedive_lib.reid.breakdown import azimuth_bins
 from posedive_lib.reid.images import ImageSet, resized
-from posedive_lib.reid.models import create, measure, model_class, run
+from posedive_lib.reid.loop import Machine
+from posedive_lib.reid.models import create, load, measure, model_class, run
 from posedive_lib.seeds import rng_for
 from posedive_lib.study import quality
 from posedive_lib.study.generation import bodies_of, candidates_folder, training_of
@@ -38,7 +40,7 @@ COLUMNS = ["experiment", "dataset", "arm", "model", "seed", "images_per_pid", "t
 ORACLES = ("oracle", "oracle-same")  # true photos in the poses and views of pose-dive, of the training set
 ORACLE_COLUMNS = ["reference", "pose_from", "pose_row", "view_row", "azimuth", "elevation", "camid", "pid", "index"]
 SECTORS = 8  # of 45° azimuth
-MODULES = ("posedive_lib.reid", "posedive_lib.datasets.images", "posedive_lib.seeds")
+MODULES = ("posedive_lib.reid", "posedive_lib.precision", "posedive_lib.datasets.images", "posedive_lib.seeds")
 
 
 _code_digest, _folder_digest = lru_cache(code_digest), lru_cache(folder_digest)  # hundreds of specs share them
@@ -143,7 +145,7 @@ def _spec(P, name: str, arm: str, seed: int, rows: pd.DataFrame | None, model: s
     added = None if rows is None else _oracle_spec(P, name, rows) if arm in ORACLES else [[r.path, r.pid, r.camid] for r in rows.itertuples()]
     return {**P.pick("image"), "reid": {k: v for k, v in P.reid.model_dump().items() if k not in ("seeds", "model", "checkpoint_every")},
             "data": _data_digest(name, P.paths.datasets), "arm": arm if arm in ("repeat", *ORACLES) else "", "model": model, "seed": seed, "added": added or [],
-            "weights": _weights_digest(source) if source else [], "azimuth": _bodies_digest(name, P.paths.datasets) if by_azimuth else "", "code": _code_digest(*MODULES)}
+            "weights": _weights_digest(source) if source else [], "precision": Machine(None, P.reid.precision).precision, "azimuth": _bodies_digest(name, P.paths.datasets) if by_azimuth else "", "code": _code_digest(*MODULES)}
 
 
 def _added(P, name: str, arm: str, seed: int, rows: pd.DataFrame | None, train: ImageSet) -> ImageSet | None:
@@ -195,6 +197,21 @@ def before_training(P, name: str) -> float:
     return measure(baseline, query, gallery)["mAP"]
 
 
+def trained_on_real(P, name: str) -> TorchBaseline:
+    """CLIP-ReID trained on a data set's real images with the seed `P.seed`, as in the arm `real`; trained once, then loaded."""
+    spec = _spec(P, name, "real", P.seed, None, "clip-reid", False) | {"keeps": "weights"}
+    folder = STORE.folder(spec)
+    if not (folder / MODEL_FILE).is_file():
+        in_processes(_save_trained_on_real, [(P, name, folder)], 1)
+    return load(folder)
+
+
+def _save_trained_on_real(P, name: str, folder: Path) -> None:
+    reid = create("clip-reid", P.reid, P.paths.clip, P.reid.image.height, P.reid.image.width)
+    reid.fit(photos(P, name)[0], seed=P.seed)
+    reid.save(folder)
+
+
 def table_path(number: str) -> Path:
     """Where a notebook leaves its runs for `posedive_lib.study.collect`."""
     return make_folder("build/reid") / f"{number}.csv"
@@ -231,14 +248,15 @@ def many(P, jobs: list[dict]) -> tuple[pd.DataFrame, list[dict]]:
     return pd.DataFrame([{k: r[k] for k in COLUMNS} for r in records], columns=COLUMNS), records
 
 
-def in_processes(work, jobs: list[tuple], workers: int, bar: tqdm) -> None:
+def in_processes(work, jobs: list[tuple], workers: int, bar: tqdm | None = None) -> None:
     """`work(*job)` for every job, in at most `workers` processes of one thread each. The first error stops what has not begun."""
     with ProcessPoolExecutor(min(workers, len(jobs)), mp_context=get_context("spawn"), initializer=_one_thread) as pool:
         futures = [pool.submit(work, *job) for job in jobs]
         try:
             for future in as_completed(futures):
                 future.result()
-                bar.update()
+                if bar is not None:
+                    bar.update()
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise

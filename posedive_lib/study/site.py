@@ -7,6 +7,7 @@ data and the stage that made it; a page of the stages; the executed notebooks; t
 """
 
 import html
+import re
 import shutil
 import sys
 from dataclasses import dataclass
@@ -120,11 +121,11 @@ def figure(shown: Shown) -> str:
 
 
 def table(frame: pd.DataFrame, caption: str, *, digits: int = 2) -> str:
-    """A table for a page; columns of text are aligned to the left and may wrap."""
+    """A table for a page; columns of text are aligned to the left and may wrap, a new line after each "; " outside of brackets."""
     frame = frame.rename(columns=lambda name: str(name).replace("_", " "))
     text = [not pd.api.types.is_numeric_dtype(frame[name]) for name in frame]
     kind = lambda is_text: ' class="text"' if is_text else ""
-    say = lambda value: "–" if pd.isna(value) else f"{value:.{digits}f}" if isinstance(value, float) else html.escape(str(value))
+    say = lambda value: "–" if pd.isna(value) else f"{value:.{digits}f}" if isinstance(value, float) else re.sub(r"; (?![^(]*\))", ";<br>", html.escape(str(value)))
     head = "".join(f"<th{kind(is_text)}>{html.escape(name)}</th>" for name, is_text in zip(frame, text))
     rows = "".join("<tr>" + "".join(f"<td{kind(is_text)}>{say(value)}</td>" for value, is_text in zip(row, text)) + "</tr>\n" for row in frame.itertuples(index=False))
     return f"<table><caption>{caption}</caption>\n<thead><tr>{head}</tr></thead>\n<tbody>{rows}</tbody></table>"
@@ -144,13 +145,21 @@ def index(reports: Path, stages: dict[str, dict], notebooks: list[str], shown: l
         "<h2>Results at a glance</h2>",
         table(claims[["section", "paper says", "we measured", "verdict"]], f"What the paper says, what we measured, and the verdict ({link('claims')}; the choices that the paper leaves open: {link('choices')})."),
         *gain,
-        table(quality, f"Quality of generated images of people that the generator never saw, with 95 % intervals over people ({link('generator_quality')}).", digits=3),
+        table(_crossed(quality), f"Quality of images of people that the generator never saw: mean and 95 % interval over people ({link('generator_quality')})."),
         "<h2>Notebooks</h2>",
         "<ol>" + "".join(f'<li><a href="notebooks/{name}.html">{name[3:].replace("_", " ")}</a>: {html.escape(stages[name]["desc"])}</li>' for name in notebooks) + "</ol>",
     ]
     if (reports / "costs.csv").is_file():
         parts += ["<h2>Costs</h2>", table(read("costs.csv"), "What each stage cost on the machine that ran it; differs from run to run.", digits=1)]
     return "\n".join(parts)
+
+
+def _crossed(quality: pd.DataFrame) -> pd.DataFrame:
+    """`generator_quality.csv` with a row per method and a column per metric."""
+    say = lambda value: f"{value:.1f}" if value >= 10 else f"{value:.2f}"
+    cells = [f"{say(row.value)} [{say(row.ci_low)}, {say(row.ci_high)}]" for row in quality.itertuples()]
+    wide = quality.assign(cell=cells).pivot(index="method", columns="metric", values="cell")
+    return wide.loc[quality["method"].unique(), quality["metric"].unique()].fillna("–").reset_index()
 
 
 def _read(path: Path) -> pd.DataFrame:
