@@ -82,6 +82,12 @@ def test_what_is_missing_is_said_first_in_one_sentence(market, tmp_path, capsys,
     monkeypatch.chdir(ROOT)
     call = ["market1501", str(root), "--out", str(tmp_path / "out"), "--generator", str(tmp_path / "none")]
     assert command.main(call) == 2 and "no generator" in capsys.readouterr().err
+    (tmp_path / "none").mkdir()   # such as a Stable Diffusion folder
+    assert command.main(call) == 2 and "no trained generator" in capsys.readouterr().err
+    painter = Painter()
+    with pytest.raises(StudyError, match="lie one in the other"):
+        product.augment("market1501", root, folder / "out", P, painter=painter, progress=False)
+    assert not painter.painted and not (folder / "out.candidates").exists()
     (folder / "smpl.npz").unlink()
     with pytest.raises(StudyError, match="posedive_lib.augment.fit market1501"):
         product.augment("market1501", root, tmp_path / "out", P, painter=Painter(), progress=False)

@@ -22,7 +22,7 @@ from posedive_lib.body.camera import viewpoint
 from posedive_lib.body.poses import load_poses
 from posedive_lib.body.table import BodyTable
 from posedive_lib.datasets.images import read as read_images
-from posedive_lib.datasets.write import write_augmented
+from posedive_lib.datasets.write import check_free, write_augmented
 from posedive_lib.errors import StudyError
 
 
@@ -70,7 +70,10 @@ def augment(name: str, root: str | Path, out: str | Path, P, *, generator: str |
         raise StudyError(f"{out} already exists: choose another folder, or give --overwrite to write it anew from the same candidates.")
     if painter is None and (generator is None or not Path(generator).is_dir()):
         raise StudyError(f"There is no generator at {generator}: train one (`dvc repro 03_generator_training`) or name its folder.")
+    if painter is None and not (Path(generator) / "posedive.json").is_file():
+        raise StudyError(f"{generator} holds no trained generator (it has no posedive.json; Stable Diffusion alone follows no pose): name a generator's folder.")
     dataset = datasets.load(name, root)
+    check_free(dataset, out, overwrite)
     training, source, estimator = training_bodies(dataset), load_poses(P.paths.motions), PoseEstimator(P.paths.pose_estimator)
     height, width = P.image.height, P.image.width
     _, sigma = estimator.estimate(read_images(dataset.train["path"], height, width), progress="references" if progress else None)

@@ -113,7 +113,7 @@ def _write_tree(dataset: ReIDDataset, generated: pd.DataFrame, root: Path, layou
     return trees.READ_AS.get(kind, dataset.name)
 
 
-def _free(dataset: ReIDDataset, out_root: Path, overwrite: bool) -> None:
+def check_free(dataset: ReIDDataset, out_root: Path, overwrite: bool) -> None:
     """StudyError unless `out_root` is new, empty, or a tree written here that may be replaced."""
     if out_root.is_relative_to(dataset.folder) or dataset.folder.is_relative_to(out_root):
         raise StudyError(f"{out_root} and the data set's own folder {dataset.folder} lie one in the other: choose another folder for the augmented data set.")
@@ -144,7 +144,7 @@ def write_augmented(dataset: ReIDDataset, generated: pd.DataFrame, out_root: str
     check(dataset, generated)
     trees.kind_of(dataset, layout)
     out_root = Path(out_root).expanduser().resolve()
-    _free(dataset, out_root, overwrite)
+    check_free(dataset, out_root, overwrite)
     partial, old = out_root.with_name(f".{out_root.name}.partial"), out_root.with_name(f".{out_root.name}.replaced")
     try:
         shutil.rmtree(partial, ignore_errors=True)
