@@ -56,3 +56,10 @@ def test_broken_files_are_named_in_one_sentence(tmp_path, kind):
     assert fine.error == "" and (fine.width, fine.height) == (16, 32) and broken.error
     with pytest.raises(StudyError, match="gone.png is missing"):
         images.read_one(tmp_path / "gone.png", 32, 16)
+
+
+def test_deep_pixels_are_refused_not_clipped(tmp_path):
+    Image.fromarray(np.full((8, 4), 40000, np.uint16)).save(tmp_path / "deep.png")
+    with pytest.raises(StudyError, match="8 bits per channel"):
+        images.read_one(tmp_path / "deep.png", 8, 4)
+    assert "8 bits per channel" in images.inspect_one(tmp_path / "deep.png").error

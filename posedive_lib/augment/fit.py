@@ -28,6 +28,7 @@ from posedive_lib.body.fitting import Fitter, FitSettings, fit_rows
 from posedive_lib.body.poses import load_poses
 from posedive_lib.body.smpl import load_smpl
 from posedive_lib.body.table import BodyTable
+from posedive_lib.datasets.images import check_depth
 from posedive_lib.errors import StudyError
 
 BATCH = 64
@@ -50,6 +51,7 @@ def digest(files: list[str | Path], settings: FitSettings, focal: float) -> str:
 def _read(path: str) -> np.ndarray:
     try:
         with Image.open(path) as image:
+            check_depth(image)
             return np.asarray(image.convert("RGB"))
     except (OSError, ValueError) as error:
         raise StudyError(f"{path} is not a readable image ({error}): copy it again or leave it out") from None

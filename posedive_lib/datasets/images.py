@@ -36,10 +36,17 @@ def threads(workers: int | None = None) -> int:
     return max(1, workers or min(8, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1))
 
 
+def check_depth(image: Image.Image) -> None:
+    """ValueError for more than 8 bits per channel: PIL would clip them to white."""
+    if image.mode.startswith(("I", "F")):
+        raise ValueError(f"its pixels are of mode {image.mode}: save it with 8 bits per channel")
+
+
 def read_one(path: str | Path, height: int, width: int, resample: str = "bicubic") -> np.ndarray:
     """uint8 (height, width, 3) RGB; resized where the file has another size. StudyError names a broken or missing file."""
     try:
         with Image.open(path) as image:
+            check_depth(image)
             image = image.convert("RGB")
     except FileNotFoundError:
         raise StudyError(f"The image {path} is missing: unpack or write the data set again.") from None
@@ -69,6 +76,7 @@ def inspect_one(path: str | Path) -> Inspection:
         digest = hashlib.blake2b(content, digest_size=16).hexdigest()
         with Image.open(io.BytesIO(content)) as image:
             image.load()
+            check_depth(image)
             return Inspection(*image.size, digest, "")
     except BROKEN as error:
         return Inspection(0, 0, digest, str(error).replace("\n", " ") or type(error).__name__)
