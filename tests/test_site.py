@@ -120,3 +120,8 @@ def test_what_is_missing_is_named_and_an_earlier_site_stays(tmp_path, gone, mess
     with pytest.raises(StudyError, match=message):
         site.build(tmp_path, tmp_path / "site")
     assert (tmp_path / "site/index.html").read_text() == "old"
+
+
+def test_a_cell_breaks_after_semicolons_outside_of_brackets_and_nowhere_else():
+    page = site.table(pd.DataFrame({"said": ["'one' & two; three (four; five)"]}), "")
+    assert "&#x27;one&#x27; &amp; two;<br>three (four; five)" in page

@@ -16,7 +16,6 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from PIL import Image
 from tqdm import tqdm
 
 from posedive_lib import datasets
@@ -28,7 +27,7 @@ from posedive_lib.body.fitting import Fitter, FitSettings, fit_rows
 from posedive_lib.body.poses import load_poses
 from posedive_lib.body.smpl import load_smpl
 from posedive_lib.body.table import BodyTable
-from posedive_lib.datasets.images import check_depth
+from posedive_lib.datasets.images import open_rgb
 from posedive_lib.errors import StudyError
 
 BATCH = 64
@@ -48,18 +47,9 @@ def digest(files: list[str | Path], settings: FitSettings, focal: float) -> str:
     return total.hexdigest()[:16]
 
 
-def _read(path: str) -> np.ndarray:
-    try:
-        with Image.open(path) as image:
-            check_depth(image)
-            return np.asarray(image.convert("RGB"))
-    except (OSError, ValueError) as error:
-        raise StudyError(f"{path} is not a readable image ({error}): copy it again or leave it out") from None
-
-
 def estimate(paths: list[str], estimator: PoseEstimator) -> dict[str, np.ndarray]:
     """Key points (N, 17, 2), confidence (N, 17) and size (N, 2: height, width) of image files of any sizes."""
-    images = [_read(path) for path in paths]
+    images = [np.asarray(open_rgb(path)) for path in paths]
     size = np.array([image.shape[:2] for image in images])
     points, sigma = np.zeros((len(images), 17, 2), np.float32), np.zeros((len(images), 17), np.float32)
     for shape in np.unique(size, axis=0):

@@ -57,6 +57,15 @@ def digest(*paths: str | Path) -> str:
     return total.hexdigest()
 
 
+def _check_generator(folder: str | Path | None) -> None:
+    if folder is None or not Path(folder).is_dir():
+        raise StudyError(f"There is no generator at {folder}: train one (`dvc repro 03_generator_training`) or name its folder.")
+    from posedive_lib.generator.store import SETTINGS
+
+    if not (Path(folder) / SETTINGS).is_file():
+        raise StudyError(f"{folder} holds no trained generator (it has no {SETTINGS}; Stable Diffusion alone follows no pose): name a generator's folder.")
+
+
 def augment(name: str, root: str | Path, out: str | Path, P, *, generator: str | Path | None = None, painter=None, arm: str = "pose-dive",
             overwrite: bool = False, progress: bool = True) -> Augmented:  # fmt: skip
     """Diversify, generate, filter and write a data set.
@@ -66,12 +75,8 @@ def augment(name: str, root: str | Path, out: str | Path, P, *, generator: str |
     arm: which of `diversify.ARMS` to make. Raises StudyError before anything long starts where an input is missing.
     """
     out, a = Path(out).expanduser().resolve(), P.augment
-    if out.exists() and not overwrite and (not out.is_dir() or any(out.iterdir())):
-        raise StudyError(f"{out} already exists: choose another folder, or give --overwrite to write it anew from the same candidates.")
-    if painter is None and (generator is None or not Path(generator).is_dir()):
-        raise StudyError(f"There is no generator at {generator}: train one (`dvc repro 03_generator_training`) or name its folder.")
-    if painter is None and not (Path(generator) / "posedive.json").is_file():
-        raise StudyError(f"{generator} holds no trained generator (it has no posedive.json; Stable Diffusion alone follows no pose): name a generator's folder.")
+    if painter is None:
+        _check_generator(generator)
     dataset = datasets.load(name, root)
     check_free(dataset, out, overwrite)
     training, source, estimator = training_bodies(dataset), load_poses(P.paths.motions), PoseEstimator(P.paths.pose_estimator)

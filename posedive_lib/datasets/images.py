@@ -42,16 +42,21 @@ def check_depth(image: Image.Image) -> None:
         raise ValueError(f"its pixels are of mode {image.mode}: save it with 8 bits per channel")
 
 
-def read_one(path: str | Path, height: int, width: int, resample: str = "bicubic") -> np.ndarray:
-    """uint8 (height, width, 3) RGB; resized where the file has another size. StudyError names a broken or missing file."""
+def open_rgb(path: str | Path) -> Image.Image:
+    """The image of a file, decoded, RGB, of its own size. StudyError names a broken or missing file."""
     try:
         with Image.open(path) as image:
             check_depth(image)
-            image = image.convert("RGB")
+            return image.convert("RGB")
     except FileNotFoundError:
         raise StudyError(f"The image {path} is missing: unpack or write the data set again.") from None
     except BROKEN as error:
         raise StudyError(f"{path} is not a readable image ({error}): restore it, or remove it and its line in the lists.") from None
+
+
+def read_one(path: str | Path, height: int, width: int, resample: str = "bicubic") -> np.ndarray:
+    """uint8 (height, width, 3) RGB of `open_rgb`, resized where the file has another size."""
+    image = open_rgb(path)
     return np.asarray(image if image.size == (width, height) else image.resize((width, height), RESAMPLING[resample]))
 
 

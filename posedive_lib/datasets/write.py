@@ -124,7 +124,7 @@ def check_free(dataset: ReIDDataset, out_root: Path, overwrite: bool) -> None:
     if not any(out_root.iterdir()):
         return
     if not overwrite:
-        raise StudyError(f"{out_root} already exists: remove it or choose another folder for the augmented data set.")
+        raise StudyError(f"{out_root} already exists: choose another folder for the augmented data set, or overwrite it (--overwrite).")
     if not (out_root / RECORD).is_file():
         raise StudyError(f"{out_root} was not written as an augmented data set (it has no {RECORD}) and is not replaced: remove it yourself or choose another folder.")
 

@@ -107,11 +107,13 @@ def encode(
     check_images(images, "image", 3)
     for name, maps, channels in (("depth map", depth, 1), ("normal map", normals, 3), ("skeleton", skeleton, 3)):
         check_images(maps, name, channels, images.shape[1:3])
-    photos = torch.from_numpy(np.ascontiguousarray(images))
-    latents = [encoders.latents(batch.to(device)).float().cpu().numpy() for batch in tqdm(photos.split(batch_size), desc="encode", disable=not progress)]
-    tokens = encoders.clip.tokens(photos, clip_tokens, batch_size=batch_size).float().cpu().numpy()
+    latents, tokens = [], []
+    for start in tqdm(range(0, len(images), batch_size), desc="encode", disable=not progress):
+        batch = torch.from_numpy(np.ascontiguousarray(images[start : start + batch_size])).to(device)
+        latents.append(encoders.latents(batch).float().cpu().numpy())
+        tokens.append(encoders.clip.tokens(batch, clip_tokens).float().cpu().numpy())
     return TrainingArrays(
-        np.concatenate(latents), tokens, np.asarray(pid), np.asarray(camid), np.asarray(depth), np.asarray(normals), np.asarray(skeleton)
+        np.concatenate(latents), np.concatenate(tokens), np.asarray(pid), np.asarray(camid), np.asarray(depth), np.asarray(normals), np.asarray(skeleton)
     )
 
 

@@ -11,6 +11,7 @@ from transformers import CLIPVisionModelWithProjection
 from posedive_lib.errors import StudyError
 from posedive_lib.generator import folders
 
+BATCH = 64   # images through the tower at a time
 OPENAI_MEAN, OPENAI_STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
 
 
@@ -58,14 +59,14 @@ class ClipImageEncoder:
         return (pixels / 255 - mean) / std
 
     @torch.no_grad()
-    def tokens(self, images: Tensor, kind: str = "pooled", *, batch_size: int = 64) -> Tensor:
+    def tokens(self, images: Tensor, kind: str = "pooled") -> Tensor:
         """uint8 (N, H, W, 3) -> (N, T, D), on the encoder's device: "pooled" gives the projected image embedding (T = 1), "patch" projects
-        every token. Computed `batch_size` images at a time."""
+        every token. Computed `BATCH` images at a time."""
         if kind not in ("pooled", "patch"):
             raise StudyError(f"generator.clip_tokens is {kind!r}: choose pooled or patch.")
         square = (self.model.config.image_size,) * 2
         found = []
-        for part in images.split(batch_size):
+        for part in images.split(BATCH):
             output = self.model(self.preprocess(part.to(self.model.device)), interpolate_pos_encoding=self.size != square)
             found.append(output.image_embeds[:, None] if kind == "pooled" else
                          self.model.visual_projection(self.model.vision_model.post_layernorm(output.last_hidden_state)))

@@ -125,7 +125,7 @@ def table(frame: pd.DataFrame, caption: str, *, digits: int = 2) -> str:
     frame = frame.rename(columns=lambda name: str(name).replace("_", " "))
     text = [not pd.api.types.is_numeric_dtype(frame[name]) for name in frame]
     kind = lambda is_text: ' class="text"' if is_text else ""
-    say = lambda value: "–" if pd.isna(value) else f"{value:.{digits}f}" if isinstance(value, float) else re.sub(r"; (?![^(]*\))", ";<br>", html.escape(str(value)))
+    say = lambda value: "–" if pd.isna(value) else f"{value:.{digits}f}" if isinstance(value, float) else ";<br>".join(map(html.escape, re.split(r"; (?![^(]*\))", str(value))))
     head = "".join(f"<th{kind(is_text)}>{html.escape(name)}</th>" for name, is_text in zip(frame, text))
     rows = "".join("<tr>" + "".join(f"<td{kind(is_text)}>{say(value)}</td>" for value, is_text in zip(row, text)) + "</tr>\n" for row in frame.itertuples(index=False))
     return f"<table><caption>{caption}</caption>\n<thead><tr>{head}</tr></thead>\n<tbody>{rows}</tbody></table>"
