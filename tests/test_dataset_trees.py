@@ -236,6 +236,23 @@ def test_a_stop_leaves_the_old_tree_whole(tmp_path, monkeypatch, break_at):
     assert len(datasets.load("market1501", tmp_path / "out").train) == 18 + len(generated) and not list(tmp_path.glob(".out*"))
 
 
+def test_further_files_are_published_with_the_tree_or_not_at_all(tmp_path):
+    trees.market(tmp_path / "in")
+    data = datasets.load("market1501", tmp_path / "in")
+    generated = generated_for(data, tmp_path)
+
+    def also(root):
+        assert root != tmp_path / "out" and (root / writing.RECORD).is_file()   # the tree is whole, and not yet in place
+        (root / "notes.csv").write_text(texts.pop())
+
+    texts = ["first"]
+    write_augmented(data, generated, tmp_path / "out", also=also)
+    with pytest.raises(IndexError):   # stopped while it writes its own
+        write_augmented(data, generated[:0], tmp_path / "out", overwrite=True, also=also)
+    assert (tmp_path / "out" / "notes.csv").read_text() == "first" and datasets.load("market1501", tmp_path / "out").train["generated"].sum() == len(generated)
+    assert not list(tmp_path.glob(".out*"))
+
+
 @pytest.mark.parametrize("change, expected", [({"pid": 2.5}, "whole number"), ({"camid": -1}, "whole number"), ({"index": "x"}, "whole number"), ({"pid": np.nan}, "whole number")])
 def test_tables_that_lie_are_refused(tmp_path, change, expected):
     trees.market(tmp_path / "in")

@@ -8,6 +8,7 @@ as third field and a line in list_train.txt. The tree is built beside its place 
 import json
 import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -129,13 +130,15 @@ def check_free(dataset: ReIDDataset, out_root: Path, overwrite: bool) -> None:
         raise StudyError(f"{out_root} was not written as an augmented data set (it has no {RECORD}) and is not replaced: remove it yourself or choose another folder.")
 
 
-def write_augmented(dataset: ReIDDataset, generated: pd.DataFrame, out_root: str | Path, *, layout: str = "source", overwrite: bool = False) -> ReIDDataset:
+def write_augmented(dataset: ReIDDataset, generated: pd.DataFrame, out_root: str | Path, *, layout: str = "source", overwrite: bool = False,
+                    also: Callable[[Path], None] | None = None) -> ReIDDataset:  # fmt: skip
     """§B: write `dataset` plus `generated` (columns image_path, pid, camid 0-based, index) as a complete tree below `out_root`.
 
     `layout`: "source" (the data set's own; CUHK03 always as CUHK03-NP), the root that "clip-reid", "transreid", "fast-reid" or "torchreid"
     is to be given (CUHK03 and one's own data become a Market-1501 tree, for those code bases have no other reader), or "folder"
     (images.csv). Returns the tree as `datasets.load` reads it. An existing `out_root` is refused; with `overwrite` one that was written
-    here is replaced. An interruption leaves no half-written `out_root`. MSMT17-S becomes an MSMT17 tree with only its images, beside the
+    here is replaced. `also` is given the tree's root before the tree is put in place, to write further files into it. An interruption
+    leaves no half-written `out_root`. MSMT17-S becomes an MSMT17 tree with only its images, beside the
     lists of the split. What a code base named in `layout` would misread or refuse (a camera of two digits, `exp_12_c3` in the path) raises
     StudyError here. Files of a PNG data set keep their content where a reader wants names in .jpg: images are opened by content.
     """
@@ -155,6 +158,8 @@ def write_augmented(dataset: ReIDDataset, generated: pd.DataFrame, out_root: str
         trouble = next(compatibility.misread(written), None) if layout in trees.CODE_BASES else None
         if trouble:
             raise StudyError(f"The tree for {layout} is not written. " + trouble.replace(str(partial), str(out_root)))
+        if also:
+            also(partial)
         shutil.rmtree(old, ignore_errors=True)
         if out_root.exists():
             out_root.rename(old)
