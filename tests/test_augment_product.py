@@ -1,6 +1,7 @@
 """`python -m posedive_lib.augment` on a tiny Market-1501 with a stand-in generator and estimator; everything else is real."""
 
 import shutil
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -75,6 +76,21 @@ def test_the_same_layout_comes_back_with_manifest_and_sheet_and_nothing_is_made_
     shutil.rmtree(tmp_path / "out")
     product.augment("market1501", root, tmp_path / "out", P, painter=painter, progress=False)
     assert painter.painted == 5
+
+
+def test_a_stop_before_the_last_file_leaves_nothing_that_the_next_run_refuses(market, tmp_path, monkeypatch):
+    root, _, P = market
+
+    def stop(*args, **options):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(product, "contact_sheet", lambda *args, **options: SimpleNamespace(save=stop))
+        with pytest.raises(KeyboardInterrupt):
+            product.augment("market1501", root, tmp_path / "out", P, painter=Painter(), progress=False)
+    assert not (tmp_path / "out").exists()
+    product.augment("market1501", root, tmp_path / "out", P, painter=Painter(), progress=False)
+    assert (tmp_path / "out" / "contact_sheet.jpg").is_file()
 
 
 def test_what_is_missing_is_said_first_in_one_sentence(market, tmp_path, capsys, monkeypatch):

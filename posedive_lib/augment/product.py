@@ -98,9 +98,13 @@ def augment(name: str, root: str | Path, out: str | Path, P, *, generator: str |
     manifest = candidates.generate(rows, dataset.train, training, source, estimator=estimator, painter=painter, rendering=rendering, limits=a,
                                    out=store, key=key, images_per_pid=a.images_per_pid, progress=progress)  # fmt: skip
     added = select(manifest, a, images_per_pid=a.images_per_pid)
-    written = write_augmented(dataset, for_writing(added, store), out, overwrite=overwrite)
     used = set(zip(added["pid"], added["index"]))
     listed = manifest.assign(added=[pair in used for pair in zip(manifest["pid"], manifest["index"])])
-    listed.to_csv(out / "manifest.csv", index=False, lineterminator="\n")
-    contact_sheet(manifest, dataset.train, store, height=height, width=width).save(out / "contact_sheet.jpg", quality=92)
+    sheet = contact_sheet(manifest, dataset.train, store, height=height, width=width)
+
+    def describe(tree: Path) -> None:
+        listed.to_csv(tree / "manifest.csv", index=False, lineterminator="\n")
+        sheet.save(tree / "contact_sheet.jpg", quality=92)
+
+    written = write_augmented(dataset, for_writing(added, store), out, overwrite=overwrite, also=describe)
     return Augmented(written, listed, added, shortfall(manifest, added, a.images_per_pid))
