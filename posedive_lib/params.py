@@ -182,6 +182,8 @@ class GeneratorParams(Section):
     clip_tokens: Literal["pooled", "patch"]
     condition_dropout: Fraction
     token_dropout: Fraction
+    same_photo: Fraction
+    person_weight: Positive
     learning_rate: Positive
     weight_decay: NotNegative
     batch_size: Count

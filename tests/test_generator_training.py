@@ -15,6 +15,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from posedive_lib.errors import StudyError
 from posedive_lib.generator import TrainingArrays, generate_files, load, train
 from posedive_lib.generator.denoising import denoise
+from posedive_lib.generator.pairs import Pairs
 from posedive_lib.generator.processes import processes
 from posedive_lib.generator.reference import ReferenceCall, keys_and_values
 from posedive_lib.generator.schedule import load_scheduler
@@ -310,9 +311,34 @@ def test_a_dropped_token_leaves_the_reference_attention_alone(stable_diffusion, 
     trainer = Trainer(model, arrays, parameters(token_dropout=0.25, batch_size=4), load_scheduler(stable_diffusion, parameters(), DDPMScheduler), 0, Accelerator(cpu=True))
     wake_guiders(model)
     part = next(trainer.parts(trainer.batch(0))) | {"keep": torch.ones(4, dtype=torch.bool), "token_keep": torch.zeros(4, dtype=torch.bool)}
-    errors = Errors(model)(part)
-    assert torch.equal(Errors(model)(part | {"clip_tokens": part["clip_tokens"] + 1}), errors)
-    assert not torch.allclose(Errors(model)(part | {"reference": part["reference"] + 1}), errors)
-    assert not torch.allclose(Errors(model)(part | {"token_keep": part["keep"]}), errors)
+    errors = Errors(model, 1.0)(part)
+    assert torch.equal(Errors(model, 1.0)(part | {"clip_tokens": part["clip_tokens"] + 1}), errors)
+    assert not torch.allclose(Errors(model, 1.0)(part | {"reference": part["reference"] + 1}), errors)
+    assert not torch.allclose(Errors(model, 1.0)(part | {"token_keep": part["keep"]}), errors)
     share = torch.cat([trainer.batch(step)["token_keep"] for step in range(200)]).float().mean()
     assert abs(share - 0.75) < 0.06
+
+
+def test_the_persons_pixels_weigh_as_much_as_asked(stable_diffusion, arrays, model, monkeypatch):  # noqa: F811
+    """person_weight 1 is the plain mean of Eq. 1; a great weight leaves the background out."""
+    trainer = Trainer(model, arrays, parameters(batch_size=4), load_scheduler(stable_diffusion, parameters(), DDPMScheduler), 0, Accelerator(cpu=True))
+    batch = next(trainer.parts(trainer.batch(0)))
+    height, width = batch["target"].shape[2:]
+    normals = torch.zeros_like(batch["normals"])
+    normals[..., : normals.shape[2] // height, : normals.shape[3] // width] = 1.0   # the body covers the first latent pixel, and no other
+    batch["normals"] = normals
+    predicted = torch.randn(batch["target"].shape, generator=torch.Generator().manual_seed(0))
+    monkeypatch.setattr(model, "forward", lambda *args, **kwargs: predicted)
+    squares = (predicted - batch["target"]).square().mean(1)
+    pixels, person = height * width, squares[:, 0, 0]
+    assert torch.allclose(Errors(model, 1.0)(batch), squares.mean((1, 2)))
+    assert torch.allclose(Errors(model, 3.0)(batch), (squares.sum((1, 2)) + 2 * person) / (pixels + 2))
+    assert torch.allclose(Errors(model, 1e9)(batch), person, rtol=1e-4)
+
+
+def test_pairs_show_one_photo_twice_as_often_as_asked(arrays):
+    pairs, rng = Pairs.of(arrays), np.random.default_rng(0)
+    for share in (0.0, 0.3, 1.0):
+        targets, references = pairs.draw(rng, 2000, share)
+        assert abs((targets == references).mean() - share) < 0.04
+        assert (arrays.pid[targets] == arrays.pid[references]).all()

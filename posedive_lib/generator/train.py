@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from accelerate import Accelerator
 from diffusers import DDPMScheduler
 from diffusers.training_utils import EMAModel
@@ -85,17 +86,24 @@ def _start(stable_diffusion: Path, params, init_from: str | Path | None, seed: i
 class Errors(nn.Module):
     """One forward of both U-Nets and the guiders, so that several processes can wrap it as a whole."""
 
-    def __init__(self, model: PoseDiveModel):
+    def __init__(self, model: PoseDiveModel, person_weight: float):
         super().__init__()
-        self.model = model
+        self.model, self.person_weight = model, person_weight
 
     def forward(self, batch: dict[str, Tensor]) -> Tensor:
-        """Squared error of the prediction (B,)."""
+        """Squared error of the prediction (B,), a mean over channels and latent pixels that weights those of the person."""
         tokens = self.model.tokens_kept(batch["clip_tokens"], batch["token_keep"])
         features = self.model.reference_features(batch["reference"], tokens)
         maps = (batch[name] for name in ("depth", "normals", "skeleton"))
         predicted = self.model(batch["noisy"], batch["t"], tokens, features, *maps, keep=batch["keep"])
-        return (predicted.float() - batch["target"]).square().mean(dim=(1, 2, 3))
+        errors = (predicted.float() - batch["target"]).square().mean(dim=1)
+        weights = 1.0 + (self.person_weight - 1.0) * person_mask(batch["normals"], errors.shape[1:])
+        return (errors * weights).sum(dim=(1, 2)) / weights.sum(dim=(1, 2))
+
+
+def person_mask(normals: Tensor, size: tuple[int, int]) -> Tensor:
+    """Share of each latent pixel that the target's body covers (B, *size): normals are black outside the body."""
+    return F.adaptive_avg_pool2d((normals.amax(dim=1) > 0).float(), size)
 
 
 class Trainer:
@@ -107,7 +115,7 @@ class Trainer:
         check_data(model, data, params)
         check_batch(params, accelerator.num_processes)
         self.pairs = Pairs.of(data)
-        self.network = accelerator.prepare_model(Errors(model))
+        self.network = accelerator.prepare_model(Errors(model, params.person_weight))
         self.trainable = model.trainable()
         self.optimizer = torch.optim.AdamW(
             self.trainable.values(), lr=params.learning_rate, weight_decay=params.weight_decay, betas=(0.9, 0.999), eps=1e-8, fused=True
@@ -168,7 +176,7 @@ class Trainer:
         """Pairs, timesteps, noise and condition dropout of one step, drawn on the CPU: neither device nor processes change them."""
         rng = rng_for("generator-training", self.seed, step)
         size, steps = self.params.batch_size, self.scheduler.config.num_train_timesteps
-        targets, references = self.pairs.draw(rng, size)
+        targets, references = self.pairs.draw(rng, size, self.params.same_photo)
         # One timestep per stratum: each is uniform, and every batch covers all noise levels.
         t = torch.from_numpy(((np.arange(size) + rng.random(size)) * steps / size).astype(np.int64))
         keep = torch.from_numpy(rng.random(size) >= self.params.condition_dropout)
