@@ -1,12 +1,15 @@
 """Conditions against an independent z-buffer in NumPy, and key points against plain projection (§B, §H)."""
 
+import os
+import signal
+
 import numpy as np
 import pytest
 from scipy.ndimage import binary_erosion, maximum_filter, minimum_filter
 
 from pipeline import ROOT
 from posedive_lib.body import raster
-from posedive_lib.body.conditions import COLOURS, LIMBS, ConditionRenderer, draw_skeleton
+from posedive_lib.body.conditions import COLOURS, LIMBS, ConditionRenderer, draw_skeleton, rendering_processes
 from posedive_lib.body.poses import load_poses
 from posedive_lib.body.raster import open_rasteriser
 from posedive_lib.body.smpl import COCO_FROM_SMPL, pose
@@ -233,3 +236,16 @@ def test_rendering_is_the_same_twice(renderer, bodies):
     once, twice = renderer.render(*bodies[3]), renderer.render(*bodies[3])
     for name in ("skeleton", "depth", "normals", "neutral", "mask"):
         np.testing.assert_array_equal(getattr(once, name), getattr(twice, name))
+
+
+def test_ctrl_c_is_left_to_the_process_that_started_the_others():
+    with rendering_processes(1) as pool:
+        pid = pool.submit(os.getpid).result()
+        os.kill(pid, signal.SIGINT)
+        assert pool.submit(os.getpid).result() == pid
+
+
+@pytest.mark.parametrize("lens", [dict(focal=0.0), dict(focal=np.nan), dict(near=11.0), dict(near=-1.0), dict(far=np.inf), dict(near=np.nan)])
+def test_a_lens_or_range_that_cannot_be_is_refused(lens):
+    with pytest.raises(StudyError, match="give 0 ≤ near < far"):
+        ConditionRenderer(str(ROOT / "data/body/SMPL_NEUTRAL.npz"), H, W, **{"near": NEAR, "far": FAR, "focal": FOCAL, **lens})

@@ -9,6 +9,7 @@ from roma import rotvec_to_rotmat
 
 from pipeline import ROOT
 from posedive_lib.augment import fit
+from posedive_lib.body import archive
 from posedive_lib.body.camera import fit_to_crop, orient, project, viewpoint
 from posedive_lib.body.fitting import FitSettings, fit_keypoints, visibility
 from posedive_lib.body.heading import Heading
@@ -222,3 +223,47 @@ def test_a_stopped_run_goes_on(tmp_path, source, monkeypatch):
     paths[3].write_bytes(b"no image")
     with pytest.raises(StudyError, match="3.png"):
         fit.fit_images(images, tmp_path / "c.npz", **settings)
+
+
+@pytest.fixture
+def photo(tmp_path):
+    """A table of one image, and what `fit_images` needs beside it."""
+    Image.new("RGB", (16, 32), (90, 60, 30)).save(tmp_path / "a.png")
+    images = pd.DataFrame({"path": [str(tmp_path / "a.png")], "rel": ["a.png"]})
+    return images, dict(body=BODY, motions=str(ROOT / "data/motions/in-domain"), estimator=str(ROOT / "data/pretrained/vitpose"), focal=2.5, progress=False)
+
+
+@pytest.mark.parametrize("wrong", [{"body": "no/body.npz"}, {"motions": "no/motions"}, {"estimator": "no/vitpose"}])
+def test_a_missing_input_is_named_before_anything_is_estimated(wrong, photo, tmp_path, monkeypatch):
+    images, options = photo
+    monkeypatch.setattr(fit, "estimate", lambda *arguments: pytest.fail("estimated"))
+    with pytest.raises(StudyError, match=next(iter(wrong.values()))):
+        fit.fit_images(images, tmp_path / "smpl.npz", **options | wrong)
+    assert [path.name for path in tmp_path.iterdir()] == ["a.png"]
+
+
+def test_lost_images_and_places_that_cannot_be_written_are_named(photo, tmp_path, monkeypatch):
+    images, options = photo
+    with pytest.raises(StudyError, match="at least one"):
+        fit.fit_images(images.iloc[:0], tmp_path / "smpl.npz", **options)
+    with pytest.raises(StudyError, match=r"b\.png cannot be read"):
+        fit.fit_images(images.assign(path=str(tmp_path / "b.png")), tmp_path / "smpl.npz", **options)
+    with pytest.raises(StudyError, match=r"smpl\.npz\.parts cannot be written"):
+        fit.fit_images(images, tmp_path / "a.png" / "smpl.npz", **options)
+
+    def full(file, **arrays):
+        file.write(b"half")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(archive.np, "savez", full)
+    with pytest.raises(StudyError, match=r"cannot be written \(No space left on device\): free space"):
+        fit.fit_images(images, tmp_path / "smpl.npz", **options)
+    assert not list((tmp_path / "smpl.npz.parts").iterdir())   # no half batch to be taken for a finished one
+
+
+def test_a_sentence_does_not_follow_a_bar_on_its_line(photo, tmp_path, monkeypatch, capsys):
+    images, options = photo
+    monkeypatch.setattr(fit, "estimate", lambda *arguments: (_ for _ in ()).throw(StudyError("a.png is broken.")))
+    with pytest.raises(StudyError):
+        fit.fit_images(images, tmp_path / "smpl.npz", **options | {"progress": True})
+    assert "key points" in (shown := capsys.readouterr().err) and shown.endswith("\n")

@@ -12,7 +12,7 @@ import sys
 
 from posedive_lib import datasets, params
 from posedive_lib.augment.diversify import ARMS
-from posedive_lib.errors import StudyError
+from posedive_lib.errors import command
 
 
 def parse(arguments: list[str] | None) -> argparse.Namespace:
@@ -29,17 +29,14 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
+@command("Stopped: the same command goes on from here.")
 def main(arguments: list[str] | None = None) -> int:
     given = parse(arguments)
-    try:
-        counts = {"images_per_pid": given.images_per_pid, "candidates_per_pid": given.candidates_per_pid}
-        P = params.load(given.params, overrides={f"augment.{key}": value for key, value in counts.items() if value is not None})
-        from posedive_lib.augment.product import augment  # torch and OpenGL only once the arguments are right
+    counts = {"images_per_pid": given.images_per_pid, "candidates_per_pid": given.candidates_per_pid}
+    P = params.load(given.params, overrides={f"augment.{key}": value for key, value in counts.items() if value is not None})
+    from posedive_lib.augment.product import augment  # torch and OpenGL only once the arguments are right
 
-        made = augment(given.dataset, given.root, given.out, P, generator=given.generator, arm=given.arm, overwrite=given.overwrite)
-    except StudyError as error:
-        print(error, file=sys.stderr)
-        return 2
+    made = augment(given.dataset, given.root, given.out, P, generator=given.generator, arm=given.arm, overwrite=given.overwrite)
     print(f"{len(made.added)} images of {made.added['pid'].nunique()} identities added, of {len(made.manifest)} generated: {given.out}")
     if len(made.short):
         worst = ", ".join(f"{row.pid} ({row.kept})" for row in made.short.sort_values("kept").head(8).itertuples())

@@ -8,7 +8,6 @@ the table is written, and belong to what determines them (images, body, motions,
 
 import argparse
 import hashlib
-import os
 import shutil
 import sys
 from dataclasses import asdict, fields
@@ -22,13 +21,13 @@ from posedive_lib import datasets
 from posedive_lib import params as parameters
 from posedive_lib.augment.confidence import PoseEstimator
 from posedive_lib.body import fitting, heading, keypoints, library
-from posedive_lib.body.archive import read_npz
+from posedive_lib.body.archive import read_npz, write_npz
 from posedive_lib.body.fitting import Fitter, FitSettings, fit_rows
 from posedive_lib.body.poses import load_poses
 from posedive_lib.body.smpl import load_smpl
 from posedive_lib.body.table import BodyTable
 from posedive_lib.datasets.images import open_rgb
-from posedive_lib.errors import StudyError
+from posedive_lib.errors import StudyError, command
 
 BATCH = 64
 FPS = 10.0  # frames per second of the motions that are learned from: neighbours at full rate say nothing new
@@ -40,10 +39,13 @@ def images_of(dataset: datasets.ReIDDataset, splits: tuple[str, ...]) -> pd.Data
 
 
 def digest(files: list[str | Path], settings: FitSettings, focal: float) -> str:
-    """Of everything that determines a fit, in 16 hexadecimal digits."""
+    """Of everything that determines a fit, in 16 hexadecimal digits. StudyError for a file that cannot be read."""
     total = hashlib.sha256(repr((asdict(settings), focal, FPS, BATCH)).encode())
     for path in [*files, *(module.__file__ for module in (fitting, heading, keypoints, library))]:
-        total.update(hashlib.sha256(Path(path).read_bytes()).digest())
+        try:
+            total.update(hashlib.sha256(Path(path).read_bytes()).digest())
+        except OSError as error:
+            raise StudyError(f"{path} cannot be read ({error.strerror}): restore it") from None
     return total.hexdigest()[:16]
 
 
@@ -58,32 +60,34 @@ def estimate(paths: list[str], estimator: PoseEstimator) -> dict[str, np.ndarray
     return {"keypoints": points, "confidence": sigma, "size": size}
 
 
-def _save(path: Path, arrays: dict[str, np.ndarray]) -> None:
-    part = path.with_suffix(".part.npz")
-    np.savez(part, **arrays)
-    os.replace(part, path)
-
-
 def fit_images(
     images: pd.DataFrame, out: str | Path, *, body: str, motions: str, estimator: str, focal: float, settings: FitSettings | None = None,
     progress: bool = True,
 ) -> BodyTable:
-    """Fit every image (columns path, rel) and write the table to `out`; goes on where a stopped call with the same inputs was."""
+    """Fit every image (columns path, rel) and write the table to `out`; goes on where a stopped call with the same inputs was.
+
+    StudyError for an input that is missing or broken, and for a place that cannot be written.
+    """
     out, settings = Path(out), settings or FitSettings()
     if out.suffix != ".npz":
         raise StudyError(f"{out} is no .npz: name the table of bodies, such as smpl.npz")
+    if images.empty:
+        raise StudyError("There are no images to fit: give at least one")
+    pose_estimator = PoseEstimator(estimator)
+    fitter = Fitter(load_smpl(body), load_poses(motions, fps=FPS), focal=focal, settings=settings)
     files = sorted(str(path) for folder in (motions, estimator) for path in Path(folder).rglob("*") if path.is_file())
     key = digest([*images["path"], body, *files], settings, focal)
     parts = out.with_name(out.name + ".parts")
-    for other in parts.glob("*"):
-        if not other.name.startswith(key):
-            other.unlink()
-    parts.mkdir(parents=True, exist_ok=True)
+    try:
+        parts.mkdir(parents=True, exist_ok=True)
+        for other in parts.iterdir():
+            if not other.name.startswith(key):
+                other.unlink()
+    except OSError as error:
+        raise StudyError(f"{parts} cannot be written ({error.strerror}): choose a writable folder for the table") from None
     batches = [images.iloc[start : start + BATCH] for start in range(0, len(images), BATCH)]
-    pose_estimator = PoseEstimator(estimator)
     found = _parts(batches, parts, f"{key}-points", "key points", progress, lambda i: estimate(batches[i]["path"].tolist(), pose_estimator))
     everything = {name: np.concatenate([part[name] for part in found]) for name in found[0]}
-    fitter = Fitter(load_smpl(body), load_poses(motions, fps=FPS), focal=focal, settings=settings)
     cue = fitter.heading(everything["keypoints"], everything["confidence"])
 
     def fit(i: int) -> dict[str, np.ndarray]:
@@ -101,17 +105,18 @@ def fit_images(
 
 def _parts(batches, folder: Path, name: str, label: str, progress: bool, make) -> list[dict[str, np.ndarray]]:
     """`make(i)` of every batch, or what an earlier call left of it."""
-    made, bar = [], tqdm(total=sum(map(len, batches)), desc=label, unit="image", disable=not progress)
-    for i, batch in enumerate(batches):
-        path = folder / f"{name}-{i:05d}.npz"
-        if not path.exists():
-            _save(path, make(i))
-        made.append(read_npz(path, what="a finished batch"))
-        bar.update(len(batch))
-    bar.close()
+    made = []
+    with tqdm(total=sum(map(len, batches)), desc=label, unit="image", disable=not progress) as bar:
+        for i, batch in enumerate(batches):
+            path = folder / f"{name}-{i:05d}.npz"
+            if not path.exists():
+                write_npz(path, make(i))
+            made.append(read_npz(path, what="a finished batch"))
+            bar.update(len(batch))
     return made
 
 
+@command("Stopped: the same command goes on from here.")
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description="Fit SMPL to every image of a data set.")
     parser.add_argument("dataset", choices=datasets.NAMES)
@@ -120,16 +125,12 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--splits", nargs="+", default=["train", "query", "gallery"], choices=["train", "query", "gallery"])
     parser.add_argument("--params", default="params.yaml", help="paths.body, paths.motions, paths.pose_estimator and conditions.focal")
     given = parser.parse_args(arguments)
-    try:
-        P, dataset = parameters.load(given.params), datasets.load(given.dataset, given.root)
-        out = Path(given.out) if given.out else dataset.folder / "smpl.npz"
-        if out.exists():
-            raise StudyError(f"{out} exists: name another table with --out, or remove it first")
-        table = fit_images(images_of(dataset, tuple(given.splits)), out, body=P.paths.body, motions=P.paths.motions,
-                           estimator=P.paths.pose_estimator, focal=P.conditions.focal)
-    except StudyError as error:
-        print(error, file=sys.stderr)
-        return 2
+    P, dataset = parameters.load(given.params), datasets.load(given.dataset, given.root)
+    out = Path(given.out) if given.out else dataset.folder / "smpl.npz"
+    if out.exists():
+        raise StudyError(f"{out} exists: name another table with --out, or remove it first")
+    table = fit_images(images_of(dataset, tuple(given.splits)), out, body=P.paths.body, motions=P.paths.motions,
+                       estimator=P.paths.pose_estimator, focal=P.conditions.focal)
     print(f"{out}: {len(table)} bodies")
     return 0
 

@@ -1,5 +1,6 @@
-"""Read `.npz` files that may lie: sizes are checked before anything is unpacked, nothing in them is executed."""
+"""Read `.npz` files that may lie: sizes are checked before anything is unpacked, nothing in them is executed. Write whole ones."""
 
+import os
 import zipfile
 from pathlib import Path
 
@@ -40,6 +41,20 @@ def read_npz(path: str | Path, keys=None, *, what: str, limit: int = MAX_BYTES) 
         raise
     except Exception as error:  # a broken archive fails in many ways: zip, zlib and header parsing each have their own
         raise StudyError(f"{path} cannot be read as {what} ({error}): copy or download it again, or remove it") from None
+
+
+def write_npz(path: str | Path, arrays: dict[str, np.ndarray]) -> None:
+    """Write an `.npz`, whole or not at all; StudyError where the place or the space is missing."""
+    path = Path(path)
+    part = path.with_name(f".{path.name}.partial")
+    try:
+        with part.open("wb") as file:  # a file, because NumPy would add a suffix to the name
+            np.savez(file, **arrays)
+        os.replace(part, path)
+    except OSError as error:
+        raise StudyError(f"{path} cannot be written ({error.strerror or error}): free space or choose a writable folder") from error
+    finally:
+        part.unlink(missing_ok=True)  # gone already when all went well
 
 
 def _check_header(path: Path, name: str, member, size: int) -> None:

@@ -4,6 +4,7 @@ Normals are camera-space n·0.5 + 0.5 with z towards the viewer; depth is metric
 so that the scale cue survives; the skeleton uses OpenPose's colours.
 """
 
+import signal
 from collections.abc import Callable
 from concurrent.futures import Executor, ProcessPoolExecutor
 from contextlib import contextmanager, nullcontext
@@ -18,6 +19,7 @@ from tqdm import tqdm
 from posedive_lib.body import camera
 from posedive_lib.body.raster import choose_backend, open_rasteriser
 from posedive_lib.body.smpl import COCO_FROM_SMPL, cached_smpl, pose
+from posedive_lib.errors import StudyError
 
 # Limbs of the OpenPose-18 skeleton as pairs of COCO-17 indices; 17 is the neck, between the shoulders.
 LIMBS = [(17, 6), (17, 5), (6, 8), (8, 10), (5, 7), (7, 9), (17, 12), (12, 14), (14, 16),
@@ -101,6 +103,8 @@ class ConditionRenderer:
     """
 
     def __init__(self, body: str, height: int, width: int, *, near: float, far: float, focal: float, backend: str = "auto"):
+        if not (0 <= near < far < np.inf and 0 < focal < np.inf):
+            raise StudyError(f"near, far and focal are {near}, {far} and {focal}: give 0 ≤ near < far in metres, and a focal length above 0 in image heights.")
         self.model = cached_smpl(str(body))
         self.faces = np.asarray(self.model.faces).astype(int)
         self.height, self.width, self.near, self.far = height, width, near, far
@@ -163,12 +167,16 @@ def _render_fitted_chunk(settings: tuple, rows: list[tuple]) -> list[tuple[np.nd
 @contextmanager
 def rendering_processes(workers: int):
     """Processes that render; they start with the first bodies they get, and an exception leaves no more to them than they have begun."""
-    # One thread each: the processes are the parallelism, and threads that wait for each other would halve it.
-    pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=torch.set_num_threads, initargs=(1,))
+    pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_start_process)
     try:
         yield pool
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+def _start_process() -> None:
+    torch.set_num_threads(1)  # the processes are the parallelism, and threads that wait for each other would halve it
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches every process of a terminal: the one that started these ends them
 
 
 def _stacked(parts: list[Conditions]) -> Conditions:
@@ -183,14 +191,13 @@ def render_many(
     rows = list(zip(global_orient, body_pose, betas, cam_t))
     settings = (str(body), height, width, near, far, focal, choose_backend(backend))
     chunks = [rows[i : i + CHUNK] for i in range(0, len(rows), CHUNK)]
-    bar = tqdm(total=len(rows), desc=progress, unit="img", disable=progress is None)
     parts: list[Conditions] = []
     processes = max(1, min(workers, len(chunks)))
-    with rendering_processes(processes) if processes > 1 else nullcontext() as pool:
+    bar = tqdm(total=len(rows), desc=progress, unit="img", disable=progress is None)
+    with bar, rendering_processes(processes) if processes > 1 else nullcontext() as pool:
         for part in (pool.map if pool else map)(_render_chunk, [settings] * len(chunks), chunks):
             parts += part
             bar.update(len(part))
-    bar.close()
     return _stacked(parts)
 
 

@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 
 from posedive_lib import params
-from posedive_lib.errors import StudyError
+from posedive_lib.errors import StudyError, command
 from posedive_lib.study.choices import choices
 from posedive_lib.study.comparison import PUBLISHED, VOLUME, best_level, level_against_others, paired
 from posedive_lib.study.runs import write_text
@@ -283,13 +283,10 @@ def claims(reports: Path = REPORTS, *, seed: int) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+@command()
 def main(params_file: str = "params.yaml") -> int:
-    try:
-        P = params.load(params_file)
-        table, open_choices = claims(seed=P.seed), choices(P)
-    except StudyError as error:
-        print(error, file=sys.stderr)
-        return 2
+    P = params.load(params_file)
+    table, open_choices = claims(seed=P.seed), choices(P)
     write_text(REPORTS / "tables/claims.csv", to_csv(table))
     write_text(REPORTS / "tables/choices.csv", to_csv(open_choices))
     write_text(REPORTS / "claims.md", page(table, open_choices))

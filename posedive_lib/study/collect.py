@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from posedive_lib.errors import StudyError
+from posedive_lib.errors import StudyError, command
 from posedive_lib.study.runs import write_text
 from posedive_lib.study.tables import to_csv
 
@@ -64,16 +64,13 @@ def _numbers(values: pd.Series) -> dict:
     return {str(name): float(f"{value:.6g}") for name, value in values.items() if pd.notna(value)}
 
 
+@command()
 def main() -> int:
-    try:
-        runs = collect()
-        write_text(TABLES / "reid_runs.csv", to_csv(runs))
-        # from the tables as they were written, so that no rounding tells the two apart
-        found = metrics(*(pd.read_csv(TABLES / f"{name}.csv") for name in ("reid_runs", "comparison", "generator_quality")))
-        write_text("reports/metrics.json", json.dumps(found, indent=1, sort_keys=True) + "\n")
-    except StudyError as error:
-        print(error, file=sys.stderr)
-        return 2
+    runs = collect()
+    write_text(TABLES / "reid_runs.csv", to_csv(runs))
+    # from the tables as they were written, so that no rounding tells the two apart
+    found = metrics(*(pd.read_csv(TABLES / f"{name}.csv") for name in ("reid_runs", "comparison", "generator_quality")))
+    write_text("reports/metrics.json", json.dumps(found, indent=1, sort_keys=True) + "\n")
     return 0
 
 

@@ -20,7 +20,7 @@ from pathlib import Path
 import pandas as pd
 import yaml
 
-from posedive_lib.errors import StudyError
+from posedive_lib.errors import command
 from posedive_lib.study.runs import RunStore, file_digest, write_text
 from posedive_lib.study.tables import to_csv
 
@@ -72,24 +72,21 @@ def gather(known: pd.DataFrame | None, stages: list[str]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=COLUMNS).round({"wall_seconds": 1, "cpu_seconds": 1, "peak_gigabytes": 2})
 
 
+@command()
 def main(arguments: list[str] | None = None) -> int:
     arguments = sys.argv[1:] if arguments is None else arguments
     if len(arguments) == 1:
         print("usage: python -m posedive_lib.study.costs [STAGE COMMAND ...]", file=sys.stderr)
         return 2
-    try:
-        if not arguments:
-            stages = list(yaml.safe_load(Path("dvc.yaml").read_text(encoding="utf-8"))["stages"])
-            known = pd.read_csv(TARGET) if TARGET.is_file() else None
-            write_text(TARGET, to_csv(gather(known, stages)))
-            return 0
-        with measured(arguments[0]):
-            status = subprocess.run(arguments[1:], check=False).returncode
-            if status:
-                raise SystemExit(status)
-    except StudyError as error:
-        print(error, file=sys.stderr)
-        return 2
+    if not arguments:
+        stages = list(yaml.safe_load(Path("dvc.yaml").read_text(encoding="utf-8"))["stages"])
+        known = pd.read_csv(TARGET) if TARGET.is_file() else None
+        write_text(TARGET, to_csv(gather(known, stages)))
+        return 0
+    with measured(arguments[0]):
+        status = subprocess.run(arguments[1:], check=False).returncode
+        if status:
+            raise SystemExit(status)
     return 0
 
 

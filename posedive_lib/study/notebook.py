@@ -20,7 +20,7 @@ import time
 from pathlib import Path
 
 from posedive_lib import params as parameters
-from posedive_lib.errors import StudyError
+from posedive_lib.errors import StudyError, command
 from posedive_lib.study.costs import measured
 from posedive_lib.study.runs import make_folder, write_text
 
@@ -158,6 +158,7 @@ def normalise(notebook):
     return strip_output(notebook, keep_output=True, keep_count=False, keep_id=False, extra_keys=NOISE)
 
 
+@command("Stopped: `make repro` goes on from here.")
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m posedive_lib.study.notebook", description="Run one notebook of the study.")
     parser.add_argument("name", help="such as 03_generator_training")
@@ -168,15 +169,9 @@ def main(arguments: list[str] | None = None) -> int:
         name = options.name.removesuffix(".ipynb")
         with measured(name, options.params):
             report = run(name, options.params)
-    except StudyError as error:
-        print(error, file=sys.stderr)
-        return 2
     except NotebookFailed as error:
         print(f"\n{error}", file=sys.stderr)
         return 1
-    except KeyboardInterrupt:
-        print("\nStopped. `make repro` goes on from here.", file=sys.stderr)
-        return 130
     print(f"Wrote {report}", file=sys.stderr)
     return 0
 

@@ -17,7 +17,7 @@ import pandas as pd
 import yaml
 from nbconvert.filters.markdown import markdown2html
 
-from posedive_lib.errors import StudyError
+from posedive_lib.errors import StudyError, command
 from posedive_lib.study.graph import picture
 from posedive_lib.study.page import document, style
 from posedive_lib.study.runs import make_folder, write_text
@@ -191,12 +191,9 @@ def pipeline(stages: dict[str, dict]) -> str:
     return "\n".join(parts)
 
 
+@command()
 def main() -> int:
-    try:
-        print(f"Wrote {build()}")
-    except StudyError as error:
-        print(error, file=sys.stderr)
-        return 2
+    print(f"Wrote {build()}")
     return 0
 
 

@@ -20,7 +20,7 @@ from PIL import Image
 from posedive_lib import params as parameters
 from posedive_lib.body.poses import PoseSource, load_poses
 from posedive_lib.body.table import BodyTable
-from posedive_lib.errors import StudyError
+from posedive_lib.errors import StudyError, command
 from posedive_lib.seeds import rng_for
 from posedive_lib.world.cameras import Camera, read_cameras
 from posedive_lib.world.oracle import Shot, photograph
@@ -217,14 +217,12 @@ def build(P) -> None:
         render(root / plan.folder, plan, poses, P)
 
 
+@command()
 def main() -> int:
     parser = argparse.ArgumentParser(description="Render the mini world's data sets.")
     parser.add_argument("--params", default="params.yaml")
     try:
         build(parameters.load(parser.parse_args().params))
-    except StudyError as error:
-        print(error, file=sys.stderr)
-        return 2
     except OSError as error:
         print(f"{error.filename} cannot be written ({error.strerror}): make room for it or make it writable.", file=sys.stderr)
         return 2

@@ -1,0 +1,48 @@
+"""How commands end: a mistake with its sentence and status 2, Ctrl-C with one line and status 130."""
+
+from contextlib import nullcontext
+from importlib import import_module
+
+import pytest
+
+from posedive_lib import params
+from posedive_lib.errors import StudyError, command
+from posedive_lib.study import notebook
+
+RESUMING = {
+    "posedive_lib.augment.__main__": ["market1501", "data", "--out", "augmented"],
+    "posedive_lib.augment.fit": ["market1501", "data"],
+    "posedive_lib.generator.__main__": ["arrays.npz", "run"],
+}
+
+
+def raises(error):
+    def function(*arguments, **options):
+        raise error
+
+    return function
+
+
+@pytest.mark.parametrize("module", RESUMING)
+@pytest.mark.parametrize("error, status, said", [
+    (StudyError("seed is -1: choose another."), 2, "seed is -1: choose another."),
+    (KeyboardInterrupt(), 130, "Stopped: the same command goes on from here."),
+])  # fmt: skip
+def test_long_commands_say_how_to_go_on(module, error, status, said, monkeypatch, capsys):
+    monkeypatch.setattr(params, "load", raises(error))
+    assert import_module(module).main(RESUMING[module]) == status
+    printed = capsys.readouterr()
+    assert printed.err.strip() == said and not printed.out
+
+
+def test_a_stopped_notebook_says_how_to_go_on(monkeypatch, capsys):
+    monkeypatch.setattr(notebook, "measured", lambda *arguments: nullcontext())
+    monkeypatch.setattr(notebook, "run", raises(KeyboardInterrupt()))
+    monkeypatch.setattr(notebook.signal, "signal", lambda *arguments: None)
+    assert notebook.main(["01_dataset_splits"]) == 130 and "`make repro` goes on" in capsys.readouterr().err
+
+
+def test_other_errors_are_not_hidden():
+    with pytest.raises(ZeroDivisionError):
+        command()(raises(ZeroDivisionError()))()
+    assert command()(lambda status: status)(1) == 1
