@@ -1,5 +1,7 @@
 """Candidates: resumable shards, scores, selection by rows, matched counts. Rendering, painter and estimator are stand-ins here."""
 
+import subprocess
+import sys
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass
 from types import SimpleNamespace
@@ -166,6 +168,32 @@ def test_unwritable_output_and_unknown_reference_are_named(study, tmp_path):
     (tmp_path / "out").unlink()
     with pytest.raises(StudyError, match="2_1.jpg"):
         study.run(2, Painter(), known=study.train[study.train["rel"] != "2_1.jpg"])
+
+
+@pytest.mark.parametrize("file, content", [("scores.csv", b""), ("scores.csv", b"pid,index\n"), ("scores.csv", None), ("bodies.npz", b""), ("0002_000.jpg", b"")])
+def test_what_a_full_disk_left_of_a_shard_is_made_anew(file, content, study):
+    whole = study.run(3, Painter())
+    (shard,) = {path.parent for path in study.out.glob("shards/*/0002_000.jpg")}
+    broken = shard / file
+    content = broken.read_bytes()[:-200] if content is None else content   # cut short in the middle of a row
+    broken.write_bytes(content)
+    again = Painter()
+    pd.testing.assert_frame_equal(study.run(3, again), whole)
+    assert again.painted == 2 and broken.stat().st_size > len(content)
+
+
+def test_a_second_run_in_one_folder_is_refused_and_a_killed_one_holds_nothing(study):
+    code = f"import time; from pathlib import Path; from posedive_lib.augment import candidates\nwith candidates._alone_in(Path({str(study.out)!r})): print(1, flush=True); time.sleep(600)"
+    other = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE)
+    try:
+        assert other.stdout.readline()
+        with pytest.raises(StudyError, match="Another run is making candidates in .*out: wait"):
+            study.run(1, Painter())
+    finally:
+        other.kill()
+        other.wait()
+        other.stdout.close()
+    assert len(study.run(1, Painter())) == 3
 
 
 def test_bodies_and_estimates_come_back_in_the_manifest_s_order(study):

@@ -1,14 +1,17 @@
 """Candidates: every planned image rendered as conditions, painted, scored (Eq. 2) and listed in a manifest (§B, §E).
 
 All candidates are painted and scored, also those that a threshold rejects, so another threshold is a selection of rows (see
-`posedive_lib.augment.selection`) and never a new generation. The work is cut into shards of one index each; a shard is a folder named after everything that determines it and appears
-whole or not at all, so an interrupted run resumes and a longer plan only adds shards.
+`posedive_lib.augment.selection`) and never a new generation. The work is cut into shards of one index each; a shard is a folder named after
+everything that determines it and appears whole or not at all, so an interrupted run resumes and a longer plan only adds shards. What a full
+disk or a crash left of one is made anew.
 """
 
+import fcntl
 import hashlib
 import io
 import shutil
 from collections.abc import Callable
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 
@@ -81,24 +84,28 @@ def generate(
     everything else that decides a pixel or a score (weights of generator and estimator, sampling steps, pose source).
     images_per_pid: the plan is then a budget, and an identity gets no more candidates once that many of its images are kept;
     None: every row of the plan. shard, block: images written and rendered at a time; a block is rendered while the one before is painted.
+    StudyError where `out` cannot be written, or another run is making candidates there.
     """
     from posedive_lib.body.conditions import rendering_processes
 
     out = Path(out)
-    _check_writable(out)
     manifest = judge(pd.DataFrame(columns=[*plan.columns, *SIGMA_GEN, *SIGMA_TAR, "path"]), limits)
-    with tqdm(desc="candidates", unit="image", disable=not progress) as bar, rendering_processes(rendering.workers) as pool:
+    with _alone_in(out), tqdm(desc="candidates", unit="image", disable=not progress) as bar, rendering_processes(rendering.workers) as pool:
         maker = _Maker(train, training, source, estimator, painter, rendering, pool)
         while len(rows := _still_wanted(plan, manifest, images_per_pid)):
             bar.total = len(manifest) + len(rows)
             shards = [(out / "shards" / _digest(part, rendering, key), part) for part in _shards(rows, shard)]
-            missing = [item for item in shards if not item[0].is_dir()]
+            tables = {folder: _finished(folder, part) for folder, part in shards}
+            missing = [item for item in shards if tables[item[0]] is None]
             _count_found(bar, len(rows) - sum(len(part) for _, part in missing))
             maker.make(_blocks(missing, block), bar)
-            tables = [_with_paths(pd.read_csv(folder / "scores.csv", keep_default_na=False), folder.name) for folder, _ in shards]
-            made = [manifest[tables[0].columns], *tables] if len(manifest) else tables
+            for folder, part in missing:
+                tables[folder] = _finished(folder, part)
+                if tables[folder] is None:
+                    raise StudyError(f"{folder} was written but is not whole: check the disk")
+            made = [manifest[next(iter(tables.values())).columns], *tables.values()] if len(manifest) else list(tables.values())
             manifest = judge(pd.concat(made, ignore_index=True), limits)
-    _write_atomically(out / "manifest.csv", manifest)
+        _write_atomically(out / "manifest.csv", manifest)
     return manifest
 
 
@@ -141,8 +148,17 @@ def _digest(rows: pd.DataFrame, rendering: Rendering, key: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def _with_paths(scores: pd.DataFrame, folder: str) -> pd.DataFrame:
-    return scores.assign(path=[f"shards/{folder}/{name}" for name in _names(scores)])
+def _finished(folder: Path, rows: pd.DataFrame) -> pd.DataFrame | None:
+    """The rows of a shard with their scores and paths; None where it is not there or not whole."""
+    names = _names(rows)
+    try:
+        if not all((folder / name).stat().st_size for name in (*names, "bodies.npz")):
+            return None
+        table = pd.read_csv(folder / "scores.csv", keep_default_na=False)
+        scored = np.isfinite(table[[*SIGMA_GEN, *SIGMA_TAR]].to_numpy(float)).all()
+    except (OSError, ValueError, KeyError):  # pandas has ValueErrors for an empty file and for a cut one
+        return None
+    return table.assign(path=[f"shards/{folder.name}/{name}" for name in names]) if scored and len(table) == len(rows) else None
 
 
 def _names(rows: pd.DataFrame) -> list[str]:
@@ -159,15 +175,22 @@ def _write_atomically(path: Path, table: pd.DataFrame) -> None:
         raise StudyError(f"{path} cannot be written ({error}): free space or choose a writable folder") from error
 
 
-def _check_writable(out: Path) -> None:
-    """StudyError before anything long starts."""
+@contextmanager
+def _alone_in(out: Path):
+    """Makes the folder and holds its lock, which the system lets go of with the process; StudyError before anything long starts."""
     try:
         (out / "shards").mkdir(parents=True, exist_ok=True)
-        probe = out / "shards" / ".probe"
-        probe.touch()
-        probe.unlink()
+        lock = (out / "shards" / ".lock").open("w")
     except OSError as error:
         raise StudyError(f"{out} cannot be written ({error}): choose a writable folder for the candidates") from error
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise StudyError(f"Another run is making candidates in {out}: wait for its end, or choose another folder") from None
+        except OSError:
+            pass  # a file system without locks
+        yield
 
 
 class _Maker:
@@ -222,6 +245,7 @@ class _Maker:
             columns = {field.name: getattr(bodies, field.name) for field in fields(bodies)}
             np.savez_compressed(partial / "bodies.npz", **columns, estimated=estimated)
             pd.concat([rows, scores], axis=1).to_csv(partial / "scores.csv", index=False)
+            shutil.rmtree(folder, ignore_errors=True)  # what is not whole
             partial.rename(folder)
         except OSError as error:
             raise StudyError(f"{folder} cannot be written ({error}): free space or choose a writable folder") from error
