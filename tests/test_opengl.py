@@ -1,6 +1,9 @@
 """Off-screen OpenGL is checked before anything long starts, and the mend is one line."""
 
-from posedive_lib.body import opengl
+import pytest
+
+from posedive_lib.body import opengl, raster
+from posedive_lib.errors import StudyError
 
 
 def test_a_missing_library_is_named_with_the_line_that_installs_it(monkeypatch, capsys):
@@ -13,3 +16,18 @@ def test_a_missing_library_is_named_with_the_line_that_installs_it(monkeypatch, 
 def test_this_machine_draws():
     assert opengl.check_libraries() is None
     assert opengl.check_render() is None
+
+
+@pytest.mark.parametrize("platform", ["osmesa", "glx", ""])
+def test_another_platform_is_named_and_the_z_buffer_draws(platform, monkeypatch, capsys, caplog):
+    monkeypatch.setenv("PYOPENGL_PLATFORM", platform)
+    assert opengl.main([]) == 1
+    printed = capsys.readouterr().err.strip()
+    assert f"PYOPENGL_PLATFORM is '{platform}'" in printed and "set it to egl" in printed and "\n" not in printed
+    raster._opengl_problem.cache_clear()
+    try:
+        with pytest.raises(StudyError, match="set it to egl"):
+            raster.open_rasteriser(8, 4, 10.0, "opengl")
+        assert type(raster.open_rasteriser(8, 4, 10.0)).__name__ == "ZBuffer" and "slower z-buffer" in caplog.text
+    finally:
+        raster._opengl_problem.cache_clear()

@@ -22,7 +22,10 @@ MEND = f"install it with: apt-get install -y {' '.join(PACKAGES)}"
 
 
 def check_libraries() -> str | None:
-    """The problem that keeps EGL from starting, as one sentence, or None: the libraries load and a display initialises."""
+    """The problem that keeps EGL from starting, as one sentence, or None: nothing else is asked for, the libraries load, a display initialises."""
+    platform = os.environ.get("PYOPENGL_PLATFORM", "egl")
+    if platform != "egl":
+        return f"PYOPENGL_PLATFORM is '{platform}', but bodies are drawn off-screen with EGL; unset it or set it to egl"
     for name in LIBRARIES:
         try:
             ctypes.CDLL(name)
