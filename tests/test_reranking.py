@@ -111,8 +111,14 @@ def test_options_are_stored_as_they_were_used():
 def test_wrong_input_is_refused():
     with pytest.raises(StudyError, match="lambda_value"):
         k_reciprocal(np.eye(3), np.eye(3), lambda_value=2)
-    with pytest.raises(StudyError, match="power=0"):
-        k_reciprocal(np.eye(3), np.eye(3), power=0)
+    for name, values in {"k1": (2.5, 0, "3", None), "k2": (1.5, np.nan), "power": (0, np.inf, np.nan, 1e6, "2"), "lambda_value": (np.nan, None)}.items():
+        for value in values:
+            with pytest.raises(StudyError, match=f"{name}={value}"):
+                k_reciprocal(np.eye(3), np.eye(3), **{name: value})
+    assert k_reciprocal(np.eye(3), np.eye(3), k1=np.int64(2), k2=np.int32(1), power=np.float32(2)).shape == (3, 3)
+    for query, gallery in ((0, 3), (3, 0), (0, 0)):
+        with pytest.raises(StudyError, match=f"{query} queries and {gallery} gallery"):
+            k_reciprocal(np.eye(3)[:query], np.eye(3)[:gallery])
     with pytest.raises(StudyError, match="same model"):
         k_reciprocal(np.eye(3), np.eye(4))
     with pytest.raises(StudyError, match="not finite"):

@@ -4,6 +4,7 @@ One pass over blocks of float32 similarities proposes each image's neighbours; e
 """
 
 from dataclasses import asdict, dataclass
+from numbers import Integral, Real
 
 import numpy as np
 from scipy import sparse
@@ -12,6 +13,7 @@ from posedive_lib.errors import StudyError
 from posedive_lib.reid.distances import GRID, pair_of_features
 
 BLOCK = 512   # rows of similarities held at once
+MAX_POWER = 64   # of a distance up to 2, which then is far from overflow
 
 
 @dataclass(frozen=True)
@@ -28,9 +30,11 @@ class RerankingOptions:
     power: float = 2
 
     def __post_init__(self):
-        if self.k1 < 1 or self.k2 < 1 or not 0 <= self.lambda_value <= 1 or not self.power > 0:
+        whole = all(isinstance(k, Integral) and k >= 1 for k in (self.k1, self.k2))
+        real = all(isinstance(value, Real) for value in (self.lambda_value, self.power))
+        if not (whole and real and 0 <= self.lambda_value <= 1 and 0 < self.power <= MAX_POWER):
             raise StudyError(f"Re-ranking with k1={self.k1}, k2={self.k2}, lambda_value={self.lambda_value}, power={self.power}: "
-                             "k1 and k2 must be at least 1, lambda_value in [0, 1] and power positive.")
+                             f"k1 and k2 must be whole numbers from 1, lambda_value in [0, 1] and power above 0, up to {MAX_POWER}.")
 
     def record(self) -> dict:
         """The protocol fields of a result: {"k1": 20, "k2": 6, "lambda_value": 0.3, "power": 2}."""
@@ -128,10 +132,13 @@ def k_reciprocal(query_features, gallery_features, *, k1=20, k2=6, lambda_value=
     """(Q, G) re-ranked distances, float64: (1 - lambda) Jaccard + lambda original, of features (Q, D) and (G, D) made unit length.
 
     The original distance is Euclidean to the power `power`, divided by its largest value per query over all Q + G images; see
-    `RerankingOptions`, whose `record()` belongs to every result. Raises StudyError on options out of range and on non-finite features.
+    `RerankingOptions`, whose `record()` belongs to every result. Raises StudyError on options out of range, on non-finite features and where
+    there are none.
     """
     options = RerankingOptions(k1, k2, lambda_value, power)
     query, gallery = pair_of_features(query_features, gallery_features)
+    if not len(query) or not len(gallery):
+        raise StudyError(f"There are {len(query)} queries and {len(gallery)} gallery images to re-rank: check that both were read.")
     features = np.concatenate([query, gallery])
     neighbours, least = _neighbours(features, min(max(k1 + 1, k2), len(features)))
     farthest = np.maximum(_distance(least, power), np.finfo(float).tiny)
