@@ -1,6 +1,16 @@
-"""Which floating-point formats the processor at hand computes natively."""
+"""Which devices this machine has, and which floating-point formats they compute natively."""
 
 import torch
+
+from posedive_lib.errors import StudyError
+
+
+def checked_device(device: str | torch.device) -> torch.device:
+    """The torch device of that name; StudyError where this machine, or this build of torch, has none."""
+    try:
+        return torch.empty(1, device=device).device
+    except (RuntimeError, AssertionError, TypeError) as error:  # a torch without CUDA asserts
+        raise StudyError(f"There is no device {str(device)!r} here ({str(error).splitlines()[0]}): choose another, such as cpu.") from None
 
 
 def computes_bfloat16(device: torch.device) -> bool:

@@ -2,6 +2,7 @@
 
 import hashlib
 from dataclasses import dataclass, field
+from numbers import Integral, Real
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -25,6 +26,7 @@ from posedive_lib.generator.model import PoseDiveModel
 from posedive_lib.generator.precision import autocast
 from posedive_lib.generator.processes import processes
 from posedive_lib.generator.schedule import load_scheduler
+from posedive_lib.precision import checked_device
 
 ENCODED = 4096  # photos whose latents and CLIP tokens are kept between calls: some kilobytes each
 
@@ -59,8 +61,8 @@ class Generator:
             image = generator.draw(photo, pose, azimuth=90, elevation=10, body="data/body/SMPL_NEUTRAL.npz")
             image.save("like_that.png")
         """
+        device = checked_device(device or processes().device)
         model, params, frozen = store.load_model(path_or_hub_id, stable_diffusion, params, revision)
-        device = torch.device(device or processes().device)
         encoders = Encoders.load(frozen, device, vae=params.vae, image_encoder=params.image_encoder)
         if encoders.clip.dimension != model.denoising_unet.config.cross_attention_dim:
             raise StudyError(
@@ -86,11 +88,12 @@ class Generator:
         poses, steps and guidance branches use its features. Defaults of steps, guidance, batch_size and scheduler (a diffusers class or
         its name): `params.sampling`. Under `accelerate launch` every process draws its part, and all of them get all images.
         """
-        sampling = self.params.sampling
-        steps, batch_size = steps or sampling.steps, batch_size or sampling.batch_size
-        guidance = sampling.guidance if guidance is None else guidance
+        chosen = lambda name, value: getattr(self.params.sampling, name) if value is None else value
+        steps, guidance, batch_size = chosen("steps", steps), chosen("guidance", guidance), chosen("batch_size", batch_size)
+        fresh_noise = lambda: load_scheduler(self.stable_diffusion, self.params, chosen("scheduler", scheduler))
         references, reference_index = np.asarray(references), np.asarray(reference_index)
         self._check(references, reference_index, skeleton, depth, normals, seeds)
+        check_sampling(steps, guidance, batch_size, fresh_noise().config.get("num_train_timesteps", np.inf))
         images = np.empty((len(seeds), *references.shape[1:]), dtype=np.uint8)
         order = np.argsort(reference_index, kind="stable")  # images of one person side by side, so that features are made once
         team = processes()
@@ -102,8 +105,7 @@ class Generator:
                 known = self._remember(references, reference_index[rows], known)
                 tokens, features = _stack([known[person] for person in reference_index[rows]])
                 guide = self.model.guiders(*(maps_to_float(self._tensor(array, rows)) for array in (depth, normals, skeleton)))
-                noise = load_scheduler(self.stable_diffusion, self.params, scheduler or sampling.scheduler)
-                latents = denoise(self.model, noise, tokens, features, guide, np.asarray(seeds)[rows], steps=steps, guidance=guidance)
+                latents = denoise(self.model, fresh_noise(), tokens, features, guide, np.asarray(seeds)[rows], steps=steps, guidance=guidance)
                 images[rows] = self.encoders.images(latents).cpu().numpy()
                 bar.update(len(rows))
         if team.num_processes > 1:
@@ -127,7 +129,11 @@ class Generator:
             raise StudyError("The pose source is empty: select one pose.")
         reference = np.asarray(photo)[None]
         check_size(*reference.shape[1:3], self.encoders.factor, self.model.denoising_unet)
-        betas = np.zeros(10) if betas is None else np.asarray(betas)
+        betas = np.zeros(10) if betas is None else np.asarray(betas, float)
+        if betas.shape != (10,) or not np.isfinite(betas).all():
+            raise StudyError(f"betas are {betas.tolist()}: give 10 finite numbers, or None for the mean shape.")
+        if not np.isfinite([azimuth, elevation]).all():
+            raise StudyError(f"azimuth and elevation are {azimuth} and {elevation}: give degrees.")
         renderer = ConditionRenderer(str(body), *reference.shape[1:3], near=near, far=far, focal=focal)
         drawn = renderer.draw(*renderer.place(pose.root_tilt[:1], pose.body_pose[0], betas, azimuth, elevation)[2:])
         options = {"progress": False, **options}
@@ -176,6 +182,15 @@ class Generator:
 
     def _tensor(self, array, rows) -> Tensor:
         return torch.from_numpy(np.ascontiguousarray(np.asarray(array)[rows])).to(self.device)
+
+
+def check_sampling(steps, guidance, batch_size, most: int) -> None:
+    """StudyError unless steps (to `most`, the schedule's own) and batch_size are whole numbers from 1, and guidance is a number from 1."""
+    for name, value, limit in (("steps", steps, most), ("batch_size", batch_size, np.inf)):
+        if not (isinstance(value, Integral) and 1 <= value <= limit):
+            raise StudyError(f"{name} is {value}: give a whole number from 1" + (f" to {limit}." if limit < np.inf else "."))
+    if not (isinstance(guidance, Real) and 1 <= guidance < np.inf):
+        raise StudyError(f"guidance is {guidance}: give a number from 1, where 1 is none.")
 
 
 def _stack(people: list[dict]) -> tuple[Tensor, dict[str, tuple[Tensor, Tensor]] | None]:

@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from posedive_lib.errors import StudyError
-from posedive_lib.precision import computes_bfloat16
+from posedive_lib.precision import checked_device, computes_bfloat16
 
 PRECISIONS = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -26,9 +26,12 @@ class Machine:
     """
 
     def __init__(self, device: str | None, precision: str):
+        if precision not in (*PRECISIONS, "auto"):
+            raise StudyError(f"reid.precision is {precision!r}: choose one of auto, {', '.join(PRECISIONS)}.")
+        chosen = checked_device(device) if device else None
         state = PartialState(cpu=True) if device == "cpu" else PartialState()
         self.processes, self.index = state.num_processes, state.process_index
-        self.device = torch.device(device) if device and self.processes == 1 else state.device
+        self.device = chosen if chosen and self.processes == 1 else state.device
         self.precision = ("bf16" if computes_bfloat16(self.device) else "fp32") if precision == "auto" else precision
         self.dtype = PRECISIONS[self.precision]
         if precision == "fp16" and self.device.type == "cpu":

@@ -40,7 +40,7 @@ def load(folder: str | Path, device: str | None = None, precision: str | None = 
     about = load_tensors(file)[1]
     if about.get("model") not in MODELS:
         raise StudyError(f"{file} holds {about.get('model', 'no Re-ID model')}, which is none of {', '.join(MODELS)}.")
-    return MODELS[about["model"]](None, None, about["height"], about["width"], device, precision or about["precision"]).load(folder)
+    return MODELS[about["model"]](None, None, about.get("height"), about.get("width"), device, precision or about.get("precision")).load(folder)
 
 
 def measure(
