@@ -1,6 +1,9 @@
 """CLIP-ReID and its parts, on a tiny random CLIP made here."""
 
 import json
+import re
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -70,6 +73,18 @@ def test_whole_clip_models_load_like_split_ones(tmp_path):
     save_file(tensors, tmp_path / "whole/model.safetensors", {"format": "pt"})
     with pytest.raises(StudyError, match=r"1 tensors differ, e\.g\. visual_projection"):
         load_clip(tmp_path / "whole")
+
+
+def test_a_wrong_folder_gets_one_sentence_and_no_report(tmp_path):
+    """transformers would list every weight; its own logger does not go through pytest's capture, hence a process."""
+    folders = save_tiny_clip(tmp_path / "parts") / "image_encoder", save_tiny_clip(tmp_path / "whole", whole=True)
+    config = json.loads((folders[1] / "config.json").read_text())
+    (folders[1] / "config.json").write_text(json.dumps(config | {"projection_dim": 12}))   # tensors of another shape
+    code = "import sys\nfrom posedive_lib.errors import command\nfrom posedive_lib.reid.weights import load_clip\nsys.exit(command()(load_clip)(sys.argv[1]))"
+    for folder in folders:
+        done = subprocess.run([sys.executable, "-c", code, str(folder)], capture_output=True, text=True, check=False)
+        assert done.returncode == 2 and not done.stdout
+        assert re.fullmatch(r"The weights in \S+ are not of the CLIPModel .* tensors differ, e\.g\. \S+; .*\n", done.stderr), done.stderr
 
 
 def test_attention_on_the_cpu_in_bf16():

@@ -1,6 +1,7 @@
 """The generator on tiny random networks in Stable Diffusion's layout."""
 
 import json
+import shutil
 from types import SimpleNamespace
 
 import numpy as np
@@ -292,6 +293,32 @@ def test_broken_folders_are_named(trained, stable_diffusion, tmp_path):
         load(folder)
 
 
+def test_settings_that_say_too_little_are_named(trained, stable_diffusion, tmp_path):
+    folder = copy_of(trained, tmp_path, stable_diffusion)
+    whole = json.loads((folder / "posedive.json").read_text())
+    sampling = whole["generator"]["sampling"]
+    cases = [
+        ([], "holds a list"), (None, "holds a NoneType"), ({}, "lacks generator, stable_diffusion"), (whole | {"generator": []}, "generator lacks prediction_type"),
+        *((whole | {"generator": {k: v for k, v in whole["generator"].items() if k != name}}, f"generator lacks {name}") for name in
+          ("prediction_type", "zero_snr", "guider_widths", "guider_channels", "clip_tokens", "sampling")),
+        *((whole | {"generator": whole["generator"] | {"sampling": {k: v for k, v in sampling.items() if k != name}}}, f"sampling lacks {name}") for name in
+          ("steps", "guidance", "batch_size")),
+        (whole | {"stable_diffusion": None}, "pass stable_diffusion="),
+    ]  # fmt: skip
+    for content, said in cases:
+        (folder / "posedive.json").write_text(json.dumps(content))
+        with pytest.raises(StudyError, match=said):
+            load(folder)
+    early = {k: v for k, v in whole["generator"].items() if k not in ("conditions", "reference_attention", "pretrained", "vae", "image_encoder")}
+    (folder / "posedive.json").write_text(json.dumps(whole | {"generator": early}))   # saved before these could be chosen
+    assert load(folder).params.conditions == ["depth", "normals", "skeleton"]
+    vae = tmp_path / "sd"
+    shutil.copytree(stable_diffusion, vae)
+    (vae / "vae/config.json").write_text("{}")
+    with pytest.raises(StudyError, match="lacks block_out_channels"):
+        load(vae)
+
+
 def test_moved_stable_diffusion_is_named(trained, stable_diffusion, tmp_path):
     folder = copy_of(trained, tmp_path, stable_diffusion)
     settings = json.loads((folder / "posedive.json").read_text())
@@ -309,6 +336,24 @@ def test_bad_images_are_refused(trained):
         generator.generate(np.zeros((1, 32, 16, 1), np.uint8), [0], *maps, [0])
     with pytest.raises(StudyError, match="reference_index"):
         generator.generate(pictures(1, 3, 0), [1], pictures(1, 3, 0), pictures(1, 1, 0), pictures(1, 3, 0), [0])
+
+
+@pytest.mark.parametrize("options, said", [
+    ({"steps": -1}, "steps is -1: give a whole number from 1 to 1000"), ({"steps": 0}, "steps is 0"), ({"steps": 2.5}, "steps is 2.5"), ({"steps": 1001}, "steps is 1001"),
+    ({"batch_size": -1}, "batch_size is -1"), ({"batch_size": 0}, "batch_size is 0"), ({"guidance": float("nan")}, "guidance is nan"),
+    ({"guidance": float("inf")}, "guidance is inf"), ({"guidance": 0.5}, "guidance is 0.5"), ({"guidance": "2"}, "guidance is 2"), ({"scheduler": "None"}, "name a scheduler"),
+])  # fmt: skip
+def test_sampling_that_cannot_be_is_refused(options, said, trained):
+    with pytest.raises(StudyError, match=said):
+        generate(load(trained), **options)
+
+
+@pytest.mark.parametrize("device", ["cuda:99", "tin", 3.5])
+def test_a_device_that_is_not_there_is_named(device, trained, stable_diffusion):
+    with pytest.raises(StudyError, match=f"no device '{device}'"):
+        load(trained, device=device)
+    with pytest.raises(StudyError, match=f"no device '{device}'"):
+        encode(pictures(1, 3, 0), pictures(1, 1, 1), pictures(1, 3, 2), pictures(1, 3, 3), [0], [0], stable_diffusion, device=device, progress=False)
 
 
 def test_bad_parameters_are_refused(stable_diffusion):

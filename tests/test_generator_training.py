@@ -253,6 +253,12 @@ def test_the_five_line_example_runs(tmp_path, monkeypatch):
         names["generator"].draw(names["photo"].convert("L"), names["pose"], 0, 0, body="data/body/SMPL_NEUTRAL.npz")
     with pytest.raises(StudyError, match="multiples of"):
         names["generator"].draw(names["photo"].crop((0, 0, 60, 128)), names["pose"], 0, 0, body="data/body/SMPL_NEUTRAL.npz")
+    for wrong, said in (
+        ({"betas": np.full(10, np.nan)}, "10 finite numbers"), ({"betas": np.zeros(9)}, "10 finite numbers"), ({"azimuth": np.nan}, "give degrees"),
+        ({"focal": 0}, "focal length above 0"), ({"near": 8, "far": 7}, "near < far"), ({"steps": -1}, "steps is -1"),
+    ):  # fmt: skip
+        with pytest.raises(StudyError, match=said):
+            names["generator"].draw(names["photo"], names["pose"], **{"azimuth": 0, "elevation": 0, "body": "data/body/SMPL_NEUTRAL.npz", **wrong})
 
 
 def test_unequal_parts_and_foreign_checkpoints_are_refused(stable_diffusion, arrays, tmp_path):  # noqa: F811
@@ -269,10 +275,14 @@ def test_unequal_parts_and_foreign_checkpoints_are_refused(stable_diffusion, arr
         run(stable_diffusion, arrays, tmp_path / "b")
 
 
-def test_damaged_arrays_are_named(tmp_path):
+def test_damaged_and_other_arrays_are_named(arrays, tmp_path):  # noqa: F811
     (tmp_path / "arrays.npz").write_bytes(b"PK\x03\x04 half")
-    with pytest.raises(StudyError, match="encode the images again"):
+    with pytest.raises(StudyError, match="cannot be read as training arrays"):
         TrainingArrays.load(tmp_path / "arrays.npz")
+    for changes, said in (({"latents": None}, "latents is missing"), ({"depth": arrays.depth[..., 0]}, "depth is missing or of another shape")):
+        np.savez(tmp_path / "other.npz", **{name: value for name, value in {**vars(arrays), **changes}.items() if value is not None})
+        with pytest.raises(StudyError, match=said):
+            TrainingArrays.load(tmp_path / "other.npz")
 
 
 def test_a_full_disk_keeps_the_last_checkpoint_and_the_run_goes_on_from_it(stable_diffusion, arrays, plain_run, tmp_path, monkeypatch):  # noqa: F811
@@ -301,9 +311,14 @@ def test_a_full_disk_keeps_the_last_checkpoint_and_the_run_goes_on_from_it(stabl
 def test_the_command_trains_and_says_what_is_wrong_in_one_sentence(tmp_path, capsys):
     from posedive_lib.generator.__main__ import main
 
-    assert main([str(tmp_path / "none.npz"), str(tmp_path / "out"), "--params", str(ROOT / "params/smoke.yaml")]) == 1
+    assert main([str(tmp_path / "none.npz"), str(tmp_path / "out"), "--params", str(ROOT / "params/smoke.yaml")]) == 2
     message = capsys.readouterr().err
-    assert "none.npz" in message and message.count("\n") == 1
+    assert "none.npz is missing" in message and message.count("\n") == 1
+    bodies = tmp_path / "smpl.npz"   # a mistake for the arrays, and nothing to delete
+    np.savez(bodies, path=np.array(["a.jpg"]))
+    assert main([str(bodies), str(tmp_path / "out"), "--params", str(ROOT / "params/smoke.yaml")]) == 2
+    message = capsys.readouterr().err
+    assert "smpl.npz holds no training arrays" in message and "delete" not in message and "remove" not in message
 
 
 def test_a_dropped_token_leaves_the_reference_attention_alone(stable_diffusion, arrays, model):  # noqa: F811

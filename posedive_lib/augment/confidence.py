@@ -73,7 +73,8 @@ class PoseEstimator:
 
     def __init__(self, folder: str | Path, padding: float = 1.0, device: str = "cpu"):
         from transformers import VitPoseForPoseEstimation
-        from transformers.utils import logging
+
+        from posedive_lib.loading import differing, first_line, quiet
 
         folder = Path(folder)
         if not (folder / "config.json").is_file():
@@ -83,19 +84,16 @@ class PoseEstimator:
         config = json.loads((folder / "config.json").read_text())
         if config.get("model_type") != "vitpose":
             raise StudyError(f"{folder}/config.json is of type '{config.get('model_type')}', expected 'vitpose'")
-        bars = logging.is_progress_bar_enabled()
-        logging.disable_progress_bar()
         try:
-            model, loading = VitPoseForPoseEstimation.from_pretrained(
-                folder, use_safetensors=True, local_files_only=True, output_loading_info=True
-            )
+            with quiet():
+                model, loading = VitPoseForPoseEstimation.from_pretrained(
+                    folder, use_safetensors=True, local_files_only=True, output_loading_info=True, ignore_mismatched_sizes=True
+                )
         except (OSError, ValueError, RuntimeError, KeyError) as error:
-            raise StudyError(f"{folder} could not be loaded as ViTPose ({error}): download it again") from error
-        finally:
-            if bars:
-                logging.enable_progress_bar()
-        if loading["missing_keys"]:
-            raise StudyError(f"{folder}/model.safetensors lacks {sorted(loading['missing_keys'])[0]}: download it again")
+            raise StudyError(f"{folder} could not be loaded as ViTPose ({first_line(error)}): download it again") from error
+        wrong = differing(loading | {"unexpected_keys": ()})
+        if wrong:
+            raise StudyError(f"{folder}/model.safetensors lacks {wrong[0]}, or has it in another shape: download it again")
         if model.config.num_labels != len(KEYPOINTS):
             raise StudyError(f"{folder} predicts {model.config.num_labels} key points, expected COCO's 17")
         self.model, self.device, self.padding = model.eval().to(device), device, padding
@@ -134,18 +132,17 @@ class PoseEstimator:
             raise StudyError(f"images are {images.dtype} {images.shape}, expected uint8 (N, H, W, 3)")
         keypoints, sigma = np.zeros((len(images), 17, 2), np.float32), np.zeros((len(images), 17), np.float32)
         top, left, height, width = self._frame(*images.shape[1:3])
-        bar = tqdm(total=len(images), desc=progress, unit="image", disable=progress is None)
-        for start in range(0, len(images), batch_size):
-            rows = slice(start, start + batch_size)
-            pixels = self.preprocess(torch.from_numpy(np.ascontiguousarray(images[rows])))
-            expert = {"dataset_index": torch.zeros(len(pixels), dtype=torch.long, device=self.device)} if self.experts else {}
-            heatmaps = self.model(pixels, **expert).heatmaps.float()
-            if not torch.isfinite(heatmaps).all():
-                raise StudyError("The pose estimator's heat maps are not finite: its weights are broken, download or train it again")
-            cells, value = peaks(heatmaps)
-            inputs = from_heatmap(cells, self.input_size, tuple(heatmaps.shape[-2:])).cpu().numpy()
-            keypoints[rows] = (inputs - (left, top)) * (images.shape[2] / width, images.shape[1] / height)
-            sigma[rows] = value.clamp(0, 1).cpu().numpy()
-            bar.update(len(pixels))
-        bar.close()
+        with tqdm(total=len(images), desc=progress, unit="image", disable=progress is None) as bar:
+            for start in range(0, len(images), batch_size):
+                rows = slice(start, start + batch_size)
+                pixels = self.preprocess(torch.from_numpy(np.ascontiguousarray(images[rows])))
+                expert = {"dataset_index": torch.zeros(len(pixels), dtype=torch.long, device=self.device)} if self.experts else {}
+                heatmaps = self.model(pixels, **expert).heatmaps.float()
+                if not torch.isfinite(heatmaps).all():
+                    raise StudyError("The pose estimator's heat maps are not finite: its weights are broken, download or train it again")
+                cells, value = peaks(heatmaps)
+                inputs = from_heatmap(cells, self.input_size, tuple(heatmaps.shape[-2:])).cpu().numpy()
+                keypoints[rows] = (inputs - (left, top)) * (images.shape[2] / width, images.shape[1] / height)
+                sigma[rows] = value.clamp(0, 1).cpu().numpy()
+                bar.update(len(pixels))
         return keypoints, sigma

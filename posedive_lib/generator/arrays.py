@@ -1,7 +1,7 @@
 """What training reads: latents, CLIP tokens and condition maps, encoded once (VAE and CLIP are frozen)."""
 
 import os
-import zipfile
+import sys
 from dataclasses import dataclass, fields
 from pathlib import Path
 
@@ -11,9 +11,13 @@ from diffusers import AutoencoderKL
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from posedive_lib.body.archive import read_npz
 from posedive_lib.errors import StudyError
 from posedive_lib.generator import folders
 from posedive_lib.generator.clip import ClipImageEncoder
+from posedive_lib.precision import checked_device
+
+DIMENSIONS = {"latents": 4, "clip_tokens": 3, "pid": 1, "camid": 1, "depth": 4, "normals": 4, "skeleton": 4}
 
 
 @dataclass
@@ -56,12 +60,12 @@ class TrainingArrays:
 
     @classmethod
     def load(cls, path: str | Path) -> "TrainingArrays":
-        """Read what `save` wrote."""
-        try:
-            with np.load(path, allow_pickle=False) as arrays:
-                return cls(**{name: arrays[name] for name in arrays.files})
-        except (OSError, EOFError, ValueError, TypeError, zipfile.BadZipFile) as error:
-            raise StudyError(f"{path} holds no whole training arrays ({str(error)[:150]}): delete it and encode the images again.") from error
+        """Read what `save` wrote; StudyError on anything else."""
+        columns = read_npz(path, [field.name for field in fields(cls)], what="training arrays", limit=sys.maxsize)
+        wrong = [name for name, dimensions in DIMENSIONS.items() if name not in columns or columns[name].ndim != dimensions]
+        if wrong:
+            raise StudyError(f"{path} holds no training arrays ({wrong[0]} is missing or of another shape): name a file that TrainingArrays.save wrote.")
+        return cls(**columns)
 
 
 @dataclass
@@ -74,6 +78,7 @@ class Encoders:
     @classmethod
     def load(cls, stable_diffusion: Path, device: torch.device | str = "cpu", *, vae=None, image_encoder=None) -> "Encoders":
         """From `vae/` and `image_encoder/`, or from the folders or hub ids given for either (sd-vae-ft-mse, CLIP ViT-L/14)."""
+        device = checked_device(device)
         encoders = cls(folders.load_part(AutoencoderKL, stable_diffusion, "vae", vae), ClipImageEncoder.load(stable_diffusion, image_encoder))
         encoders.vae.requires_grad_(False).to(device)
         encoders.clip.model.to(device)

@@ -10,6 +10,7 @@ from transformers import CLIPVisionModelWithProjection
 
 from posedive_lib.errors import StudyError
 from posedive_lib.generator import folders
+from posedive_lib.loading import read_json
 
 BATCH = 64   # images through the tower at a time
 OPENAI_MEAN, OPENAI_STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
@@ -33,7 +34,7 @@ class ClipImageEncoder:
         settings = {}
         for path in (where / "preprocessor_config.json", where.parent / "feature_extractor" / "preprocessor_config.json"):
             if path.is_file():
-                settings = folders.read_json(path)
+                settings = read_json(path)
                 break
         cropped = settings.get("crop_size") if settings.get("do_center_crop", True) else None   # a crop that is not made has a size, too
         size = _size(cropped or settings.get("size") or model.config.image_size)

@@ -1,6 +1,5 @@
 """Folders of weights: local or on a hub, in Stable Diffusion's layout or our own, loaded completely or refused with one sentence."""
 
-import json
 import os
 import shutil
 from contextlib import contextmanager
@@ -9,9 +8,9 @@ from pathlib import Path
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
-from transformers.utils import logging
 
 from posedive_lib.errors import StudyError
+from posedive_lib.loading import differing, first_line, quiet
 
 # What a whole CLIP (both towers, as OpenAI published ViT-L/14) holds beside its vision tower, and buffers of older releases.
 BESIDE = ("text_model.", "text_projection.", "logit_scale", "vision_model.embeddings.position_ids")
@@ -32,7 +31,7 @@ def resolve(path_or_hub_id: str | Path, revision: str | None = None) -> Path:
     try:
         return Path(snapshot_download(name, revision=revision or pinned or None, allow_patterns=patterns))
     except Exception as error:  # the hub's client raises many unrelated classes
-        raise StudyError(f"{text} is neither a folder here nor a hub model that could be fetched: {_first_line(error)}") from error
+        raise StudyError(f"{text} is neither a folder here nor a hub model that could be fetched: {first_line(error)}") from error
 
 
 def part_folder(stable_diffusion: Path, part: str, source: str | Path | None = None) -> Path:
@@ -50,14 +49,14 @@ def load_part(kind: type, folder: Path, part: str, source: str | Path | None = N
         hint = f", or name one with generator.{part}" if part in ("vae", "image_encoder") else ""
         raise StudyError(f"No {part}/config.json in {folder}: give a folder in Stable Diffusion's diffusers layout (or our saved generator){hint}.")
     try:
-        with _quiet():
-            model, info = kind.from_pretrained(str(where), use_safetensors=True, output_loading_info=True)
+        with quiet():
+            model, info = kind.from_pretrained(str(where), use_safetensors=True, output_loading_info=True, ignore_mismatched_sizes=True)
     except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
-        raise StudyError(f"The weights in {where} could not be loaded ({_first_line(error)}): fetch or save them again.") from error
-    wrong = [name for key in ("missing_keys", "unexpected_keys", "mismatched_keys") for name in info.get(key, [])]
-    wrong = [name for name in wrong if not str(name).startswith(BESIDE)]
+        raise StudyError(f"The weights in {where} could not be loaded ({first_line(error)}): fetch or save them again.") from error
+    wrong = [name for name in differing(info) if not name.startswith(BESIDE)]
     if wrong:
-        raise StudyError(f"The weights in {where} are of another architecture than its config.json: {len(wrong)} tensors differ, e.g. {wrong[0]}.")
+        raise StudyError(f"The weights in {where} are not of the {kind.__name__} that its config.json describes: {len(wrong)} tensors differ, e.g. {wrong[0]}; "
+                         "fetch or save them again.")
     return model.eval()
 
 
@@ -68,7 +67,7 @@ def load_tensors(path: Path) -> dict[str, Tensor]:
     try:
         return load_file(path)
     except (OSError, SafetensorError) as error:
-        raise StudyError(f"{path} is damaged ({_first_line(error)}): save or fetch it again.") from error
+        raise StudyError(f"{path} is damaged ({first_line(error)}): remove it, or save or fetch it again.") from error
 
 
 def load_into(module: nn.Module, tensors: dict[str, Tensor], path: Path) -> None:
@@ -82,14 +81,6 @@ def load_into(module: nn.Module, tensors: dict[str, Tensor], path: Path) -> None
     module.load_state_dict(tensors)
 
 
-def read_json(path: Path) -> dict:
-    """JSON object in `path`, or StudyError."""
-    try:
-        return json.loads(path.read_text())
-    except (OSError, ValueError) as error:
-        raise StudyError(f"{path} could not be read ({_first_line(error)}).") from error
-
-
 def save_tensors(tensors: dict[str, Tensor], path: Path, metadata: dict[str, str] | None = None) -> None:
     """Write a safetensors file whole or not at all: a kill or a full disk leaves the last good file in place."""
     temporary = path.with_name(path.name + ".tmp")
@@ -98,7 +89,7 @@ def save_tensors(tensors: dict[str, Tensor], path: Path, metadata: dict[str, str
         os.replace(temporary, path)
     except (OSError, SafetensorError) as error:
         temporary.unlink(missing_ok=True)
-        raise StudyError(f"{path} could not be written ({_first_line(error)}): free disk space or choose another folder.") from error
+        raise StudyError(f"{path} could not be written ({first_line(error)}): free disk space or choose another folder.") from error
 
 
 @contextmanager
@@ -114,25 +105,7 @@ def replaced_folder(folder: Path):
             os.replace(folder, old)
         os.replace(temporary, folder)
     except (OSError, SafetensorError) as error:
-        raise StudyError(f"{folder} could not be written ({_first_line(error)}): free disk space or choose another folder.") from error
+        raise StudyError(f"{folder} could not be written ({first_line(error)}): free disk space or choose another folder.") from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
         shutil.rmtree(old, ignore_errors=True)
-
-
-@contextmanager
-def _quiet():
-    """No bar and no report per file: what matters of them becomes one sentence."""
-    shown, verbosity = logging.is_progress_bar_enabled(), logging.get_verbosity()
-    logging.disable_progress_bar()
-    logging.set_verbosity_error()
-    try:
-        yield
-    finally:
-        logging.set_verbosity(verbosity)
-        if shown:
-            logging.enable_progress_bar()
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().split("\n")[0][:200] or type(error).__name__

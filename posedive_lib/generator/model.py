@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from posedive_lib.generator import folders, reference
 from posedive_lib.generator.guiders import PoseGuiders
 from posedive_lib.generator.reference import ReferenceCall
+from posedive_lib.loading import read_json
 
 
 class PosedConvIn(nn.Conv2d):
@@ -130,7 +131,7 @@ def build_guiders(params, unet: UNet2DConditionModel, factor: int) -> PoseGuider
 
 def vae_factor(stable_diffusion: Path, params) -> int:
     """Down-factor of the VAE in use: 8 for four levels."""
-    config = folders.read_json(folders.part_folder(stable_diffusion, "vae", params.vae) / "config.json")
+    config = read_json(folders.part_folder(stable_diffusion, "vae", params.vae) / "config.json", "block_out_channels")
     return 2 ** (len(config["block_out_channels"]) - 1)
 
 

@@ -9,7 +9,7 @@ from diffusers.training_utils import compute_snr
 from torch import Tensor
 
 from posedive_lib.errors import StudyError
-from posedive_lib.generator import folders
+from posedive_lib.loading import read_json
 
 
 def load_scheduler(stable_diffusion: Path, params, kind: type[SchedulerMixin] | str = "DDIMScheduler") -> SchedulerMixin:
@@ -25,7 +25,7 @@ def load_scheduler(stable_diffusion: Path, params, kind: type[SchedulerMixin] | 
     if not path.is_file():
         raise StudyError(f"No {path}: give a folder in Stable Diffusion's diffusers layout.")
     return (scheduler_class(kind) if isinstance(kind, str) else kind).from_config(
-        folders.read_json(path),
+        read_json(path),
         prediction_type=params.prediction_type,
         rescale_betas_zero_snr=params.zero_snr,
         timestep_spacing="trailing",

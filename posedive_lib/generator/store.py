@@ -11,11 +11,17 @@ from posedive_lib.errors import StudyError
 from posedive_lib.generator import folders
 from posedive_lib.generator.guiders import CONDITIONS
 from posedive_lib.generator.model import PoseDiveModel, build_guiders, plain, vae_factor
+from posedive_lib.loading import read_json
 
 SETTINGS = "posedive.json"
 GUIDERS = "guiders.safetensors"
 # The paper's model; folders that were saved before a choice existed hold it.
 WHOLE = {"conditions": list(CONDITIONS), "reference_attention": True, "pretrained": True, "vae": None, "image_encoder": None}
+# What loading and sampling read of the section `generator` and of `sampling` in it; the rest has defaults or tells of the training.
+NEEDED = {
+    "generator": ("prediction_type", "zero_snr", "guider_widths", "guider_channels", "clip_tokens", "sampling"),
+    "sampling": ("steps", "guidance", "batch_size"),
+}
 
 
 def save_model(model: PoseDiveModel, folder: str | Path, params, stable_diffusion: Path, training: dict | None = None) -> Path:
@@ -48,7 +54,7 @@ def load_model(folder: str | Path, stable_diffusion: str | Path | None = None, p
         params = params or lineage_parameters(folder)
         return PoseDiveModel.from_stable_diffusion(folder, params).eval(), params, folder
     settings = read_settings(folder)
-    frozen = folders.resolve(stable_diffusion) if stable_diffusion else (folder / settings["stable_diffusion"]).resolve()
+    frozen = folders.resolve(stable_diffusion) if stable_diffusion else (folder / str(settings["stable_diffusion"])).resolve()
     if not frozen.is_dir():
         raise StudyError(f"{folder} expects its VAE, CLIP and scheduler in {frozen}, which does not exist: pass stable_diffusion=<folder>.")
     params = {**WHOLE, **settings["generator"]}
@@ -74,17 +80,20 @@ def load_weights(folder: Path, params, stable_diffusion: Path) -> PoseDiveModel:
 
 
 def read_settings(folder: Path) -> dict:
-    """`posedive.json`, checked."""
-    settings = folders.read_json(folder / SETTINGS)
-    missing = {"generator", "stable_diffusion"} - settings.keys()
-    if missing:
-        raise StudyError(f"{folder / SETTINGS} lacks {', '.join(sorted(missing))}: save the generator again.")
+    """`posedive.json`; StudyError where it lacks what loading and sampling need."""
+    settings = read_json(folder / SETTINGS, "generator", "stable_diffusion")
+    section = settings
+    for name, needed in NEEDED.items():  # each lies in the one before
+        section = section[name]
+        missing = [key for key in needed if key not in section] if isinstance(section, dict) else needed
+        if missing:
+            raise StudyError(f"{folder / SETTINGS}: {name} lacks {', '.join(missing)}: save the generator again.")
     return settings
 
 
 def lineage_parameters(stable_diffusion: Path) -> SimpleNamespace:
     """Parameters for a bare Stable Diffusion folder: the lineage's defaults, widths in the proportion 2 : 3 : 3."""
-    config = folders.read_json(stable_diffusion / "unet" / "config.json")
+    config = read_json(stable_diffusion / "unet" / "config.json", "block_out_channels")
     width = config["block_out_channels"][0]
     depth = width // 4
     normals = (width - depth) // 2

@@ -5,9 +5,9 @@ from pathlib import Path
 import torch
 from safetensors import SafetensorError
 from transformers import AutoTokenizer, CLIPModel, CLIPTextModelWithProjection, CLIPVisionModelWithProjection, ResNetBackbone
-from transformers.utils import logging
 
 from posedive_lib.errors import StudyError
+from posedive_lib.loading import differing, first_line, quiet
 
 CLIP_PARTS = ("image_encoder", "text_encoder", "tokenizer")   # of a Stable Diffusion layout
 _FAILURES = (OSError, ValueError, KeyError, RuntimeError, SafetensorError, AttributeError)
@@ -25,7 +25,7 @@ def local_folder(source: str | Path) -> Path:
     try:
         return Path(snapshot_download(text, ignore_patterns=["*.h5", "*.msgpack", "*.onnx", "*.ot", "*.tflite"]))
     except Exception as error:   # the hub's client raises many unrelated classes
-        raise StudyError(f"{text} is neither a folder here nor a hub model that could be fetched ({_first_line(error)}).") from None
+        raise StudyError(f"{text} is neither a folder here nor a hub model that could be fetched ({first_line(error)}).") from None
 
 
 def files_of(source: str | Path) -> list[Path]:
@@ -66,20 +66,16 @@ def load_resnet(source: str | Path) -> ResNetBackbone:
 
 def _complete(kind: type, folder: Path, strangers: tuple[str, ...] = (), prefix: str = ""):
     """`kind.from_pretrained`, refused when a tensor is missing, too many or of another shape."""
-    shown = logging.is_progress_bar_enabled()
-    logging.disable_progress_bar()   # loading takes moments
     try:
-        model, info = kind.from_pretrained(str(folder), local_files_only=True, output_loading_info=True, dtype=torch.float32)
+        with quiet():
+            model, info = kind.from_pretrained(str(folder), local_files_only=True, output_loading_info=True, dtype=torch.float32, ignore_mismatched_sizes=True)
     except _FAILURES as error:
-        raise StudyError(f"Cannot load {folder} ({_first_line(error)}): fetch the weights again.") from None
-    finally:
-        if shown:
-            logging.enable_progress_bar()
+        raise StudyError(f"Cannot load {folder} ({first_line(error)}): fetch the weights again.") from None
     # CLIP files of older versions carry the running numbers 0, 1, … of positions
-    unknown = [key for key in info["unexpected_keys"] if not key.endswith("position_ids") and not key.removeprefix(prefix).startswith(strangers)]
-    wrong = [*info["missing_keys"], *unknown, *(item[0] if isinstance(item, tuple) else item for item in info["mismatched_keys"])]
+    wrong = [name for name in differing(info) if not name.endswith("position_ids") and not name.removeprefix(prefix).startswith(strangers)]
     if wrong:
-        raise StudyError(f"The weights in {folder} are of another architecture than its config.json: {len(wrong)} tensors differ, e.g. {wrong[0]}.")
+        raise StudyError(f"The weights in {folder} are not of the {kind.__name__} that its config.json describes: {len(wrong)} tensors differ, e.g. {wrong[0]}; "
+                         "fetch them again or name another folder.")
     return model.eval()
 
 
@@ -87,8 +83,4 @@ def _tokenizer(folder: Path):
     try:
         return AutoTokenizer.from_pretrained(str(folder), local_files_only=True)
     except _FAILURES as error:
-        raise StudyError(f"Cannot load the tokenizer in {folder} ({_first_line(error)}): fetch it again.") from None
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().split("\n")[0][:200] or type(error).__name__
+        raise StudyError(f"Cannot load the tokenizer in {folder} ({first_line(error)}): fetch it again.") from None
