@@ -2,6 +2,7 @@
 
 import os
 import pickle
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -314,8 +315,10 @@ def test_a_table_comes_back_as_it_was_and_selects_by_path(table, tmp_path):
     found = BodyTable.load(tmp_path / "smpl.npz").select(["c.jpg", "a.jpg"])
     assert len(found) == 2 and found.path.tolist() == ["c.jpg", "a.jpg"]
     np.testing.assert_array_equal(found.betas, table.betas[[2, 0]])
-    with pytest.raises(StudyError, match="d.jpg"):
+    with pytest.raises(StudyError, match="The table of bodies has no body for d.jpg"):
         table.select(["a.jpg", "d.jpg"])
+    with pytest.raises(StudyError, match=r"smpl\.npz has no body for d.jpg \(2 of 3 images lack one\): fit or import"):
+        BodyTable.load(tmp_path / "smpl.npz").select(["a.jpg", "d.jpg", "e.jpg"])
 
 
 def test_broken_tables_are_named(table, tmp_path):
@@ -332,6 +335,17 @@ def test_broken_tables_are_named(table, tmp_path):
     table.save(path)
     with pytest.raises(StudyError, match="cam_t"):
         BodyTable.load(path)
+
+
+@pytest.mark.parametrize("name, value, said", [
+    ("betas", lambda betas: betas.astype(str), "betas is of type <U32, expected numbers"), ("path", lambda path: np.array("a.jpg"), r"path is \(\), expected \(1,\)"),
+    ("path", lambda path: path.astype(bytes), "expected text"), ("path", lambda path: np.arange(3), "expected text"),
+    ("focal", lambda focal: focal[:2], r"focal is \(2,\), expected \(3,\)"),
+])  # fmt: skip
+def test_columns_of_another_kind_are_named(table, tmp_path, name, value, said):
+    replace(table, **{name: value(getattr(table, name))}).save(tmp_path / "smpl.npz")
+    with pytest.raises(StudyError, match=rf"smpl\.npz: .*{said}"):
+        BodyTable.load(tmp_path / "smpl.npz")
 
 
 @pytest.mark.parametrize("changes, said", [

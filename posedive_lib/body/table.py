@@ -3,6 +3,7 @@
 import os
 from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 
@@ -33,6 +34,8 @@ class BodyTable:
     keypoints: np.ndarray
     visible: np.ndarray
 
+    file: ClassVar[str | Path] = "The table of bodies"   # or the one that it was read from: `select` names it
+
     def __len__(self) -> int:
         return len(self.path)
 
@@ -45,7 +48,7 @@ class BodyTable:
 
     @classmethod
     def load(cls, path: str | Path) -> "BodyTable":
-        """Read `smpl.npz`. Raises StudyError when it is missing, incomplete, misshapen or not finite."""
+        """Read `smpl.npz`. Raises StudyError when it is missing, incomplete, misshapen, of the wrong type or not finite."""
         path = Path(path)
         if not path.is_file():
             raise StudyError(f"{path} is missing: fit or import SMPL parameters for this data set first.")
@@ -54,9 +57,14 @@ class BodyTable:
         if missing:
             raise StudyError(f"{path} lacks {', '.join(missing)}: write it again with all columns of BodyTable.")
         table = cls(**{f.name: columns[f.name] for f in fields(cls)})
+        object.__setattr__(table, "file", path)
+        rows = table.path.size   # also of a path that is no column
         for name, shape in SHAPES.items():
-            if getattr(table, name).shape != (len(table), *shape):
-                raise StudyError(f"{path}: {name} is {getattr(table, name).shape}, expected {(len(table), *shape)}: write the table again.")
+            column, wanted, kinds = getattr(table, name), *(("text", "U") if name == "path" else ("numbers", "biuf"))
+            if column.dtype.kind not in kinds:
+                raise StudyError(f"{path}: {name} is of type {column.dtype}, expected {wanted}: write the table again.")
+            if column.shape != (rows, *shape):
+                raise StudyError(f"{path}: {name} is {column.shape}, expected {(rows, *shape)}: write the table again.")
         for name in ("global_orient", "body_pose", "betas", "cam_t", "focal"):
             if not np.isfinite(getattr(table, name)).all():
                 raise StudyError(f"{path} holds non-finite values in {name}: drop or refit those images.")
@@ -64,9 +72,10 @@ class BodyTable:
 
     def select(self, paths) -> "BodyTable":
         """Rows for the given relative paths, in that order. Raises StudyError naming the first unknown path."""
+        paths = list(paths)
         index = {p: i for i, p in enumerate(self.path.tolist())}
         unknown = [p for p in paths if p not in index]
         if unknown:
-            raise StudyError(f"{unknown[0]} has no SMPL parameters in the body table ({len(unknown)} images lack them).")
+            raise StudyError(f"{self.file} has no body for {unknown[0]} ({len(unknown):,} of {len(paths):,} images lack one): fit or import SMPL parameters for every image anew, or leave those images out.")
         rows = [index[p] for p in paths]
         return BodyTable(**{f.name: getattr(self, f.name)[rows] for f in fields(self)})
