@@ -53,6 +53,7 @@ def test_broken_files_are_named_in_one_sentence(tmp_path, kind):
         images.read([tmp_path / "good.png", path], 32, 16)
     assert "\n" not in str(caught.value)
     fine, broken = images.inspect([tmp_path / "good.png", path])
+    assert "BytesIO" not in str(caught.value) + broken.error and ("the file is empty" in broken.error) == (kind == "empty")
     assert fine.error == "" and (fine.width, fine.height) == (16, 32) and broken.error
     with pytest.raises(StudyError, match="gone.png is missing"):
         images.read_one(tmp_path / "gone.png", 32, 16)
@@ -63,3 +64,44 @@ def test_deep_pixels_are_refused_not_clipped(tmp_path):
     with pytest.raises(StudyError, match="8 bits per channel"):
         images.read_one(tmp_path / "deep.png", 8, 4)
     assert "8 bits per channel" in images.inspect_one(tmp_path / "deep.png").error
+
+
+@pytest.mark.parametrize("format", ["jpg", "png", "tiff"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_photos_are_turned_as_the_camera_was_held(tmp_path, format, orientation):
+    upright = np.zeros((24, 16, 3), np.uint8)
+    upright[:12, :8], upright[:12, 8:], upright[12:, :8] = 250, 170, 90   # no two corners alike
+    turned = np.rot90(upright[:, :: -1 if orientation in (2, 4, 5, 7) else 1], {1: 0, 2: 0, 3: 2, 4: 2, 5: 1, 6: 1, 7: 3, 8: 3}[orientation])
+    path = tmp_path / f"photo.{format}"
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    Image.fromarray(np.ascontiguousarray(turned)).save(path, exif=exif, **({"quality": 100, "subsampling": 0} if format == "jpg" else {}))
+    found = np.asarray(images.open_rgb(path)).astype(int)
+    assert found.shape == upright.shape and np.abs(found - upright).max() < 4
+    seen = images.inspect_one(path)
+    assert (seen.width, seen.height, seen.error) == (16, 24, "") and seen.turned == (orientation > 1 and format != "tiff")   # PIL turns TIFF itself
+
+
+def test_broken_exif_spoils_no_photo(tmp_path):
+    pixels = Image.open(trees.paint(tmp_path / "a.png"))
+    pixels.save(tmp_path / "b.jpg", exif=b"Exif\0\0no such thing", quality=95)
+    assert images.open_rgb(tmp_path / "b.jpg").size == (16, 32) and images.inspect_one(tmp_path / "b.jpg")[3:] == ("", False)
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "LA", "P", "RGB", "L"])
+def test_what_transparent_pixels_hide_is_not_seen(tmp_path, mode):
+    picture, options = Image.new("RGBA", (8, 8), (40, 40, 40, 255)), {}
+    picture.paste((0, 0, 0, 0), (0, 0, 4, 8))
+    if mode in ("RGBA", "LA"):
+        picture = picture.convert(mode)
+    else:   # one colour stands for "nothing here"
+        picture = picture.convert("RGB").convert(mode, **({"palette": Image.Palette.ADAPTIVE, "colors": 2} if mode == "P" else {}))
+        options["transparency"] = (0, 0, 0) if mode == "RGB" else picture.getpixel((0, 0))
+    picture.save(tmp_path / "cut.png", **options)
+    found = np.asarray(images.open_rgb(tmp_path / "cut.png"))
+    assert (found[:, :4] == 255).all() and (found[:, 4:] == 40).all()
+
+
+def test_half_transparent_pixels_are_mixed_with_white(tmp_path):
+    Image.new("RGBA", (4, 4), (0, 100, 255, 128)).save(tmp_path / "veil.png")
+    assert np.abs(np.asarray(images.open_rgb(tmp_path / "veil.png"))[0, 0].astype(int) - [127, 177, 255]).max() <= 1

@@ -1,6 +1,7 @@
 """The one reader of image files: RGB arrays of one size for training and scoring, and an inspection that only looks.
 
-Files are decoded by threads (Pillow lets go of the interpreter meanwhile), in the order given, whatever the number of threads.
+Images are read as photo viewers show them: turned by their EXIF orientation, transparent pixels over white. Files are decoded by threads
+(Pillow lets go of the interpreter meanwhile), in the order given, whatever the number of threads.
 """
 
 import hashlib
@@ -9,11 +10,12 @@ import os
 import struct
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from PIL import Image
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from posedive_lib.errors import StudyError
 
@@ -23,12 +25,13 @@ BROKEN = (OSError, SyntaxError, ValueError, EOFError, struct.error, Image.Decomp
 
 
 class Inspection(NamedTuple):
-    """One file as found: size in pixels, digest of its bytes, and what is wrong with it ("" if nothing)."""
+    """One file as read: size in pixels, digest of its bytes, what is wrong with it ("" if nothing), whether EXIF turns it."""
 
     width: int
     height: int
     digest: str
     error: str
+    turned: bool = False
 
 
 def threads(workers: int | None = None) -> int:
@@ -36,18 +39,42 @@ def threads(workers: int | None = None) -> int:
     return max(1, workers or min(8, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1))
 
 
-def check_depth(image: Image.Image) -> None:
-    """ValueError for more than 8 bits per channel: PIL would clip them to white."""
+def decode(content: bytes) -> Image.Image:
+    """The image in a file's bytes, as stored; one of `BROKEN` if there is none, or more than 8 bits per channel (PIL clips them to white)."""
+    if not content:
+        raise ValueError("the file is empty")
+    try:
+        image = Image.open(io.BytesIO(content))
+    except UnidentifiedImageError:   # its message names the buffer
+        raise ValueError("its content is no image of a known format") from None
+    image.load()
     if image.mode.startswith(("I", "F")):
         raise ValueError(f"its pixels are of mode {image.mode}: save it with 8 bits per channel")
+    return image
+
+
+def turn(image: Image.Image) -> bool:
+    """Turn an image in place by its EXIF orientation; whether it has one."""
+    with suppress(Exception):   # broken EXIF fails in many ways, and says nothing about the pixels
+        turned = image.getexif().get(ExifTags.Base.Orientation) in range(2, 9)
+        ImageOps.exif_transpose(image, in_place=True)
+        return turned
+    return False
+
+
+def to_rgb(image: Image.Image) -> Image.Image:
+    """RGB of a decoded image: turned by its EXIF orientation, transparent pixels over white (what they hide is of any colour)."""
+    turn(image)
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+    return image.convert("RGB")
 
 
 def open_rgb(path: str | Path) -> Image.Image:
-    """The image of a file, decoded, RGB, of its own size. StudyError names a broken or missing file."""
+    """The image of a file as `to_rgb` gives it, of its own size. StudyError names a broken or missing file."""
     try:
-        with Image.open(path) as image:
-            check_depth(image)
-            return image.convert("RGB")
+        return to_rgb(decode(Path(path).read_bytes()))
     except FileNotFoundError:
         raise StudyError(f"The image {path} is missing: unpack or write the data set again.") from None
     except BROKEN as error:
@@ -74,15 +101,14 @@ def read(paths: Sequence[str | Path], height: int, width: int, resample: str = "
 
 
 def inspect_one(path: str | Path) -> Inspection:
-    """Decode one file completely, without keeping its pixels."""
+    """Read one file as `open_rgb` does, without keeping its pixels."""
     digest = ""
     try:
         content = Path(path).read_bytes()
         digest = hashlib.blake2b(content, digest_size=16).hexdigest()
-        with Image.open(io.BytesIO(content)) as image:
-            image.load()
-            check_depth(image)
-            return Inspection(*image.size, digest, "")
+        image = decode(content)
+        turned = turn(image)
+        return Inspection(*to_rgb(image).size, digest, "", turned)
     except BROKEN as error:
         return Inspection(0, 0, digest, str(error).replace("\n", " ") or type(error).__name__)
 
