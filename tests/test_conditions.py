@@ -240,7 +240,10 @@ def test_rendering_is_the_same_twice(renderer, bodies):
 
 def test_ctrl_c_is_left_to_the_process_that_started_the_others():
     with rendering_processes(1) as pool:
-        pid = pool.submit(os.getpid).result()
+        first = pool.submit(os.getpid)
+        for process in pool._processes.values():   # while they start
+            os.kill(process.pid, signal.SIGINT)
+        pid = first.result()
         os.kill(pid, signal.SIGINT)
         assert pool.submit(os.getpid).result() == pid
 

@@ -160,12 +160,69 @@ def test_own_data_come_with_their_columns(tmp_path):
 @pytest.mark.parametrize("line, expected", [
     ("train/p4/0.png,4,0,train,1", "each image once"), ("none.png,4,0,train,1", "a file in"), ("train/p4/0.png,four,0,query,1", "pid 'four'"),
     ("train/p4/0.png,4,-1,query,1", "camid '-1'"), ("train/p4/0.png,4,0,valid,1", "split 'valid'"), ("../x.png,4,0,train,1", "below the folder"),
-    ("/etc/hosts,4,0,train,1", "below the folder"), (",4,0,train,1", "below the folder"), ("train/p4/0.png,,0,query,1", "pid 'nan'"),
+    ("/etc/hosts,4,0,train,1", "below the folder"), (",4,0,train,1", "below the folder"), ("train/p4/0.png,,0,query,1", "pid ''"),
+    ("./train/p4/0.png,4,0,train,1", "each image once"), ("train//p4/0.png,4,0,train,1", "each image once"), ("train/p4/0.png,4,0,query,1,2", "6 fields and the header 5"),
+    ("train/p4/0.png,4,0,query", "4 fields and the header 5"), ("contact_sheet.jpg,4,0,train,1", "another name"), (f"{'x' * 300}.jpg,4,0,train,1", "a file in"),
 ])  # fmt: skip
 def test_own_tables_that_lie_are_refused_by_line(tmp_path, line, expected):
     trees.folder(tmp_path, extra=line + "\n")
     text = refusal("folder", tmp_path)
     assert text.startswith("Line 10 of") and expected in text
+
+
+def test_lines_are_counted_as_an_editor_does(tmp_path):
+    lines = trees.folder(tmp_path)
+    lines[2:2] = ["", ""]
+    lines[1] = lines[1].rsplit(",", 1)[0] + ',"two\nlines"'
+    (tmp_path / "images.csv").write_text("\n".join([*lines, "none.png,4,0,train,1"]))
+    assert refusal("folder", tmp_path).startswith(f"Line {len(lines) + 2} of")
+
+
+def test_one_file_has_one_spelling(tmp_path):
+    (tmp_path / "images.csv").write_text("\ufeff" + "\n".join(trees.folder(tmp_path)).replace("train/p4", "./train//p4"), encoding="utf-8")   # with Excel's mark
+    assert datasets.load("folder", tmp_path).train["rel"].tolist()[:2] == ["train/p4/0.png", "train/p4/11.png"]
+
+
+@pytest.mark.parametrize("cells, dtype", [
+    (["007", "012"], "str"), (["7", "-12"], "int64"), (["7", ""], "Int64"), (["7", "1.50"], "float64"), (["1.5", "NaN"], "float64"), (["True", "False"], "bool"),
+    (["True", ""], "boolean"), (["NA", "no"], "str"), (["12345678901234567890", "1"], "str"), (["", ""], "str"), (["left, below", '"quoted"'], "str"),
+])  # fmt: skip
+def test_cells_of_own_columns_mean_what_they_say(tmp_path, cells, dtype):
+    trees.folder(tmp_path)
+    table = pd.read_csv(tmp_path / "images.csv").assign(note="x").query("split == 'train'")
+    table["note"] = cells * 2
+    table.to_csv(tmp_path / "images.csv", index=False)
+    note = datasets.load("folder", tmp_path).train["note"]
+    assert str(note.dtype) == dtype
+    for found, cell in zip(note, cells * 2, strict=True):
+        assert pd.isna(found) if cell in ("", "NaN") else found == (cell if dtype == "str" else float(cell) if dtype == "float64" else eval(cell))
+
+
+@pytest.mark.parametrize("text, expected", [
+    ("path;pid;camid;split\na.jpg;1;0;train\n", "by semicolons: use commas"), ("path\tpid\tcamid\tsplit\na,b\t1\t0\ttrain\n", "by tabs: use commas"),
+    ("path,pid,camid,split,note,note\n", "two columns 'note'"), ('path,pid,camid,split\n"a.jpg,1,0,train\n', "cannot be read as a table"),
+])  # fmt: skip
+def test_own_tables_of_another_form_are_told_what_to_change(tmp_path, text, expected):
+    (tmp_path / "images.csv").write_text(text)
+    assert expected in refusal("folder", tmp_path)
+
+
+def test_training_photos_alone_are_loaded_and_not_evaluated(tmp_path):
+    lines = trees.folder(tmp_path)
+    (tmp_path / "images.csv").write_text("\n".join(line for line in lines if "gallery" not in line))
+    assert "The gallery split of folder" in refusal("folder", tmp_path)   # half a test was forgotten
+    (tmp_path / "images.csv").write_text("\n".join(line for line in lines if "split" in line or "train" in line))
+    (tmp_path / "truth.csv").write_text("path,lamp\ntrain/p4/0.png,3\n")
+    data = datasets.load("folder", tmp_path)
+    assert data.counts()["images"].tolist() == [4, 0, 0] and data.images()["pid"].dtype == "int64" and data.train["lamp"].notna().sum() == 1
+    with pytest.raises(StudyError, match="can be augmented but not evaluated"):
+        data.require_test()
+    (tmp_path / "images.csv").write_text("\n".join(line for line in lines if "train" not in line))
+    assert "The train split of folder" in refusal("folder", tmp_path)
+    trees.market(tmp_path / "m")
+    for image in (tmp_path / "m" / "query").iterdir():
+        image.unlink()
+    assert "unpacked completely" in refusal("market1501", tmp_path / "m")
 
 
 def test_own_tables_that_are_none(tmp_path):

@@ -4,6 +4,7 @@ import glob
 import json
 import os
 import re
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -187,6 +188,105 @@ def test_cuhk03_np_keeps_one_ending_and_its_truth_under_new_names(tmp_path):
     assert all(order[row.rel] == row.azimuth for row in out.train[~out.train["generated"]].itertuples())
 
 
+def test_cells_of_own_columns_come_through_as_they_are(tmp_path):
+    lines = trees.folder(tmp_path / "in")
+    cells = ['007,7,True,NA,"a, b",K5,', "010,-8,False,0,,K6,x"] * 4
+    (tmp_path / "in" / "images.csv").write_text("\n".join([lines[0] + ",badge,count,bag,size,note,identity,old", *map("{},{}".format, lines[1:], cells)]))
+    (tmp_path / "in" / "truth.csv").write_text("path,code\ntrain/p4/0.png,001\n")
+    data = datasets.load("folder", tmp_path / "in")
+    once = write_augmented(data, generated_for(data, tmp_path), tmp_path / "once")
+    twice = write_augmented(once, generated_for(data, tmp_path).assign(index=50 + np.arange(4)), tmp_path / "twice")
+    before = pd.read_csv(tmp_path / "in" / "images.csv", dtype=str, keep_default_na=False).drop(columns="size").set_index("path")
+    after = pd.read_csv(twice.folder / "images.csv", dtype=str, keep_default_na=False).set_index("path")
+    pd.testing.assert_frame_equal(before, after.loc[before.index, before.columns])
+    made = after[after["generated"] == "True"]
+    assert len(made) == 8 and (made[["badge", "count", "bag", "note", "identity", "old"]] == "").all(axis=None)
+    assert (twice.folder / "truth.csv").read_text() == (tmp_path / "in" / "truth.csv").read_text()
+
+
+def test_truth_keeps_its_cells_under_new_names(tmp_path):
+    trees.folder(tmp_path / "in")
+    small_cameras(tmp_path / "in")
+    (tmp_path / "in" / "truth.csv").write_text("path,code,note\ntrain/p4/0.png,007,NA\n")
+    data = datasets.load("folder", tmp_path / "in")
+    out = write_augmented(data, generated_for(data, tmp_path), tmp_path / "out", layout="clip-reid")
+    assert (out.folder / "truth.csv").read_text() == f"path,code,note\n{out.train['rel'][out.train['code'].notna()].iloc[0]},007,NA\n"
+
+
+@pytest.mark.parametrize("name", ["images.csv", "truth.csv", "smpl.npz", "augmented.json", "manifest.csv", "contact_sheet.jpg", "Manifest.csv", "manifest.csv/a.jpg"])
+def test_a_photo_never_has_the_name_of_a_file_beside_it(tmp_path, name):
+    trees.folder(tmp_path, extra=f"{name},4,0,train,1\n")
+    if name != "images.csv":
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        trees.paint(tmp_path / "photo.png").rename(tmp_path / name)
+    with pytest.raises(StudyError, match="Line 10 of .* expected another name than"):
+        datasets.load("folder", tmp_path)
+
+
+@pytest.mark.parametrize("name", ["truth.csv", "images.csv", "augmented.json", "smpl.npz"])
+def test_what_is_written_never_goes_through_a_link_into_the_source(tmp_path, name):
+    """The reader refuses such names; a table made in memory may still hold them."""
+    trees.folder(tmp_path / "in")
+    photo = trees.paint(tmp_path / "in" / "photo.png").rename(tmp_path / "in" / ("of " + name))
+    data = datasets.load("folder", tmp_path / "in")
+    (tmp_path / "in" / "truth.csv").write_text("path,lamp\n")
+    np.savez(tmp_path / "in" / "smpl.npz", path=np.array(["a"]))
+    row = data.train.iloc[:1].assign(path=str(photo), rel=name)
+    data = replace(data, train=pd.concat([data.train, row], ignore_index=True))
+    before = photo.read_bytes()
+    with pytest.raises(StudyError, match="Cannot write"):
+        write_augmented(data, generated_for(data, tmp_path), tmp_path / "out")
+    assert photo.read_bytes() == before and not (tmp_path / "out").exists()
+
+
+def test_photos_that_are_links_arrive_as_photos(tmp_path):
+    trees.folder(tmp_path / "in")
+    photo = tmp_path / "in" / "train" / "p4" / "0.png"
+    photo.rename(tmp_path / "in" / "raw.png")
+    photo.symlink_to("../../raw.png")
+    data = datasets.load("folder", tmp_path / "in")
+    out = write_augmented(data, generated_for(data, tmp_path), tmp_path / "out")
+    assert (out.folder / "train/p4/0.png").read_bytes() == photo.read_bytes() and not (out.folder / "train/p4/0.png").is_symlink()
+
+
+def test_training_photos_alone_are_augmented_in_their_own_layout_only(tmp_path):
+    lines = trees.folder(tmp_path / "in")
+    (tmp_path / "in" / "images.csv").write_text("\n".join(line for line in lines if "split" in line or "train" in line))
+    data = datasets.load("folder", tmp_path / "in")
+    out = write_augmented(data, generated_for(data, tmp_path), tmp_path / "out")
+    assert out.train["generated"].sum() == 4 and out.counts()["images"].tolist() == [8, 0, 0]
+    with pytest.raises(StudyError, match="training images only"):
+        write_augmented(data, generated_for(data, tmp_path), tmp_path / "other", layout="clip-reid")
+
+
+@pytest.mark.parametrize("kind", ["turned", "transparent"])
+def test_generated_images_look_alike_to_every_reader(tmp_path, kind):
+    trees.market(tmp_path / "in", suffix=".jpg")
+    data = datasets.load("market1501", tmp_path / "in")
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    left = np.zeros((32, 16, 4), np.uint8)
+    left[:, 8:] = 200, 10, 10, 255
+    made, options = tmp_path / f"made.{'jpg' if kind == 'turned' else 'png'}", {"exif": exif, "quality": 95} if kind == "turned" else {}
+    (Image.fromarray(np.rot90(left[..., :3]).copy()) if kind == "turned" else Image.fromarray(left)).save(made, **options)
+    generated = pd.DataFrame([{"image_path": str(made), "pid": 2, "camid": 0, "index": 1}])
+    out = write_augmented(data, generated, tmp_path / "out", layout="clip-reid")
+    with Image.open(out.train.loc[out.train["generated"], "path"].iloc[0]) as image:   # as they read: no EXIF, no alpha
+        plain = np.asarray(image.convert("RGB")).astype(int)
+    assert plain.shape == (32, 16, 3) and np.abs(plain[:, 10:] - [200, 10, 10]).max() < 40 and np.abs(plain[:, :6] - (0 if kind == "turned" else 255)).max() < 40
+
+
+def test_numbers_as_text_are_numbers(tmp_path):
+    trees.market(tmp_path / "in")
+    data = datasets.load("market1501", tmp_path / "in")
+    generated = generated_for(data, tmp_path)
+    as_text = generated.astype({"pid": str, "camid": str, "index": str})
+    out, same = write_augmented(data, as_text, tmp_path / "text"), write_augmented(data, generated, tmp_path / "numbers")
+    assert out.train["rel"].tolist() == same.train["rel"].tolist() and out.train["generated"].sum() == len(generated)
+    with pytest.raises(StudyError, match="share identity 2, camera 0 and index 3"):
+        write_augmented(data, pd.concat([as_text, generated]), tmp_path / "x")
+
+
 def test_names_that_others_would_misread_are_refused(tmp_path):
     data = datasets.load("folder", trees.folder(tmp_path / "in") and tmp_path / "in")
     with pytest.raises(StudyError, match="cameras of two digits"):
@@ -253,7 +353,7 @@ def test_further_files_are_published_with_the_tree_or_not_at_all(tmp_path):
     assert not list(tmp_path.glob(".out*"))
 
 
-@pytest.mark.parametrize("change, expected", [({"pid": 2.5}, "whole number"), ({"camid": -1}, "whole number"), ({"index": "x"}, "whole number"), ({"pid": np.nan}, "whole number")])
+@pytest.mark.parametrize("change, expected", [({"pid": 2.5}, "whole number"), ({"camid": -1}, "whole number"), ({"index": "x"}, "whole number"), ({"pid": np.nan}, "whole number"), ({"index": np.inf}, "whole number")])
 def test_tables_that_lie_are_refused(tmp_path, change, expected):
     trees.market(tmp_path / "in")
     data = datasets.load("market1501", tmp_path / "in")

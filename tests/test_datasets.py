@@ -85,6 +85,14 @@ def test_truth_is_joined_without_twins(root):
         datasets.load("market1501", root)
 
 
+@pytest.mark.parametrize("content", [b"", b"path,azimuth\n\xff\xfe,1\n", b"path,azimuth\na.jpg,1,2\n", b"path;azimuth\n"])
+def test_a_truth_that_is_no_table_is_named(root, content):
+    (root / "Market-1501-v15.09.15" / "truth.csv").write_bytes(content)
+    with pytest.raises(StudyError, match=r"truth\.csv") as caught:
+        datasets.load("market1501", root)
+    assert "\n" not in str(caught.value)
+
+
 def test_errors_name_what_is_wrong(root, tmp_path):
     with pytest.raises(StudyError, match="cuhk03-labeled"):
         datasets.load("market", root)

@@ -7,6 +7,7 @@ import sys
 import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image
 
 import trees
 from posedive_lib import datasets
@@ -155,6 +156,43 @@ def test_own_data_and_cuhk03(tmp_path):
     assert report(tmp_path / "own", "folder", instances=2).problems == []
     trees.cuhk03_mat(tmp_path / "cuhk03")
     assert report(tmp_path, "cuhk03-labeled", instances=2).problems == []
+
+
+def test_training_photos_alone_are_worth_a_note(tmp_path):
+    lines = trees.folder(tmp_path)
+    (tmp_path / "images.csv").write_text("\n".join(line for line in lines if "split" in line or "train" in line))
+    found = report(tmp_path, "folder", instances=2, batch_size=4)
+    assert not found.problems and any("nothing can be evaluated" in note for note in found.notes) and "12 x" not in str(found)
+    table = found.table.set_index("split")
+    assert table["fewest"].tolist() == [2, 0, 0] and table["size"].tolist() == ["32 x 16", "- x -", "- x -"]
+
+
+def test_own_columns_may_have_the_name_of_what_is_found(tmp_path):
+    lines = trees.folder(tmp_path)
+    (tmp_path / "images.csv").write_text("\n".join([lines[0] + ",width,height,digest,error,turned,identity", *(line + ",1,2,3,4,5,6" for line in lines[1:])]))
+    found = report(tmp_path, "folder", instances=2)
+    assert not found.problems and set(found.images["width"]) == {16} and (found.images["error"] == "").all()
+
+
+def test_photos_that_only_some_turn(market):
+    path = market / "query" / "0001_c1s1_000001_00.jpg"
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.new("RGB", (32, 16)).save(path, exif=exif)
+    found = report(market)
+    assert "1 images are turned by their EXIF orientation" in only(found.notes) and found.table["size"].tolist() == ["32 x 16"] * 3
+
+
+def test_the_command_for_more_can_be_copied(tmp_path):
+    root = tmp_path / "my photos"
+    trees.market(root / "market1501")
+    for path in (root / "market1501" / "query").iterdir():
+        if "_c1" not in path.name:
+            path.write_text("no image")
+    shutil.copy(next((root / "market1501" / "query").glob("*_c1*")), root / "market1501" / "bounding_box_train" / "0002_c1s1_000005_00.jpg")
+    with pytest.raises(StudyError) as caught:
+        report(root).require()
+    assert f"preflight market1501 '{root}')" in str(caught.value)
 
 
 def test_the_command_prints_a_table_and_ends_with_0_or_1(market, capsys):

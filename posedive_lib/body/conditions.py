@@ -9,7 +9,7 @@ from collections.abc import Callable
 from concurrent.futures import Executor, ProcessPoolExecutor
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, fields
-from multiprocessing import get_context
+from multiprocessing.context import SpawnContext, SpawnProcess
 
 import numpy as np
 import torch
@@ -164,19 +164,30 @@ def _render_fitted_chunk(settings: tuple, rows: list[tuple]) -> list[tuple[np.nd
     return [_renderer(settings).render_fitted(*row) for row in rows]
 
 
+class _Process(SpawnProcess):
+    """Ctrl-C reaches every process of a terminal; these leave it, from their first moment, to the one that started them."""
+
+    def start(self) -> None:
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # which a child inherits
+        try:
+            super().start()
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+class _Processes(SpawnContext):
+    Process = _Process
+
+
 @contextmanager
 def rendering_processes(workers: int):
     """Processes that render; they start with the first bodies they get, and an exception leaves no more to them than they have begun."""
-    pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_start_process)
+    # One thread each: the processes are the parallelism, and threads that wait for each other would halve it.
+    pool = ProcessPoolExecutor(workers, mp_context=_Processes(), initializer=torch.set_num_threads, initargs=(1,))
     try:
         yield pool
     finally:
         pool.shutdown(cancel_futures=True)
-
-
-def _start_process() -> None:
-    torch.set_num_threads(1)  # the processes are the parallelism, and threads that wait for each other would halve it
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches every process of a terminal: the one that started these ends them
 
 
 def _stacked(parts: list[Conditions]) -> Conditions:

@@ -7,6 +7,7 @@ that a reader of the numbers should know. Every image is decoded once.
 """
 
 import argparse
+import shlex
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ from posedive_lib.datasets.table import SPLITS, ReIDDataset
 from posedive_lib.errors import StudyError
 
 SMALLEST = 16   # pixels: a side below it shows no person
+OWN = ["path", "rel", "pid", "camid", "generated", "split", "identity"]   # columns of every data set; others may have the name of something found
 
 
 @dataclass(frozen=True)
@@ -36,7 +38,7 @@ class Finding:
 
 @dataclass(frozen=True)
 class Report:
-    """What `preflight` found: `table` has one row per split, `images` one per file (path, split, identity, width, height, error)."""
+    """What `preflight` found: `table` has one row per split, `images` one per file (path, split, identity, width, height, error, turned)."""
 
     dataset: ReIDDataset
     table: pd.DataFrame
@@ -54,7 +56,7 @@ class Report:
     def require(self) -> "Report":
         """This report; StudyError with the first problem if there is one."""
         if self.problems:
-            more = f" ({len(self.problems) - 1} more: python -m posedive_lib.datasets.preflight {self.dataset.name} {self.dataset.root})" if len(self.problems) > 1 else ""
+            more = f" ({len(self.problems) - 1} more: python -m posedive_lib.datasets.preflight {self.dataset.name} {shlex.quote(str(self.dataset.root))})" if len(self.problems) > 1 else ""
             raise StudyError(self.problems[0] + more)
         return self
 
@@ -65,13 +67,13 @@ class Report:
 
 def preflight(dataset: ReIDDataset, *, batch_size: int = 64, instances: int = 4, workers: int | None = None, progress: bool = False) -> Report:
     """Inspect a loaded data set; batches of `batch_size` images with `instances` of each identity are what training will draw (P × K)."""
-    images = dataset.images()
+    images = dataset.images()[OWN]
     files = images["path"].drop_duplicates()
     found = pd.DataFrame(inspect(files, workers, f"{dataset.name}: images" if progress else None), index=files.to_numpy())
     images = images.join(found, on="path")
     findings = [
         *unreadable(images), *matches(dataset), *shared_identities(dataset), *sampler(dataset, batch_size, instances), *cameras(dataset),
-        *duplicates(images), *sizes(images), *version(dataset), *(Finding(False, text) for text in compatibility.misread(dataset)),
+        *duplicates(images), *sizes(images), *turned(images), *version(dataset), *(Finding(False, text) for text in compatibility.misread(dataset)),
     ]  # fmt: skip
     return Report(dataset, _table(dataset, images), images.drop(columns="digest"), findings)
 
@@ -83,7 +85,7 @@ def _table(dataset: ReIDDataset, images: pd.DataFrame) -> pd.DataFrame:
         own = images[images["split"] == split]
         good = own[own["error"] == ""]
         span = lambda values: "-" if values.empty else f"{values.min()}" if values.min() == values.max() else f"{values.min()}-{values.max()}"
-        rows.append({"fewest": own["pid"].value_counts().min(), "generated": int(own["generated"].sum()), "size": f"{span(good['height'])} x {span(good['width'])}"})
+        rows.append({"fewest": own["pid"].value_counts().min() if len(own) else 0, "generated": int(own["generated"].sum()), "size": f"{span(good['height'])} x {span(good['width'])}"})
     return pd.concat([dataset.counts(), pd.DataFrame(rows)], axis=1)
 
 
@@ -110,6 +112,9 @@ def valid_queries(query: pd.DataFrame, gallery: pd.DataFrame) -> tuple[pd.Series
 
 def matches(dataset: ReIDDataset) -> Iterator[Finding]:
     """Queries that cannot be scored, because every true match comes from their own camera or there is none."""
+    if dataset.query.empty:
+        yield Finding(False, "There are training images only: they can be augmented and trained on, but nothing can be evaluated; for that add query and gallery images.")
+        return
     known, valid = valid_queries(dataset.query, dataset.gallery)
     count, same, none = len(valid), int((known & ~valid).sum()), int((~known).sum())
     if same == count:
@@ -182,6 +187,13 @@ def sizes(images: pd.DataFrame) -> Iterator[Finding]:
         if len(odd):
             row = odd.iloc[0]
             yield Finding(False, f"{len(odd):,} images {text} ({row['rel']} is {row['height']} x {row['width']}, height x width); look at them, and remove what shows no person.")
+
+
+def turned(images: pd.DataFrame) -> Iterator[Finding]:
+    """Photos that other code bases see lying on their side."""
+    odd = images[images["turned"]].drop_duplicates("path")
+    if len(odd):
+        yield Finding(False, f"{len(odd):,} images are turned by their EXIF orientation here and in fast-reid, but not in CLIP-ReID, TransReID and torchreid ({odd['rel'].iloc[0]}); save them upright for those.")
 
 
 def version(dataset: ReIDDataset) -> Iterator[Finding]:

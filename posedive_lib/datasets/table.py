@@ -1,5 +1,6 @@
 """The tables that every data set is read into, and how its folder is found."""
 
+import csv
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -11,6 +12,14 @@ from posedive_lib.errors import StudyError
 
 GENERATED = re.compile(r"_gen\d+$")
 SPLITS = ("train", "query", "gallery")
+TRUTH = "truth.csv"
+MISSING = ("", "nan", "NaN", "NA")   # among numbers; elsewhere only "" is
+# What a column is read as if every cell looks like it, and as what if cells are missing; 007 is a name, and so is a number too long to keep.
+KINDS = {
+    r"(?:0|-?[1-9]\d{0,17})": ("int64", "Int64"),
+    r"-?(?:0|[1-9]\d{0,14})(?:\.\d+)?(?:[eE][-+]?\d+)?": ("float64", "float64"),
+    r"(?:True|False)": ("bool", "boolean"),
+}
 
 
 @dataclass(frozen=True)
@@ -36,13 +45,20 @@ class ReIDDataset:
         return not self.name.startswith("msmt17")
 
     def images(self) -> pd.DataFrame:
-        """All rows with `split` and `identity`: the pid, with "test/" before it where the test counts its people anew."""
+        """All rows with `split` and `identity`: the pid, with "test/" before it where the test counts its people anew (a column of that
+        name gives way)."""
         parts = []
         for split in SPLITS:
             frame = getattr(self, split)
             prefix = "test/" if split != "train" and not self.shared_pids else ""
             parts.append(frame.assign(split=split, identity=prefix + frame["pid"].astype(str)))
         return pd.concat(parts, ignore_index=True)
+
+    def require_test(self) -> "ReIDDataset":
+        """This data set; StudyError if it has training images only."""
+        if self.query.empty or self.gallery.empty:
+            raise StudyError(f"{self.folder} has training images only, which can be augmented but not evaluated: add query and gallery images.")
+        return self
 
     def counts(self) -> pd.DataFrame:
         """Images, identities and cameras of each split, one row per split (distractors, pid 0 in Market-1501's gallery, included)."""
@@ -87,17 +103,54 @@ def frame_of(folder: Path, rows: list[tuple[str, int, int]]) -> pd.DataFrame:
     return frame
 
 
+def read_table(path: Path) -> pd.DataFrame:
+    """The cells of a CSV file as text, each row under the number of its line, so that nothing changes on the way to another file.
+
+    StudyError if it cannot be read, is separated by something else, names a column twice, or has a line with more or fewer fields than
+    the header.
+    """
+    try:
+        with open(path, encoding="utf-8-sig", newline="") as file:
+            reader = csv.reader(file, strict=True)
+            rows = {reader.line_num: row for row in reader if row}
+    except (OSError, ValueError, csv.Error) as error:
+        raise StudyError(f"{path} cannot be read as a table ({error}): write it as CSV in UTF-8, with a header.") from None
+    if not rows:
+        raise StudyError(f"{path} cannot be read as a table (it is empty): write it as CSV in UTF-8, with a header.")
+    header = rows.pop(next(iter(rows)))
+    other = next((name for mark, name in ((";", "semicolons"), ("\t", "tabs")) if mark in header[0]), None)
+    if other:
+        raise StudyError(f"{path} separates its columns by {other}: use commas.")
+    twice = next((name for name in header if header.count(name) > 1), None)
+    if twice is not None:
+        raise StudyError(f"{path} has two columns '{twice}': rename or remove one.")
+    for number, row in rows.items():
+        if len(row) != len(header):
+            raise StudyError(f"Line {number} of {path} has {len(row)} fields and the header {len(header)}: mend the line; text with a comma in it stands in double quotes.")
+    return pd.DataFrame(list(rows.values()), index=list(rows), columns=header, dtype="str")
+
+
+def typed(text: pd.Series) -> pd.Series:
+    """A column of text as whole numbers, numbers or truth values where it holds nothing else, by `KINDS`; missing cells are NA."""
+    filled = text[~text.isin(MISSING)]
+    for pattern, (plain, with_gaps) in KINDS.items():
+        if len(filled) and filled.str.fullmatch(pattern).all():
+            values = filled.map({"True": True, "False": False}) if plain == "bool" else filled
+            return values.astype(plain) if len(filled) == len(text) else values.astype(with_gaps).reindex(text.index)
+    return text.mask(text == "")
+
+
 def with_truth(folder: Path, splits: dict[str, pd.DataFrame]) -> dict[str, pd.DataFrame]:
     """Join `truth.csv` of the data set's folder (if there is one) by the relative path; identity and camera stay those of the data set."""
-    path = folder / "truth.csv"
+    path = folder / TRUTH
     if not path.is_file():
         return splits
-    truth = pd.read_csv(path)
+    truth = read_table(path)
     if "path" not in truth.columns or truth["path"].duplicated().any():
         raise StudyError(f"{path} needs a column 'path' that names every image once: write the file anew.")
-    truth = truth.rename(columns={"path": "rel"})
+    truth = pd.DataFrame({name: typed(truth[name]) for name in truth} | {"rel": truth["path"]})
     joined = {}
     for split, frame in splits.items():
-        known = [column for column in truth.columns if column == "rel" or column not in (*frame.columns, "split")]
+        known = ["rel", *(column for column in truth.columns if column not in (*frame.columns, "split"))]
         joined[split] = frame.merge(truth[known], on="rel", how="left", validate="one_to_one")
     return joined

@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 import pandas as pd
 
 from posedive_lib.datasets import cuhk03, folder, market1501, msmt17
-from posedive_lib.datasets.table import ReIDDataset
+from posedive_lib.datasets.table import SPLITS, ReIDDataset
 from posedive_lib.errors import StudyError
 
 CODE_BASES = {   # code base -> folders of Market-1501 and of MSMT17 below its root
@@ -75,8 +75,7 @@ def files(dataset: ReIDDataset, generated: pd.DataFrame, layout: str) -> pd.Data
         rel = _market_paths(dataset, real, suffix)
         name = lambda row: market_name(row.pid, row.camid, row.index, suffix)
     table = pd.DataFrame({"source": real["path"], "rel": rel, "old": real["rel"], "split": real["split"], "pid": real["pid"], "camid": real["camid"], "generated": real["generated"]})
-    made = generated[["image_path", "pid", "camid", "index"]].astype({"pid": int, "camid": int, "index": int})
-    rows = [(row.image_path, name(row), "", "train", row.pid, row.camid, True) for row in made.itertuples(index=False, name="Row")]
+    rows = [(row.image_path, name(row), "", "train", row.pid, row.camid, True) for row in generated.itertuples(index=False, name="Row")]
     table = pd.concat([table, pd.DataFrame(rows, columns=table.columns)], ignore_index=True) if rows else table
     twice = table[table.duplicated(["rel", "split"]) | (table.duplicated("rel") & (kind != "folder"))]
     if len(twice):
@@ -131,8 +130,10 @@ def lists(dataset: ReIDDataset, table: pd.DataFrame) -> dict[str, str]:
 
 def folder_table(dataset: ReIDDataset, table: pd.DataFrame) -> pd.DataFrame:
     """`images.csv` of one's own data: the four columns, `generated`, and what the source knows of its real images."""
-    known = dataset.images().drop(columns=["path", "identity", "pid", "camid", "generated"]).rename(columns={"rel": "old"})
-    return table[["rel", "pid", "camid", "split", "generated", "old"]].merge(known, on=["old", "split"], how="left").drop(columns="old").rename(columns={"rel": "path"})
+    known = pd.concat([getattr(dataset, split).assign(split=split) for split in SPLITS]).set_index(["rel", "split"])
+    known = known.drop(columns=["path", "pid", "camid", "generated"]).convert_dtypes(convert_string=False, convert_floating=False)   # whole numbers stay whole beside gaps
+    known = known.reindex(pd.MultiIndex.from_frame(table[["old", "split"]])).set_axis(table.index)
+    return pd.concat([table[["rel", "pid", "camid", "split", "generated"]].rename(columns={"rel": "path"}), known], axis=1)
 
 
 def shared_numbers(dataset: ReIDDataset, table: pd.DataFrame) -> pd.DataFrame:

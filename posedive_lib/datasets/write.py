@@ -10,14 +10,14 @@ import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 import pandas as pd
-from PIL import Image
 
 from posedive_lib.datasets import compatibility, folder, msmt17, splits, trees
-from posedive_lib.datasets.images import BROKEN
-from posedive_lib.datasets.table import ReIDDataset
+from posedive_lib.datasets.images import BROKEN, decode, to_rgb, turn
+from posedive_lib.datasets.table import TRUTH, ReIDDataset, read_table
 from posedive_lib.errors import StudyError
 
 NEEDED = ("image_path", "pid", "camid", "index")
@@ -26,51 +26,68 @@ FORMATS = {".jpg": "JPEG", ".jpeg": "JPEG", ".png": "PNG"}
 
 
 def _link(source: str | Path, target: Path) -> None:
+    """FileExistsError where the tree has the file already: a copy would go through an earlier link, into the source's own file."""
     target.parent.mkdir(parents=True, exist_ok=True)
+    source = os.path.realpath(source)   # the photo, not a relative link that leads nowhere from the tree
     try:
         os.link(source, target)
+    except FileExistsError:
+        raise
     except OSError:   # another file system, or one without hard links
         shutil.copy2(source, target)
 
 
+def _write_new(path: Path, text: str) -> None:
+    with open(path, "x", encoding="utf-8") as file:   # never through a link
+        file.write(text)
+
+
 def _place_generated(source: str | Path, target: Path) -> None:
-    """Linked where the format is the one of the tree, else written anew (PNG without loss, JPEG of high quality)."""
+    """Linked where the format is the one of the tree and every reader sees it alike, else written anew (PNG without loss, JPEG of high quality)."""
     wanted = FORMATS[target.suffix.lower()]
     try:
-        with Image.open(source) as image:
-            image.load()
-            if image.format == wanted:
-                _link(source, target)
-                return
-            target.parent.mkdir(parents=True, exist_ok=True)
-            image.convert("RGB").save(target, format=wanted, **({"quality": 95, "subsampling": 0} if wanted == "JPEG" else {}))
+        image = decode(Path(source).read_bytes())
+        plain = image.format == wanted and not turn(image) and not image.has_transparency_data
+        rgb = to_rgb(image)
     except BROKEN as error:
         raise StudyError(f"Cannot read the generated image {source} ({error}): generate it again.") from None
+    if plain:
+        _link(source, target)
+        return
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with open(target, "xb") as file:
+        rgb.save(file, format=wanted, **({"quality": 95, "subsampling": 0} if wanted == "JPEG" else {}))
 
 
-def check(dataset: ReIDDataset, generated: pd.DataFrame) -> None:
-    """StudyError if a column is missing, a number is none, a name would be used twice, or an identity is not in the training set."""
+def check(dataset: ReIDDataset, generated: pd.DataFrame) -> pd.DataFrame:
+    """The needed columns, numbers as whole numbers (text like '1' means 1).
+
+    StudyError if a column is missing, a number is none, a name would be used twice, or an identity is not in the training set.
+    """
     missing = [column for column in NEEDED if column not in generated.columns]
     if missing:
         raise StudyError(f"The table of generated images lacks the column(s) {', '.join(missing)}: it needs {', '.join(NEEDED)}.")
+    table = generated[list(NEEDED)].copy()
     for column in ("pid", "camid", "index"):
-        values = pd.to_numeric(generated[column], errors="coerce")
-        bad = ~(values.ge(0) & values.eq(values.round()))
+        values = pd.to_numeric(table[column], errors="coerce").astype("float64")
+        bad = ~(values.between(0, 2**53) & values.eq(values.round()))
         if bad.any():
-            raise StudyError(f"The table of generated images has {column} '{generated.loc[bad, column].iloc[0]}': expected a whole number from 0.")
-    if generated.duplicated(["pid", "camid", "index"]).any():
-        row = generated[generated.duplicated(["pid", "camid", "index"])].iloc[0]
+            raise StudyError(f"The table of generated images has {column} '{table.loc[bad, column].iloc[0]}': expected a whole number from 0.")
+        table[column] = values.astype("int64")
+    if table.duplicated(["pid", "camid", "index"]).any():
+        row = table[table.duplicated(["pid", "camid", "index"])].iloc[0]
         raise StudyError(f"Two generated images share identity {row['pid']}, camera {row['camid']} and index {row['index']}: number them anew.")
-    strangers = sorted(set(generated["pid"]) - set(dataset.train["pid"]))
+    strangers = sorted(set(table["pid"]) - set(dataset.train["pid"]))
     if strangers:
         raise StudyError(f"Generated images of identity {strangers[0]}, which is not in the training set of {dataset.name}: use the data set's own identities.")
+    return table
 
 
 def _write_truth(dataset: ReIDDataset, table: pd.DataFrame, where: Path) -> None:
     """`truth.csv` and `smpl.npz` beside the tree, under the images' new names where those have changed."""
     new = dict(zip(table["old"], table["rel"], strict=True))
     same = all(old == rel for old, rel in new.items() if old)
-    truth, bodies = dataset.folder / "truth.csv", dataset.folder / "smpl.npz"
+    truth, bodies = dataset.folder / TRUTH, dataset.folder / "smpl.npz"
     if same:
         for file in (truth, bodies):
             if file.is_file():
@@ -78,15 +95,17 @@ def _write_truth(dataset: ReIDDataset, table: pd.DataFrame, where: Path) -> None
         return
     rename = lambda path: new.get(path, path)
     if truth.is_file():
-        known = pd.read_csv(truth)
-        known.assign(path=known["path"].map(rename)).to_csv(where / truth.name, index=False)
+        known = read_table(truth)
+        known.assign(path=known["path"].map(rename)).to_csv(where / truth.name, index=False, mode="x")
     if bodies.is_file():
         try:
             with np.load(bodies, allow_pickle=False) as data:
                 columns = {name: data[name] for name in data.files}
-            np.savez_compressed(where / bodies.name, **columns | {"path": np.array([rename(path) for path in columns["path"].tolist()])})
-        except (ValueError, KeyError, EOFError) as error:
+            columns["path"] = np.array([rename(path) for path in columns["path"].tolist()])
+        except (ValueError, KeyError, EOFError, BadZipFile) as error:
             raise StudyError(f"{bodies} cannot be read as a table of bodies ({error}): write it again.") from None
+        with open(where / bodies.name, "xb") as file:
+            np.savez_compressed(file, **columns)
 
 
 def _write_tree(dataset: ReIDDataset, generated: pd.DataFrame, root: Path, layout: str) -> str:
@@ -99,18 +118,18 @@ def _write_tree(dataset: ReIDDataset, generated: pd.DataFrame, root: Path, layou
         _link(row.source, where / row.rel) if row.old else _place_generated(row.source, where / row.rel)
     if kind == "msmt17":
         for file, text in trees.lists(dataset, table).items():
-            (where / file).write_text(text, encoding="utf-8")
+            _write_new(where / file, text)
         version = dataset.protocol.get("version") or "V1"
         if inner != msmt17.PLACES[version]:
-            (where / msmt17.VERSION_FILE).write_text(version + "\n", encoding="utf-8")
+            _write_new(where / msmt17.VERSION_FILE, version + "\n")
         if dataset.name.startswith("msmt17-s-"):
             splits.write_lists(root / msmt17.S_FOLDER / dataset.name.rsplit("-", 1)[1], {split: rows for split, rows in table.groupby("split")})
     if kind == "folder":
         numbered = trees.shared_numbers(dataset, table)
-        trees.folder_table(dataset, numbered).to_csv(where / folder.TABLE, index=False, lineterminator="\n")
+        trees.folder_table(dataset, numbered).to_csv(where / folder.TABLE, index=False, lineterminator="\n", mode="x")
     _write_truth(dataset, table, where)
     record = {"dataset": dataset.name, "layout": layout, "protocol": dataset.protocol, "real": int((~table["generated"]).sum()), "generated": int(table["generated"].sum())}
-    (root / RECORD).write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    _write_new(root / RECORD, json.dumps(record, indent=1) + "\n")
     return trees.READ_AS.get(kind, dataset.name)
 
 
@@ -144,8 +163,10 @@ def write_augmented(dataset: ReIDDataset, generated: pd.DataFrame, out_root: str
     """
     from posedive_lib import datasets
 
-    check(dataset, generated)
+    generated = check(dataset, generated)
     trees.kind_of(dataset, layout)
+    if layout in trees.CODE_BASES:
+        dataset.require_test()
     out_root = Path(out_root).expanduser().resolve()
     check_free(dataset, out_root, overwrite)
     partial, old = out_root.with_name(f".{out_root.name}.partial"), out_root.with_name(f".{out_root.name}.replaced")
