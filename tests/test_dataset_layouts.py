@@ -215,8 +215,11 @@ def test_training_photos_alone_are_loaded_and_not_evaluated(tmp_path):
     (tmp_path / "truth.csv").write_text("path,lamp\ntrain/p4/0.png,3\n")
     data = datasets.load("folder", tmp_path)
     assert data.counts()["images"].tolist() == [4, 0, 0] and data.images()["pid"].dtype == "int64" and data.train["lamp"].notna().sum() == 1
-    with pytest.raises(StudyError, match="can be augmented but not evaluated"):
-        data.require_test()
+    from posedive_lib.study import reid_runs
+
+    for evaluate in (data.require_test, lambda: reid_runs._photos("folder", str(tmp_path), 32, 16)):
+        with pytest.raises(StudyError, match="can be augmented but not evaluated"):
+            evaluate()
     (tmp_path / "images.csv").write_text("\n".join(line for line in lines if "train" not in line))
     assert "The train split of folder" in refusal("folder", tmp_path)
     trees.market(tmp_path / "m")

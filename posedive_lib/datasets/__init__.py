@@ -32,8 +32,8 @@ def load(name: str, root: str | Path, *, train_val: bool = True) -> ReIDDataset:
 
     The tables `.train`, `.query` and `.gallery` have the columns `path` (absolute), `rel` (posix, relative to the data set's folder),
     `pid`, `camid` (0-based) and `generated`, and whatever `truth.csv` in that folder knows of each image. `train_val`: MSMT17 trains on
-    list_train and list_val (CLIP-ReID, SOLIDER) or, if False, on list_train alone (torchreid, fast-reid). `.protocol` says what was read. One's own data may be training images alone, to augment: query
-    and gallery are empty then, and `.require_test()` refuses the data set.
+    list_train and list_val (CLIP-ReID, SOLIDER) or, if False, on list_train alone (torchreid, fast-reid). `.protocol` says what was read.
+    One's own data may be training images alone, to be augmented: query and gallery are empty then, and `.require_test()` raises.
     Raises StudyError naming the missing folder, list, image or name that cannot be read, or two folders that both hold the data set.
     """
     if name not in READERS:
@@ -41,8 +41,9 @@ def load(name: str, root: str | Path, *, train_val: bool = True) -> ReIDDataset:
     root = Path(root).expanduser().resolve()
     where, splits, protocol = READERS[name](root, train_val)
     empty = [split for split, frame in splits.items() if frame.empty]
-    if empty and not (name == folder.FOLDER and empty == ["query", "gallery"]):
-        mend = f"list some in {folder.TABLE}" if name == folder.FOLDER else "check that the data set was unpacked completely"
+    own = name == folder.FOLDER
+    if empty and not (own and empty == ["query", "gallery"]):
+        mend = f"list some in {folder.TABLE}" if own else "check that the data set was unpacked completely"
         raise StudyError(f"The {empty[0]} split of {name} in {where} has no images: {mend}.")
     splits = with_truth(where, splits)
     return ReIDDataset(name=name, root=root, folder=where, protocol=protocol, **splits)

@@ -1,8 +1,8 @@
 """One's own data: a folder with `images.csv`, one line per image: `path,pid,camid,split` and any columns more.
 
 `path` is relative to the folder, `pid` a whole number (-1 is junk and is dropped), `camid` a whole number from 0, `split` train, query or
-gallery; photos that are only to be augmented are all train. Identities share one numbering: a pid in training and in a test split would be the same person. Columns beyond those (azimuth,
-say) come along; `generated` marks generated images.
+gallery; photos that are only to be augmented are all train. Identities share one numbering: a pid in training and in a test split would
+be the same person. Columns beyond those (azimuth, say) come along; `generated` marks generated images.
 """
 
 import os
@@ -65,7 +65,7 @@ def read(root: Path) -> tuple[Path, dict[str, pd.DataFrame], dict]:
     table.insert(0, "path", [str(folder / rel) for rel in table["rel"]])
     columns = ["path", "rel", "pid", "camid", "generated"]
     known = [name for name in table.columns if name not in (*columns, "split")]
-    table = table.assign(**{name: typed(table[name]) for name in known})
-    columns += known
-    splits = {split: table.loc[table["split"] == split, columns].sort_values("rel", ignore_index=True) for split in SPLITS}
+    for name in known:
+        table[name] = typed(table[name])
+    splits = {split: table.loc[table["split"] == split, columns + known].sort_values("rel", ignore_index=True) for split in SPLITS}
     return folder, splits, protocol("folder", TABLE)

@@ -157,9 +157,9 @@ def write_augmented(dataset: ReIDDataset, generated: pd.DataFrame, out_root: str
     is to be given (CUHK03 and one's own data become a Market-1501 tree, for those code bases have no other reader), or "folder"
     (images.csv). Returns the tree as `datasets.load` reads it. An existing `out_root` is refused; with `overwrite` one that was written
     here is replaced. `also` is given the tree's root before the tree is put in place, to write further files into it. An interruption
-    leaves no half-written `out_root`. MSMT17-S becomes an MSMT17 tree with only its images, beside the
-    lists of the split. What a code base named in `layout` would misread or refuse (a camera of two digits, `exp_12_c3` in the path) raises
-    StudyError here. Files of a PNG data set keep their content where a reader wants names in .jpg: images are opened by content.
+    leaves no half-written `out_root`. MSMT17-S becomes an MSMT17 tree with only its images, beside the lists of the split. What a code base
+    named in `layout` would misread or refuse (a camera of two digits, `exp_12_c3` in the path, no test images) raises StudyError here.
+    Files of a PNG data set keep their content where a reader wants names in .jpg: images are opened by content.
     """
     from posedive_lib import datasets
 

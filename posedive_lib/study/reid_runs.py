@@ -49,7 +49,7 @@ _code_digest, _folder_digest = lru_cache(code_digest), lru_cache(folder_digest) 
 @lru_cache(maxsize=2)
 def _photos(name: str, root: str, height: int, width: int) -> tuple[ImageSet, ImageSet, ImageSet]:
     """Train, query and gallery of a data set in memory."""
-    dataset = datasets.load(name, root)
+    dataset = datasets.load(name, root).require_test()   # before anything is trained
     parts = ((dataset.train, "bicubic"), (dataset.query, "bilinear"), (dataset.gallery, "bilinear"))   # as CLIP-ReID resizes
     return tuple(ImageSet.from_table(frame, height, width, resample) for frame, resample in parts)
 
