@@ -17,8 +17,8 @@ MISSING = ("", "nan", "NaN", "NA")   # among numbers; elsewhere only "" is
 # What a column is read as if every cell looks like it, and as what if cells are missing; 007 is a name, and so is a number too long to keep.
 KINDS = {
     r"(?:0|-?[1-9]\d{0,17})": ("int64", "Int64"),
-    r"-?(?:0|[1-9]\d{0,14})(?:\.\d+)?(?:[eE][-+]?\d+)?": ("float64", "float64"),
-    r"(?:True|False)": ("bool", "boolean"),
+    r"-?(?:inf|(?:0|[1-9]\d{0,14})(?:\.\d+)?(?:[eE][-+]?\d+)?)": ("float64", "float64"),
+    r"(?i:true|false)": ("bool", "boolean"),
 }
 
 
@@ -135,7 +135,7 @@ def typed(text: pd.Series) -> pd.Series:
     filled = text[~text.isin(MISSING)]
     for pattern, (plain, with_gaps) in KINDS.items():
         if len(filled) and filled.str.fullmatch(pattern).all():
-            values = filled.map({"True": True, "False": False}) if plain == "bool" else filled
+            values = filled.str.lower() == "true" if plain == "bool" else filled
             return values.astype(plain) if len(filled) == len(text) else values.astype(with_gaps).reindex(text.index)
     return text.mask(text == "")
 
