@@ -2,10 +2,12 @@
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import ExifTags, Image
 
 from posedive_lib.errors import StudyError
 from posedive_lib.reid.extraction import extract
+from posedive_lib.reid.loop import load_tensors, save_tensors
+from posedive_lib.reid.models import load
 from posedive_lib.reid.resnet import ResNetBaseline
 from posedive_lib.reid.training import ClipReIDBaseline
 from reid_parts import people, save_tiny_clip, tiny_params
@@ -34,7 +36,18 @@ def test_arrays_and_paths_give_the_same_unit_features(trained, tmp_path):
     for index, image in enumerate(images):
         paths.append(tmp_path / f"{index}.png")
         Image.fromarray(image).save(paths[-1])
-    assert np.array_equal(extract(paths, folder, device="cpu"), features)
+    for same in (paths, np.array(paths, str), [Image.open(path) for path in paths], (image for image in images), [*paths[:2], *images[2:]]):
+        assert np.array_equal(extract(same, folder, device="cpu"), features)
+    small = Image.fromarray(images[0]).resize((12, 20))
+    different = extract([images[1], small.convert("L"), np.asarray(small)], folder, device="cpu")   # of different sizes and modes
+    np.testing.assert_allclose(different[[0, 2]], [features[1], extract(np.asarray(small)[None], folder, device="cpu")[0]], atol=1e-6)
+    assert np.abs(different[1] - different[2]).max() > 1e-3
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = 6
+    Image.fromarray(images[0]).save(tmp_path / "turned.png", exif=exif)
+    with Image.open(tmp_path / "turned.png") as turned:
+        assert np.array_equal(extract([turned], folder, device="cpu"), extract([tmp_path / "turned.png"], folder, device="cpu"))
+        assert turned.size == (24, 40)   # the caller's image is as it was
     assert extract([], folder, device="cpu").shape == (0, features.shape[1])
 
 
@@ -51,3 +64,23 @@ def test_mistakes_get_one_sentence(trained, tmp_path):
         extract(images, folder, camids=[0])
     with pytest.raises(StudyError, match="uint8"):
         extract(images / 255, folder)
+    for wrong in (Image.new("RGB", (16, 32)), None, 3):
+        with pytest.raises(StudyError, match="no list of images"):
+            extract(wrong, folder)
+    for wrong, said in ((images[0] / 255, "float64"), (images[0, :, :, 0], r"\(32, 16\)"), (None, "NoneType"), (Image.new("I;16", (16, 32)), "8 bits")):
+        with pytest.raises(StudyError, match=f"Image 1 of the list is .*{said}"):
+            extract([images[0], wrong], folder)
+    for options, said in ((dict(precision="fp99"), "'fp99': choose one of auto"), (dict(device="cuda:99"), "no device 'cuda:99'"), (dict(device="tin"), "no device 'tin'")):
+        with pytest.raises(StudyError, match=said):
+            load(folder, **options)
+
+
+def test_a_model_file_that_says_too_little_is_refused(trained, tmp_path):
+    tensors, about = load_tensors(trained[1] / "model.safetensors")
+    for name in ("height", "precision", "model"):
+        save_tensors(tensors, tmp_path / "model.safetensors", {key: value for key, value in about.items() if key != name})
+        if name == "precision":
+            assert load(tmp_path).precision == "fp32"   # not one of the model's own properties
+            continue
+        with pytest.raises(StudyError, match=r"model\.safetensors"):
+            load(tmp_path)
