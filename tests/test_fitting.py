@@ -1,5 +1,7 @@
 """Fitting SMPL to key points: the fast body is smplx's, the prior learns, truth is found again, and files and points that lie are named."""
 
+import io
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -255,10 +257,15 @@ def test_lost_images_and_places_that_cannot_be_written_are_named(photo, tmp_path
         file.write(b"half")
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(archive.np, "savez", full)
-    with pytest.raises(StudyError, match=r"cannot be written \(No space left on device\): free space"):
-        fit.fit_images(images, tmp_path / "smpl.npz", **options)
+    with monkeypatch.context() as patched:
+        patched.setattr(archive.np, "savez", full)
+        with pytest.raises(StudyError, match=r"cannot be written \(No space left on device\): free space"):
+            fit.fit_images(images, tmp_path / "smpl.npz", **options)
     assert not list((tmp_path / "smpl.npz.parts").iterdir())   # no half batch to be taken for a finished one
+    monkeypatch.setattr(BodyTable, "save", lambda table, path: full(io.BytesIO()))
+    with pytest.raises(StudyError, match=r"smpl\.npz cannot be written \(No space left on device\)"):
+        fit.fit_images(images, tmp_path / "smpl.npz", **options)
+    assert len(list((tmp_path / "smpl.npz.parts").iterdir())) == 2   # the work is kept
 
 
 def test_a_sentence_does_not_follow_a_bar_on_its_line(photo, tmp_path, monkeypatch, capsys):

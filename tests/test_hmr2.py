@@ -10,7 +10,8 @@ from safetensors.numpy import save_file
 from scipy.spatial.transform import Rotation
 
 from pipeline import ROOT
-from posedive_lib.body.archive import read_npz
+from posedive_lib.body import archive
+from posedive_lib.body.archive import read_npz, write_npz
 from posedive_lib.body.hmr2 import camera_of, export_hmr2, import_hmr2, main, read_hmr2
 from posedive_lib.body.smpl import cached_smpl
 from posedive_lib.body.table import BodyTable
@@ -91,6 +92,23 @@ def test_the_command_writes_a_table(table, tmp_path, capsys):
     assert "none.npz" in capsys.readouterr().err and not (tmp_path / "no.npz").exists()
 
 
+@pytest.mark.parametrize("focal", ["nan", "0", "-2", "inf"])
+def test_a_focal_length_that_cannot_be_is_refused(focal, table, tmp_path, capsys):
+    path = write(tmp_path / "a.npz", export_hmr2(table, SIZE))
+    assert main([str(path), "--body", BODY, "--focal", focal, "--out", str(tmp_path / "smpl.npz")]) == 2
+    assert "image heights above 0" in capsys.readouterr().err and not (tmp_path / "smpl.npz").exists()
+
+
+def test_a_table_that_is_there_is_not_replaced_and_a_place_that_cannot_be_written_is_named(table, tmp_path, capsys):
+    path = write(tmp_path / "a.npz", export_hmr2(table, SIZE))
+    before = path.read_bytes()
+    for out, said in ((path, "exists: name another table"), (path / "smpl.npz", "smpl.npz cannot be written"), (tmp_path / "no/smpl.npz", "smpl.npz cannot be written")):
+        assert main([str(path), "--body", BODY, "--out", str(out)]) == 2
+        printed = capsys.readouterr().err
+        assert said in printed and printed.count("\n") == 1
+    assert path.read_bytes() == before and list(tmp_path.iterdir()) == [path]
+
+
 @pytest.mark.parametrize(
     "changes, said",
     [
@@ -103,12 +121,40 @@ def test_the_command_writes_a_table(table, tmp_path, capsys):
         ({"pred_cam": None, "pred_cam_t": None}, "lacks pred_cam"),
         ({"img_size": np.zeros((COUNT, 2))}, "not above 0"),
         ({"path": np.array([])}, "no images"),
+        ({"path": np.array("a.jpg")}, "path is no list of texts"),
+        ({"path": np.arange(COUNT)}, "path is no list of texts"),
+        ({"path": np.array([["a.jpg"], ["b.jpg"], ["c.jpg"]])}, "path is no list of texts"),
+        ({"path": np.array(["a.jpg", "b.jpg", "a.jpg"])}, "2 bodies of a.jpg"),
+        ({"body_pose": np.full((COUNT, 23, 3, 3), 1e200)}, "no rotation"),
     ],
 )
 def test_results_that_lie_are_named(changes, said, table, tmp_path):
     columns = {name: value for name, value in (export_hmr2(table, SIZE) | changes).items() if value is not None}
     with pytest.raises(StudyError, match=said):
         read_hmr2(write(tmp_path / "bad.npz", columns))
+
+
+@pytest.mark.parametrize(
+    "changes, said",
+    [
+        ({"path": 3}, "path is no list of texts"),
+        ({"path": "a.jpg"}, "path is no list of texts"),
+        ({"path": ["a.jpg", None, "c.jpg"]}, "path is no list of texts"),
+        ({"path": [["a.jpg"], "b.jpg", "c.jpg"]}, "path is no list of texts"),
+        ({"pred_smpl_params": 3}, "pred_smpl_params too"),
+        ({"pred_smpl_params": [1, 2]}, "pred_smpl_params too"),
+        ({"betas": {"a": 1}}, "betas is not an array of numbers"),
+        ({"betas": [[10**400] * 10] * COUNT}, "betas is not an array of numbers"),
+    ],
+)
+def test_json_that_lies_is_named(changes, said, table, tmp_path):
+    path = write(tmp_path / "bad.json", export_hmr2(table, SIZE))
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+    with pytest.raises(StudyError, match=said):
+        read_hmr2(path)
+    path.write_text(json.dumps([{"path": "a.jpg", "pred_smpl_params": "b"}]))
+    with pytest.raises(StudyError, match="pred_smpl_params too"):
+        read_hmr2(path)
 
 
 class Trap:
@@ -146,6 +192,14 @@ def test_a_header_that_promises_more_than_there_is(tmp_path):
         archive.writestr("poses.npy", b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header + b"\0" * 64)
     with pytest.raises(StudyError, match="huge.npz: 'poses' claims"):
         read_npz(tmp_path / "huge.npz", what="a motion")
+
+
+def test_an_archive_is_written_whole_or_not_at_all(tmp_path, monkeypatch):
+    write_npz(tmp_path / "a.npz", {"x": np.arange(3)})
+    monkeypatch.setattr(archive.os, "replace", lambda *paths: (_ for _ in ()).throw(OSError(28, "No space left on device")))
+    with pytest.raises(StudyError, match=r"a\.npz cannot be written \(No space left on device\)"):
+        write_npz(tmp_path / "a.npz", {"x": np.arange(9)})
+    assert [path.name for path in tmp_path.iterdir()] == ["a.npz"] and len(read_npz(tmp_path / "a.npz", what="numbers")["x"]) == 3
 
 
 @pytest.mark.parametrize("cut", [0, 30, -40])

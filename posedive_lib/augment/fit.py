@@ -21,7 +21,7 @@ from posedive_lib import datasets
 from posedive_lib import params as parameters
 from posedive_lib.augment.confidence import PoseEstimator
 from posedive_lib.body import fitting, heading, keypoints, library
-from posedive_lib.body.archive import read_npz, write_npz
+from posedive_lib.body.archive import read_npz, write_npz, writing
 from posedive_lib.body.fitting import Fitter, FitSettings, fit_rows
 from posedive_lib.body.poses import load_poses
 from posedive_lib.body.smpl import load_smpl
@@ -78,13 +78,11 @@ def fit_images(
     files = sorted(str(path) for folder in (motions, estimator) for path in Path(folder).rglob("*") if path.is_file())
     key = digest([*images["path"], body, *files], settings, focal)
     parts = out.with_name(out.name + ".parts")
-    try:
+    with writing(parts):
         parts.mkdir(parents=True, exist_ok=True)
         for other in parts.iterdir():
             if not other.name.startswith(key):
                 other.unlink()
-    except OSError as error:
-        raise StudyError(f"{parts} cannot be written ({error.strerror}): choose a writable folder for the table") from None
     batches = [images.iloc[start : start + BATCH] for start in range(0, len(images), BATCH)]
     found = _parts(batches, parts, f"{key}-points", "key points", progress, lambda i: estimate(batches[i]["path"].tolist(), pose_estimator))
     everything = {name: np.concatenate([part[name] for part in found]) for name in found[0]}
@@ -98,8 +96,9 @@ def fit_images(
 
     columns = _parts(batches, parts, f"{key}-bodies", "fit", progress, fit)
     table = BodyTable(*(np.concatenate([part[field.name] for part in columns]) for field in fields(BodyTable)))
-    table.save(out)
-    shutil.rmtree(parts)
+    with writing(out):
+        table.save(out)
+        shutil.rmtree(parts)
     return table
 
 

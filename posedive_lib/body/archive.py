@@ -2,6 +2,7 @@
 
 import os
 import zipfile
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -47,14 +48,22 @@ def write_npz(path: str | Path, arrays: dict[str, np.ndarray]) -> None:
     """Write an `.npz`, whole or not at all; StudyError where the place or the space is missing."""
     path = Path(path)
     part = path.with_name(f".{path.name}.partial")
+    with writing(path):
+        try:
+            with part.open("wb") as file:  # a file, because NumPy would add a suffix to the name
+                np.savez(file, **arrays)
+            os.replace(part, path)
+        finally:
+            part.unlink(missing_ok=True)  # gone already when all went well
+
+
+@contextmanager
+def writing(path: str | Path):
+    """A place that cannot be written, or a full disk, becomes a StudyError that names `path`."""
     try:
-        with part.open("wb") as file:  # a file, because NumPy would add a suffix to the name
-            np.savez(file, **arrays)
-        os.replace(part, path)
+        yield
     except OSError as error:
         raise StudyError(f"{path} cannot be written ({error.strerror or error}): free space or choose a writable folder") from error
-    finally:
-        part.unlink(missing_ok=True)  # gone already when all went well
 
 
 def _check_header(path: Path, name: str, member, size: int) -> None:

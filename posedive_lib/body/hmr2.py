@@ -19,6 +19,7 @@ To write one: `numpy.savez("hmr2.npz", path=..., img_size=..., pred_cam=..., **{
 import argparse
 import json
 import sys
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -26,11 +27,11 @@ from safetensors import SafetensorError, safe_open
 from scipy.spatial.transform import Rotation
 from smplx import SMPL
 
-from posedive_lib.body.archive import MAX_BYTES, read_npz
+from posedive_lib.body.archive import MAX_BYTES, read_npz, writing
 from posedive_lib.body.camera import project
 from posedive_lib.body.smpl import COCO_FROM_SMPL, load_smpl, pose
 from posedive_lib.body.table import BodyTable
-from posedive_lib.errors import StudyError
+from posedive_lib.errors import StudyError, command
 
 FOCAL, CROP = 5000.0, 256.0  # pixels, of HMR2's network
 SHAPES = {"global_orient": (3, 3), "body_pose": (23, 3, 3), "betas": (10,), "pred_cam": (3,), "pred_cam_t": (3,), "path": (), "img_size": (2,),
@@ -39,7 +40,8 @@ NEEDED = ("global_orient", "body_pose", "betas", "path", "img_size")
 
 
 def read_hmr2(path: str | Path) -> dict[str, np.ndarray]:
-    """Checked columns of an HMR2 file, float64. StudyError: another container, a column missing or misshapen, NaN, no rotations."""
+    """Checked columns of an HMR2 file, float64. StudyError: another container, a column missing or misshapen, two bodies of one image, NaN, no
+    rotations."""
     path = Path(path)
     if path.suffix in (".pkl", ".joblib", ".pt", ".pth"):
         raise StudyError(f"{path} is a pickle, which could run a program: save HMR2's results as .npz, .json or .safetensors")
@@ -57,36 +59,49 @@ def read_hmr2(path: str | Path) -> dict[str, np.ndarray]:
 
 
 def _checked(path: Path, columns: dict) -> dict[str, np.ndarray]:
-    count, checked = len(columns["path"]), {}
-    if not count:
-        raise StudyError(f"{path} holds no images: run HMR2 again")
+    names = _names(path, columns["path"])
+    count, checked = len(names), {"path": np.array(names)}
     for name, shape in SHAPES.items():
-        if name not in columns:
+        if name not in columns or name in checked:
             continue
         try:
-            array = np.asarray(columns[name], str if name == "path" else float)
-        except (ValueError, TypeError):
+            array = np.asarray(columns[name], float)
+        except (ValueError, TypeError, OverflowError):
             raise StudyError(f"{path}: {name} is not an array of numbers with one row per image: write it again") from None
         full = (count, *shape)
         if name == "global_orient" and array.shape == (count, 1, 3, 3) or name == "box_size" and array.shape == (count, 1):
             array = array.reshape(full)
         if array.shape != full:
             raise StudyError(f"{path}: {name} is {array.shape}, expected {full}: HMR2 writes SMPL's 24 joints as rotation matrices")
-        if name != "path" and not np.isfinite(array).all():
+        if not np.isfinite(array).all():
             row = int((~np.isfinite(array).reshape(count, -1).all(1)).argmax())
-            raise StudyError(f"{path}: {name} of {columns['path'][row]} is not finite: leave that image out")
+            raise StudyError(f"{path}: {name} of {names[row]} is not finite: leave that image out")
         checked[name] = array
     rotations = np.concatenate([checked["global_orient"][:, None], checked["body_pose"]], 1)
-    off = np.abs(rotations @ rotations.mT - np.eye(3)).max((1, 2, 3)) + np.abs(np.linalg.det(rotations) - 1).max(1)
-    if off.max() > 1e-2:
-        raise StudyError(f"{path}: {checked['path'][int(off.argmax())]} has a joint that is no rotation matrix: leave that image out")
+    with np.errstate(over="ignore", invalid="ignore"):  # of numbers that are far from any rotation
+        off = np.abs(rotations @ rotations.mT - np.eye(3)).max((1, 2, 3)) + np.abs(np.linalg.det(rotations) - 1).max(1)
+    if not off.max() <= 1e-2:
+        raise StudyError(f"{path}: {names[int(off.argmax())]} has a joint that is no rotation matrix: leave that image out")
     for name in ("img_size", "box_size"):
         if name in checked and not (checked[name] > 0).all():
             raise StudyError(f"{path}: {name} is not above 0 everywhere: give pixels")
     behind = checked["pred_cam"][:, 0] <= 0 if "pred_cam" in checked else checked["pred_cam_t"][:, 2] <= 0
     if behind.any():
-        raise StudyError(f"{path}: {checked['path'][int(behind.argmax())]} lies behind the camera (scale or depth not above 0): leave it out")
+        raise StudyError(f"{path}: {names[int(behind.argmax())]} lies behind the camera (scale or depth not above 0): leave it out")
     return checked
+
+
+def _names(path: Path, listed) -> list[str]:
+    """The images' paths (N,), each once."""
+    names = listed.tolist() if isinstance(listed, np.ndarray) else listed
+    if not isinstance(names, list) or not all(isinstance(name, str) and name for name in names):
+        raise StudyError(f"{path}: path is no list of texts: give each image's path relative to the data set's folder")
+    if not names:
+        raise StudyError(f"{path} holds no images: run HMR2 again")
+    name, count = Counter(names).most_common(1)[0]
+    if count > 1:
+        raise StudyError(f"{path} holds {count} bodies of {name}: keep the one of the image's person")
+    return names
 
 
 def _read_json(path: Path) -> dict:
@@ -96,13 +111,11 @@ def _read_json(path: Path) -> dict:
         content = json.loads(path.read_text())
     except (OSError, ValueError, RecursionError) as error:
         raise error if isinstance(error, StudyError) else StudyError(f"{path} cannot be read as JSON ({error}): write it again") from None
-    flatten = lambda entry: {k: v for k, v in entry.items() if k != "pred_smpl_params"} | dict(entry.get("pred_smpl_params") or {})
-    if isinstance(content, dict):
-        return flatten(content)
-    if not isinstance(content, list) or not all(isinstance(entry, dict) for entry in content) or not content:
-        raise StudyError(f"{path} holds no HMR2 results: give a dictionary of columns or a list with one dictionary per image")
-    rows = [flatten(entry) for entry in content]
-    return {name: [row.get(name) for row in rows] for name in rows[0]}
+    entries = content if isinstance(content, list) else [content]
+    if not entries or not all(isinstance(entry, dict) and isinstance(entry.get("pred_smpl_params", {}), dict) for entry in entries):
+        raise StudyError(f"{path} holds no HMR2 results: give a dictionary of columns or a list with one dictionary per image, pred_smpl_params too")
+    rows = [{k: v for k, v in entry.items() if k != "pred_smpl_params"} | entry.get("pred_smpl_params", {}) for entry in entries]
+    return {name: [row.get(name) for row in rows] for name in rows[0]} if isinstance(content, list) else rows[0]
 
 
 def _read_safetensors(path: Path) -> dict:
@@ -138,8 +151,10 @@ def import_hmr2(path: str | Path, model: SMPL, *, focal: float | None = None) ->
     """HMR2's results as a table, its key points the bodies' own, all in the image and inside it marked visible.
 
     focal: in image heights, to bring the bodies before a camera of that focal length, as `conditions.focal` (None keeps HMR2's,
-    5000/256 image heights): depth shrinks with it, so the size in the image stays.
+    5000/256 image heights): depth shrinks with it, so the size in the image stays. StudyError unless it is above 0.
     """
+    if focal is not None and not 0 < focal < np.inf:
+        raise StudyError(f"The focal length is {focal}: give image heights above 0, as conditions.focal of the parameters")
     columns = read_hmr2(path)
     cam_t, native = camera_of(columns)
     wanted = native if focal is None else focal * columns["img_size"][:, 1]
@@ -169,19 +184,19 @@ def export_hmr2(table: BodyTable, img_size: np.ndarray) -> dict[str, np.ndarray]
     }  # fmt: skip
 
 
+@command()
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description="Import HMR2 (4D-Humans) results as a table of bodies.")
     parser.add_argument("results", help=".npz, .json or .safetensors")
     parser.add_argument("--body", default="data/body/SMPL_NEUTRAL.npz", help="SMPL body file")
     parser.add_argument("--focal", type=float, default=2.5, help="focal length of the table's camera, image heights (conditions.focal)")
-    parser.add_argument("--out", default="smpl.npz")
+    parser.add_argument("--out", default="smpl.npz", help="the table to write (default: %(default)s)")
     given = parser.parse_args(arguments)
-    try:
-        table = import_hmr2(given.results, load_smpl(given.body), focal=given.focal)
+    if Path(given.out).exists():
+        raise StudyError(f"{given.out} exists: name another table with --out, or remove it first")
+    table = import_hmr2(given.results, load_smpl(given.body), focal=given.focal)
+    with writing(given.out):
         table.save(given.out)
-    except StudyError as error:
-        print(error, file=sys.stderr)
-        return 2
     print(f"{given.out}: {len(table)} bodies")
     return 0
 
