@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 import pandas as pd
 
 from posedive_lib.datasets import cuhk03, folder, market1501, msmt17
-from posedive_lib.datasets.table import SPLITS, ReIDDataset
+from posedive_lib.datasets.table import KINDS, SPLITS, ReIDDataset
 from posedive_lib.errors import StudyError
 
 CODE_BASES = {   # code base -> folders of Market-1501 and of MSMT17 below its root
@@ -131,7 +131,8 @@ def lists(dataset: ReIDDataset, table: pd.DataFrame) -> dict[str, str]:
 def folder_table(dataset: ReIDDataset, table: pd.DataFrame) -> pd.DataFrame:
     """`images.csv` of one's own data: the four columns, `generated`, and what the source knows of its real images."""
     known = pd.concat([getattr(dataset, split).assign(split=split) for split in SPLITS]).set_index(["rel", "split"])
-    known = known.drop(columns=["path", "pid", "camid", "generated"]).convert_dtypes(convert_string=False, convert_floating=False)   # whole numbers stay whole beside gaps
+    known, with_gaps = known.drop(columns=["path", "pid", "camid", "generated"]), dict(KINDS.values())
+    known = known.astype({name: with_gaps[str(dtype)] for name, dtype in known.dtypes.items() if str(dtype) in with_gaps})   # 7 stays 7, not 7.0
     known = known.reindex(pd.MultiIndex.from_frame(table[["old", "split"]])).set_axis(table.index)
     return pd.concat([table[["rel", "pid", "camid", "split", "generated"]].rename(columns={"rel": "path"}), known], axis=1)
 
