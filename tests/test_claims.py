@@ -109,8 +109,12 @@ def test_other_verdicts_follow_their_tables(reports):
     assert verdict(reports, "poses that are not present") == "contradicted"
     change(reports, "tables/filter_check", lambda t: t.assign(ci_low=[-1.0] + [0.1] * (len(t) - 1)))
     assert verdict(reports, "higher quality") == "partly supported"
+    assert verdict(reports, "bias of camera viewpoints") == "supported"
+    change(reports, "tables/comparison_identities", lambda t: t.assign(ci_low=-0.1, ci_high=5.0))   # it may be the people who were drawn
+    assert verdict(reports, "bias of camera viewpoints") == "partly supported"
     change(reports, "tables/comparison", lambda t: t.assign(verdict="loss"))
-    assert verdict(reports, "bias of human poses") == verdict(reports, "MSMT17: +3.0") == "contradicted"
+    change(reports, "tables/comparison_identities", lambda t: t.assign(ci_low=-5.0, ci_high=-0.1))
+    assert (verdict(reports, "bias of human poses"), verdict(reports, "MSMT17: +3.0")) == ("contradicted", "opposite sign")
     change(reports, "tables/failures", lambda t: t.assign(low=0.5, **{"true photos": 0.1, "bagless strangers": 0.4}))
     assert verdict(reports, "backpack appears") == "supported"
     change(reports, "tables/failures", lambda t: t.assign(**{"bagless strangers": 0.6}))   # wrong clothes look as much like a bag
