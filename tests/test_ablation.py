@@ -14,21 +14,24 @@ P = params.load("params.yaml")
 
 
 def test_every_variant_is_a_valid_recipe_that_differs_in_one_choice():
-    found = ablation.variants(P.generator)
-    first, *others = found.values()
+    first, *others = ablation.variants(P).values()
     assert first == {}
-    for changed in others:
-        recipe = type(P.generator).model_validate(P.generator.model_dump() | changed)   # the validators accept it
-        differing = {name for name, value in recipe.model_dump().items() if value != getattr(P.generator, name) and name in changed}
-        assert differing == set(changed)
+    for sections in others:
+        for section, changed in sections.items():
+            own = getattr(P, section)
+            recipe = type(own).model_validate(own.model_dump() | changed)   # the validators accept it
+            differing = {name for name, value in recipe.model_dump().items() if value != getattr(own, name) and name in changed}
+            assert differing == set(changed)
+    others = [sections.get("generator", {}) for sections in others]
     left_out = [set(P.generator.conditions) - set(c["conditions"]) for c in others if "conditions" in c]
     assert sorted(name for names in left_out for name in names) == sorted(P.generator.conditions) and all(len(names) == 1 for names in left_out)
 
 
 def test_the_other_objective_and_tokens_are_the_ones_not_chosen():
-    epsilon = P.generator.model_copy(update={"prediction_type": "epsilon", "zero_snr": False, "clip_tokens": "patch"})
-    assert {"v_prediction objective", "pooled CLIP tokens"} <= set(ablation.variants(epsilon))
-    assert {"epsilon objective", "patch CLIP tokens"} <= set(ablation.variants(P.generator))
+    tokens = {"pooled": "patch", "patch": "pooled"}[P.generator.clip_tokens]
+    epsilon = P.generator.model_copy(update={"prediction_type": "epsilon", "zero_snr": False, "clip_tokens": tokens})
+    assert {"v_prediction objective", f"{P.generator.clip_tokens} CLIP tokens"} <= set(ablation.variants(P.model_copy(update={"generator": epsilon})))
+    assert {"epsilon objective", f"{tokens} CLIP tokens"} <= set(ablation.variants(P))
 
 
 def test_spare_people_are_in_no_data_set():
@@ -74,3 +77,10 @@ def test_the_verdict_names_what_beats_the_default(measured):
     assert "better in pck (+0.0" in ablation.verdict(found)
     assert "No variant" in ablation.verdict(found[found["variant"] == "as trained"])
     assert "switched off" in ablation.verdict(found.iloc[:0])
+
+
+def test_small_differences_are_not_worth_a_word():
+    row = dict(value=0.5, ci_low=0.001, ci_high=0.003, seed_low=0.001, seed_high=0.003, seeds=2, n=80)
+    found = pd.DataFrame([dict(variant=f"without {name}", metric="pck", difference=d, **row) for name, d in (("depth", 0.002), ("normals", -0.4), ("skeleton", 0.02))])
+    assert "skeleton" in ablation.verdict(found) and "depth" not in ablation.verdict(found)
+    assert ablation.idle_conditions(found) == ["depth"]

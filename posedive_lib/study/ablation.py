@@ -22,23 +22,26 @@ from posedive_lib.world.oracle import Shot
 
 STORE = RunStore("runs/ablation")
 SPARE = ("msmt17", "market1501", "cuhk03")   # families, whose training people the world leaves over
+RELEVANT = {"pck": 0.01, "identity_top1": 0.01, "psnr": 0.1, "ssim": 0.01}   # least difference that is worth a word (ours; PSNR in dB)
 COLUMNS = ["variant", "metric", "value", "difference", "ci_low", "ci_high", "seed_low", "seed_high", "seeds", "n"]
 GALLERY_VIEWS, TARGETS = 6, 2   # true photos and targets of each person
 
 
-def variants(generator) -> dict[str, dict]:
-    """Name -> what differs from the parameters, for every choice of `generator` that is left open; the parameters themselves come first."""
+def variants(P) -> dict[str, dict[str, dict]]:
+    """Name -> what differs from the sections of the parameters, for every choice that is left open; the parameters themselves come first."""
+    generator, nothing = P.generator, {"paths": {"phase1": None}}
     other = {"clip_tokens": "patch"} if generator.clip_tokens == "pooled" else {"clip_tokens": "pooled"}
     epsilon = {"prediction_type": "epsilon", "zero_snr": False}
     objective = epsilon if generator.prediction_type == "v_prediction" else {"prediction_type": "v_prediction", "zero_snr": True}
     return {
         "as trained": {},
-        "no pre-trained prior": {"pretrained": False},
-        f"{objective['prediction_type']} objective": objective,
-        **{f"without {name}": {"conditions": [c for c in generator.conditions if c != name]} for name in generator.conditions},
-        "without reference attention": {"reference_attention": False},
-        **({"without token dropout": {"token_dropout": 0.0}} if generator.token_dropout else {}),
-        f"{other['clip_tokens']} CLIP tokens": other,
+        **({"without phase 1": nothing} if P.paths.phase1 else {}),
+        "from nothing": {"generator": {"pretrained": False}, **nothing},
+        f"{objective['prediction_type']} objective": {"generator": objective},
+        **{f"without {name}": {"generator": {"conditions": [c for c in generator.conditions if c != name]}} for name in generator.conditions},
+        "without reference attention": {"generator": {"reference_attention": False}},
+        **({"without token dropout": {"generator": {"token_dropout": 0.0}}} if generator.token_dropout else {}),
+        f"{other['clip_tokens']} CLIP tokens": {"generator": other},
     }
 
 
@@ -73,7 +76,7 @@ def spare_targets(P, persons: list[str]) -> tuple[quality.Targets, np.ndarray, n
 def _draw(P, generator, seed: int, arrays: Path, targets: quality.Targets, folder: Path) -> None:
     """Train by the parameters `generator`, and leave the images of the targets in `folder`."""
     saved = train(stable_diffusion_folder(P), TrainingArrays.load(arrays), generator, folder, seed, progress=False,
-                  init_from=P.paths.phase1 if generator.pretrained else None)
+                  init_from=P.paths.phase1)
     images = load(saved, stable_diffusion_folder(P)).generate(
         targets.references, np.arange(len(targets.pids)), targets.skeleton, targets.depth, targets.normals, targets.seeds, progress=False)
     np.save(folder / "unseen.part.npy", images)
@@ -81,13 +84,14 @@ def _draw(P, generator, seed: int, arrays: Path, targets: quality.Targets, folde
 
 
 def draw_all(P, images: pd.DataFrame, targets: quality.Targets) -> dict[tuple[str, int], np.ndarray]:
-    """Images of the targets by every variant and seed, trained `study.ablation.steps` steps from phase 1 (without a prior: from nothing).
+    """Images of the targets by every variant and seed, trained `study.ablation.steps` steps from where the variant starts.
 
     Every training has a process with one thread; one that was made before is found again.
     """
     folders, waiting = {}, []
-    for name, changed in variants(P.generator).items():
-        own = P.model_copy(update={"generator": P.generator.model_copy(update=changed | {"steps": P.study.ablation.steps, "sample_every": 0})})
+    for name, changed in variants(P).items():
+        sections = {"generator": {"steps": P.study.ablation.steps, "sample_every": 0} | changed.get("generator", {}), "paths": changed.get("paths", {})}
+        own = P.model_copy(update={section: getattr(P, section).model_copy(update=values) for section, values in sections.items()})
         arrays, spec = encoded(own, images)
         spec |= {"recipe": recipe_of(own), "sampling": own.generator.sampling.model_dump(), "targets": [array_digest(a) for a in vars(targets).values()]}
         for seed in P.study.ablation.seeds:
@@ -128,11 +132,18 @@ def run(P, images: pd.DataFrame, estimator, reid) -> pd.DataFrame:
 
 
 def verdict(result: pd.DataFrame) -> str:
-    """One sentence: which variants beat the parameters as they are, metric by metric."""
+    """One sentence: which variants beat the parameters as they are by at least `RELEVANT`, metric by metric."""
     if result.empty:
         return "The variants are switched off (`study.ablation.seeds`)."
-    better = result[(result["ci_low"] > 0) & (result["seed_low"] > 0)]
+    better = result[(result["ci_low"] > 0) & (result["seed_low"] > 0) & (result["difference"] >= result["metric"].map(RELEVANT))]
     if better.empty:
         return "No variant is shown to beat the parameters as they are in any measure: the default is the measured best, or shares that place."
     found = ", ".join(f"{row.variant} in {row.metric} (+{row.difference:.3f})" for row in better.itertuples())
     return f"The default is not the best in everything: {found}, by the interval over people and in every seed."
+
+
+def idle_conditions(result: pd.DataFrame) -> list[str]:
+    """Conditions without which no measure changes by `RELEVANT`: their guiders add nothing to this generator."""
+    without = result[result["variant"].isin([f"without {name}" for name in ("depth", "normals", "skeleton")])]
+    changes = (without["difference"].abs() >= without["metric"].map(RELEVANT)).groupby(without["variant"]).any()
+    return [variant.removeprefix("without ") for variant, changed in changes.items() if not changed]

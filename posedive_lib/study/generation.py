@@ -72,8 +72,7 @@ def conditions_of(P, bodies: BodyTable, progress: str | None = None):
 def encoded(P, images: pd.DataFrame) -> tuple[Path, dict]:
     """File of latents, CLIP tokens and conditions of the generator's training images, computed once; and all that determines a training on it
     but the recipe."""
-    inputs = {"images": _images_digest(images), "stable_diffusion": folder_digest(stable_diffusion_folder(P)), "body": file_digest(P.paths.body),
-              "phase1": folder_digest(P.paths.phase1) if P.paths.phase1 else None}
+    inputs = {"images": _images_digest(images), "stable_diffusion": folder_digest(stable_diffusion_folder(P)), "body": file_digest(P.paths.body)}
     spec = {**P.pick("image", "conditions", "generator.clip_tokens", "generator.vae", "generator.image_encoder"), **inputs,
             "code": code_digest("posedive_lib.body", "posedive_lib.datasets.images", "posedive_lib.generator.arrays")}
     path = RunStore("runs/generator").folder({"what": "arrays", **spec}) / "arrays.npz"
@@ -84,7 +83,7 @@ def encoded(P, images: pd.DataFrame) -> tuple[Path, dict]:
         photos = read_images(images["path"], P.image.height, P.image.width)
         encode(photos, drawn.depth, drawn.normals, drawn.skeleton, images["pid"], images["camid"], stable_diffusion_folder(P),
                clip_tokens=P.generator.clip_tokens, vae=P.generator.vae, image_encoder=P.generator.image_encoder).save(path)
-    return path, spec | {"code": code_digest("posedive_lib.generator", "posedive_lib.precision", "posedive_lib.body")}
+    return path, spec | {"phase1": folder_digest(P.paths.phase1) if P.paths.phase1 else None, "code": code_digest("posedive_lib.generator", "posedive_lib.precision", "posedive_lib.body")}
 
 
 def recipe_of(P) -> dict:
