@@ -68,6 +68,12 @@ def test_azimuth_differences_are_means_over_the_seeds_of_both():
     assert table.to_numpy().tolist() == [[0, 0, 2, 1, 3, 4], [0, 90, -5, -10, 0, 2]]
 
 
+def test_the_azimuth_summary_weights_pairs_by_their_queries():
+    table = pd.DataFrame([(0, 45, 2.0, 1), (-45, 0, 4.0, 3), (0, 90, 1.0, 2), (180, 135, -6.0, 5)], columns=["query", "gallery", "difference", "queries"])
+    found = reid_runs.azimuth_summary(table)
+    assert found.to_numpy().tolist() == [["both", 2, 4, 3.5], ["one", 1, 2, 1.0], ["none", 1, 5, -6.0]]
+
+
 def test_arm_against_arm_with_holm_over_the_family():
     rng = np.random.default_rng(0)
     table = pd.DataFrame([{"dataset": name, "arm": arm, "seed": seed, "mAP": level + rng.normal(), "rank1": level}

@@ -26,9 +26,10 @@ class Crossing:
     labels: list[str]
 
 
-def cross(P, generator, *, people: int, poses: int, name: str = "msmt17") -> Crossing:
-    """Test identities of a data set, each drawn in the same poses and views; every second pose is out-of-domain."""
-    rng = rng_for("crossing", P.seed, name)
+def cross(P, generator, *, people: int, poses: int, name: str = "msmt17", seed: int | None = None) -> Crossing:
+    """Test identities of a data set, each drawn in the same poses and views; every second pose is out-of-domain. seed: of the draw (P.seed)."""
+    seed = P.seed if seed is None else seed
+    rng = rng_for("crossing", seed, name)
     dataset, source = datasets.load(name, P.paths.datasets), load_poses(P.paths.motions)
     clear = dataset.query[~dataset.query["occluded"] & ~dataset.query["low_quality"]].groupby("pid").head(1)
     chosen = clear.sample(people, random_state=int(rng.integers(1 << 31))).sort_values("pid").reset_index(drop=True)
@@ -37,7 +38,7 @@ def cross(P, generator, *, people: int, poses: int, name: str = "msmt17") -> Cro
     azimuths = [(offset + 360 * j / poses + 180) % 360 - 180 for j in range(poses)]
     elevations = rng.uniform(*P.augment.elevation, poses)
     cameras = world_cameras(P, name)
-    shots = [Shot(i, rows[j], azimuths[j], float(elevations[j]), cameras[row.camid], ("crossing", P.seed, name, row.pid, j))
+    shots = [Shot(i, rows[j], azimuths[j], float(elevations[j]), cameras[row.camid], ("crossing", seed, name, row.pid, j))
              for i, row in enumerate(chosen.itertuples()) for j in range(poses)]
     photos = shoot(P, chosen["person"], shots)
     take = lambda key: np.stack([photo[key] for photo in photos])

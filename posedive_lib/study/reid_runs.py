@@ -281,3 +281,12 @@ def azimuth_differences(records: list[dict], arm: str, baseline: str = "real") -
     both = both[both["queries"] > 0].assign(difference=lambda t: t["mAP"] - t["mAP_baseline"])
     return both.groupby(["query", "gallery"], as_index=False).agg(difference=("difference", "mean"), low=("difference", "min"), high=("difference", "max"),
                                                                    queries=("queries", "first"))
+
+
+def azimuth_summary(table: pd.DataFrame, *, front: float = 45.0) -> pd.DataFrame:
+    """A table of `azimuth_differences` in three rows: pairs with both photos within `front` degrees of the front, one of them, none; pairs,
+    queries, and the mean difference weighted by queries."""
+    frontal = (table[["query", "gallery"]].abs() <= front).sum(axis=1).map({2: "both", 1: "one", 0: "none"})
+    weighted = table.assign(frontal=frontal, weighted=table["difference"] * table["queries"]).groupby("frontal", sort=False)
+    rows = weighted.agg(pairs=("queries", "size"), queries=("queries", "sum"), weighted=("weighted", "sum"))
+    return rows.assign(difference=rows["weighted"] / rows["queries"]).drop(columns="weighted").reindex(["both", "one", "none"]).dropna().reset_index()
