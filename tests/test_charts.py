@@ -39,7 +39,7 @@ def test_a_forest_plot_mixes_no_metrics():
 def test_bands_show_mean_and_interval():
     table = pd.DataFrame({"n": [0, 5, 0, 5], "metric": ["mAP", "mAP", "rank1", "rank1"], "mean": [1.0, 2, 3, 4], "ci_low": [0.5, 1, 2, 3], "ci_high": [2.0, 3, 4, 5]})
     fig = curves.bands(table, "n", xlabel="images", before={"mAP": 1.5})
-    assert [axes.get_ylabel() for axes in fig.axes] == ["mAP (%)", "rank1 (%)"]
+    assert [axes.get_ylabel() for axes in fig.axes] == ["mAP (%)", "rank-1 (%)"]
     assert fig.axes[0].collections and fig.axes[0].get_legend().get_texts()[0].get_text() == "real images alone"
     assert fig.axes[0].lines[0].get_marker() != fig.axes[1].lines[0].get_marker()
 
@@ -50,7 +50,7 @@ def test_the_heat_map_writes_each_number_into_its_cell():
     texts = {(text.get_position()): text.get_text() for text in fig.axes[0].texts}
     assert sorted(texts.values()) == ["+0.5", "+1", "-2"]
     columns = [tick.get_text() for tick in fig.axes[0].get_xticklabels()]
-    assert columns == ["-180°", "0°", "90°"] and texts[0.5, 0.5] == "-2"
+    assert columns == ["180°", "0°", "90°"] and texts[0.5, 0.5] == "-2"
 
 
 def test_the_heat_map_brackets_cells_of_few_queries_and_takes_a_common_limit():
@@ -74,6 +74,6 @@ def test_differences_has_a_panel_per_measure_and_marks_what_excludes_zero():
     table = pd.DataFrame({"variant": ["a", "b"] * 2, "metric": ["pck", "pck", "ssim", "ssim"], "difference": [0.1, 0.0, -0.2, 0.3],
                           "ci_low": [0.05, -0.1, -0.3, -0.1], "ci_high": [0.15, 0.1, -0.1, 0.7]})
     fig = estimates.differences(table, "variant", "metric")
-    assert [axes.get_title() for axes in fig.axes] == ["pck", "ssim"]
+    assert [axes.get_title() for axes in fig.axes] == ["pose right (PCK)", "SSIM"]
     filled = [[line.get_markerfacecolor() != "white" for line in axes.lines if line.get_marker() == "o"] for axes in fig.axes]
     assert filled == [[True, False], [True, False]]

@@ -22,6 +22,7 @@ def line() -> plt.Figure:
 
 
 def test_a_figure_comes_with_everything(inside):
+    others = plt.get_fignums()
     table = pd.DataFrame({"x": [1, 2], "y": [1 / 3, 2.0]})
     figures.save(line(), "05/gain", data=table, caption="mAP\n  by arm.", alt="A rising line.")
     folder = inside / "reports/figures/05"
@@ -31,7 +32,7 @@ def test_a_figure_comes_with_everything(inside):
     before = {path: path.read_bytes() for path in folder.iterdir()}
     figures.save(line(), "05/gain", data=table, caption="mAP by arm.", alt="A rising line.")
     assert {path: path.read_bytes() for path in folder.iterdir()} == before
-    assert not plt.get_fignums()
+    assert plt.get_fignums() == others
 
 
 @pytest.mark.parametrize("texts", [{"caption": " ", "alt": "a"}, {"caption": "c", "alt": ""}])

@@ -10,7 +10,7 @@ from PIL import Image
 from posedive_lib.augment.verdicts import auc
 from posedive_lib.errors import StudyError
 from posedive_lib.reid.images import ImageSet
-from posedive_lib.study import quality, splits_view
+from posedive_lib.study import failures, quality, splits_view
 from posedive_lib.study.controlled import Crossing, right_person, variance_shares
 from posedive_lib.study.reid_runs import repeated
 
@@ -125,3 +125,15 @@ def test_filters_are_compared_at_the_same_loss(monkeypatch):
     assert table.loc[("all rules", "right person"), "precision"] == 0.5 and table.loc[("all rules", "right pose"), "precision"] == 0.5
     assert table.loc[("key points", "right pose"), "auc"] == 1 and table.loc[("confidence", "right pose"), "auc"] < 0.5
     assert table["good_percent"].groupby("truth").first().to_dict() == {"both": 37.5, "right person": 50.0, "right pose": 75.0}
+
+
+def test_what_the_filter_catches_is_counted_and_tested():
+    from types import SimpleNamespace
+
+    from scipy.stats import fisher_exact
+
+    samples = SimpleNamespace(table=pd.DataFrame({"kept": [True] * 10 + [False] * 5}))
+    flagged = pd.DataFrame({kind: [0.0] * 9 + [1.0] + [1.0] * 4 + [np.nan] for kind in failures.MEASURED})
+    row = failures.caught(samples, flagged).set_index("kind").loc["wrong colours"]
+    assert (row["kept count"], row["kept of"], row["rejected count"], row["rejected of"]) == (1, 10, 4, 4)
+    assert row["p"] == pytest.approx(fisher_exact([[1, 9], [4, 0]]).pvalue) and row["kept high"] < row["rejected low"] + 0.2

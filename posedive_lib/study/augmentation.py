@@ -66,8 +66,8 @@ def examples(P, name: str, manifest: pd.DataFrame, *, people: int, seed: int, im
 def _note(row) -> str:
     """✓ or ✗ and the score that decided: O of Eq. 5, σ of the target (Eq. 4) or σ of the image (Eq. 6)."""
     if row.rejected_by == "difference":
-        return f"✗ O {row.difference:.2f}"
-    return f"✗ target {row.tar_mean:.2f}" if row.rejected_by == "target" else f"{'✓' if row.kept else '✗'} σ {row.gen_mean:.2f}"
+        return f"✗ O {row.difference:.3f}"
+    return f"✗ target {row.tar_mean:.3f}" if row.rejected_by == "target" else f"{'✓' if row.kept else '✗'} σ {row.gen_mean:.3f}"
 
 
 def true_pck(P, name: str, manifest: pd.DataFrame) -> np.ndarray:

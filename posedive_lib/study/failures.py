@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 from scipy.ndimage import gaussian_filter
-from scipy.stats import binomtest
+from scipy.stats import binomtest, fisher_exact
 from skimage.color import deltaE_ciede2000, rgb2lab
 
 from posedive_lib import datasets
@@ -235,6 +235,17 @@ def failure_table(samples: Samples, flagged: pd.DataFrame, right: pd.DataFrame, 
         poor = table[column].astype(float)
         rows.append({"kind": kind, **rate(poor), "kept": poor[table["kept"]].mean(), "rejected": poor[~table["kept"]].mean(),
                      "true photos": np.nan, "staged failures": np.nan})
+    return pd.DataFrame(rows)
+
+
+def caught(samples: Samples, flagged: pd.DataFrame) -> pd.DataFrame:
+    """Does the filter see each kind? Failures among kept and among rejected images with 95 % Wilson intervals, and Fisher's exact p of the two."""
+    kept, rows = samples.table["kept"].astype(bool), []
+    for kind in MEASURED:
+        inside, outside = rate(flagged[kind][kept]), rate(flagged[kind][~kept])
+        counts = [[part["count"], part["of"] - part["count"]] for part in (inside, outside)]
+        rows.append({"kind": kind, **{f"{name} {key}": part[key] for name, part in (("kept", inside), ("rejected", outside)) for key in ("count", "of", "low", "high")},
+                     "p": fisher_exact(counts).pvalue if inside["of"] and outside["of"] else np.nan})
     return pd.DataFrame(rows)
 
 

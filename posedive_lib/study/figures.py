@@ -23,6 +23,7 @@ from posedive_lib.study.tables import to_csv
 
 FOLDER = Path("reports/figures")
 COLOURS = sns.color_palette("colorblind", 8).as_hex()
+METRICS = {"rank1": "rank-1", "pck": "pose right (PCK)", "identity_top1": "person right (top-1)", "psnr": "PSNR (dB)", "ssim": "SSIM"}   # as axes name them
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 LINES = ("-", "--", "-.", ":", (0, (5, 1)), (0, (3, 1, 1, 1)), (0, (1, 1)), (0, (8, 2)))
 DPI = 110

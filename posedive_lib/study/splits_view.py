@@ -4,6 +4,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from posedive_lib.datasets.images import read_one
 from posedive_lib.study import figures
@@ -61,6 +62,10 @@ def azimuth_roses(panels: dict[str, dict[str, np.ndarray]], bins: int = 24, limi
             for angle in (limit, -limit):
                 ax.plot(np.radians([angle, angle]), [0, ax.get_rmax()], color=TRAIN if side == "train" else TEST, linestyle="--", linewidth=1.5, marker="")
         face_down(ax)
+        ax.yaxis.set_major_locator(MaxNLocator(4))
+        ax.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+        ax.set_rlabel_position(150)
+        ax.tick_params(axis="y", labelsize=7)
         ax.set_title(name, pad=12)
         ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.1), frameon=False)
     return fig, pd.DataFrame(records, columns=["panel", "side", "azimuth", "share"])

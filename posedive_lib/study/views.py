@@ -61,15 +61,16 @@ def viewpoint_maps(panels: dict[str, tuple[np.ndarray, np.ndarray]]) -> tuple[Fi
     return fig, pd.DataFrame(records, columns=["panel", "azimuth_from", "elevation_from", "images", "times_uniform"])
 
 
-def planned(name: str, dataset, training: Training, source: PoseSource, P, per_pid: int) -> pd.DataFrame:
-    """What `pose-dive` would generate for a data set (§B), `per_pid` images per identity, with every training image as a reference."""
+def planned(name: str, dataset, training: Training, source: PoseSource, P, per_pid: int, **policy) -> pd.DataFrame:
+    """What `pose-dive` would generate for a data set (§B), `per_pid` images per identity, with every training image as a reference.
+    policy: of `augment.policy`, in place of the parameters'."""
     a = P.augment
     return diversify.plan(name, dataset.train[["pid", "rel", "camid"]], training, source, n_per_pid=per_pid,
-                          azimuth=a.azimuth, elevation=a.elevation, seed=P.seed, **diversify.policies_of("pose-dive", a.policy))
+                          azimuth=a.azimuth, elevation=a.elevation, seed=P.seed, **diversify.policies_of("pose-dive", a.policy) | policy)
 
 
 def coverage_row(name: str, azimuth, elevation, body_pose, cells: np.ndarray) -> dict:
-    """One row of the coverage table: divergences from uniform (0 = uniform, 1 = all in one place) and plain shares."""
+    """One row of the coverage table: divergences from uniform (0 = uniform) and plain shares."""
     azimuth = (np.asarray(azimuth) + 180) % 360 - 180
     counts = viewpoint_counts(azimuth, elevation)
     return {

@@ -22,7 +22,7 @@ def heat_map(table: pd.DataFrame, *, label: str, limit: float | None = None) -> 
     for y, x in zip(*np.nonzero(np.isfinite(wide.to_numpy()))):
         value = wide.iat[y, x] if abs(wide.iat[y, x]) > 1e-9 * limit else 0.0
         axes.text(x + 0.5, y + 0.5, f"({value:+.2g})" if few[y, x] else f"{value:+.2g}", ha="center", va="center", fontsize=7, color="white" if abs(value) > 0.7 * limit else "black")
-    ticks = lambda index: [f"{value:g}°" for value in index]
+    ticks = lambda index: [f"{180 if value == -180 else value:g}°" for value in index]
     axes.set(xticks=np.arange(wide.shape[1]) + 0.5, xticklabels=ticks(wide.columns), yticks=np.arange(wide.shape[0]) + 0.5, yticklabels=ticks(wide.index))
     axes.set(xlabel="azimuth of the correct gallery image (0° = front)", ylabel="azimuth of the query")
     axes.tick_params(axis="x", rotation=45, labelsize=9)

@@ -23,5 +23,5 @@ def bands(table: pd.DataFrame, x: str, *, xlabel: str, before: dict[str, float] 
         if before and metric in before:
             axes.axhline(before[metric], color="black", linewidth=1, linestyle="--", marker="", label="real images alone")
             axes.legend()
-        axes.set(xlabel=xlabel, ylabel=f"{metric} (%)", xticks=part[x])
+        axes.set(xlabel=xlabel, ylabel=f"{figures.METRICS.get(metric, metric)} (%)", xticks=part[x])
     return fig

@@ -47,7 +47,7 @@ def differences(table: pd.DataFrame, label: str, panel: str) -> Figure:
         for y, estimate in enumerate(part.itertuples()):
             _estimate(axes, y, estimate, colour)
         axes.axvline(0, color="black", linewidth=1, linestyle="-", marker="")
-        axes.set(title=name, yticks=range(len(names)), yticklabels=names, ylim=(len(names) - 0.5, -0.5), xlabel="difference")
+        axes.set(title=figures.METRICS.get(name, name), yticks=range(len(names)), yticklabels=names, ylim=(len(names) - 0.5, -0.5), xlabel="difference")
         axes.grid(False, axis="y")
     return fig
 
