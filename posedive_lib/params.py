@@ -183,6 +183,7 @@ class GeneratorParams(Section):
     condition_dropout: Fraction
     token_dropout: Fraction
     same_photo: Fraction
+    timestep_power: Positive
     person_weight: Positive
     learning_rate: Positive
     weight_decay: NotNegative

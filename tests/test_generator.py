@@ -23,7 +23,7 @@ HEIGHT, WIDTH, FACTOR = 32, 16, 4
 def parameters(**changes) -> SimpleNamespace:
     defaults = dict(
         prediction_type="v_prediction", zero_snr=True, snr_gamma=5.0, noise_offset=0.05,
-        guider_widths={"depth": 4, "normals": 6, "skeleton": 6}, guider_channels=[4, 4, 8], clip_tokens="pooled", condition_dropout=0.3, token_dropout=0.2, same_photo=0.0, person_weight=1.0,
+        guider_widths={"depth": 4, "normals": 6, "skeleton": 6}, guider_channels=[4, 4, 8], clip_tokens="pooled", condition_dropout=0.3, token_dropout=0.2, same_photo=0.0, person_weight=1.0, timestep_power=1.0,
         conditions=["depth", "normals", "skeleton"], reference_attention=True, pretrained=True, revision=None, vae=None, image_encoder=None,
         gradient_accumulation=1, gradient_checkpointing=False, mixed_precision="no", sample_every=0,
         learning_rate=1e-3, weight_decay=0.01, batch_size=4, steps=6, ema_decay=0.9, log_every=2, checkpoint_every=3,

@@ -357,3 +357,14 @@ def test_pairs_show_one_photo_twice_as_often_as_asked(arrays):
         targets, references = pairs.draw(rng, 2000, share)
         assert abs((targets == references).mean() - share) < 0.04
         assert (arrays.pid[targets] == arrays.pid[references]).all()
+
+
+@pytest.mark.parametrize("power", [1.0, 0.5])
+def test_timesteps_spread_over_the_schedule_as_asked(stable_diffusion, arrays, model, power):  # noqa: F811
+    """t = T u^power with u uniform: the share below T / 2 is 0.5^(1 / power), and no batch leaves the noisiest stratum out."""
+    asked = parameters(batch_size=4, timestep_power=power)
+    trainer = Trainer(model, arrays, asked, load_scheduler(stable_diffusion, parameters(), DDPMScheduler), 0, Accelerator(cpu=True))
+    steps = trainer.scheduler.config.num_train_timesteps
+    t = torch.stack([trainer.batch(step)["t"] for step in range(300)])
+    assert abs((t < steps / 2).float().mean() - 0.5 ** (1 / power)) < 0.03
+    assert (t[:, -1] >= int(0.75**power * steps)).all() and t.max() < steps

@@ -177,8 +177,9 @@ class Trainer:
         rng = rng_for("generator-training", self.seed, step)
         size, steps = self.params.batch_size, self.scheduler.config.num_train_timesteps
         targets, references = self.pairs.draw(rng, size, self.params.same_photo)
-        # One timestep per stratum: each is uniform, and every batch covers all noise levels.
-        t = torch.from_numpy(((np.arange(size) + rng.random(size)) * steps / size).astype(np.int64))
+        # One timestep per stratum, so that every batch covers all noise levels; each is uniform where timestep_power is 1.
+        spread = ((np.arange(size) + rng.random(size)) / size) ** self.params.timestep_power
+        t = torch.from_numpy((spread * steps).astype(np.int64))
         keep = torch.from_numpy(rng.random(size) >= self.params.condition_dropout)
         token_keep = torch.from_numpy(rng.random(size) >= self.params.token_dropout)
         latents = torch.from_numpy(self.data.latents[targets])
