@@ -61,12 +61,12 @@ def viewpoint_maps(panels: dict[str, tuple[np.ndarray, np.ndarray]]) -> tuple[Fi
     return fig, pd.DataFrame(records, columns=["panel", "azimuth_from", "elevation_from", "images", "times_uniform"])
 
 
-def planned(name: str, dataset, training: Training, source: PoseSource, P, per_pid: int, **policy) -> pd.DataFrame:
+def planned(name: str, dataset, training: Training, source: PoseSource, P, per_pid: int, **changed) -> pd.DataFrame:
     """What `pose-dive` would generate for a data set (§B), `per_pid` images per identity, with every training image as a reference.
-    policy: of `augment.policy`, in place of the parameters'."""
+    changed: of `augment.policy` (viewpoint, pose)."""
     a = P.augment
     return diversify.plan(name, dataset.train[["pid", "rel", "camid"]], training, source, n_per_pid=per_pid,
-                          azimuth=a.azimuth, elevation=a.elevation, seed=P.seed, **diversify.policies_of("pose-dive", a.policy) | policy)
+                          azimuth=a.azimuth, elevation=a.elevation, seed=P.seed, **diversify.policies_of("pose-dive", a.policy.model_copy(update=changed)))
 
 
 def coverage_row(name: str, azimuth, elevation, body_pose, cells: np.ndarray) -> dict:
