@@ -17,7 +17,7 @@ from posedive_lib.body.camera import fit_to_crop, orient, project, viewpoint
 from posedive_lib.body.poses import load_poses
 from posedive_lib.body.raster import Mesh
 from posedive_lib.body.smpl import COCO_FROM_SMPL, KEYS, cached_smpl, load_smpl, pose
-from posedive_lib.body.table import BodyTable
+from posedive_lib.body.table import SHAPES, BodyTable
 from posedive_lib.errors import StudyError
 from posedive_lib.world.body import build_body, rest_joints
 from posedive_lib.world.skinning import moved_share
@@ -365,3 +365,13 @@ def test_a_sparse_matrix_whose_indices_lie_is_not_unpacked(arrays, tmp_path):
     (tmp_path / "body.pkl").write_bytes(pickle.dumps(arrays | {"J_regressor": matrix}, protocol=2))
     with pytest.raises(StudyError, match="body.pkl"):
         load_smpl(tmp_path / "body.pkl")
+
+
+def test_joined_tables_keep_every_row_in_order(tmp_path):
+    """Also of tables that know the file they were read from."""
+    rng = np.random.default_rng(0)
+    columns = {name: rng.normal(size=(3, *shape)) for name, shape in SHAPES.items() if name != "path"}
+    one = BodyTable(path=np.array(["a", "b", "c"]), **columns)
+    one.save(tmp_path / "smpl.npz")
+    joined = BodyTable.joined([BodyTable.load(tmp_path / "smpl.npz"), one.select(["b"])])
+    assert joined.path.tolist() == ["a", "b", "c", "b"] and np.array_equal(joined.cam_t[3], one.cam_t[1]) and joined.keypoints.shape == (4, 17, 2)

@@ -299,6 +299,6 @@ def load_bodies(rows: pd.DataFrame, out: str | Path) -> tuple[BodyTable, np.ndar
             estimates.append(dict(zip(tables[-1].path.tolist(), file["estimated"], strict=True)))
     if not tables:
         raise StudyError(f"No candidates of {out} were asked for: give at least one row of its manifest")
-    everything = BodyTable(*(np.concatenate([getattr(table, field.name) for table in tables]) for field in fields(BodyTable)))
+    everything = BodyTable.joined(tables)
     known = {path: estimate for some in estimates for path, estimate in some.items()}
     return everything.select(rows["path"].tolist()), np.stack([known[path] for path in rows["path"]])

@@ -7,7 +7,7 @@ confidences add what they say about the side that is seen (`heading.Heading`).
 Conventions of `body.camera`: pixels with centres at integers + 0.5, OpenCV axes, principal point at the image centre.
 """
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -226,7 +226,7 @@ def fit_keypoints(
             bar.update(len(parts[-1]))
     if not parts:
         raise StudyError("there are no key points to fit: give at least one image")
-    return BodyTable(*(np.concatenate([getattr(part, field.name) for part in parts]) for field in fields(BodyTable)))
+    return BodyTable.joined(parts)
 
 
 def fit_rows(fitter: Fitter, keypoints, confidence, height, width, path: np.ndarray, heading: Heading | None) -> BodyTable:

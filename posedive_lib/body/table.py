@@ -70,6 +70,11 @@ class BodyTable:
                 raise StudyError(f"{path} holds non-finite values in {name}: drop or refit those images.")
         return table
 
+    @classmethod
+    def joined(cls, tables: list["BodyTable"]) -> "BodyTable":
+        """The rows of at least one table, one after the other."""
+        return cls(*(np.concatenate([getattr(table, f.name) for table in tables]) for f in fields(cls)))
+
     def select(self, paths) -> "BodyTable":
         """Rows for the given relative paths, in that order. Raises StudyError naming the first unknown path."""
         paths = list(paths)

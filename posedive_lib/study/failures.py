@@ -115,7 +115,7 @@ def inspect(P, count: int) -> tuple[Samples, Studio]:
     """Draw images and photograph the truth for each."""
     table = draw(P, count)
     loaded = [load_bodies(rows, generation.CANDIDATES / name) for name, rows in table.groupby("dataset", sort=False)]
-    bodies = BodyTable(*(np.concatenate([getattr(b, f) for b, _ in loaded]) for f in BodyTable.__dataclass_fields__))
+    bodies = BodyTable.joined([table for table, _ in loaded])
     studio = Studio(P, table, bodies)
     rows = range(len(table))
     truth = [studio.shoot(i, studio.people[i], "truth") for i in rows]

@@ -78,7 +78,7 @@ def encoded(P, images: pd.DataFrame) -> tuple[Path, dict]:
     path = RunStore("runs/generator").folder({"what": "arrays", **spec}) / "arrays.npz"
     if not path.is_file():
         bodies = [BodyTable.load(Path(folder) / "smpl.npz").select(rows["rel"].tolist()) for folder, rows in images.groupby("folder", sort=False)]
-        table = BodyTable(*(np.concatenate([getattr(b, f) for b in bodies]) for f in BodyTable.__dataclass_fields__))
+        table = BodyTable.joined(bodies)
         drawn = conditions_of(P, table, progress="conditions")
         photos = read_images(images["path"], P.image.height, P.image.width)
         encode(photos, drawn.depth, drawn.normals, drawn.skeleton, images["pid"], images["camid"], stable_diffusion_folder(P),
