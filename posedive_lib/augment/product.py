@@ -5,6 +5,7 @@ thresholds or more images per identity take what is there.
 """
 
 import hashlib
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -40,7 +41,7 @@ def training_bodies(dataset: datasets.ReIDDataset) -> Training:
     """Bodies and viewpoints of the training images, from `smpl.npz` in the data set's folder; StudyError where there is none."""
     path = dataset.folder / "smpl.npz"
     if not path.is_file():
-        raise StudyError(f"{path} is missing: fit SMPL to the images first, with `python -m posedive_lib.augment.fit {dataset.name} {dataset.root}`.")
+        raise StudyError(f"{path} is missing: fit SMPL to the images first, with `python -m posedive_lib.augment.fit {dataset.name} {shlex.quote(str(dataset.root))}`.")
     bodies = BodyTable.load(path).select(dataset.train["rel"].tolist())
     return Training(bodies, *viewpoint(bodies.global_orient, bodies.cam_t))
 

@@ -19,7 +19,7 @@ from posedive_lib import datasets
 from posedive_lib.datasets import compatibility
 from posedive_lib.datasets.images import inspect
 from posedive_lib.datasets.table import SPLITS, ReIDDataset
-from posedive_lib.errors import StudyError
+from posedive_lib.errors import StudyError, command
 
 SMALLEST = 16   # pixels: a side below it shows no person
 OWN = ["path", "rel", "pid", "camid", "generated", "split", "identity"]   # columns of every data set; others may have the name of something found
@@ -202,6 +202,7 @@ def version(dataset: ReIDDataset) -> Iterator[Finding]:
         yield Finding(False, "This is MSMT17 version 2, with masked faces: results differ by 2 to 5 points of mAP from version 1, so never compare the two.")
 
 
+@command("Stopped: nothing was written.")
 def main(argv: list[str] | None = None) -> int:
     """The command; 0 if there is no problem, else 1."""
     parser = argparse.ArgumentParser(prog="python -m posedive_lib.datasets.preflight", description="Check a Re-ID data set before training on it.")

@@ -130,5 +130,5 @@ def filters_compared(P, name: str, manifest: pd.DataFrame, reid, judge, *, good:
 
 def write(P, name: str, rows: pd.DataFrame) -> None:
     """The augmented data set in the source's own layout, with its manifest, at `build/augmented/<name>`."""
-    write_augmented(datasets.load(name, P.paths.datasets), for_writing(rows, CANDIDATES / name), AUGMENTED / name, overwrite=True)
-    rows.to_csv(AUGMENTED / name / "manifest.csv", index=False, lineterminator="\n")
+    manifest = lambda root: rows.to_csv(root / "manifest.csv", index=False, lineterminator="\n")
+    write_augmented(datasets.load(name, P.paths.datasets), for_writing(rows, CANDIDATES / name), AUGMENTED / name, overwrite=True, also=manifest)
