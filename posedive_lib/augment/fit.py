@@ -95,9 +95,9 @@ def fit_images(
         return {field.name: getattr(table, field.name) for field in fields(table)}
 
     columns = _parts(batches, parts, f"{key}-bodies", "fit", progress, fit)
-    table = BodyTable(*(np.concatenate([part[field.name] for part in columns]) for field in fields(BodyTable)))
-    with writing(out):
-        table.save(out)
+    table = BodyTable.joined([BodyTable(**part) for part in columns])
+    table.save(out)
+    with writing(parts):
         shutil.rmtree(parts)
     return table
 

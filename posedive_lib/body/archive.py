@@ -44,14 +44,14 @@ def read_npz(path: str | Path, keys=None, *, what: str, limit: int = MAX_BYTES) 
         raise StudyError(f"{path} cannot be read as {what} ({error}): copy or download it again, or remove it") from None
 
 
-def write_npz(path: str | Path, arrays: dict[str, np.ndarray]) -> None:
+def write_npz(path: str | Path, arrays: dict[str, np.ndarray], *, compressed: bool = False) -> None:
     """Write an `.npz`, whole or not at all; StudyError where the place or the space is missing."""
     path = Path(path)
     part = path.with_name(f".{path.name}.partial")
     with writing(path):
         try:
             with part.open("wb") as file:  # a file, because NumPy would add a suffix to the name
-                np.savez(file, **arrays)
+                (np.savez_compressed if compressed else np.savez)(file, **arrays)
             os.replace(part, path)
         finally:
             part.unlink(missing_ok=True)  # gone already when all went well

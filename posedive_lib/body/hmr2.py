@@ -27,7 +27,7 @@ from safetensors import SafetensorError, safe_open
 from scipy.spatial.transform import Rotation
 from smplx import SMPL
 
-from posedive_lib.body.archive import MAX_BYTES, read_npz, writing
+from posedive_lib.body.archive import MAX_BYTES, read_npz
 from posedive_lib.body.camera import project
 from posedive_lib.body.smpl import COCO_FROM_SMPL, load_smpl, pose
 from posedive_lib.body.table import BodyTable
@@ -195,8 +195,7 @@ def main(arguments: list[str] | None = None) -> int:
     if Path(given.out).exists():
         raise StudyError(f"{given.out} exists: name another table with --out, or remove it first")
     table = import_hmr2(given.results, load_smpl(given.body), focal=given.focal)
-    with writing(given.out):
-        table.save(given.out)
+    table.save(given.out)
     print(f"{given.out}: {len(table)} bodies")
     return 0
 

@@ -1,13 +1,12 @@
 """The table of SMPL bodies beside a data set: what the mini world knows, what HMR2 or a fit would estimate."""
 
-import os
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
 
-from posedive_lib.body.archive import read_npz
+from posedive_lib.body.archive import read_npz, write_npz
 from posedive_lib.errors import StudyError
 
 SHAPES = {"path": (), "global_orient": (3,), "body_pose": (69,), "betas": (10,), "cam_t": (3,), "focal": (), "keypoints": (17, 2), "visible": (17,)}
@@ -40,11 +39,8 @@ class BodyTable:
         return len(self.path)
 
     def save(self, path: str | Path) -> None:
-        """Write a compressed `.npz`, whole or not at all."""
-        path = Path(path)
-        part = path.with_name(path.name + ".part.npz")
-        np.savez_compressed(part, **{f.name: getattr(self, f.name) for f in fields(self)})
-        os.replace(part, path)
+        """Write a compressed `.npz`, whole or not at all; StudyError where the place or the space is missing."""
+        write_npz(path, {f.name: getattr(self, f.name) for f in fields(self)}, compressed=True)
 
     @classmethod
     def load(cls, path: str | Path) -> "BodyTable":

@@ -12,6 +12,7 @@ from tqdm import tqdm
 from posedive_lib.body.poses import load_poses
 from posedive_lib.errors import StudyError
 from posedive_lib.generator import TrainingArrays, load, train
+from posedive_lib.generator.guiders import CONDITIONS
 from posedive_lib.seeds import rng_for
 from posedive_lib.study import quality
 from posedive_lib.study.generation import encoded, recipe_of, stable_diffusion_folder
@@ -73,10 +74,9 @@ def spare_targets(P, persons: list[str]) -> tuple[quality.Targets, np.ndarray, n
     return targets, photos[len(pids):], np.repeat(pids, GALLERY_VIEWS)
 
 
-def _draw(P, generator, seed: int, arrays: Path, targets: quality.Targets, folder: Path) -> None:
-    """Train by the parameters `generator`, and leave the images of the targets in `folder`."""
-    saved = train(stable_diffusion_folder(P), TrainingArrays.load(arrays), generator, folder, seed, progress=False,
-                  init_from=P.paths.phase1)
+def _draw(P, seed: int, arrays: Path, targets: quality.Targets, folder: Path) -> None:
+    """Train by the parameters, and leave the images of the targets in `folder`."""
+    saved = train(stable_diffusion_folder(P), TrainingArrays.load(arrays), P.generator, folder, seed, progress=False, init_from=P.paths.phase1)
     images = load(saved, stable_diffusion_folder(P)).generate(
         targets.references, np.arange(len(targets.pids)), targets.skeleton, targets.depth, targets.normals, targets.seeds, progress=False)
     np.save(folder / "unseen.part.npy", images)
@@ -97,7 +97,7 @@ def draw_all(P, images: pd.DataFrame, targets: quality.Targets) -> dict[tuple[st
         for seed in P.study.ablation.seeds:
             folder = folders[name, seed] = STORE.folder(spec | {"seed": seed})
             if not (folder / "unseen.npy").is_file():
-                waiting.append((own, own.generator, seed, arrays, targets, folder))
+                waiting.append((own, seed, arrays, targets, folder))
     with tqdm(total=len(folders), initial=len(folders) - len(waiting), desc="ablation", unit="training") as bar:
         if waiting:
             in_processes(_draw, waiting, P.study.workers, bar)
@@ -144,6 +144,6 @@ def verdict(result: pd.DataFrame) -> str:
 
 def idle_conditions(result: pd.DataFrame) -> list[str]:
     """Conditions without which no measure changes by `RELEVANT`: their guiders add nothing to this generator."""
-    without = result[result["variant"].isin([f"without {name}" for name in ("depth", "normals", "skeleton")])]
+    without = result[result["variant"].isin([f"without {name}" for name in CONDITIONS])]
     changes = (without["difference"].abs() >= without["metric"].map(RELEVANT)).groupby(without["variant"]).any()
     return [variant.removeprefix("without ") for variant, changed in changes.items() if not changed]
