@@ -3,13 +3,18 @@
 Run: python -m pretrain.publish
 """
 
-import csv
 import json
 import shutil
 from pathlib import Path
 
+import matplotlib
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+
 from pretrain.common import HERE, settings
 
+matplotlib.use("Agg")
 TARGET = Path("data/pretrained")
 MODELS = ("stable-diffusion", "clip", "vitpose", "phase1")
 
@@ -42,27 +47,20 @@ def forget_places(folder: Path) -> None:
 
 
 def copy_curves(runs: Path, target: Path, points: int = 60) -> None:
-    """Loss logs, thinned to about `points` rows, and one picture of all of them."""
-    import matplotlib
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
-
+    """Loss logs, thinned to about `points` rows, and one picture of all that `target` holds: a model that was not trained anew keeps its curve."""
     logs = sorted(p for name in ("log.csv", "losses.csv") for p in runs.glob(f"*/{name}"))
     target.mkdir(exist_ok=True)
-    figure, axes = plt.subplots(1, max(1, len(logs)), figsize=(3 * max(1, len(logs)), 2.6), constrained_layout=True, squeeze=False)
-    for axis, path in zip(axes[0], logs):
-        with path.open() as file:
-            header, *rows = list(csv.reader(file))
-        step, value = header.index("step"), header.index("loss")
-        group = max(1, len(rows) // points)
-        means = [[rows[i + group - 1][step], *(f"{sum(float(r[k]) for r in rows[i:i + group]) / group:.5g}"
-                                               for k in range(len(header)) if k != step)]
-                 for i in range(0, len(rows) - group + 1, group)]
-        columns = ["step", *(h for h in header if h != "step")]
-        with (target / f"{path.parent.name}.csv").open("w", newline="") as file:
-            csv.writer(file).writerows([columns, *means])
-        axis.plot([int(float(m[0])) for m in means], [float(m[columns.index("loss")]) for m in means], color="#0072B2")
-        axis.set(title=path.parent.name, xlabel="step", ylabel="loss", yscale="log")
+    for path in logs:
+        log = pd.read_csv(path)
+        group = max(1, len(log) // points)
+        parts = log.iloc[: len(log) // group * group].groupby(np.arange(len(log) // group * group) // group)
+        thin = parts.mean().assign(step=parts["step"].last())[["step", *log.columns.drop("step")]]
+        thin.to_csv(target / f"{path.parent.name}.csv", index=False, float_format="%.5g", lineterminator="\n")
+    curves = {path.stem: pd.read_csv(path) for path in sorted(target.glob("*.csv"))}
+    figure, axes = plt.subplots(1, max(1, len(curves)), figsize=(3 * max(1, len(curves)), 2.6), constrained_layout=True, squeeze=False)
+    for axis, (name, curve) in zip(axes[0], curves.items()):
+        axis.plot(curve["step"], curve["loss"], color="#0072B2")
+        axis.set(title=name, xlabel="step", ylabel="loss", yscale="log")
     figure.savefig(target / "curves.png", dpi=80, metadata={"Software": None})
 
 

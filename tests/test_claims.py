@@ -60,7 +60,7 @@ def test_committed_claims_are_those_of_the_committed_tables():
     table, open_choices = claims.claims(ROOT / "reports", seed=P.seed), choices(P)
     assert (ROOT / "reports/tables/claims.csv").read_text() == tables.to_csv(table)
     assert (ROOT / "reports/tables/choices.csv").read_text() == tables.to_csv(open_choices)
-    assert (ROOT / "reports/claims.md").read_text() == claims.page(table, open_choices)
+    assert (ROOT / "reports/claims.md").read_text() == claims.page(table, open_choices, claims.Evidence(ROOT / "reports", P.seed))
 
 
 @pytest.mark.parametrize("source", SOURCES)
@@ -158,3 +158,12 @@ def test_choices_read_the_parameters():
     assert f"tau_gen {P.augment.tau_gen}" in table.loc["thresholds of the filter", "ours"]
     changed = P.model_copy(update={"augment": P.augment.model_copy(update={"tau_gen": 0.123})})
     assert "tau_gen 0.123" in choices(changed).set_index("choice").loc["thresholds of the filter", "ours"]
+
+
+def test_the_page_says_what_holms_correction_leaves(reports):
+    change(reports, "tables/comparison", lambda t: t.assign(seeds=6, smallest_p=0.03125, smallest_p_holm=0.59375, p_holm=1.0))
+    said = claims.correction(claims.Evidence(reports, 0))
+    assert "With 6 seeds one comparison can reach p = 0.031" in said and said.endswith("no more than p ≤ 0.05.")
+    change(reports, "tables/comparison", lambda t: t.assign(seeds=10, smallest_p=0.00195, smallest_p_holm=0.0371, p_holm=[0.04, 0.04, *[0.5] * (len(t) - 2)]))
+    passed = claims.correction(claims.Evidence(reports, 0))
+    assert "after" not in passed and "0.037: 1 of them pass it at 0.05." in passed   # of the two rows, one is of rank-1

@@ -7,8 +7,10 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from pipeline import ROOT
 from posedive_lib.augment.verdicts import auc
 from posedive_lib.errors import StudyError
+from posedive_lib.generator.arrays import Encoders
 from posedive_lib.reid.images import ImageSet
 from posedive_lib.study import failures, quality, splits_view
 from posedive_lib.study.controlled import Crossing, right_person, variance_shares
@@ -47,6 +49,16 @@ def test_psnr_looks_at_the_person_only():
 def test_ssim_of_an_image_with_itself_is_one():
     image = np.random.default_rng(0).integers(0, 256, (2, 16, 12, 3), dtype=np.uint8)
     assert quality.foreground_ssim(image, image, np.ones((2, 16, 12), bool)) == pytest.approx([1, 1])
+
+
+def test_images_pass_the_vae_in_any_batch():
+    generator = SimpleNamespace(encoders=Encoders.load(ROOT / "data/pretrained/stable-diffusion"))
+    ramp = np.linspace(0, 255, 128).astype(np.uint8)[None, :, None, None]
+    images = np.broadcast_to(ramp, (3, 128, 64, 3)) // np.array([1, 2, 3], np.uint8)[:, None, None, None]
+    passed = quality.through_vae(generator, images)
+    assert passed.shape == images.shape and passed.dtype == np.uint8
+    assert np.abs(passed.astype(int) - quality.through_vae(generator, images, batch_size=2)).max() <= 1
+    assert quality.foreground_psnr(passed, images, np.ones(images.shape[:3], bool)).min() > 20
 
 
 def test_identity_top1_uses_the_mean_of_a_persons_photos():

@@ -8,8 +8,10 @@ import pandas as pd
 from posedive_lib import datasets
 from posedive_lib.augment import verdicts
 from posedive_lib.augment.candidates import for_writing, load_bodies
+from posedive_lib.augment.distribution import Training, coverage_table, pose_cells
 from posedive_lib.augment.selection import select
 from posedive_lib.body.camera import viewpoint
+from posedive_lib.body.poses import load_poses
 from posedive_lib.datasets.images import read as read_images
 from posedive_lib.datasets.write import write_augmented
 from posedive_lib.seeds import rng_for
@@ -20,21 +22,27 @@ from posedive_lib.study.statistics import bootstrap_interval
 AUGMENTED = Path("build/augmented")
 
 
-def viewpoints(P, name: str, rows: pd.DataFrame) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """(azimuth, elevation) in degrees of the real training images, of the generated rows, and of both together."""
-    training = training_of(datasets.load(name, P.paths.datasets))
-    real = training.azimuth, training.elevation
+def real_and_generated(P, name: str, rows: pd.DataFrame) -> tuple[Training, Training | None]:
+    """Bodies and viewpoints of the real training images, and of the generated rows (None without any)."""
+    real = training_of(datasets.load(name, P.paths.datasets))
     if not len(rows):
-        return {"real": real, "generated": (np.zeros(0), np.zeros(0)), "combined": real}
+        return real, None
     bodies, _ = load_bodies(rows, CANDIDATES / name)
-    made = viewpoint(bodies.global_orient, bodies.cam_t)
-    return {"real": real, "generated": made, "combined": tuple(np.concatenate(pair) for pair in zip(real, made))}
+    return real, Training(bodies, *viewpoint(bodies.global_orient, bodies.cam_t))
 
 
-def long_views(views: dict) -> pd.DataFrame:
+def spread(P, sets: dict[str, tuple[Training, Training | None]]) -> pd.DataFrame:
+    """How far each data set's real, generated and combined images are from uniform over viewpoints and over the source's poses:
+    dataset, images_of, images, viewpoint, pose (divergences, 0–1)."""
+    cells = pose_cells(load_poses(P.paths.motions).body_pose)
+    return pd.concat([coverage_table(*pair, cells).assign(dataset=name) for name, pair in sets.items()], ignore_index=True)[
+        ["dataset", "images_of", "images", "viewpoint", "pose"]]
+
+
+def long_views(sets: dict[str, tuple[Training, Training | None]]) -> pd.DataFrame:
     """dataset, kind, azimuth, elevation: one row per image."""
-    return pd.concat([pd.DataFrame({"dataset": name, "kind": kind, "azimuth": azimuth, "elevation": elevation})
-                      for name, v in views.items() for kind, (azimuth, elevation) in v.items() if kind != "combined"], ignore_index=True)
+    return pd.concat([pd.DataFrame({"dataset": name, "kind": kind, "azimuth": part.azimuth, "elevation": part.elevation})
+                      for name, pair in sets.items() for kind, part in zip(("real", "generated"), pair) if part], ignore_index=True)
 
 
 def filtering_row(P, name: str, manifest: pd.DataFrame) -> dict:

@@ -27,7 +27,8 @@ CHOICES = (
            "the lineage's choice; epsilon stays selectable"),
     Choice("fusion of the guiders", "concatenated along channels, added to the projected noise", ("generator.guider_widths",),
            "one guider per condition; their widths sum to the U-Net's first width"),
-    Choice("CLIP tokens of the reference", "image embeddings of the CLIP encoder", ("generator.clip_tokens",), "pooled projection; patch tokens selectable"),
+    Choice("CLIP tokens of the reference", "image embeddings of the CLIP encoder", ("generator.clip_tokens",),
+           "patches tell places apart; a pooled embedding tells every pixel the same"),
     Choice("condition dropout", "not given", ("generator.condition_dropout",), "per sample, with the same null embedding in training and sampling"),
     Choice("token dropout", "none named", ("generator.token_dropout",), "without it the CLIP tokens carry the person and reference attention nothing"),
     Choice("sampling", "not given", ("generator.sampling.steps", "generator.sampling.guidance"), "few DDIM steps suffice at this size"),
@@ -45,7 +46,7 @@ CHOICES = (
     Choice("CUHK03 protocol", "not given", (), "the one used today", "767/700, labeled and detected apart"),
     Choice("controls", "none in the supplement", ("study.control_arms", "study.control_datasets", "study.generated_control_datasets"),
            "to tell diversity from volume, and images from a perfect generator's"),
-    Choice("seeds", "single runs", ("reid.seeds",), "paired over arms; fewer than six cannot reach p = 0.05"),
+    Choice("seeds", "single runs", ("reid.seeds",), "paired over arms; fewer than six cannot reach p = 0.05, nor fewer than ten after Holm's correction"),
 )
 
 

@@ -4,6 +4,7 @@ Long work lives in `runs/`, keyed by everything that determines it; what the pip
 """
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,8 @@ import pandas as pd
 
 from posedive_lib import datasets
 from posedive_lib.augment.candidates import Rendering, diffusion, generate, usable_references
-from posedive_lib.augment.confidence import PoseEstimator
+from posedive_lib.augment import filtering
+from posedive_lib.augment.confidence import PoseEstimator, keypoint_subset
 from posedive_lib.augment.distribution import Training
 from posedive_lib.augment.diversify import plan, policies_of
 from posedive_lib.body.camera import viewpoint
@@ -46,7 +48,8 @@ def training_of(dataset) -> Training:
 
 
 def phase2_images(P) -> pd.DataFrame:
-    """Training images of the generator: path, rel, pid, camid, dataset, folder; identities of different sets never coincide.
+    """Training images of the generator: path, rel, pid, camid, dataset, folder, and whether each may be a pair's reference (reference_ok,
+    Eq. 3) and its target (target_ok, Eq. 4: here the target is a photo itself); identities of different sets never coincide.
 
     Of MSMT17 only what both MSMT17-S training sets hold, so that the generator never saw a viewpoint or pose they leave out.
     """
@@ -59,7 +62,14 @@ def phase2_images(P) -> pd.DataFrame:
             rows = rows[rows["rel"].isin(seen[0] & seen[1])]
         rows = rows[rows.groupby("pid")["pid"].transform("size") > 1]
         parts.append(rows.assign(dataset=name, folder=str(dataset.folder), pid=rows["pid"] + 100_000 * number))
-    return pd.concat(parts, ignore_index=True)
+    images = pd.concat(parts, ignore_index=True)
+    sigma = confidence(P, images["path"])[:, keypoint_subset(P.augment.keypoints)]
+    return images.assign(reference_ok=filtering.keep_reference(sigma, P.augment.tau_ref), target_ok=filtering.keep_target(sigma, P.augment.tau_tar))
+
+
+def confidence(P, paths) -> np.ndarray:
+    """Eq. 2: confidence σ_k (N, 17) of photos."""
+    return PoseEstimator(P.paths.pose_estimator).estimate(read_images(paths, P.image.height, P.image.width))[1]
 
 
 def conditions_of(P, bodies: BodyTable, progress: str | None = None):
@@ -81,8 +91,9 @@ def encoded(P, images: pd.DataFrame) -> tuple[Path, dict]:
         table = BodyTable.joined(bodies)
         drawn = conditions_of(P, table, progress="conditions")
         photos = read_images(images["path"], P.image.height, P.image.width)
-        encode(photos, drawn.depth, drawn.normals, drawn.skeleton, images["pid"], images["camid"], stable_diffusion_folder(P),
-               clip_tokens=P.generator.clip_tokens, vae=P.generator.vae, image_encoder=P.generator.image_encoder).save(path)
+        arrays = encode(photos, drawn.depth, drawn.normals, drawn.skeleton, images["pid"], images["camid"], stable_diffusion_folder(P),
+                        clip_tokens=P.generator.clip_tokens, vae=P.generator.vae, image_encoder=P.generator.image_encoder)
+        replace(arrays, reference_ok=images["reference_ok"].to_numpy(), target_ok=images["target_ok"].to_numpy()).save(path)
     return path, spec | {"phase1": folder_digest(P.paths.phase1) if P.paths.phase1 else None, "code": code_digest("posedive_lib.generator", "posedive_lib.precision", "posedive_lib.body")}
 
 
@@ -108,7 +119,7 @@ def stable_diffusion_folder(P) -> Path:
 
 
 def _images_digest(images: pd.DataFrame) -> list:
-    return [[row.dataset, row.rel, row.pid, file_digest(row.path)] for row in images.itertuples()]
+    return [[row.dataset, row.rel, row.pid, bool(row.reference_ok), bool(row.target_ok), file_digest(row.path)] for row in images.itertuples()]
 
 
 def candidates_per_pid(P, name: str) -> int:
@@ -120,10 +131,7 @@ def candidates_per_pid(P, name: str) -> int:
 
 def usable(P, dataset) -> pd.DataFrame:
     """Eq. 3: the training images of a data set that may serve as references."""
-    a = P.augment
-    photos = read_images(dataset.train["path"], P.image.height, P.image.width)
-    sigma = PoseEstimator(P.paths.pose_estimator).estimate(photos)[1]
-    return usable_references(dataset.train, sigma, tau_ref=a.tau_ref, keypoints=a.keypoints)
+    return usable_references(dataset.train, confidence(P, dataset.train["path"]), tau_ref=P.augment.tau_ref, keypoints=P.augment.keypoints)
 
 
 def plan_of(P, name: str, dataset, training: Training, source: PoseSource, arm: str, count: int) -> pd.DataFrame:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import torch
 from skimage.metrics import structural_similarity
 
 from posedive_lib import datasets
@@ -82,6 +83,13 @@ def unseen_targets(P, name: str = "msmt17", people: int = 100, per_person: int =
     photos = shoot(P, references["person"], shots, progress="true renders")
     images = read_images(references["path"], P.image.height, P.image.width)
     return Targets.of(images[rows], photos, references["pid"].to_numpy()[rows], [s.key for s in shots])
+
+
+def through_vae(generator, images: np.ndarray, batch_size: int = 64) -> np.ndarray:
+    """uint8 images (N, H, W, 3) after the generator's VAE has encoded and decoded them: the best that it could draw."""
+    encoders = generator.encoders
+    parts = [encoders.images(encoders.latents(torch.from_numpy(images[i:i + batch_size]))).numpy() for i in range(0, len(images), batch_size)]
+    return np.concatenate(parts)
 
 
 def pck(estimated: np.ndarray, truth: np.ndarray, visible: np.ndarray, mask: np.ndarray, *, share: float = 0.1, keypoints: str = "body") -> np.ndarray:
