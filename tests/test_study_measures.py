@@ -8,11 +8,12 @@ import pytest
 from PIL import Image
 
 from pipeline import ROOT
+from posedive_lib import params
 from posedive_lib.augment.verdicts import auc
 from posedive_lib.errors import StudyError
 from posedive_lib.generator.arrays import Encoders
 from posedive_lib.reid.images import ImageSet
-from posedive_lib.study import failures, quality, splits_view
+from posedive_lib.study import failures, generation, quality, splits_view
 from posedive_lib.study.controlled import Crossing, right_person, variance_shares
 from posedive_lib.study.reid_runs import repeated
 
@@ -149,3 +150,17 @@ def test_what_the_filter_catches_is_counted_and_tested():
     row = failures.caught(samples, flagged).set_index("kind").loc["wrong colours"]
     assert (row["kept count"], row["kept of"], row["rejected count"], row["rejected of"]) == (1, 10, 4, 4)
     assert row["p"] == pytest.approx(fisher_exact([[1, 9], [4, 0]]).pvalue) and row["kept high"] < row["rejected low"] + 0.2
+
+
+def test_phase_2_trains_on_photos_that_pass_eq_3_and_4_and_that_no_split_tests(monkeypatch):
+    def dataset(name, root):
+        rels = {"msmt17": ["a", "b", "c", "d"], "msmt17-s-cam": ["a", "b", "c"], "msmt17-s-pose": ["a", "b", "d"]}.get(name, ["a", "b"])
+        return SimpleNamespace(folder=name, train=pd.DataFrame({"rel": rels, "path": [f"{name}/{rel}" for rel in rels], "pid": 1, "camid": 0}))
+
+    sigma = {"a": np.full(17, 0.9), "b": np.r_[np.full(16, 0.9), 0.1]}   # one hidden ankle: no reference, but a clear target
+    monkeypatch.setattr(generation.datasets, "load", dataset)
+    monkeypatch.setattr(generation, "confidence", lambda P, paths: np.stack([sigma[path[-1]] for path in paths]))
+    images = generation.phase2_images(params.load(ROOT / "params.yaml"))
+    assert images.groupby("dataset")["rel"].apply(list).to_dict() == {name: ["a", "b"] for name in generation.PHASE2_SETS}
+    assert images["pid"].nunique() == 3 and images["target_ok"].all()
+    assert images["reference_ok"].tolist() == [True, False] * 3
