@@ -53,7 +53,8 @@ def copy_curves(runs: Path, target: Path, points: int = 60) -> None:
     for path in logs:
         log = pd.read_csv(path)
         group = max(1, len(log) // points)
-        parts = log.iloc[: len(log) // group * group].groupby(np.arange(len(log) // group * group) // group)
+        log = log.iloc[: len(log) // group * group]
+        parts = log.groupby(np.arange(len(log)) // group)
         thin = parts.mean().assign(step=parts["step"].last())[["step", *log.columns.drop("step")]]
         thin.to_csv(target / f"{path.parent.name}.csv", index=False, float_format="%.5g", lineterminator="\n")
     curves = {path.stem: pd.read_csv(path) for path in sorted(target.glob("*.csv"))}

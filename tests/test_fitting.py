@@ -1,6 +1,5 @@
 """Fitting SMPL to key points: the fast body is smplx's, the prior learns, truth is found again, and files and points that lie are named."""
 
-
 import numpy as np
 import pandas as pd
 import pytest
