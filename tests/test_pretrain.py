@@ -1,0 +1,58 @@
+"""The pre-trained models' own pipeline, on a handful of people and for a few steps, in a copy of the repository."""
+
+import math
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from pipeline import ROOT
+from posedive_lib.study.runs import folder_digest
+
+MODELS = ("stable-diffusion", "clip", "vitpose", "phase1")
+
+
+def shorter(text: str) -> str:
+    """pretrain/params.yaml with few people and steps."""
+    for pattern, value in ((r"persons: \d+", "persons: 24"), (r"images_per_person: \d+", "images_per_person: 2"), (r"held_out: \d+", "held_out: 64"),
+                           (r"held_out_images: \d+", "held_out_images: 2"), (r"(?<!\w)steps: \d+", "steps: 2"), (r"batch_size: \d+", "batch_size: 4"),
+                           (r"cameras: \d+", "cameras: 4")):
+        text, count = re.subn(pattern, value, text)
+        assert count, pattern
+    return text
+
+
+def run(folder: Path, *command: str) -> str:
+    environment = os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    result = subprocess.run(command, cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=1100)
+    assert result.returncode == 0, f"{' '.join(command)}\n{result.stdout[-6000:]}"
+    return result.stdout
+
+
+@pytest.mark.slow
+def test_all_models_are_trained_measured_and_published(tmp_path):
+    for folder in ("pretrain", "posedive_lib"):
+        shutil.copytree(ROOT / folder, tmp_path / folder, ignore=shutil.ignore_patterns("runs", "__pycache__", "tmp", "cache", "dvc.lock"))
+    shutil.copytree(ROOT / "data", tmp_path / "data")
+    shutil.copy2(ROOT / "params.yaml", tmp_path / "params.yaml")
+    settings = tmp_path / "pretrain/params.yaml"
+    settings.write_text(shorter(settings.read_text()))
+    (tmp_path / "pretrain/metrics.csv").unlink()
+    subprocess.run(["git", "init", "-q"], cwd=tmp_path, check=True)
+
+    run(tmp_path / "pretrain", "dvc", "repro")
+    assert "up to date" in run(tmp_path / "pretrain", "dvc", "status")
+    measured = pd.read_csv(tmp_path / "pretrain/metrics.csv").set_index("metric")["value"]
+    assert set(measured.index) == set(pd.read_csv(ROOT / "pretrain/metrics.csv")["metric"])
+    assert all(map(math.isfinite, measured))
+
+    run(tmp_path, sys.executable, "-m", "pretrain.publish")
+    for name in MODELS:
+        published, before = folder_digest(tmp_path / "data/pretrained" / name), folder_digest(ROOT / "data/pretrained" / name)
+        assert published != before, f"{name} is still the old one"
+    assert not list((tmp_path / "data/pretrained").glob("*.new"))
