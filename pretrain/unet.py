@@ -53,7 +53,7 @@ def encode_people(data: People, vae_folder: Path) -> np.ndarray:
 def losses(unet, scheduler, latents: torch.Tensor, text: torch.Tensor, config: dict) -> dict[str, torch.Tensor]:
     """Squared error of the prediction at a random time, weighted by min-SNR (gamma 0: unweighted)."""
     noise = torch.randn_like(latents)
-    times = torch.randint(0, scheduler.config.num_train_timesteps, (len(latents),))
+    times = (scheduler.config.num_train_timesteps * torch.rand(len(latents)) ** config["timestep_power"]).long()
     noisy = scheduler.add_noise(latents, noise, times)
     is_v = scheduler.config.prediction_type == "v_prediction"
     target = scheduler.get_velocity(latents, noise, times) if is_v else noise
