@@ -14,6 +14,7 @@ from transformers import CLIPTextModel
 
 from pretrain.common import HERE, Loop, People, batches, people, save_model, settings, to_float, weights_digest, warm_start
 from pretrain.tokenizer import load_tokenizer
+from posedive_lib.generator.schedule import loss_weights
 
 
 def build(config: dict, latent_channels: int, height: int, width: int, text_width: int) -> UNet2DConditionModel:
@@ -51,20 +52,14 @@ def encode_people(data: People, vae_folder: Path) -> np.ndarray:
 
 
 def losses(unet, scheduler, latents: torch.Tensor, text: torch.Tensor, config: dict) -> dict[str, torch.Tensor]:
-    """Squared error of the prediction at a random time, weighted by min-SNR (gamma 0: unweighted)."""
+    """Squared error of the prediction at a random time, weighted as the generator's (`snr_gamma` 0: not at all)."""
     noise = torch.randn_like(latents)
     times = (scheduler.config.num_train_timesteps * torch.rand(len(latents)) ** config["timestep_power"]).long()
     noisy = scheduler.add_noise(latents, noise, times)
     is_v = scheduler.config.prediction_type == "v_prediction"
     target = scheduler.get_velocity(latents, noise, times) if is_v else noise
     error = (unet(noisy, times, text).sample - target).square().mean((1, 2, 3))
-    signal = scheduler.alphas_cumprod[times]
-    snr = signal / (1 - signal)
-    weight = torch.ones_like(snr)
-    if config["snr_gamma"]:
-        weight = snr.clamp(max=config["snr_gamma"]) / (snr + 1 if is_v else snr.clamp(min=1e-8))
-    # At zero SNR the weight of a v-prediction is 0, yet sampling starts there: keep a floor.
-    return {"loss": (weight.clamp(min=0.05) * error).mean(), "unweighted": error.mean()}
+    return {"loss": (loss_weights(scheduler, times, config["snr_gamma"]) * error).mean(), "unweighted": error.mean()}
 
 
 @torch.no_grad()

@@ -1,7 +1,10 @@
 """What the pipeline's tests share: notebooks, stages, and which modules of posedive_lib a piece of code imports."""
 
 import ast
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import nbformat
@@ -11,6 +14,14 @@ ROOT = Path(__file__).resolve().parents[1]
 
 # They check input and show results, and cannot change a number or a picture.
 MACHINERY = {"posedive_lib/errors.py", "posedive_lib/params.py", "posedive_lib/study/notebook.py", "posedive_lib/study/page.py"}
+
+
+def run(folder: Path, *command: str) -> str:
+    """What a command prints in a copy of the repository, with the tests' own Python; AssertionError with its last lines where it fails."""
+    environment = os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "PYTHONPATH": str(folder)}
+    result = subprocess.run(command, cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=1100)
+    assert result.returncode == 0, f"{' '.join(command)}\n{result.stdout[-6000:]}"
+    return result.stdout
 
 
 def stages() -> dict[str, dict]:

@@ -1,14 +1,12 @@
 """The whole pipeline at smoke size, in a copy of the repository: every output appears, and a second run has nothing to do."""
 
-import os
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
-from pipeline import ROOT, stages
+from pipeline import ROOT, run, stages
 
 
 def copy_repository(target: Path) -> None:
@@ -22,13 +20,6 @@ def copy_repository(target: Path) -> None:
     shutil.copytree(ROOT / "data", target / "data")
     shutil.copy2(target / "params/smoke.yaml", target / "params.yaml")
     subprocess.run(["git", "init", "-q"], cwd=target, check=True)
-
-
-def run(folder: Path, *command: str) -> str:
-    environment = os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "PYTHONPATH": str(folder)}
-    result = subprocess.run(command, cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=1100)
-    assert result.returncode == 0, f"{' '.join(command)}\n{result.stdout[-6000:]}"
-    return result.stdout
 
 
 @pytest.mark.slow
