@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 import torch
 from diffusers import AutoencoderKL, DDPMScheduler, EulerAncestralDiscreteScheduler, UNet2DConditionModel
+from torch import nn
 from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
 from posedive_lib.errors import StudyError
 from posedive_lib.generator import PoseDiveModel, TrainingArrays, encode, load, train
-from posedive_lib.generator.guiders import PoseGuiders
+from posedive_lib.generator.guiders import CONDITIONS, PoseGuiders
 from posedive_lib.generator.reference import ReferenceCall, names_without_gradient
 from posedive_lib.generator.schedule import load_scheduler, loss_weights
 from posedive_lib.generator.train import Trainer
@@ -363,6 +364,20 @@ def test_bad_parameters_are_refused(stable_diffusion):
         PoseGuiders({"depth": 4, "normals": 6, "skeleton": 6}, [4, 8], 16, FACTOR)
     with pytest.raises(StudyError, match="zero_snr"):
         load_scheduler(stable_diffusion, parameters(prediction_type="epsilon"))
+
+
+def test_maps_reach_the_last_layer_of_every_guider():
+    """With PyTorch's default weights a few hundredths of their variation would be left there, and nothing to learn from."""
+    torch.manual_seed(0)
+    figure = torch.zeros(1, 1, 64, 32)
+    figure[..., 16:56, 8:24] = 0.8
+    guiders = PoseGuiders({"depth": 16, "normals": 24, "skeleton": 24}, [8, 16, 32, 64], 64, 8)
+    for name, guider in guiders.guiders.items():
+        first = last = nn.functional.silu(guider.conv_in(figure.expand(-1, CONDITIONS[name], -1, -1)))
+        for block in guider.blocks:
+            last = nn.functional.silu(block(last))
+        assert 0.1 < (last.std() / first.std()).item() < 10, name
+        assert not guider.conv_out(last).any(), "the last layer starts at zero"
 
 
 def test_non_finite_loss_names_the_step(stable_diffusion, arrays, tmp_path):

@@ -1,6 +1,5 @@
 """What training reads: latents, CLIP tokens and condition maps, encoded once (VAE and CLIP are frozen)."""
 
-import os
 import sys
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -11,7 +10,7 @@ from diffusers import AutoencoderKL
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from posedive_lib.body.archive import read_npz
+from posedive_lib.body.archive import read_npz, write_npz
 from posedive_lib.errors import StudyError
 from posedive_lib.generator import folders
 from posedive_lib.generator.clip import ClipImageEncoder
@@ -48,15 +47,7 @@ class TrainingArrays:
 
     def save(self, path: str | Path) -> None:
         """Write an `.npz`, whole or not at all."""
-        path = Path(path)
-        temporary = path.with_name(path.name + ".tmp")
-        try:
-            with temporary.open("wb") as file:
-                np.savez(file, **{field.name: getattr(self, field.name) for field in fields(self)})
-            os.replace(temporary, path)
-        except OSError as error:
-            temporary.unlink(missing_ok=True)
-            raise StudyError(f"{path} could not be written ({error.strerror}): free disk space or choose another folder.") from error
+        write_npz(path, {field.name: getattr(self, field.name) for field in fields(self)})
 
     @classmethod
     def load(cls, path: str | Path) -> "TrainingArrays":

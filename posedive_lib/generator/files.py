@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from posedive_lib.body.archive import writing
 from posedive_lib.errors import StudyError
 from posedive_lib.generator.processes import processes
 from posedive_lib.generator.sample import Generator
@@ -42,10 +43,10 @@ def generate_files(
 def _write(path: Path, image: np.ndarray) -> None:
     """The whole file or none."""
     temporary = path.with_name(path.name + ".tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(image).save(temporary, format="PNG")
-        os.replace(temporary, path)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise StudyError(f"{path} could not be written ({error.strerror or error}): free disk space or choose another folder.") from error
+    with writing(path):
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(image).save(temporary, format="PNG")
+            os.replace(temporary, path)
+        finally:
+            temporary.unlink(missing_ok=True)

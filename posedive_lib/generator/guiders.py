@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from posedive_lib.errors import StudyError
 
+SILU_GAIN = 1.68  # keeps the second moment of normal inputs through SiLU: 1 / sqrt(E[SiLU(x)^2])
 CONDITIONS = {"depth": 1, "normals": 3, "skeleton": 3}  # input channels, in the order of concatenation
 
 
@@ -30,6 +31,8 @@ class PoseGuiders(nn.Module):
         self.guiders = nn.ModuleDict(
             {name: ControlNetConditioningEmbedding(widths[name], CONDITIONS[name], tuple(channels)) for name in CONDITIONS if name in conditions}
         )
+        for guider in self.guiders.values():
+            initialise(guider)
 
     def forward(self, depth: Tensor, normals: Tensor, skeleton: Tensor) -> Tensor:
         """Float maps in [0, 1], (B, 1 or 3, H, W) -> (B, unet_width, H / factor, W / factor)."""
@@ -41,6 +44,18 @@ class PoseGuiders(nn.Module):
             for name, channels in self.widths.items()
         ]
         return torch.cat(features, dim=1)
+
+
+def initialise(guider: ControlNetConditioningEmbedding) -> None:
+    """Gaussian weights (as Animate Anyone's guider has them) with SiLU's gain, no biases, and the zero last layer, in place.
+
+    With PyTorch's default the maps fade to a thousandth on their way through the layers, and a guider beside a better one never learns.
+    """
+    for convolution in [guider.conv_in, *guider.blocks]:
+        nn.init.normal_(convolution.weight, std=SILU_GAIN / math.sqrt(convolution.weight[0].numel()))
+        nn.init.zeros_(convolution.bias)
+    nn.init.zeros_(guider.conv_out.weight)
+    nn.init.zeros_(guider.conv_out.bias)
 
 
 def check_widths(widths: dict[str, int], channels: list[int], unet_width: int, vae_factor: int, conditions=tuple(CONDITIONS)) -> None:

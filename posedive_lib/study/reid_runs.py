@@ -31,6 +31,7 @@ from posedive_lib.study.generation import bodies_of, candidates_folder, training
 from posedive_lib.study.runs import RunStore, code_digest, file_digest, folder_digest, make_folder
 from posedive_lib.study.statistics import identity_interval
 from posedive_lib.world.oracle import Shot
+from posedive_lib.world.wardrobe import look_alikes
 
 STORE = RunStore("runs/reid")
 COLUMNS = ["experiment", "dataset", "arm", "model", "seed", "images_per_pid", "threshold", "n_real", "n_generated", "mAP", "rank1", "rank5",
@@ -228,6 +229,33 @@ def identity_differences(P, records: list[dict], baseline: str) -> pd.DataFrame:
             interval = identity_interval(100 * (ap(arm) - ap(baseline)), pids, seed=P.seed)
             rows.append({"dataset": name, "arm": arm, "baseline": baseline, "difference": interval.mean, "ci_low": interval.low, "ci_high": interval.high, "identities": interval.n})
     return pd.DataFrame(rows)
+
+
+def look_alike_differences(P, records: list[dict], baseline: str) -> pd.DataFrame:
+    """Every arm against a baseline, apart for queries of people with a look-alike in the test set and of the others: difference in mAP and
+    rank-1 (points) with its interval over queried identities. Without rows for data sets whose `people.csv` is not there."""
+    rows = []
+    for name in dict.fromkeys(r["dataset"] for r in records):
+        dataset = datasets.load(name, P.paths.datasets)
+        table = dataset.folder / "people.csv"
+        if not table.is_file():
+            continue
+        people = pd.read_csv(table, keep_default_na=False)
+        people = people[people["person"].isin({*dataset.query["person"], *dataset.gallery["person"]})]
+        alike = set(people["person"][look_alikes(people)])
+        own = [r for r in records if r["dataset"] == name]
+        query = dataset.query[np.array(own[0]["queries"]["query_valid"], bool)]
+        groups = {"look-alikes": query["person"].isin(alike).to_numpy(), "others": ~query["person"].isin(alike).to_numpy()}
+        measures = {"mAP": lambda r: np.array(r["queries"]["query_ap"]), "rank1": lambda r: np.array(r["queries"]["query_first_rank"]) == 0}
+        for arm in dict.fromkeys(r["arm"] for r in own if r["arm"] != baseline):
+            for metric, measure in measures.items():
+                mean = {who: 100 * np.mean([measure(r) for r in own if r["arm"] == who], axis=0) for who in (arm, baseline)}
+                for group, chosen in groups.items():
+                    if chosen.any():
+                        interval = identity_interval((mean[arm] - mean[baseline])[chosen], query["pid"].to_numpy()[chosen], seed=P.seed)
+                        rows.append({"dataset": name, "arm": arm, "baseline": baseline, "metric": metric, "people": group, "baseline_mean": mean[baseline][chosen].mean(),
+                                     "difference": interval.mean, "ci_low": interval.low, "ci_high": interval.high, "identities": interval.n})
+    return pd.DataFrame(rows, columns=["dataset", "arm", "baseline", "metric", "people", "baseline_mean", "difference", "ci_low", "ci_high", "identities"])
 
 
 def many(P, jobs: list[dict]) -> tuple[pd.DataFrame, list[dict]]:

@@ -37,6 +37,7 @@ FACTORS = {
 }  # fmt: skip
 # What one side alone shows: look-alikes differ in one of these groups and in nothing else.
 ONE_SIDE = (("front_print", "front_shape"), ("back_print", "back_shape"), ("top_back",), ("bag", "bag_colour"))
+LOOK_ALIKE_EVERY = 12   # people; seen from the side that does not tell them apart they are the same image with two labels, which training on views of all sides cannot mend
 CONTRAST = {"top_second": "top", "top_back": "top", "front_print": "top", "back_print": "top"}   # must differ from that factor to be seen
 
 
@@ -65,7 +66,7 @@ def _look_alike(row: dict, rng: np.random.Generator) -> dict:
 def sample_identities(role: str, count: int, seed: int = 0) -> pd.DataFrame:
     """`count` people of a role, one row each: `person`, `role`, betas `beta0..9`, `shade` (seed of the exact shades) and the factors.
 
-    Every fourth person is a look-alike of the one before, who differs in what one side shows only.
+    Every `LOOK_ALIKE_EVERY`-th person is a look-alike of the one before, who differs in what one side shows only.
     """
     rows = []
     for i in range(count):
@@ -73,10 +74,18 @@ def sample_identities(role: str, count: int, seed: int = 0) -> pd.DataFrame:
         row = {f"beta{k}": float(np.clip(rng.normal(), -2.2, 2.2).round(3)) for k in range(10)} | {"shade": int(rng.integers(1 << 30))}
         for name in FACTORS:
             row[name] = _sample(rng, name, row[CONTRAST[name]] if name in CONTRAST else None)
-        if i % 4 == 3:
+        if i % LOOK_ALIKE_EVERY == LOOK_ALIKE_EVERY - 1:
             row = _look_alike({k: v for k, v in rows[-1].items() if k not in ("person", "role")}, rng)
         rows.append({"person": f"{role}-{i:04d}", "role": role, **row})
     return pd.DataFrame(rows)
+
+
+def look_alikes(people: pd.DataFrame) -> np.ndarray:
+    """(N,) bool: whether the table has somebody who differs from the person in what one side shows and in nothing else."""
+    found = np.zeros(len(people), bool)
+    for group in ONE_SIDE:
+        found |= people.duplicated([name for name in people if name not in (*group, "person", "role", "description")], keep=False).to_numpy()
+    return found
 
 
 def betas(identity) -> np.ndarray:
