@@ -10,11 +10,11 @@ import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from zipfile import BadZipFile
 
 import numpy as np
 import pandas as pd
 
+from posedive_lib.body.archive import read_npz, write_npz
 from posedive_lib.datasets import compatibility, folder, msmt17, splits, trees
 from posedive_lib.datasets.images import BROKEN, decode, to_rgb, turn
 from posedive_lib.datasets.table import TRUTH, ReIDDataset, read_table
@@ -98,14 +98,11 @@ def _write_truth(dataset: ReIDDataset, table: pd.DataFrame, where: Path) -> None
         known = read_table(truth)
         known.assign(path=known["path"].map(rename)).to_csv(where / truth.name, index=False, mode="x")
     if bodies.is_file():
-        try:
-            with np.load(bodies, allow_pickle=False) as data:
-                columns = {name: data[name] for name in data.files}
-            columns["path"] = np.array([rename(path) for path in columns["path"].tolist()])
-        except (ValueError, KeyError, EOFError, BadZipFile) as error:
-            raise StudyError(f"{bodies} cannot be read as a table of bodies ({error}): write it again.") from None
-        with open(where / bodies.name, "xb") as file:
-            np.savez_compressed(file, **columns)
+        columns = read_npz(bodies, what="a table of bodies")
+        if "path" not in columns:
+            raise StudyError(f"{bodies} cannot be read as a table of bodies (it has no 'path'): write it again.")
+        columns["path"] = np.array([rename(path) for path in columns["path"].tolist()])
+        write_npz(where / bodies.name, columns, compressed=True)
 
 
 def _write_tree(dataset: ReIDDataset, generated: pd.DataFrame, root: Path, layout: str) -> str:

@@ -49,7 +49,7 @@ class PoseGuiders(nn.Module):
 def initialise(guider: ControlNetConditioningEmbedding) -> None:
     """Gaussian weights (as Animate Anyone's guider has them) with SiLU's gain, no biases, and the zero last layer, in place.
 
-    With PyTorch's default the maps fade to a thousandth on their way through the layers, and a guider beside a better one never learns.
+    With PyTorch's default a map's variation shrinks to a fiftieth on its way through the layers, and a guider beside one that gets through first never learns.
     """
     for convolution in [guider.conv_in, *guider.blocks]:
         nn.init.normal_(convolution.weight, std=SILU_GAIN / math.sqrt(convolution.weight[0].numel()))
