@@ -51,7 +51,7 @@ def naive_sampling(generator: Generator, inputs: dict, rows, steps: int, guidanc
     processors = dict(model.denoising_unet.attn_processors)
     model.denoising_unet.set_attn_processor({n: FullQueries(n) if n.endswith("attn1.processor") else p for n, p in processors.items()})
     made = []
-    with autocast(generator.device, "bf16" if generator.bf16 else "no"):
+    with autocast(generator.device, generator.mixed_precision):
         for row in rows:
             take = lambda name, i=row: torch.from_numpy(inputs[name][i : i + 1]).to(generator.device)
             photo = torch.from_numpy(inputs["references"][inputs["reference_index"][row]][None]).to(generator.device)
@@ -101,7 +101,7 @@ def sampling(generator: Generator, height: int, width: int, *, count: int, naive
     difference = np.abs(ours()[:naive_count].astype(int) - naive()).max() / 255
     times = [(timed(ours, generator.device) / count, timed(naive, generator.device) / naive_count) for _ in range(repeats)]
     fast, slow = np.median(times, axis=0)
-    name = f"sampling, {steps} steps, guidance {guidance:g}, {'bf16' if generator.bf16 else 'float32'}"
+    name = f"sampling, {steps} steps, guidance {guidance:g}, precision {generator.mixed_precision}"
     return [dict(what=name, unit="images/s", ours=1 / fast, naive=1 / slow, note=f"largest difference of a pixel {difference:.1e} of its range")]
 
 
@@ -167,11 +167,13 @@ def mini(repeats: int) -> None:
     """The networks of the default study, from its parameters."""
     P = parameters.load("params/mini.yaml")
     height, width, s = P.image.height, P.image.width, P.generator.sampling
-    generator = load(P.paths.phase1, P.paths.stable_diffusion, device="cpu")
+    generator = load(P.paths.phase1, P.paths.stable_diffusion, device="cpu", mixed_precision="no")
     generator.model.float()
     apart = latent_difference(generator, height, width, s.steps, s.guidance)
     rows = sampling(generator, height, width, count=16, naive_count=2, steps=s.steps, guidance=s.guidance, repeats=repeats)
     rows[0]["note"] = f"largest difference of a pixel {apart:.1e} of its range"
+    generator.mixed_precision = P.generator.mixed_precision
+    rows += sampling(generator, height, width, count=16, naive_count=2, steps=s.steps, guidance=s.guidance, repeats=repeats)
     rows += training(generator, P.generator, height, width, repeats)
     precise = P.generator.model_copy(update={"mixed_precision": "no"})
     rows += training(generator, precise, height, width, repeats)
@@ -200,7 +202,7 @@ def paper_size_generator(tiny: bool, device: torch.device, folder: Path) -> tupl
     DDIMScheduler(beta_schedule="scaled_linear", beta_start=0.00085, beta_end=0.012).save_pretrained(folder / "scheduler")
     side = clip_config["image_size"]
     encoders = Encoders(vae.requires_grad_(False).eval(), ClipImageEncoder(clip.requires_grad_(False).eval(), (side, side), OPENAI_MEAN, OPENAI_STD))
-    return Generator(model.to(device).eval(), encoders, params, folder, device, bf16=True), params
+    return Generator(model.to(device).eval(), encoders, params, folder, device, "bf16"), params
 
 
 def paper_size(tiny: bool, repeats: int, count: int, batch: int) -> None:

@@ -10,9 +10,12 @@ import torch
 
 from pretrain.common import HERE, People, people, settings
 from pretrain.unet import encode_people
-from posedive_lib.generator import Generator, TrainingArrays, train
+from posedive_lib.generator import Generator, TrainingArrays, store, train
 from posedive_lib.generator.clip import ClipImageEncoder
+from posedive_lib.generator.guiders import initialise
+from posedive_lib.generator.model import PoseDiveModel
 from posedive_lib.params import load
+from posedive_lib.seeds import seed_for
 
 
 def training_arrays(data: People, stable_diffusion: Path) -> TrainingArrays:
@@ -24,6 +27,16 @@ def training_arrays(data: People, stable_diffusion: Path) -> TrainingArrays:
                           depth=data.depth[rows], normals=data.normals[rows], skeleton=data.skeleton[rows])
 
 
+def with_new_guiders(folder: Path, params, stable_diffusion: Path, seed: int) -> PoseDiveModel:
+    """A saved generator whose guiders start anew."""
+    model = store.load_weights(folder, params, stable_diffusion)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed_for("generator-guiders", seed))
+        for guider in model.guiders.guiders.values():
+            initialise(guider)
+    return model
+
+
 def main() -> None:
     everything = settings()
     output = Path(everything["output"])
@@ -31,10 +44,11 @@ def main() -> None:
     data = training_arrays(people("train"), stable_diffusion)
     # Architecture and objective are the study's; length and pace are this phase's own.
     own = dict(everything["phase1"])
-    trained, parts = own.pop("initial"), own.pop("parts")
+    trained, new_guiders, parts = own.pop("initial"), own.pop("new_guiders"), own.pop("parts")
     for number, part in enumerate(parts, 1):
         params = load().generator.model_copy(update=own | part)
-        trained = train(stable_diffusion, data, params, HERE / f"runs/phase1-{number}", everything["seed"], init_from=trained)
+        model = with_new_guiders(Path(trained), params, stable_diffusion, everything["seed"]) if trained and new_guiders and number == 1 else None
+        trained = train(stable_diffusion, data, params, HERE / f"runs/phase1-{number}", everything["seed"], init_from=trained, model=model)
     generator = Generator.load(trained)
     generator.model.half()
     generator.save(output / "phase1")

@@ -77,3 +77,19 @@ def test_differences_has_a_panel_per_measure_and_marks_what_excludes_zero():
     assert [axes.get_title() for axes in fig.axes] == ["pose right (PCK)", "SSIM"]
     filled = [[line.get_markerfacecolor() != "white" for line in axes.lines if line.get_marker() == "o"] for axes in fig.axes]
     assert filled == [[True, False], [True, False]]
+
+
+def test_a_curve_in_words():
+    table = pd.DataFrame({"n": [2, 0, 5], "metric": "rank1", "mean": [3.0, 1.0, 2.0]})
+    assert curves.in_words(table, "n") == "rank-1 from 1.0 at 0 to 2.0 at 5, highest 3.0 at 2"
+
+
+def test_gains_stand_where_their_quality_is():
+    table = pd.DataFrame({"arm": ["poor", "good"], "pck": [0.2, 0.9], "right_percent": [1.0, 80.0], "gain": [-1.0, 4.0], "gain_low": [-2.0, 3.0], "gain_high": [0.5, 6.0]})
+    fig = estimates.against_quality(table, {"pck": "PCK", "right_percent": "right person (%)"})
+    for axes, column in zip(fig.axes, ("pck", "right_percent")):
+        drawn = [container.lines[0].get_xydata()[0].tolist() for container in axes.containers]
+        assert drawn == [[row[column], row["gain"]] for row in table.to_dict("records")]
+        bars = [container.lines[2][0].get_segments()[0][:, 1].tolist() for container in axes.containers]
+        assert bars == [[-2.0, 0.5], [3.0, 6.0]]
+    assert [text.get_text() for text in fig.legends[0].get_texts()] == ["poor", "good"]

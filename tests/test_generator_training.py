@@ -202,7 +202,7 @@ def test_patch_tokens_train_and_sample(stable_diffusion, arrays, tmp_path):  # n
 def test_bfloat16_is_close_to_float32(stable_diffusion, arrays, plain_run, trained, tmp_path):  # noqa: F811
     losses, _ = run(stable_diffusion, arrays, tmp_path, mixed_precision="bf16")
     np.testing.assert_allclose(losses[:, 1], plain_run[0][:, 1], rtol=0.03)
-    exact, rough = (generate(load(trained, device="cpu", bf16=bf16)).astype(int) for bf16 in (False, True))
+    exact, rough = (generate(load(trained, device="cpu", mixed_precision=precision)).astype(int) for precision in (None, "bf16"))
     assert 0 < np.abs(exact - rough).max() <= 40 and np.abs(exact - rough).mean() < 3
 
 

@@ -52,6 +52,13 @@ def test_key_point_errors_by_hand():
     np.testing.assert_array_equal(verdicts.keypoint_error(bodies(wanted, hidden), estimated), [0, np.nan])
 
 
+def test_a_photo_is_named_by_the_others_of_its_person():
+    features, pids = np.array([[1.0, 0], [1, 0.1], [0, 1], [1, 0.2], [0, 2]]), np.array([7, 7, 9, 9, 9])
+    assert verdicts.named_by_the_others(features, pids) == 4 / 5  # the fourth lies with the other person
+    assert verdicts.named_by_the_others(np.array([[1.0, 0], [1, 0.1], [0, 1]]), np.array([7, 7, 9])) == 1  # 9's only photo does not count
+    assert np.isnan(verdicts.named_by_the_others(np.eye(2), np.array([7, 9])))
+
+
 def test_identity_similarity_by_hand():
     real, real_pids = np.array([[2.0, 0], [0, 3], [0, 1]]), np.array([7, 9, 9])
     similarity, right = verdicts.identity_similarity(np.array([[1.0, 0], [1, 1e-3], [3, 4]]), np.array([7, 9, 9]), real, real_pids)

@@ -57,6 +57,19 @@ def identity_similarity(features: np.ndarray, pids: np.ndarray, real_features: n
     return own, own >= similarity.max(axis=1, initial=-np.inf)
 
 
+def named_by_the_others(features: np.ndarray, pids: np.ndarray) -> float:
+    """Share of real images (features (M, D) of identities pids) that are nearest, by cosine, to the mean feature of their own identity's other
+    images; NaN where no identity has two."""
+    unit = lambda x: x / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-12)
+    each, (known, place) = unit(np.asarray(features, float)), np.unique(pids, return_inverse=True)
+    sums = np.zeros((len(known), each.shape[1]))
+    np.add.at(sums, place, each)
+    rows, similarity = np.arange(len(each)), each @ unit(sums).T
+    similarity[rows, place] = (each * unit(sums[place] - each)).sum(axis=1)
+    several = np.bincount(place)[place] > 1
+    return float((similarity.argmax(axis=1) == place)[several].mean()) if several.any() else float("nan")
+
+
 def rule_scores(manifest: pd.DataFrame, limits) -> pd.DataFrame:
     """Scores of the filter's rules (filtering.RULES) for each row of a manifest, more is better: `difference` is 1 − Eq. 5."""
     judged = judge(manifest, limits)

@@ -40,18 +40,18 @@ class Generator:
     params: SimpleNamespace
     stable_diffusion: Path
     device: torch.device
-    bf16: bool = False
+    mixed_precision: str = "no"
     _encoded: dict[bytes, tuple[Tensor, Tensor]] = field(default_factory=dict, init=False, repr=False)
 
     @classmethod
     def load(
         cls, path_or_hub_id: str | Path, stable_diffusion: str | Path | None = None, *,
-        params=None, device: str | torch.device | None = None, bf16: bool = False, revision: str | None = None,
+        params=None, device: str | torch.device | None = None, mixed_precision: str | None = None, revision: str | None = None,
     ) -> "Generator":
         """Our saved generator, or a Stable Diffusion layout (a fresh model that knows no conditions yet; `params` for its guiders).
 
         stable_diffusion: where VAE, CLIP and scheduler are, if they moved since saving. device: by default this process's GPU, else
-        the CPU. bf16: compute in bfloat16 by autocast.
+        the CPU. mixed_precision: no, bf16 or auto (bf16 where the device computes it natively), by default as it was trained.
 
         A photo, a pose and a camera give an image:
 
@@ -71,7 +71,7 @@ class Generator:
             )
         for module in (model, encoders.vae):
             module.to(device, memory_format=torch.channels_last)  # a fifth faster on a CPU
-        return cls(model.eval(), encoders, params, frozen, device, bf16)
+        return cls(model.eval(), encoders, params, frozen, device, mixed_precision or params.mixed_precision)
 
     def save(self, folder: str | Path) -> Path:
         """Write the trained parts; see `store`."""
@@ -178,7 +178,7 @@ class Generator:
             raise StudyError(f"reference_index must lie in 0..{len(references) - 1}, the number of references less one.")
 
     def _autocast(self):
-        return autocast(self.device, "bf16" if self.bf16 else "no")
+        return autocast(self.device, self.mixed_precision)
 
     def _tensor(self, array, rows) -> Tensor:
         return torch.from_numpy(np.ascontiguousarray(np.asarray(array)[rows])).to(self.device)

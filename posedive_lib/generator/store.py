@@ -16,7 +16,8 @@ from posedive_lib.loading import read_json
 SETTINGS = "posedive.json"
 GUIDERS = "guiders.safetensors"
 # The paper's model; folders that were saved before a choice existed hold it.
-WHOLE = {"conditions": list(CONDITIONS), "reference_attention": True, "pretrained": True, "vae": None, "image_encoder": None}
+WHOLE = {"conditions": list(CONDITIONS), "reference_attention": True, "pretrained": True, "vae": None, "image_encoder": None,
+         "mixed_precision": "auto"}
 # What loading and sampling read of the section `generator` and of `sampling` in it; the rest has defaults or tells of the training.
 NEEDED = {
     "generator": ("prediction_type", "zero_snr", "guider_widths", "guider_channels", "clip_tokens", "sampling"),

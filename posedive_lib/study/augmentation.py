@@ -136,6 +136,12 @@ def filters_compared(P, name: str, manifest: pd.DataFrame, reid, judge, *, good:
     return table
 
 
+def real_photos_named(P, name: str, judge) -> float:
+    """Share of a data set's training photos for which `judge`, a function of images to features, names the right person from the other photos."""
+    real = datasets.load(name, P.paths.datasets).train
+    return verdicts.named_by_the_others(judge(read_images(real["path"], P.image.height, P.image.width)), real["pid"].to_numpy())
+
+
 def write(P, name: str, rows: pd.DataFrame) -> None:
     """The augmented data set in the source's own layout, with its manifest, at `build/augmented/<name>`."""
     manifest = lambda root: rows.to_csv(root / "manifest.csv", index=False, lineterminator="\n")

@@ -115,9 +115,9 @@ def oracle_photos(P, name: str, rows: pd.DataFrame) -> Path:
     return cache
 
 
-def oracle_set(P, name: str, rows: pd.DataFrame) -> ImageSet:
-    """The `oracle` arms: `oracle_photos` at the size of the Re-ID images, with the identity and the camera of their references."""
-    images = resized(np.load(oracle_photos(P, name, rows), allow_pickle=False), P.reid.image.height, P.reid.image.width, "bicubic")
+def stored_set(P, rows: pd.DataFrame, file: Path) -> ImageSet:
+    """Images (N, H, W, 3) of a file, one per row, at the size of the Re-ID images, with the identity and the camera of their references."""
+    images = resized(np.load(file, allow_pickle=False), P.reid.image.height, P.reid.image.width, "bicubic")
     return ImageSet(images, rows["pid"].to_numpy(int), rows["camid"].to_numpy(int), np.ones(len(rows), bool))
 
 
@@ -140,37 +140,41 @@ def pretrained(P, model: str) -> str | None:
     return getattr(P.paths, model_class(model).weights)
 
 
-def _spec(P, name: str, arm: str, seed: int, rows: pd.DataFrame | None, model: str, by_azimuth: bool) -> dict:
+def _spec(P, name: str, arm: str, seed: int, rows: pd.DataFrame | None, model: str, by_azimuth: bool, drawn: Path | None = None) -> dict:
     """Everything that determines a run."""
     source = pretrained(P, model)
     added = None if rows is None else _oracle_spec(P, name, rows) if arm in ORACLES else [[r.path, r.pid, r.camid] for r in rows.itertuples()]
+    if drawn is not None:
+        added = {"drawn": file_digest(drawn), "rows": added}
     return {**P.pick("image"), "reid": {k: v for k, v in P.reid.model_dump().items() if k not in ("seeds", "model", "checkpoint_every")},
             "data": _data_digest(name, P.paths.datasets), "arm": arm if arm in ("repeat", *ORACLES) else "", "model": model, "seed": seed, "added": added or [],
             "weights": _weights_digest(source) if source else [], "precision": Machine(None, P.reid.precision).precision, "azimuth": _bodies_digest(name, P.paths.datasets) if by_azimuth else "", "code": _code_digest(*MODULES)}
 
 
-def _added(P, name: str, arm: str, seed: int, rows: pd.DataFrame | None, train: ImageSet) -> ImageSet | None:
+def _added(P, name: str, arm: str, seed: int, rows: pd.DataFrame | None, drawn: Path | None, train: ImageSet) -> ImageSet | None:
     """What an arm adds to the real training images."""
     if rows is None or not len(rows):
         return None
     if arm == "repeat":
         return repeated(train, rows["pid"].value_counts().to_dict(), seed)
-    return oracle_set(P, name, rows) if arm in ORACLES else generated_set(name, arm, rows, train.images.shape[1], train.images.shape[2])
+    if arm in ORACLES:
+        drawn = oracle_photos(P, name, rows)
+    return stored_set(P, rows, drawn) if drawn else generated_set(name, arm, rows, train.images.shape[1], train.images.shape[2])
 
 
 def reid_run(P, experiment: str, name: str, arm: str, seed: int, rows: pd.DataFrame | None = None, *, images_per_pid: int | None = None,
-             threshold: float | None = None, model: str | None = None, by_azimuth: bool = False) -> dict:
+             threshold: float | None = None, model: str | None = None, by_azimuth: bool = False, drawn: Path | None = None) -> dict:
     """One run, from its record if it was made before: a row of `reid_runs.csv` plus per-query results under `queries`.
 
     rows: the manifest or plan rows added to the real images (`repeat`: whose counts are imitated); None for `real`. model: by default
-    reid.model. by_azimuth: with mAP for every pair of query and gallery azimuth sectors, under `azimuth` ([query, gallery, mAP, queries]).
+    reid.model. by_azimuth: with mAP for every pair of query and gallery azimuth sectors, under `azimuth` ([query, gallery, mAP, queries]). drawn: .npy file with other images (N, H, W, 3) of the rows.
     """
     model = model or P.reid.model
-    spec = _spec(P, name, arm, seed, rows, model, by_azimuth)
+    spec = _spec(P, name, arm, seed, rows, model, by_azimuth, drawn)
 
     def work() -> dict:
         train, query, gallery = photos(P, name)
-        extra = _added(P, name, arm, seed, rows, train)
+        extra = _added(P, name, arm, seed, rows, drawn, train)
         checkpoints = STORE.folder(spec) if P.reid.checkpoint_every else None
         return run(train if extra is None else train.plus(extra), query, gallery, P.reid, pretrained=pretrained(P, model), seed=seed, model=model,
                    checkpoints=checkpoints, groups=_test_azimuths(name, P.paths.datasets) if by_azimuth else None)
@@ -263,7 +267,7 @@ def many(P, jobs: list[dict]) -> tuple[pd.DataFrame, list[dict]]:
 
     Jobs are keyword arguments of `reid_run`. Every run has a process with one thread, so the number of processes changes no result.
     """
-    asked = lambda job: _spec(P, job["name"], job["arm"], job["seed"], job.get("rows"), job.get("model") or P.reid.model, job.get("by_azimuth", False))
+    asked = lambda job: _spec(P, job["name"], job["arm"], job["seed"], job.get("rows"), job.get("model") or P.reid.model, job.get("by_azimuth", False), job.get("drawn"))
     waiting = {STORE.key(spec): job for job in jobs if STORE.get(spec := asked(job)) is None}  # the same run may be asked for twice
     for job in waiting.values():
         if job["arm"] in ORACLES:

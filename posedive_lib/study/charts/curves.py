@@ -25,3 +25,13 @@ def bands(table: pd.DataFrame, x: str, *, xlabel: str, before: dict[str, float] 
             axes.legend()
         axes.set(xlabel=xlabel, ylabel=f"{figures.METRICS.get(metric, metric)} (%)", xticks=part[x])
     return fig
+
+
+def in_words(table: pd.DataFrame, x: str) -> str:
+    """The same table for an alternative text: per metric the first, the last and the highest mean with the level of `x` each."""
+    parts = []
+    for metric, rows in table.groupby("metric", sort=False):
+        at = lambda row: f"{row['mean']:.1f} at {row[x]:g}"
+        rows = rows.sort_values(x)
+        parts.append(f"{figures.METRICS.get(metric, metric)} from {at(rows.iloc[0])} to {at(rows.iloc[-1])}, highest {at(rows.loc[rows['mean'].idxmax()])}")
+    return "; ".join(parts)

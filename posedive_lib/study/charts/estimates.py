@@ -1,4 +1,4 @@
-"""Differences with their intervals, as dots on a line: forest plot and panels."""
+"""Differences with their intervals, as dots: forest plot, panels, and against what may explain them."""
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -49,6 +49,20 @@ def differences(table: pd.DataFrame, label: str, panel: str) -> Figure:
         axes.axvline(0, color="black", linewidth=1, linestyle="-", marker="")
         axes.set(title=figures.METRICS.get(name, name), yticks=range(len(names)), yticklabels=names, ylim=(len(names) - 0.5, -0.5), xlabel="difference")
         axes.grid(False, axis="y")
+    return fig
+
+
+def against_quality(table: pd.DataFrame, measures: dict[str, str]) -> Figure:
+    """A panel per measure (column → axis label): the gain with its interval (gain, gain_low, gain_high) of every `arm`, against a line at 0."""
+    fig, row = plt.subplots(1, len(measures), figsize=(4.2 * len(measures), 3.4), sharey=True, squeeze=False)
+    for axes, (column, label) in zip(row[0], measures.items()):
+        for number, (part, colour, marker) in enumerate(zip(table.itertuples(), figures.COLOURS, "os^Dv")):
+            error = [[part.gain - part.gain_low], [part.gain_high - part.gain]]
+            axes.errorbar([getattr(part, column)], [part.gain], yerr=error, color=colour, marker=marker, markersize=8, capsize=3, linestyle="", label=part.arm)
+        axes.axhline(0, color="black", linewidth=1, linestyle="-", marker="")
+        axes.set(xlabel=label)
+    row[0][0].set_ylabel("gain in mAP (points)")
+    fig.legend(*row[0][0].get_legend_handles_labels(), loc="outside upper center", ncols=len(table))
     return fig
 
 

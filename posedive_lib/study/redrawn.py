@@ -1,0 +1,92 @@
+"""The same people, poses and views drawn worse and better: does a better generator help more? (beyond the paper)"""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from posedive_lib import datasets
+from posedive_lib.augment import verdicts
+from posedive_lib.augment.candidates import load_bodies
+from posedive_lib.augment.selection import select
+from posedive_lib.datasets.images import read as read_images
+from posedive_lib.generator import TrainingArrays, load, train
+from posedive_lib.study import design, reid_runs
+from posedive_lib.study.comparison import against, between
+from posedive_lib.study.generation import (
+    GENERATOR, candidates_folder, conditions_of, encoded, load_manifest, phase2_images, recipe_of, stable_diffusion_folder)
+from posedive_lib.study.runs import RunStore, array_digest, code_digest, folder_digest
+
+UNTAUGHT, UNGUIDED = "without phase 1", "without guidance"
+
+
+def rows_of(P, name: str) -> pd.DataFrame:
+    """The images that `pose-dive` adds to a data set's training."""
+    return select(load_manifest(name), P.augment, images_per_pid=P.augment.images_per_pid)
+
+
+def generator_without_phase1(P) -> Path:
+    """A generator trained `study.ablation.steps` steps on the study's pairs from Stable Diffusion alone."""
+    own = P.model_copy(update={"paths": P.paths.model_copy(update={"phase1": None}),
+                               "generator": P.generator.model_copy(update={"steps": P.study.ablation.steps, "sample_every": 0})})
+    arrays, spec = encoded(own, phase2_images(own))
+    folder = RunStore("runs/generator").folder({"what": "without phase 1", "seed": P.seed, "recipe": recipe_of(own), **spec})
+    return train(stable_diffusion_folder(P), TrainingArrays.load(arrays), own.generator, folder, P.seed)
+
+
+def draw(P, name: str, rows: pd.DataFrame, folder: Path, *, guidance: float | None = None) -> Path:
+    """File with images (N, H, W, 3) of manifest rows by the generator in `folder`: their references, poses, views and noise. Drawn once."""
+    dataset = datasets.load(name, P.paths.datasets)
+    references, index = np.unique(rows["reference"], return_inverse=True)
+    photos = read_images(dataset.train.set_index("rel")["path"].loc[references], P.image.height, P.image.width)
+    bodies, _ = load_bodies(rows, candidates_folder(name))
+    spec = {"rows": rows[["path", "reference", "seed"]].to_numpy().tolist(), "photos": array_digest(photos), "generator": folder_digest(folder),
+            "stable_diffusion": folder_digest(stable_diffusion_folder(P)), "sampling": P.generator.sampling.model_dump(), "guidance": guidance,
+            **P.pick("image", "conditions"), "code": code_digest("posedive_lib.generator", "posedive_lib.precision", "posedive_lib.body")}
+    file = RunStore("runs/redrawn").folder(spec) / "images.npy"
+    if not file.is_file():
+        maps = conditions_of(P, bodies)
+        images = load(folder, stable_diffusion_folder(P)).generate(
+            photos, index, maps.skeleton, maps.depth, maps.normals, rows["seed"].to_numpy(), guidance=guidance, progress=False)
+        np.save(file.with_suffix(".part.npy"), images)
+        file.with_suffix(".part.npy").replace(file)
+    return file
+
+
+def files(P, name: str, rows: pd.DataFrame) -> dict[str, Path | None]:
+    """Arm -> file of its images, from the worst generator to the truth; None for `pose-dive`, whose candidates are there. The truth only
+    where the arm `oracle` runs."""
+    found = {UNTAUGHT: draw(P, name, rows, generator_without_phase1(P)), UNGUIDED: draw(P, name, rows, GENERATOR, guidance=1.0), "pose-dive": None}
+    return found | ({"oracle": reid_runs.oracle_photos(P, name, rows)} if "oracle" in design.arms(P, name) else {})
+
+
+def quality(P, name: str, rows: pd.DataFrame, drawn: dict[str, Path | None], estimator, judge) -> pd.DataFrame:
+    """arm, pck (mean share of visible key points near the wanted ones) and right_percent (images whose person `judge`, a function of images to
+    features, names rightly by the identities' real photos)."""
+    bodies, _ = load_bodies(rows, candidates_folder(name))
+    real = datasets.load(name, P.paths.datasets).train
+    known = judge(read_images(real["path"], P.image.height, P.image.width))
+    table = []
+    for arm, file in drawn.items():
+        images = np.load(file, allow_pickle=False) if file else read_images([candidates_folder(name) / path for path in rows["path"]], P.image.height, P.image.width)
+        right = verdicts.identity_similarity(judge(images), rows["pid"].to_numpy(), known, real["pid"].to_numpy())[1]
+        table.append({"arm": arm, "pck": verdicts.pck(bodies, estimator.estimate(images)[0], P.augment.keypoints).mean(), "right_percent": 100 * right.mean()})
+    return pd.DataFrame(table)
+
+
+def jobs(P, name: str, rows: pd.DataFrame, drawn: dict[str, Path | None]) -> list[dict]:
+    """Jobs of `reid_runs.many`: real images alone, and with the same rows by every generator."""
+    n, tau = P.augment.images_per_pid, P.augment.tau_gen
+    redrawn = lambda arm: {"drawn": drawn[arm]} if arm in (UNTAUGHT, UNGUIDED) else {}
+    return [dict(experiment="generator", name=name, arm=arm, seed=seed, rows=None if arm == "real" else rows, images_per_pid=0 if arm == "real" else n,
+                 threshold=tau, **redrawn(arm)) for arm in ("real", *drawn) for seed in P.reid.seeds]
+
+
+def gains(runs: pd.DataFrame, measured: pd.DataFrame, *, seed: int) -> pd.DataFrame:
+    """`measured` with each arm's gain in mAP over real images, and its step from the generator before: paired over seeds, with intervals and
+    Holm's p over the steps."""
+    order = measured["arm"].tolist()
+    over_real = against(runs, "real", seed=seed, metrics=("mAP",)).set_index("arm")[["difference", "ci_low", "ci_high"]]
+    steps = between(runs, list(zip(order[1:], order)), seed=seed, metrics=("mAP",)).set_index("arm")[["difference", "ci_low", "ci_high", "p_holm", "verdict"]]
+    return (measured.join(over_real.set_axis(["gain", "gain_low", "gain_high"], axis=1), on="arm")
+            .join(steps.set_axis(["step", "step_low", "step_high", "step_p_holm", "step_verdict"], axis=1), on="arm"))
