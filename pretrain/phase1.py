@@ -12,8 +12,7 @@ from pretrain.common import HERE, People, people, settings
 from pretrain.unet import encode_people
 from posedive_lib.generator import Generator, TrainingArrays, store, train
 from posedive_lib.generator.clip import ClipImageEncoder
-from posedive_lib.generator.guiders import initialise
-from posedive_lib.generator.model import PoseDiveModel
+from posedive_lib.generator.model import PoseDiveModel, build_guiders, vae_factor
 from posedive_lib.params import load
 from posedive_lib.seeds import seed_for
 
@@ -27,13 +26,16 @@ def training_arrays(data: People, stable_diffusion: Path) -> TrainingArrays:
                           depth=data.depth[rows], normals=data.normals[rows], skeleton=data.skeleton[rows])
 
 
-def with_new_guiders(folder: Path, params, stable_diffusion: Path, seed: int) -> PoseDiveModel:
-    """A saved generator whose guiders start anew."""
-    model = store.load_weights(folder, params, stable_diffusion)
+def continued(folder: Path, params, stable_diffusion: Path, seed: int, *, new_guiders: bool) -> PoseDiveModel:
+    """A saved generator with a guider for each of `params.conditions`: its own one, or a new one where it has none or `new_guiders` asks for it."""
+    known = store.read_settings(folder)["generator"]["conditions"]
+    model = store.load_weights(folder, params.model_copy(update={"conditions": known}), stable_diffusion)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed_for("generator-guiders", seed))
-        for guider in model.guiders.guiders.values():
-            initialise(guider)
+        guiders = build_guiders(params, model.denoising_unet, vae_factor(stable_diffusion, params))
+    for name in [] if new_guiders else [name for name in params.conditions if name in known]:
+        guiders.guiders[name].load_state_dict(model.guiders.guiders[name].state_dict())
+    model.guiders = guiders
     return model
 
 
@@ -47,8 +49,8 @@ def main() -> None:
     trained, new_guiders, parts = own.pop("initial"), own.pop("new_guiders"), own.pop("parts")
     for number, part in enumerate(parts, 1):
         params = load().generator.model_copy(update=own | part)
-        model = with_new_guiders(Path(trained), params, stable_diffusion, everything["seed"]) if trained and new_guiders and number == 1 else None
-        trained = train(stable_diffusion, data, params, HERE / f"runs/phase1-{number}", everything["seed"], init_from=trained, model=model)
+        model = continued(Path(trained), params, stable_diffusion, everything["seed"], new_guiders=new_guiders and number == 1) if trained else None
+        trained = train(stable_diffusion, data, params, HERE / f"runs/phase1-{number}", everything["seed"], model=model)
     generator = Generator.load(trained)
     generator.model.half()
     generator.save(output / "phase1")

@@ -11,8 +11,8 @@ import numpy as np
 import pandas as pd
 
 from posedive_lib import datasets
-from posedive_lib.augment.candidates import Rendering, diffusion, generate, usable_references
 from posedive_lib.augment import filtering
+from posedive_lib.augment.candidates import Rendering, diffusion, generate, usable_references
 from posedive_lib.augment.confidence import PoseEstimator, keypoint_subset
 from posedive_lib.augment.distribution import Training
 from posedive_lib.augment.diversify import plan, policies_of
