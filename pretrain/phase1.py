@@ -49,8 +49,9 @@ def main() -> None:
     trained, new_guiders, parts = own.pop("initial"), own.pop("new_guiders"), own.pop("parts")
     for number, part in enumerate(parts, 1):
         params = load().generator.model_copy(update=own | part)
-        model = continued(Path(trained), params, stable_diffusion, everything["seed"], new_guiders=new_guiders and number == 1) if trained else None
-        trained = train(stable_diffusion, data, params, HERE / f"runs/phase1-{number}", everything["seed"], model=model)
+        seed = everything["seed"] + number - 1   # so that no part sees the pairs and the noise of another
+        model = continued(Path(trained), params, stable_diffusion, seed, new_guiders=new_guiders and number == 1) if trained else None
+        trained = train(stable_diffusion, data, params, HERE / f"runs/phase1-{number}", seed, model=model)
     generator = Generator.load(trained)
     generator.model.half()
     generator.save(output / "phase1")
