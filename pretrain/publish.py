@@ -16,6 +16,7 @@ from pretrain.common import HERE, settings
 
 matplotlib.use("Agg")
 TARGET = Path("data/pretrained")
+COLUMNS = 4  # panels of the loss curves side by side
 MODELS = ("stable-diffusion", "clip", "vitpose", "phase1")
 
 
@@ -58,8 +59,11 @@ def copy_curves(runs: Path, target: Path, points: int = 60) -> None:
         thin = parts.mean().assign(step=parts["step"].last())[["step", *log.columns.drop("step")]]
         thin.to_csv(target / f"{path.parent.name}.csv", index=False, float_format="%.5g", lineterminator="\n")
     curves = {path.stem: pd.read_csv(path) for path in sorted(target.glob("*.csv"))}
-    figure, axes = plt.subplots(1, max(1, len(curves)), figsize=(3 * max(1, len(curves)), 2.6), constrained_layout=True, squeeze=False)
-    for axis, (name, curve) in zip(axes[0], curves.items()):
+    rows = max(1, -(-len(curves) // COLUMNS))
+    figure, axes = plt.subplots(rows, COLUMNS, figsize=(3 * COLUMNS, 2.4 * rows), constrained_layout=True, squeeze=False)
+    for axis in axes.flat[len(curves):]:
+        axis.axis("off")
+    for axis, (name, curve) in zip(axes.flat, curves.items()):
         axis.plot(curve["step"], curve["loss"], color="#0072B2")
         axis.set(title=name, xlabel="step", ylabel="loss", yscale="log")
     figure.savefig(target / "curves.png", dpi=80, metadata={"Software": None})
