@@ -56,7 +56,7 @@ def against_quality(table: pd.DataFrame, measures: dict[str, str]) -> Figure:
     """A panel per measure (column → axis label): the gain with its interval (gain, gain_low, gain_high) of every `arm`, against a line at 0."""
     fig, row = plt.subplots(1, len(measures), figsize=(4.2 * len(measures), 3.4), sharey=True, squeeze=False)
     for axes, (column, label) in zip(row[0], measures.items()):
-        for number, (part, colour, marker) in enumerate(zip(table.itertuples(), figures.COLOURS, "os^Dv")):
+        for part, colour, marker in zip(table.itertuples(), figures.COLOURS, "os^Dv"):
             error = [[part.gain - part.gain_low], [part.gain_high - part.gain]]
             axes.errorbar([getattr(part, column)], [part.gain], yerr=error, color=colour, marker=marker, markersize=8, capsize=3, linestyle="", label=part.arm)
         axes.axhline(0, color="black", linewidth=1, linestyle="-", marker="")
