@@ -83,4 +83,4 @@ def test_small_differences_are_not_worth_a_word():
     row = dict(value=0.5, ci_low=0.001, ci_high=0.003, seed_low=0.001, seed_high=0.003, seeds=2, n=80)
     found = pd.DataFrame([dict(variant=f"without {name}", metric="pck", difference=d, **row) for name, d in (("depth", 0.002), ("normals", -0.4), ("skeleton", 0.02))])
     assert "skeleton" in ablation.verdict(found) and "depth" not in ablation.verdict(found)
-    assert ablation.idle_conditions(found) == ["depth"]
+    assert ablation.spare_conditions(found) == ["depth"]

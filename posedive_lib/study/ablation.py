@@ -142,8 +142,8 @@ def verdict(result: pd.DataFrame) -> str:
     return f"The default is not the best in everything: {found}, by the interval over people and in every seed."
 
 
-def idle_conditions(result: pd.DataFrame) -> list[str]:
-    """Conditions without which no measure changes by `RELEVANT`: their guiders add nothing to this generator."""
+def spare_conditions(result: pd.DataFrame) -> list[str]:
+    """Conditions that training can do without: no measure changes by `RELEVANT`, since the others tell as much of the pose."""
     without = result[result["variant"].isin([f"without {name}" for name in CONDITIONS])]
     changes = (without["difference"].abs() >= without["metric"].map(RELEVANT)).groupby(without["variant"]).any()
     return [variant.removeprefix("without ") for variant, changed in changes.items() if not changed]
