@@ -5,7 +5,8 @@
     python -m benchmarks.generator --paper-size --tiny the same at a tiny width, to try the command without a GPU
 
 Naive sampling runs the reference U-Net again at every step and for both guidance branches, lets self-attention compute all queries of the
-concatenation and keeps the first half, and draws one image at a time. Naive training encodes images with VAE and CLIP in every step.
+concatenation and keeps the first half, and draws one image at a time. Naive training encodes images with VAE and CLIP in every step, and
+once more also renders the conditions of its targets there: the caches hold all three.
 """
 
 import argparse
@@ -21,6 +22,8 @@ from diffusers import AutoencoderKL, DDIMScheduler, DDPMScheduler, UNet2DConditi
 from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
 from posedive_lib import params as parameters
+from posedive_lib.body.conditions import ConditionRenderer
+from posedive_lib.body.poses import load_poses
 from posedive_lib.generator import Generator, TrainingArrays, load
 from posedive_lib.generator.arrays import Encoders
 from posedive_lib.generator.clip import OPENAI_MEAN, OPENAI_STD, ClipImageEncoder
@@ -122,8 +125,9 @@ def latent_difference(generator: Generator, height: int, width: int, steps: int,
     return float((kept[0] - torch.cat(kept[1:])).abs().max())
 
 
-def training(generator: Generator, params, height: int, width: int, repeats: int) -> list[dict]:
-    """Samples per second with latents and CLIP tokens from the cache, and with both encoded in every step."""
+def training(generator: Generator, params, height: int, width: int, repeats: int, renderer: ConditionRenderer | None = None) -> list[dict]:
+    """Samples per second with everything from the cache; with latents and CLIP tokens made in every step; and, given a renderer, with the
+    conditions too."""
     images = requests(64, 4, height, width)
     photos = np.repeat(images["references"], 4, axis=0)
     encoders, device = generator.encoders, generator.device
@@ -136,20 +140,27 @@ def training(generator: Generator, params, height: int, width: int, repeats: int
     accelerator = Accelerator(cpu=device.type == "cpu", mixed_precision="no")
     trainer = Trainer(generator.model.float().train(), data, params, load_scheduler(generator.stable_diffusion, params, DDPMScheduler), 0, accelerator)
 
-    def without_caches(step: int) -> None:
+    poses = load_poses("data/motions") if renderer else None
+
+    def without_caches(step: int, rendered: bool = False) -> None:
         with autocast(device, params.mixed_precision):
             batch = torch.from_numpy(photos[rng.integers(len(photos), size=params.batch_size)]).to(device)
             encoders.latents(batch)  # of the targets
             encoders.latents(batch)  # of the references
             encoders.clip.tokens(batch, params.clip_tokens)
+        if rendered:
+            for row in rng.integers(len(poses), size=params.batch_size):
+                renderer.draw(*renderer.place(poses.root_tilt[row : row + 1], poses.body_pose[row], np.zeros(10), 0.0, 10.0)[2:])
         trainer.step(step)
 
-    trainer.step(0), without_caches(1)
-    times = [(timed(lambda s=s: trainer.step(s), device), timed(lambda s=s: without_caches(s), device)) for s in range(2, 2 + repeats)]
-    fast, slow = np.median(times, axis=0)
+    ways = [trainer.step, without_caches] + ([lambda step: without_caches(step, rendered=True)] if renderer else [])
+    for way in ways:
+        way(0)
+    fast, *slow = np.median([[timed(lambda: way(step), device) for way in ways] for step in range(1, 1 + repeats)], axis=0)
     generator.model.eval()
     name = f"training, batch {params.batch_size}, precision {params.mixed_precision}"
-    return [dict(what=name, unit="samples/s", ours=params.batch_size / fast, naive=params.batch_size / slow, note="naive: no caches")]
+    notes = ("naive: photos encoded in every step", "naive: photos encoded and conditions rendered in every step")
+    return [dict(what=name, unit="samples/s", ours=params.batch_size / fast, naive=params.batch_size / time, note=note) for time, note in zip(slow, notes)]
 
 
 def report(rows: list[dict], machine: str, command: str, path: Path | None, extra: list[str] = ()) -> None:
@@ -174,9 +185,11 @@ def mini(repeats: int) -> None:
     rows[0]["note"] = f"largest difference of a pixel {apart:.1e} of its range"
     generator.mixed_precision = P.generator.mixed_precision
     rows += sampling(generator, height, width, count=16, naive_count=2, steps=s.steps, guidance=s.guidance, repeats=repeats)
-    rows += training(generator, P.generator, height, width, repeats)
+    c = P.conditions
+    renderer = ConditionRenderer(P.paths.body, height, width, near=c.depth_near, far=c.depth_far, focal=c.focal)
+    rows += training(generator, P.generator, height, width, repeats, renderer)
     precise = P.generator.model_copy(update={"mixed_precision": "no"})
-    rows += training(generator, precise, height, width, repeats)
+    rows += training(generator, precise, height, width, repeats, renderer)
     report(rows, f"2 CPU cores ({torch.get_num_threads()} threads)", "python -m benchmarks.generator", RESULTS / "generator.md")
 
 
