@@ -112,7 +112,8 @@ def test_other_verdicts_follow_their_tables(reports):
     assert verdict(reports, "bias of camera viewpoints") == "supported"
     change(reports, "tables/comparison_identities", lambda t: t.assign(ci_low=-0.1, ci_high=5.0))   # it may be the people who were drawn
     assert verdict(reports, "bias of camera viewpoints") == "partly supported"
-    change(reports, "tables/comparison", lambda t: t.assign(verdict="loss"))
+    for table in ("tables/comparison", "tables/diversity_volume"):
+        change(reports, table, lambda t: t.assign(verdict="loss"))
     change(reports, "tables/comparison_identities", lambda t: t.assign(ci_low=-5.0, ci_high=-0.1))
     assert (verdict(reports, "bias of human poses"), verdict(reports, "MSMT17: +3.0")) == ("contradicted", "opposite sign")
     change(reports, "tables/failures", lambda t: t.assign(low=0.5, **{"true photos": 0.1, "bagless strangers": 0.4}))
