@@ -112,8 +112,8 @@ class CamSplit(Section):
 
     @model_validator(mode="after")
     def _disjoint(self):
-        if self.train_max_azimuth >= self.test_min_azimuth:
-            raise ValueError("must have train_max_azimuth below test_min_azimuth, or the viewpoints overlap")
+        if self.train_max_azimuth > self.test_min_azimuth:
+            raise ValueError("must not have train_max_azimuth above test_min_azimuth, or the viewpoints overlap")
         return self
 
 
@@ -348,6 +348,7 @@ class Study(Section):
     resnet_datasets: Annotated[list[DatasetName], AfterValidator(_distinct)]
     resnet_arms: Annotated[list[StudyArm], AfterValidator(_distinct)]
     azimuth_dataset: DatasetName
+    generator_dataset: DatasetName
     workers: Count
     count_dataset: DatasetName
     counts: Annotated[list[CountOrNone], Field(min_length=1), AfterValidator(_increasing)]
@@ -363,8 +364,9 @@ class Study(Section):
                 raise ValueError(f"must name in {inner} only what {outer} names, and {min(beyond)} is not there")
         if beyond := set(self.resnet_arms) - {*self.arms, *self.control_arms}:
             raise ValueError(f"must name in resnet_arms only arms and control_arms, and {min(beyond)} is neither")
-        if self.azimuth_dataset not in self.datasets:
-            raise ValueError("must have azimuth_dataset among its datasets")
+        for name in ("azimuth_dataset", "generator_dataset"):
+            if getattr(self, name) not in self.datasets:
+                raise ValueError(f"must have {name} among its datasets")
         return self
 
 

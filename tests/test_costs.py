@@ -14,7 +14,8 @@ from posedive_lib.study import costs
 @pytest.fixture(autouse=True)
 def inside(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    Path("params.yaml").write_text("seed: 0\n")
+    Path("params.yaml").write_text("seed: 0\nreid: {steps: 1, seeds: [0]}\n")
+    Path("dvc.yaml").write_text("stages:\n" + "".join(f'  "{name}": {{cmd: x, params: [seed, reid.steps]}}\n' for name in ("busy", "broken", "05", "b")))
     return tmp_path
 
 
@@ -36,7 +37,11 @@ def test_a_stage_that_found_its_records_keeps_the_cost_of_making_them():
     with costs.measured("05"):
         pass
     assert costs.RECORDS.get({"stage": "05"}) == first
-    Path("params.yaml").write_text("seed: 1\n")
+    Path("params.yaml").write_text("seed: 0\nreid: {steps: 1, seeds: [0, 1]}\n")   # nothing that the stage reads
+    with costs.measured("05"):
+        pass
+    assert costs.RECORDS.get({"stage": "05"}) == first
+    Path("params.yaml").write_text("seed: 0\nreid: {steps: 2, seeds: [0, 1]}\n")
     with costs.measured("05"):
         pass
     assert costs.RECORDS.get({"stage": "05"})["files_made"] == 0

@@ -122,12 +122,14 @@ def test_list_line_without_identity(root):
 
 
 def test_cam_sides_are_disjoint():
-    azimuth = np.array([0, -60, 61, 179, 89, -90, 90, 10.0])
+    azimuth = np.array([0, -60, 61, 179, 89, -91, 91, 10.0])
     is_train = np.array([1, 1, 1, 1, 0, 0, 0, 0], bool)
     kept = splits.cam_sides(azimuth, is_train, train_max_azimuth=60, test_min_azimuth=90)
     assert kept.tolist() == [True, True, False, False, False, True, True, False]
+    edge = splits.cam_sides(np.array([90.0, 90.0]), np.array([True, False]), train_max_azimuth=90, test_min_azimuth=90)
+    assert edge.tolist() == [True, False]   # without a margin, the border belongs to the training
     with pytest.raises(StudyError, match="overlap"):
-        splits.cam_sides(azimuth, is_train, train_max_azimuth=90, test_min_azimuth=90)
+        splits.cam_sides(azimuth, is_train, train_max_azimuth=90, test_min_azimuth=89)
 
 
 def test_pose_sides_put_the_common_clusters_in_training():

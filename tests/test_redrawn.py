@@ -30,12 +30,3 @@ def test_gains_and_steps_are_paired_over_seeds():
         assert table.loc[arm, "gain"] == pytest.approx((values[arm] - real).mean())
         assert table.loc[arm, "step"] == pytest.approx((values[arm] - values[before]).mean())
     assert np.isnan(table.loc["poor", "step"]) and table.loc["good", "step_low"] > 0 > table.loc["oracle", "step_low"]
-
-
-def test_the_right_person_is_named_by_the_other_rows_truth():
-    truth, pids = np.array([[1.0, 0], [0.9, 0.1], [0, 1], [0.1, 0.9]]), np.array([3, 3, 8, 8])
-    assert redrawn.right_persons(truth, pids, truth).all()
-    swapped = truth[[2, 1, 0, 3]]
-    assert redrawn.right_persons(swapped, pids, truth).tolist() == [False, True, False, True]
-    truth[1] = [0, 1]   # the first is like nothing of its own person but itself
-    assert redrawn.right_persons(truth, pids, truth).tolist()[0] is False

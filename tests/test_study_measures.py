@@ -132,7 +132,8 @@ def test_filters_are_compared_at_the_same_loss(monkeypatch):
     P = SimpleNamespace(image=SimpleNamespace(height=4, width=2), paths=SimpleNamespace(datasets=""),
                         augment=SimpleNamespace(keypoints="body", tau_ref=0.35, tau_tar=0.5, epsilon_gen=0.18, tau_gen=0.55))
     colour = lambda images: images.reshape(len(images), -1, 3).mean(1) + 1.0
-    table = augmentation.filters_compared(P, "x", manifest, colour, colour).set_index(["score", "truth"])
+    images = np.stack([photos[path] for path in manifest["path"]])
+    table = augmentation.filters_compared(P, "x", manifest, images, shown == pids, colour).set_index(["score", "truth"])
     assert (table["lost_percent"] <= 50).all() and table.loc[("all rules", "right person"), "lost_percent"] == 50
     assert table.loc[("Re-ID similarity", "right person"), ["precision", "recall", "auc"]].tolist() == [1, 1, 1]
     assert table.loc[("all rules", "right person"), "precision"] == 0.5 and table.loc[("all rules", "right pose"), "precision"] == 0.5

@@ -54,9 +54,18 @@ def test_key_point_errors_by_hand():
 
 def test_a_photo_is_named_by_the_others_of_its_person():
     features, pids = np.array([[1.0, 0], [1, 0.1], [0, 1], [1, 0.2], [0, 2]]), np.array([7, 7, 9, 9, 9])
-    assert verdicts.named_by_the_others(features, pids) == 4 / 5  # the fourth lies with the other person
-    assert verdicts.named_by_the_others(np.array([[1.0, 0], [1, 0.1], [0, 1]]), np.array([7, 7, 9])) == 1  # 9's only photo does not count
-    assert np.isnan(verdicts.named_by_the_others(np.eye(2), np.array([7, 9])))
+    assert verdicts.named_by_the_others(features, pids).tolist() == [1, 1, 1, 0, 1]  # the fourth lies with the other person
+    only = verdicts.named_by_the_others(np.array([[1.0, 0], [1, 0.1], [0, 1]]), np.array([7, 7, 9]))
+    np.testing.assert_array_equal(only, [1, 1, np.nan])  # 9's only photo has no others
+
+
+def test_the_right_person_is_named_by_the_other_rows_truth():
+    truth, pids = np.array([[1.0, 0], [0.9, 0.1], [0, 1], [0.1, 0.9]]), np.array([3, 3, 8, 8])
+    assert verdicts.named_by_the_others(truth, pids, truth).all()
+    swapped = truth[[2, 1, 0, 3]]
+    assert verdicts.named_by_the_others(swapped, pids, truth).tolist() == [0, 1, 0, 1]
+    truth[1] = [0, 1]   # the first is like nothing of its own person but itself
+    assert verdicts.named_by_the_others(truth, pids, truth)[0] == 0
 
 
 def test_identity_similarity_by_hand():

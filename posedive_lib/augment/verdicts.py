@@ -57,17 +57,22 @@ def identity_similarity(features: np.ndarray, pids: np.ndarray, real_features: n
     return own, own >= similarity.max(axis=1, initial=-np.inf)
 
 
-def named_by_the_others(features: np.ndarray, pids: np.ndarray) -> float:
-    """Share of real images (features (M, D) of identities pids) that are nearest, by cosine, to the mean feature of their own identity's other
-    images; NaN where no identity has two."""
+def named_by_the_others(features: np.ndarray, pids: np.ndarray, known: np.ndarray | None = None) -> np.ndarray:
+    """(N,) 1 where an image's features are nearest, by cosine, to the mean of the right person's `known` features in the other rows, else 0;
+    NaN where the person has no other row.
+
+    features, known (by default the features themselves): (N, D) of identities pids (N,), row by row of the same target, so that no image is
+    compared with its own.
+    """
     unit = lambda x: x / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-12)
-    each, (known, place) = unit(np.asarray(features, float)), np.unique(pids, return_inverse=True)
-    sums = np.zeros((len(known), each.shape[1]))
-    np.add.at(sums, place, each)
-    rows, similarity = np.arange(len(each)), each @ unit(sums).T
-    similarity[rows, place] = (each * unit(sums[place] - each)).sum(axis=1)
-    several = np.bincount(place)[place] > 1
-    return float((similarity.argmax(axis=1) == place)[several].mean()) if several.any() else float("nan")
+    each = unit(np.asarray(features, float))
+    others = each if known is None else unit(np.asarray(known, float))
+    people, place = np.unique(pids, return_inverse=True)
+    sums = np.zeros((len(people), others.shape[1]))
+    np.add.at(sums, place, others)
+    similarity = each @ unit(sums).T
+    similarity[np.arange(len(each)), place] = (each * unit(sums[place] - others)).sum(axis=1)
+    return np.where(np.bincount(place)[place] > 1, similarity.argmax(axis=1) == place, np.nan)
 
 
 def rule_scores(manifest: pd.DataFrame, limits) -> pd.DataFrame:

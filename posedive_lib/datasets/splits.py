@@ -46,10 +46,10 @@ def arrange_test(test: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
 
 
 def cam_sides(azimuth: np.ndarray, is_train: np.ndarray, *, train_max_azimuth: float, test_min_azimuth: float) -> np.ndarray:
-    """(N,) bool: training images seen within `train_max_azimuth` degrees of the front, test images from `test_min_azimuth` on."""
-    if not train_max_azimuth < test_min_azimuth:
-        raise StudyError(f"splits.cam: train_max_azimuth ({train_max_azimuth}) must be below test_min_azimuth ({test_min_azimuth}), or viewpoints overlap.")
-    return np.where(is_train, np.abs(azimuth) <= train_max_azimuth, np.abs(azimuth) >= test_min_azimuth)
+    """(N,) bool: training images seen within `train_max_azimuth` degrees of the front, test images from beyond `test_min_azimuth`."""
+    if not train_max_azimuth <= test_min_azimuth:
+        raise StudyError(f"splits.cam: train_max_azimuth ({train_max_azimuth}) must not be above test_min_azimuth ({test_min_azimuth}), or viewpoints overlap.")
+    return np.where(is_train, np.abs(azimuth) <= train_max_azimuth, np.abs(azimuth) > test_min_azimuth)
 
 
 def pose_sides(joints: np.ndarray, is_train: np.ndarray, *, clusters: int, train_clusters: int) -> tuple[np.ndarray, np.ndarray]:
@@ -136,7 +136,7 @@ def cam_rule(cam) -> dict:
     return {
         "split": "MSMT17-S (Cam)", "train_max_azimuth": cam.train_max_azimuth, "test_min_azimuth": cam.test_min_azimuth, "unit": "degrees",
         "azimuth": "atan2(d_x, d_z) of d = -R^T t / |t|, with R from global_orient and t = cam_t of smpl.npz: the direction to the camera in the body's axes, 0 = front, 90 = the person's left",
-        "kept": "training images with |azimuth| <= train_max_azimuth, test images with |azimuth| >= test_min_azimuth", **_TAIL,
+        "kept": "training images with |azimuth| <= train_max_azimuth, test images with |azimuth| > test_min_azimuth", **_TAIL,
     }
 
 

@@ -17,7 +17,7 @@ from posedive_lib.seeds import rng_for
 from posedive_lib.study import quality
 from posedive_lib.study.generation import encoded, recipe_of, stable_diffusion_folder
 from posedive_lib.study.reid_runs import in_processes
-from posedive_lib.study.runs import RunStore, array_digest
+from posedive_lib.study.runs import RunStore, array_digest, write_array
 from posedive_lib.study.statistics import bootstrap_interval
 from posedive_lib.world.oracle import Shot
 
@@ -74,13 +74,31 @@ def spare_targets(P, persons: list[str]) -> tuple[quality.Targets, np.ndarray, n
     return targets, photos[len(pids):], np.repeat(pids, GALLERY_VIEWS)
 
 
-def _draw(P, seed: int, arrays: Path, targets: quality.Targets, folder: Path) -> None:
-    """Train by the parameters, and leave the images of the targets in `folder`."""
-    saved = train(stable_diffusion_folder(P), TrainingArrays.load(arrays), P.generator, folder, seed, progress=False, init_from=P.paths.phase1)
-    images = load(saved, stable_diffusion_folder(P)).generate(
-        targets.references, np.arange(len(targets.pids)), targets.skeleton, targets.depth, targets.normals, targets.seeds, progress=False)
-    np.save(folder / "unseen.part.npy", images)
-    (folder / "unseen.part.npy").replace(folder / "unseen.npy")
+def _prepared(P, images: pd.DataFrame, changed: dict[str, dict]) -> tuple:
+    """The parameters of a variant, the file it trains on, and all that determines its weights but the seed."""
+    sections = {"generator": {"steps": P.study.ablation.steps, "sample_every": 0} | changed.get("generator", {}), "paths": changed.get("paths", {})}
+    own = P.model_copy(update={section: getattr(P, section).model_copy(update=values) for section, values in sections.items()})
+    arrays, spec = encoded(own, images)
+    return own, arrays, spec | {"recipe": recipe_of(own)}
+
+
+def _train(P, seed: int, arrays: Path, folder: Path) -> Path:
+    return train(stable_diffusion_folder(P), TrainingArrays.load(arrays), P.generator, folder, seed, progress=False, init_from=P.paths.phase1)
+
+
+def trained(P, images: pd.DataFrame, changed: dict[str, dict], seed: int) -> Path:
+    """Folder of a variant's generator (`variants`), trained `study.ablation.steps` steps, or found where that was done before."""
+    own, arrays, spec = _prepared(P, images, changed)
+    job = own, seed, arrays, STORE.folder(spec | {"seed": seed})
+    in_processes(_train, [job], 1)  # of one thread, as all of them
+    return _train(*job)
+
+
+def _draw(P, seed: int, arrays: Path, folder: Path, targets: quality.Targets, file: Path) -> None:
+    """Train by the parameters in `folder`, and leave the images of the targets in `file`."""
+    saved = _train(P, seed, arrays, folder)
+    write_array(file, load(saved, stable_diffusion_folder(P)).generate(
+        targets.references, np.arange(len(targets.pids)), targets.skeleton, targets.depth, targets.normals, targets.seeds, progress=False))
 
 
 def draw_all(P, images: pd.DataFrame, targets: quality.Targets) -> dict[tuple[str, int], np.ndarray]:
@@ -88,20 +106,19 @@ def draw_all(P, images: pd.DataFrame, targets: quality.Targets) -> dict[tuple[st
 
     Every training has a process with one thread; one that was made before is found again.
     """
-    folders, waiting = {}, []
+    files, waiting = {}, []
+    drawn_by = STORE.key({"sampling": P.generator.sampling.model_dump(), "targets": [array_digest(a) for a in vars(targets).values()]})
     for name, changed in variants(P).items():
-        sections = {"generator": {"steps": P.study.ablation.steps, "sample_every": 0} | changed.get("generator", {}), "paths": changed.get("paths", {})}
-        own = P.model_copy(update={section: getattr(P, section).model_copy(update=values) for section, values in sections.items()})
-        arrays, spec = encoded(own, images)
-        spec |= {"recipe": recipe_of(own), "sampling": own.generator.sampling.model_dump(), "targets": [array_digest(a) for a in vars(targets).values()]}
+        own, arrays, spec = _prepared(P, images, changed)
         for seed in P.study.ablation.seeds:
-            folder = folders[name, seed] = STORE.folder(spec | {"seed": seed})
-            if not (folder / "unseen.npy").is_file():
-                waiting.append((own, seed, arrays, targets, folder))
-    with tqdm(total=len(folders), initial=len(folders) - len(waiting), desc="ablation", unit="training") as bar:
+            folder = STORE.folder(spec | {"seed": seed})
+            file = files[name, seed] = folder / f"unseen-{drawn_by}.npy"
+            if not file.is_file():
+                waiting.append((own, seed, arrays, folder, targets, file))
+    with tqdm(total=len(files), initial=len(files) - len(waiting), desc="ablation", unit="training") as bar:
         if waiting:
             in_processes(_draw, waiting, P.study.workers, bar)
-    return {key: np.load(folder / "unseen.npy", allow_pickle=False) for key, folder in folders.items()}
+    return {key: np.load(file, allow_pickle=False) for key, file in files.items()}
 
 
 def table(drawn: dict[tuple[str, int], np.ndarray], targets: quality.Targets, estimator, reid, gallery, *, seed: int) -> pd.DataFrame:

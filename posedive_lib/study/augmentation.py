@@ -110,23 +110,22 @@ def rule_curves(P, manifests: dict[str, pd.DataFrame], *, good: float = 0.9, poi
     return table.assign(true_positive_rate=table["recall"])[["score", "threshold", "kept", "precision", "true_positive_rate", "false_positive_rate", "auc"]]
 
 
-def filters_compared(P, name: str, manifest: pd.DataFrame, reid, judge, *, good: float = 0.9) -> pd.DataFrame:
+def filters_compared(P, name: str, manifest: pd.DataFrame, images: np.ndarray, person: np.ndarray, extract, *, good: float = 0.9) -> pd.DataFrame:
     """The filter's rules beside alternatives, all candidates of a data set: score, truth, good_percent, auc, lost_percent, precision, recall.
 
-    Truths: the pose is right (PCK ≥ `good`), the person is right (the nearest, for `judge`, of the identities' real photos), both. Alternatives:
-    the key points' distance from the wanted ones, the similarity to the person's real photos for `reid`, and the worse rank of the two.
-    Every score is cut where it loses as many images as the filter, `all rules`. reid, judge: functions of images (N, H, W, 3) to features (N, D).
+    Truths: the pose is right (PCK ≥ `good`), the person is right (`person` (N,) bool, of the `images` (N, H, W, 3)), both. Alternatives:
+    the key points' distance from the wanted ones, the similarity to the person's real photos by `extract` (images to features (N, D)), and
+    the worse rank of the two. Every score is cut where it loses as many images as the filter, `all rules`.
     """
-    folder, real = CANDIDATES / name, datasets.load(name, P.paths.datasets).train
-    photos = [read_images(paths, P.image.height, P.image.width) for paths in ([folder / path for path in manifest["path"]], real["path"])]
-    bodies, estimated = load_bodies(manifest, folder)
-    likeness = lambda extract: verdicts.identity_similarity(extract(photos[0]), manifest["pid"].to_numpy(), extract(photos[1]), real["pid"].to_numpy())
-    pose, person = verdicts.pck(bodies, estimated, P.augment.keypoints) >= good, likeness(judge)[1]
+    real = datasets.load(name, P.paths.datasets).train
+    photos = read_images(real["path"], P.image.height, P.image.width)
+    bodies, estimated = load_bodies(manifest, CANDIDATES / name)
+    pose = verdicts.pck(bodies, estimated, P.augment.keypoints) >= good
     truths = {"right pose": pose, "right person": person, "both": pose & person}
     scores = verdicts.rule_scores(manifest, P.augment)
     error = verdicts.keypoint_error(bodies, estimated, P.augment.keypoints)
     scores["key points"] = -np.where(np.isnan(error), np.inf, error)
-    scores["Re-ID similarity"] = likeness(reid)[0]
+    scores["Re-ID similarity"] = verdicts.identity_similarity(extract(images), manifest["pid"].to_numpy(), extract(photos), real["pid"].to_numpy())[0]
     scores["key points and Re-ID"] = verdicts.both(scores["key points"], scores["Re-ID similarity"])
     rules = verdicts.rules_at(manifest, P.augment, truths).query("rule == 'all'").assign(score="all rules")
     lost = float(rules["lost_percent"].iloc[0])
@@ -134,12 +133,6 @@ def filters_compared(P, name: str, manifest: pd.DataFrame, reid, judge, *, good:
     table = table.merge(verdicts.areas(scores, truths)[["score", "truth", "auc"]], how="left")
     table.insert(2, "good_percent", table["truth"].map({truth: 100 * right.mean() for truth, right in truths.items()}))
     return table
-
-
-def real_photos_named(P, name: str, judge) -> float:
-    """Share of a data set's training photos for which `judge`, a function of images to features, names the right person from the other photos."""
-    real = datasets.load(name, P.paths.datasets).train
-    return verdicts.named_by_the_others(judge(read_images(real["path"], P.image.height, P.image.width)), real["pid"].to_numpy())
 
 
 def write(P, name: str, rows: pd.DataFrame) -> None:

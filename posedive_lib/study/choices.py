@@ -41,7 +41,7 @@ CHOICES = (
     Choice("key points of the filter", "K not given", ("augment.keypoints",), "face points would reject every photo from behind"),
     Choice("thresholds of the filter", "τ_gen 0.6 is best; others not given", ("augment.tau_ref", "augment.tau_tar", "augment.epsilon_gen", "augment.tau_gen"),
            "on the scale of this pose estimator"),
-    Choice("MSMT17-S (Cam)", "disjoint angles; lists not published", ("splits.cam.train_max_azimuth", "splits.cam.test_min_azimuth"), "a rule that can be checked, with a margin"),
+    Choice("MSMT17-S (Cam)", "disjoint angles; lists not published", ("splits.cam.train_max_azimuth", "splits.cam.test_min_azimuth"), "the test is every viewpoint that training leaves out"),
     Choice("MSMT17-S (Pose)", "disjoint poses; lists not published", ("splits.pose.clusters", "splits.pose.train_clusters"), "clusters of root-relative joints"),
     Choice("CUHK03 protocol", "not given", (), "the one used today", "767/700, labeled and detected apart"),
     Choice("controls", "none in the supplement", ("study.control_arms", "study.control_datasets", "study.generated_control_datasets"),

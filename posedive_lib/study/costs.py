@@ -4,7 +4,7 @@
     python -m posedive_lib.study.costs                      gather the records into reports/costs.csv
 
 Times differ from run to run, so they are no result: records lie in runs/costs/, the table beside reports/tables and not in it, and
-no stage depends on it. A stage that found the files of earlier runs in runs/ keeps the cost of the run that made them, as long as the
+no stage depends on it. A stage that found the files of earlier runs in runs/ keeps the cost of the run that made them, as long as its
 parameters are the same.
 """
 
@@ -15,13 +15,14 @@ import subprocess
 import sys
 import time
 from contextlib import contextmanager
+from functools import reduce
 from pathlib import Path
 
 import pandas as pd
 import yaml
 
 from posedive_lib.errors import command
-from posedive_lib.study.runs import RunStore, file_digest, write_text
+from posedive_lib.study.runs import RunStore, write_text
 from posedive_lib.study.tables import to_csv
 
 RECORDS, TARGET, WORK = RunStore("runs/costs"), Path("reports/costs.csv"), Path("runs")
@@ -34,10 +35,22 @@ def measured(stage: str, params_file: str = "params.yaml"):
     start, clock, before = time.time(), time.monotonic(), _cpu()
     yield
     cost = {"wall_seconds": time.monotonic() - clock, "cpu_seconds": _cpu() - before, "peak_gigabytes": _peak(), "files_made": _made(start),
-            "machine": f"{len(os.sched_getaffinity(0))} CPU cores, {platform.machine()}", "params": file_digest(params_file)}
+            "machine": f"{len(os.sched_getaffinity(0))} CPU cores, {platform.machine()}", "params": RECORDS.key(_parameters(stage, params_file))}
     known = RECORDS.get({"stage": stage})
     if known is None or known["params"] != cost["params"] or known["files_made"] <= cost["files_made"]:
         RECORDS.put({"stage": stage}, cost)
+
+
+def _parameters(stage: str, params_file: str) -> dict:
+    """What the stage reads of the parameters, by the pipeline; all of them where no pipeline knows the stage."""
+    values = yaml.safe_load(Path(params_file).read_text(encoding="utf-8"))
+    names = _stages().get(stage, {"params": values}).get("params", [])
+    return {name: reduce(lambda section, key: section[key], name.split("."), values) for name in names}
+
+
+def _stages() -> dict:
+    file = Path("dvc.yaml")
+    return yaml.safe_load(file.read_text(encoding="utf-8"))["stages"] if file.is_file() else {}
 
 
 def _usage() -> list:
@@ -79,9 +92,8 @@ def main(arguments: list[str] | None = None) -> int:
         print("usage: python -m posedive_lib.study.costs [STAGE COMMAND ...]", file=sys.stderr)
         return 2
     if not arguments:
-        stages = list(yaml.safe_load(Path("dvc.yaml").read_text(encoding="utf-8"))["stages"])
         known = pd.read_csv(TARGET) if TARGET.is_file() else None
-        write_text(TARGET, to_csv(gather(known, stages)))
+        write_text(TARGET, to_csv(gather(known, list(_stages()))))
         return 0
     with measured(arguments[0]):
         status = subprocess.run(arguments[1:], check=False).returncode

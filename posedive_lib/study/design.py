@@ -25,16 +25,20 @@ def generated_arms(P, name: str) -> list[str]:
     return [arm for arm in arms(P, name) if arm in GENERATED]
 
 
+def diverse(P, name: str) -> pd.DataFrame:
+    """The images that `pose-dive` adds to a data set: augment.images_per_pid of each identity, or as many as the filter keeps."""
+    return select(load_manifest(name), P.augment, images_per_pid=P.augment.images_per_pid)
+
+
 def images(P, name: str) -> dict[str, pd.DataFrame | None]:
-    """Arm → rows that it adds to the real images: augment.images_per_pid of each identity, or as many as the filter keeps."""
-    n = P.augment.images_per_pid
-    diverse = select(load_manifest(name), P.augment, images_per_pid=n)
-    rows = {"real": None, "repeat": diverse, "pose-dive": diverse, "oracle": diverse}
+    """Arm → rows that it adds to the real images: as many as `diverse`, where there are."""
+    wanted = diverse(P, name)
+    rows = {"real": None, "repeat": wanted, "pose-dive": wanted, "oracle": wanted}
     for arm in arms(P, name):
         if arm in GENERATED:
-            rows[arm] = select(load_manifest(name, arm), P.augment, images_per_pid=n)
+            rows[arm] = select(load_manifest(name, arm), P.augment, images_per_pid=P.augment.images_per_pid)
         if arm == "oracle-same":
-            rows[arm] = training_rows(P, name, diverse["pid"].value_counts())
+            rows[arm] = training_rows(P, name, wanted["pid"].value_counts())
     return {arm: rows[arm] for arm in arms(P, name)}
 
 

@@ -178,6 +178,11 @@ def load_manifest(name: str, arm: str = "pose-dive") -> pd.DataFrame:
     return pd.read_csv(candidates_folder(name, arm) / "manifest.csv", keep_default_na=False)
 
 
+def candidate_images(P, name: str, rows: pd.DataFrame) -> np.ndarray:
+    """(N, H, W, 3) uint8: the images of a manifest's rows."""
+    return read_images([candidates_folder(name) / path for path in rows["path"]], P.image.height, P.image.width)
+
+
 def training_rows(P, name: str, counts: pd.Series) -> pd.DataFrame:
     """The first `counts` (by pid) rows of each identity of the same-distribution plan: poses and views of the training set itself."""
     dataset = datasets.load(name, P.paths.datasets)

@@ -9,7 +9,7 @@ def edges(stages: dict[str, dict]) -> list[tuple[str, str]]:
     """(from, to) for every stage that reads what another one writes."""
     plain = lambda items: [item if isinstance(item, str) else next(iter(item)) for item in items]
     made = {out: name for name, stage in stages.items() for out in plain(stage.get("outs", []))}
-    found = [(made[dep], name) for name, stage in stages.items() for dep in plain(stage.get("deps", [])) if dep in made]
+    found = [(made[out], name) for name, stage in stages.items() for dep in plain(stage.get("deps", [])) for out in made if f"{dep}/".startswith(f"{out}/")]
     return list(dict.fromkeys(found))
 
 

@@ -8,30 +8,19 @@ import pandas as pd
 from posedive_lib import datasets
 from posedive_lib.augment import verdicts
 from posedive_lib.augment.candidates import load_bodies
-from posedive_lib.augment.selection import select
 from posedive_lib.datasets.images import read as read_images
-from posedive_lib.generator import TrainingArrays, load, train
-from posedive_lib.study import design, reid_runs
+from posedive_lib.generator import load
+from posedive_lib.study import ablation, design, persons, reid_runs
 from posedive_lib.study.comparison import against, between
-from posedive_lib.study.generation import (
-    GENERATOR, candidates_folder, conditions_of, encoded, load_manifest, phase2_images, recipe_of, stable_diffusion_folder)
-from posedive_lib.study.runs import RunStore, array_digest, code_digest, folder_digest
+from posedive_lib.study.generation import GENERATOR, candidate_images, candidates_folder, conditions_of, phase2_images, stable_diffusion_folder
+from posedive_lib.study.runs import RunStore, array_digest, code_digest, folder_digest, write_array
 
 UNTAUGHT, UNGUIDED = "without phase 1", "without guidance"
 
 
-def rows_of(P, name: str) -> pd.DataFrame:
-    """The images that `pose-dive` adds to a data set's training."""
-    return select(load_manifest(name), P.augment, images_per_pid=P.augment.images_per_pid)
-
-
 def generator_without_phase1(P) -> Path:
-    """A generator trained `study.ablation.steps` steps on the study's pairs from Stable Diffusion alone."""
-    own = P.model_copy(update={"paths": P.paths.model_copy(update={"phase1": None}),
-                               "generator": P.generator.model_copy(update={"steps": P.study.ablation.steps, "sample_every": 0})})
-    arrays, spec = encoded(own, phase2_images(own))
-    folder = RunStore("runs/generator").folder({"what": "without phase 1", "seed": P.seed, "recipe": recipe_of(own), **spec})
-    return train(stable_diffusion_folder(P), TrainingArrays.load(arrays), own.generator, folder, P.seed)
+    """A generator trained `study.ablation.steps` steps on the study's pairs from Stable Diffusion alone: a variant of notebook 03."""
+    return ablation.trained(P, phase2_images(P), {"paths": {"phase1": None}}, P.seed)
 
 
 def draw(P, name: str, rows: pd.DataFrame, folder: Path, *, guidance: float | None = None) -> Path:
@@ -48,8 +37,7 @@ def draw(P, name: str, rows: pd.DataFrame, folder: Path, *, guidance: float | No
         maps = conditions_of(P, bodies)
         images = load(folder, stable_diffusion_folder(P)).generate(
             photos, index, maps.skeleton, maps.depth, maps.normals, rows["seed"].to_numpy(), guidance=guidance, progress=False)
-        np.save(file.with_suffix(".part.npy"), images)
-        file.with_suffix(".part.npy").replace(file)
+        write_array(file, images)
     return file
 
 
@@ -60,34 +48,17 @@ def files(P, name: str, rows: pd.DataFrame) -> dict[str, Path | None]:
     return found | ({"oracle": reid_runs.oracle_photos(P, name, rows)} if "oracle" in design.arms(P, name) else {})
 
 
-def quality(P, name: str, rows: pd.DataFrame, drawn: dict[str, Path | None], estimator, judge) -> pd.DataFrame:
-    """arm, pck (mean share of visible key points near the wanted ones) and right_percent (images whose person `judge`, a function of images to
-    features, names rightly: by the true photos of the other rows where there are some, since real photos do not show every side, else by those)."""
+def quality(P, name: str, rows: pd.DataFrame, drawn: dict[str, Path | None], estimator, extract) -> pd.DataFrame:
+    """arm, pck (mean share of visible key points near the wanted ones) and right_percent (images that show the right person, by `persons.judge`
+    with `extract`)."""
     bodies, _ = load_bodies(rows, candidates_folder(name))
-    truth, pids = drawn.get("oracle"), rows["pid"].to_numpy()
-    if truth:
-        known = judge(np.load(truth, allow_pickle=False))
-    else:
-        real = datasets.load(name, P.paths.datasets).train
-        known = judge(read_images(real["path"], P.image.height, P.image.width))
+    right, _ = persons.judge(P, name, rows, extract)
     table = []
     for arm, file in drawn.items():
-        images = np.load(file, allow_pickle=False) if file else read_images([candidates_folder(name) / path for path in rows["path"]], P.image.height, P.image.width)
-        features = judge(images)
-        right = right_persons(features, pids, known) if truth else verdicts.identity_similarity(features, pids, known, real["pid"].to_numpy())[1]
-        table.append({"arm": arm, "pck": verdicts.pck(bodies, estimator.estimate(images)[0], P.augment.keypoints).mean(), "right_percent": 100 * right.mean()})
+        images = np.load(file, allow_pickle=False) if file else candidate_images(P, name, rows)
+        pck = verdicts.pck(bodies, estimator.estimate(images)[0], P.augment.keypoints)
+        table.append({"arm": arm, "pck": pck.mean(), "right_percent": 100 * right(images).mean()})
     return pd.DataFrame(table)
-
-
-def right_persons(features: np.ndarray, pids: np.ndarray, truth: np.ndarray) -> np.ndarray:
-    """(N,) whether each image's features (N, D) are nearest, by cosine, to the mean of the right person's true photos (N, D), the row's own left out."""
-    unit = lambda x: x / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-12)
-    drawn, true, (known, place) = unit(features), unit(truth), np.unique(pids, return_inverse=True)
-    sums = np.zeros((len(known), true.shape[1]))
-    np.add.at(sums, place, true)
-    similarity = drawn @ unit(sums).T
-    similarity[np.arange(len(drawn)), place] = (drawn * unit(sums[place] - true)).sum(axis=1)
-    return similarity.argmax(axis=1) == place
 
 
 def jobs(P, name: str, rows: pd.DataFrame, drawn: dict[str, Path | None]) -> list[dict]:

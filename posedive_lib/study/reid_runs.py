@@ -28,7 +28,7 @@ from posedive_lib.reid.models import create, load, measure, model_class, run
 from posedive_lib.seeds import rng_for
 from posedive_lib.study import quality
 from posedive_lib.study.generation import bodies_of, candidates_folder, training_of
-from posedive_lib.study.runs import RunStore, code_digest, file_digest, folder_digest, make_folder
+from posedive_lib.study.runs import RunStore, code_digest, file_digest, folder_digest, make_folder, write_array
 from posedive_lib.study.statistics import identity_interval
 from posedive_lib.world.oracle import Shot
 from posedive_lib.world.wardrobe import look_alikes
@@ -110,8 +110,7 @@ def oracle_photos(P, name: str, rows: pd.DataFrame) -> Path:
     shots = [Shot(persons.index(who), number, float(row.azimuth), float(row.elevation), cameras[int(row.camid)], ("oracle", P.seed, name, row.pid, row.index))
              for number, (who, row) in enumerate(zip(people, rows[ORACLE_COLUMNS].itertuples(index=False, name="Row")))]
     photos = quality.shoot(P, persons, shots, progress=f"oracle photos of {name}", poses=poses, conditions=False)
-    np.save(cache.with_suffix(".part.npy"), np.stack([photo["image"] for photo in photos]))
-    cache.with_suffix(".part.npy").replace(cache)
+    write_array(cache, np.stack([photo["image"] for photo in photos]))
     return cache
 
 

@@ -77,7 +77,15 @@ def make_folder(path: str | Path) -> Path:
 
 def write_bytes(path: str | Path, content: bytes) -> None:
     """Write all of the file or nothing of it; `StudyError` where that is not allowed."""
-    path = Path(path)
+    _write_whole(Path(path), lambda stream: stream.write(content))
+
+
+def write_array(path: str | Path, array: np.ndarray) -> None:
+    """`write_bytes` of an array as `.npy`."""
+    _write_whole(Path(path), lambda stream: np.save(stream, array))
+
+
+def _write_whole(path: Path, write: Callable) -> None:
     make_folder(path.parent)
     try:
         handle, draft = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
@@ -85,7 +93,7 @@ def write_bytes(path: str | Path, content: bytes) -> None:
         raise StudyError(f"{path} cannot be written ({error.strerror}); make its folder writable.") from None
     try:
         with os.fdopen(handle, "wb") as stream:
-            stream.write(content)
+            write(stream)
         os.chmod(draft, 0o644)  # mkstemp's files are private
         os.replace(draft, path)
     except OSError as error:
