@@ -6,6 +6,7 @@ import pytest
 
 from posedive_lib.errors import StudyError
 from posedive_lib.study import comparison
+from posedive_lib.study.families import joint_p
 from posedive_lib.study.statistics import holm
 
 
@@ -35,6 +36,19 @@ def test_holm_runs_over_each_metrics_family():
     for _, family in table.groupby("metric"):
         assert family["p_holm"].to_numpy() == pytest.approx(holm(family["p"].to_numpy()))
         assert (family["smallest_p_holm"] == 4 * 2 / 2**6).all() and (family["p_holm"] >= family["smallest_p_holm"] - 1e-12).any()
+
+
+def test_p_is_corrected_jointly_over_the_seeds_that_all_have():
+    rng = np.random.default_rng(0)
+    noise = {name: rng.normal(0, 0.1, 6) for name in ("real", "good", "bad")}
+    table = runs({"real": noise["real"] + 50, "good": noise["good"] + 52, "bad": noise["bad"] + 50}, "arm")
+    found = comparison.against(table, "real", seed=0).query("metric == 'mAP'").set_index("arm")
+    differences = np.stack([noise["good"] - noise["real"] + 2, noise["bad"] - noise["real"]], axis=1)
+    assert found["p_joint"].to_numpy() == pytest.approx(joint_p(differences, seed=0)) and found.loc["good", "p_joint"] == 2 / 2**6
+    fewer = table[~((table["arm"] == "bad") & (table["seed"] > 2))]
+    assert comparison.against(fewer, "real", seed=0).query("arm == 'good'")["p_joint"].tolist() == [2 / 2**3] * 2   # three are left to both
+    apart = table[~((table["arm"] == "bad") & (table["seed"] > 2)) & ~((table["arm"] == "good") & (table["seed"] <= 2))]
+    assert comparison.against(apart, "real", seed=0)["p_joint"].isna().all()
 
 
 def test_a_peak_is_reported_with_its_neighbours():
