@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from pipeline import ROOT
+from pipeline import ROOT, stages
 from posedive_lib import params
 from posedive_lib.errors import StudyError
 from posedive_lib.study import claims, tables
@@ -70,6 +70,11 @@ def test_a_missing_table_is_an_error(reports, source):
         claims.claims(reports, seed=0)
 
 
+def test_the_pipeline_knows_every_source():
+    listed = set(stages()["claims"]["deps"])
+    assert not {source for source in SOURCES if not any(f"reports/{source}.csv".startswith(dep) for dep in listed)}
+
+
 def test_what_the_study_leaves_out_is_not_tested_and_says_so(reports):
     change(reports, "tables/comparison", lambda t: t[t["dataset"] != "msmt17-s-cam"])
     change(reports, "tables/reid_runs", lambda t: t[(t["experiment"] != "images_per_pid") | (t["images_per_pid"] != 15)])
@@ -121,7 +126,10 @@ def test_other_verdicts_follow_their_tables(reports):
     change(reports, "tables/failures", lambda t: t.assign(**{"bagless strangers": 0.6}))   # wrong clothes look as much like a bag
     assert verdict(reports, "backpack appears") == "not shown"
     change(reports, "tables/disentanglement", lambda t: t.assign(identity=60.0, pose=10.0, interaction=30.0))
+    change(reports, "tables/generator_quality", lambda t: t.assign(ci_low=0.6, ci_high=0.9))
     assert (verdict(reports, "Identity is preserved"), verdict(reports, "Pose and viewpoint stay")) == ("supported", "not shown")
+    change(reports, "tables/generator_quality", lambda t: t.assign(ci_low=t["method"].map({"generated": 0.2}).fillna(0.6), ci_high=t["method"].map({"generated": 0.4}).fillna(0.9)))
+    assert verdict(reports, "Identity is preserved") == "partly supported"   # as constant as the truth, but often another person
 
 
 def test_diversity_has_to_beat_every_arm_of_equal_volume(reports):

@@ -73,6 +73,15 @@ def test_shares_of_the_oracle():
     without = runs({"real": [10.0], "pose-dive": [11.0]}, "arm", "c")
     losing = runs({"real": [10.0, 11, 12], "oracle": [6.0, 7, 9], "pose-dive": [11.0, 12, 14]}, "arm", "d")
     table = comparison.oracle_shares(pd.concat([defined, undefined, without, losing]), seed=0)
+    assert set(table["of"]) == {"gain"}
     assert table["dataset"].tolist() == ["a", "b", "d"]
     assert table["share"].iloc[0] == pytest.approx(100 * 4 / 13) and table["share"].iloc[1:].isna().all()
     assert table["note"].tolist() == ["", "undefined: no effect of the oracle shown", "undefined: the oracle loses"]
+    controls = runs({"same-distribution": [10.0, 11, 13], "oracle-same": [12.0, 13, 13]}, "arm", "a")
+    both = comparison.oracle_shares(pd.concat([defined, controls]), seed=0).set_index("of")
+    assert both.loc["diversity", "share"] == pytest.approx(100 * 3 / 8) and both.loc["gain", "share"] == pytest.approx(100 * 4 / 13)
+
+
+def test_a_study_without_pairs_has_an_empty_table_with_its_columns():
+    found = comparison.between(runs({"real": [1.0, 2]}, "arm"), seed=0)
+    assert found.empty and {"metric", "arm", "verdict", "p_joint"} <= set(found.columns)

@@ -78,14 +78,14 @@ def _note(row) -> str:
     return f"✗ target {row.tar_mean:.3f}" if row.rejected_by == "target" else f"{'✓' if row.kept else '✗'} σ {row.gen_mean:.3f}"
 
 
-def true_pck(P, name: str, manifest: pd.DataFrame) -> np.ndarray:
+def estimated_pck(P, name: str, manifest: pd.DataFrame) -> np.ndarray:
     """(N,) share of the visible target key points that the estimator finds within 10 % of the person's height in the image."""
     return verdicts.pck(*load_bodies(manifest, CANDIDATES / name), P.augment.keypoints)
 
 
 def filter_check(P, name: str, manifest: pd.DataFrame, *, seed: int) -> pd.DataFrame:
     """PCK of kept and rejected candidates; the interval of the difference resamples identities that have both."""
-    table = manifest.assign(pck=true_pck(P, name, manifest), kept=manifest["kept"].astype(bool))
+    table = manifest.assign(pck=estimated_pck(P, name, manifest), kept=manifest["kept"].astype(bool))
     means = table.groupby(["pid", "kept"])["pck"].mean().unstack()
     both = (means[True] - means[False]).dropna().to_numpy() if {True, False} <= set(means.columns) else np.zeros(0)
     interval = bootstrap_interval(both, seed=seed) if len(both) else None
@@ -100,7 +100,7 @@ def filter_check(P, name: str, manifest: pd.DataFrame, *, seed: int) -> pd.DataF
 def rule_curves(P, manifests: dict[str, pd.DataFrame], *, good: float = 0.9, points: int = 201) -> pd.DataFrame:
     """ROC of each of the filter's rules for telling candidates with PCK ≥ `good` from the others, all data sets together: a row per score
     and threshold, from the strictest down (quantiles of the score), as `charts.roc.curves` takes it."""
-    right = np.concatenate([true_pck(P, name, manifest) for name, manifest in manifests.items()]) >= good
+    right = np.concatenate([estimated_pck(P, name, manifest) for name, manifest in manifests.items()]) >= good
     scores = verdicts.rule_scores(pd.concat(manifests.values(), ignore_index=True), P.augment)
     parts = []
     for name in scores:

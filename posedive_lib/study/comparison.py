@@ -29,14 +29,15 @@ def against(runs: pd.DataFrame, baseline: str, *, seed: int, metrics=("mAP", "ra
 
 
 VOLUME = (("pose-dive", "repeat"), ("pose-dive", "same-distribution"), ("oracle", "repeat"), ("oracle", "oracle-same"))
-PARTS = (("viewpoint", "same-distribution"), ("pose", "same-distribution"), ("pose-dive", "viewpoint"), ("pose-dive", "pose"))
+PARTS = (("viewpoint", "same-distribution"), ("pose", "same-distribution"), ("viewpoint", "pose"), ("pose-dive", "viewpoint"), ("pose-dive", "pose"))
+TRUTH = (("same-distribution", "oracle-same"), ("pose-dive", "oracle"))   # generated images against true ones in the same poses and views
 
 
-def between(runs: pd.DataFrame, pairs=VOLUME + PARTS, *, seed: int, metrics=("mAP", "rank1")) -> pd.DataFrame:
+def between(runs: pd.DataFrame, pairs=VOLUME + PARTS + TRUTH, *, seed: int, metrics=("mAP", "rank1")) -> pd.DataFrame:
     """Arm against arm, (arm, baseline) of `pairs`, per data set that has both; p corrected over each metric's family, as in `against`.
 
-    By default diversity against volume (as many images of the same kind, or photos again, in poses and views of the training set), and
-    what each of viewpoint and pose adds to the other.
+    By default diversity against volume (as many images of the same kind, or photos again, in poses and views of the training set), what each
+    of viewpoint and pose adds to the other, and generated images against true ones.
     """
     found = []
     for dataset, table in runs.groupby("dataset", sort=False):
@@ -45,13 +46,17 @@ def between(runs: pd.DataFrame, pairs=VOLUME + PARTS, *, seed: int, metrics=("mA
     return family(found, seed=seed, metrics=metrics)
 
 
+FAMILY = ["dataset", "arm", "baseline", "metric", "arm_mean", "baseline_mean", "difference", "ci_low", "ci_high", "p", "smallest_p", "seeds", "verdict",
+          "p_holm", "smallest_p_holm", "p_joint"]
+
+
 def family(pairs: list[tuple[dict, pd.DataFrame, pd.DataFrame]], *, seed: int, metrics=("mAP", "rank1")) -> pd.DataFrame:
     """A row for each metric of each (labels, arm's runs, baseline's runs), with p corrected over all pairs of a metric.
 
     `p_joint`: by permuting all of them together (`families.joint_p`), over the seeds that all have. `p_holm`: by Holm, with `smallest_p_holm` the
     least it could be with this many seeds: above 0.05 nothing passes it, whatever the runs say.
     """
-    result = pd.DataFrame([{**labels, **paired(arm, baseline, metric, seed)} for labels, arm, baseline in pairs for metric in metrics])
+    result = pd.DataFrame([{**labels, **paired(arm, baseline, metric, seed)} for labels, arm, baseline in pairs for metric in metrics], columns=None if pairs else FAMILY)
     if len(result):
         corrected = result.groupby("metric")["p"]
         result["p_holm"] = corrected.transform(lambda p: holm(p.to_numpy()))
@@ -62,21 +67,28 @@ def family(pairs: list[tuple[dict, pd.DataFrame, pd.DataFrame]], *, seed: int, m
     return result
 
 
-def oracle_shares(runs: pd.DataFrame, *, seed: int, arm: str = "pose-dive", oracle: str = "oracle", baseline: str = "real", metric: str = "mAP") -> pd.DataFrame:
-    """Share (percent) of the oracle's gain that `arm` captures, per data set that has all three, with its interval over seeds.
+SHARES = {"gain": ("pose-dive", "real", "oracle", "real"), "diversity": ("pose-dive", "same-distribution", "oracle", "oracle-same")}
 
-    `note` says "undefined: …" where the oracle itself shows no gain.
+
+def oracle_shares(runs: pd.DataFrame, *, seed: int, metric: str = "mAP") -> pd.DataFrame:
+    """Share (percent) of what true photos bring that `pose-dive` brings, per data set that has the arms, with its interval over seeds.
+
+    `of` is "gain" (over real images alone) or "diversity" (over as many images of the same kind in the training set's own poses and views):
+    the first holds whatever else the generated images bring. `note` says "undefined: …" where the true photos show no effect.
     """
     rows = []
     for dataset, table in runs.groupby("dataset", sort=False):
-        parts = {name: table[table["arm"] == name] for name in (arm, oracle, baseline)}
-        if any(part.empty for part in parts.values()):
-            continue
-        share = captured_share(*(values.to_numpy() for values in _by_seed(metric, **parts)), seed=seed)
-        note = share.method if share.method.startswith("undefined") else ""
-        rows.append({"dataset": dataset, "arm": arm, "oracle": oracle, "metric": metric, "share": 100 * share.mean, "ci_low": 100 * share.low,
-                     "ci_high": 100 * share.high, "seeds": share.n, "note": note})
-    return pd.DataFrame(rows, columns=["dataset", "arm", "oracle", "metric", "share", "ci_low", "ci_high", "seeds", "note"])
+        for of, arms in SHARES.items():
+            if not set(arms) <= set(table["arm"]):
+                continue
+            value = _by_seed(metric, **{name: table[table["arm"] == name] for name in dict.fromkeys(arms)})
+            by_arm = dict(zip(dict.fromkeys(arms), value))
+            made, made_from, true, true_from = (by_arm[name].to_numpy() for name in arms)
+            share = captured_share(made - made_from, true - true_from, np.zeros(len(made)), seed=seed)
+            note = share.method if share.method.startswith("undefined") else ""
+            rows.append({"dataset": dataset, "of": of, "metric": metric, "share": 100 * share.mean, "ci_low": 100 * share.low, "ci_high": 100 * share.high,
+                         "seeds": share.n, "note": note})
+    return pd.DataFrame(rows, columns=["dataset", "of", "metric", "share", "ci_low", "ci_high", "seeds", "note"])
 
 
 def by_level(runs: pd.DataFrame, column: str, *, seed: int, metrics=("mAP", "rank1")) -> pd.DataFrame:

@@ -57,7 +57,7 @@ def quality(P, name: str, rows: pd.DataFrame, drawn: dict[str, Path | None], est
     for arm, file in drawn.items():
         images = np.load(file, allow_pickle=False) if file else candidate_images(P, name, rows)
         pck = verdicts.pck(bodies, estimator.estimate(images)[0], P.augment.keypoints)
-        table.append({"arm": arm, "pck": pck.mean(), "right_percent": 100 * right(images).mean()})
+        table.append({"arm": arm, "pck": pck.mean(), "right_percent": 100 * persons.share(right(images))})
     return pd.DataFrame(table)
 
 
