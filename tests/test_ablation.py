@@ -80,7 +80,9 @@ def test_the_verdict_names_what_beats_the_default(measured):
 
 
 def test_small_differences_are_not_worth_a_word():
-    row = dict(value=0.5, ci_low=0.001, ci_high=0.003, seed_low=0.001, seed_high=0.003, seeds=2, n=80)
-    found = pd.DataFrame([dict(variant=f"without {name}", metric="pck", difference=d, **row) for name, d in (("depth", 0.002), ("normals", -0.4), ("skeleton", 0.02))])
+    row = lambda name, d, wide: dict(variant=f"without {name}", metric="pck", difference=d, value=0.5, ci_low=d - wide, ci_high=d + wide, seed_low=d - wide, seed_high=d + wide, seeds=2, n=80)
+    found = pd.DataFrame([row("depth", 0.002, 0.001), row("normals", -0.4, 0.001), row("skeleton", 0.02, 0.001)])
     assert "skeleton" in ablation.verdict(found) and "depth" not in ablation.verdict(found)
-    assert ablation.spare_conditions(found) == ["depth"]
+    assert ablation.spare_conditions(found) == (["depth"], ["skeleton"])   # one that does better is no loss, but its change is worth a word
+    unsure = pd.DataFrame([row("depth", -0.002, 0.02), row("normals", -0.02, 0.001)])
+    assert ablation.spare_conditions(unsure) == ([], ["depth"]) and ablation.spare_conditions(unsure.iloc[:0]) == ([], [])

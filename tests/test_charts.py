@@ -79,6 +79,16 @@ def test_differences_has_a_panel_per_measure_and_marks_what_excludes_zero():
     assert filled == [[True, False], [True, False]]
 
 
+def test_values_have_a_panel_per_measure_and_a_row_per_label():
+    table = pd.DataFrame({"method": ["a", "b", "b"], "metric": ["pck", "pck", "ssim"], "value": [0.5, 0.7, 0.2], "ci_low": [0.4, 0.6, 0.1], "ci_high": [0.7, 0.8, 0.3]})
+    fig = estimates.values(table, "method", "metric")
+    assert [axes.get_title() for axes in fig.axes] == ["pose right (PCK)", "SSIM"]
+    drawn = [axes.containers[0].lines[0].get_xydata().tolist() for axes in fig.axes]
+    assert drawn == [[[0.5, 0.0], [0.7, 1.0]], [[0.2, 1.0]]]
+    bars = fig.axes[0].containers[0].lines[2][0].get_segments()[0][:, 0].tolist()
+    assert bars == pytest.approx([0.4, 0.7])
+
+
 def test_a_curve_in_words():
     table = pd.DataFrame({"n": [2, 0, 5], "metric": "rank1", "mean": [3.0, 1.0, 2.0]})
     assert curves.in_words(table, "n") == "rank-1 from 1.0 at 0 to 2.0 at 5, highest 3.0 at 2"

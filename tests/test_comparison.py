@@ -6,6 +6,7 @@ import pytest
 
 from posedive_lib.errors import StudyError
 from posedive_lib.study import comparison
+from posedive_lib.study.families import joint_p
 from posedive_lib.study.statistics import holm
 
 
@@ -37,6 +38,19 @@ def test_holm_runs_over_each_metrics_family():
         assert (family["smallest_p_holm"] == 4 * 2 / 2**6).all() and (family["p_holm"] >= family["smallest_p_holm"] - 1e-12).any()
 
 
+def test_p_is_corrected_jointly_over_the_seeds_that_all_have():
+    rng = np.random.default_rng(0)
+    noise = {name: rng.normal(0, 0.1, 6) for name in ("real", "good", "bad")}
+    table = runs({"real": noise["real"] + 50, "good": noise["good"] + 52, "bad": noise["bad"] + 50}, "arm")
+    found = comparison.against(table, "real", seed=0).query("metric == 'mAP'").set_index("arm")
+    differences = np.stack([noise["good"] - noise["real"] + 2, noise["bad"] - noise["real"]], axis=1)
+    assert found["p_joint"].to_numpy() == pytest.approx(joint_p(differences, seed=0)) and found.loc["good", "p_joint"] == 2 / 2**6
+    fewer = table[~((table["arm"] == "bad") & (table["seed"] > 2))]
+    assert comparison.against(fewer, "real", seed=0).query("arm == 'good'")["p_joint"].tolist() == [2 / 2**3] * 2   # three are left to both
+    apart = table[~((table["arm"] == "bad") & (table["seed"] > 2)) & ~((table["arm"] == "good") & (table["seed"] <= 2))]
+    assert comparison.against(apart, "real", seed=0)["p_joint"].isna().all()
+
+
 def test_a_peak_is_reported_with_its_neighbours():
     table = runs({0: [1.0, 2, 3], 5: [4.0, 5, 6], 9: [3.0, 6, 5], 20: [0.0, 0, 0]}, "images_per_pid")
     assert comparison.best_level(table, "images_per_pid", "mAP") == 5
@@ -59,6 +73,15 @@ def test_shares_of_the_oracle():
     without = runs({"real": [10.0], "pose-dive": [11.0]}, "arm", "c")
     losing = runs({"real": [10.0, 11, 12], "oracle": [6.0, 7, 9], "pose-dive": [11.0, 12, 14]}, "arm", "d")
     table = comparison.oracle_shares(pd.concat([defined, undefined, without, losing]), seed=0)
+    assert set(table["of"]) == {"gain"}
     assert table["dataset"].tolist() == ["a", "b", "d"]
     assert table["share"].iloc[0] == pytest.approx(100 * 4 / 13) and table["share"].iloc[1:].isna().all()
     assert table["note"].tolist() == ["", "undefined: no effect of the oracle shown", "undefined: the oracle loses"]
+    controls = runs({"same-distribution": [10.0, 11, 13], "oracle-same": [12.0, 13, 13]}, "arm", "a")
+    both = comparison.oracle_shares(pd.concat([defined, controls]), seed=0).set_index("of")
+    assert both.loc["diversity", "share"] == pytest.approx(100 * 3 / 8) and both.loc["gain", "share"] == pytest.approx(100 * 4 / 13)
+
+
+def test_a_study_without_pairs_has_an_empty_table_with_its_columns():
+    found = comparison.between(runs({"real": [1.0, 2]}, "arm"), seed=0)
+    assert found.empty and {"metric", "arm", "verdict", "p_joint"} <= set(found.columns)

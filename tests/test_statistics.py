@@ -90,6 +90,14 @@ def test_intervals_of_few_values_cover_as_the_documentation_says(n, expected):
     assert np.mean(hits) == pytest.approx(expected, abs=0.07)  # ±3 standard errors of 250 trials
 
 
+def test_a_bound_of_zero_is_not_missed_by_rounding():
+    """Differences that are 0 but for the last digits of a sum in most places: the bound is 0, and no effect is shown."""
+    values = np.array([0.1 + 0.2 - 0.3] * 5 + [-3.0])
+    interval = bootstrap_interval(values, seed=0)
+    assert interval.high == 0 and contains_zero(interval.low, interval.high)
+    assert contains_zero(*[getattr(bootstrap_interval(-values, seed=0), name) for name in ("low", "high")])
+
+
 def test_the_share_of_the_oracles_gain():
     real, oracle = np.array([10.0, 20, 30, 40, 50, 60]), np.array([12.0, 24, 32, 44, 52, 64])
     half = captured_share((real + oracle) / 2, oracle, real, seed=0)

@@ -1,7 +1,7 @@
 """Does the filter work? Rules and alternatives against the truth, §E: ROC, precision and recall per threshold, and what is lost.
 
-A *score* is one number per candidate, oriented so that more is better; *good* says which candidates deserve to be kept, by their true
-pose, their true identity or both. The rules' own scores come from the manifest (`rule_scores`); alternatives are a Re-ID model's
+A *score* is one number per candidate, oriented so that more is better; *good* says which candidates deserve to be kept, by their pose
+(key points estimated on the image against the wanted ones), by who is shown, or by both. The rules' own scores come from the manifest (`rule_scores`); alternatives are a Re-ID model's
 similarity to the person's real images (`identity_similarity`) and the distance of estimated from wanted key points
 (`keypoint_error`), alone or together (`both`). Everything is returned as tidy tables.
 """

@@ -154,13 +154,17 @@ def verdict(result: pd.DataFrame) -> str:
         return "The variants are switched off (`study.ablation.seeds`)."
     better = result[(result["ci_low"] > 0) & (result["seed_low"] > 0) & (result["difference"] >= result["metric"].map(RELEVANT))]
     if better.empty:
-        return "No variant is shown to beat the parameters as they are in any measure: the default is the measured best, or shares that place."
+        return "No variant is shown to beat the parameters as they are by as much as is worth a word, in any measure."
     found = ", ".join(f"{row.variant} in {row.metric} (+{row.difference:.3f})" for row in better.itertuples())
     return f"The default is not the best in everything: {found}, by the interval over people and in every seed."
 
 
-def spare_conditions(result: pd.DataFrame) -> list[str]:
-    """Conditions that training can do without: no measure changes by `RELEVANT`, since the others tell as much of the pose."""
+def spare_conditions(result: pd.DataFrame) -> tuple[list[str], list[str]]:
+    """Conditions that training can do without, every interval of every measure's change lying within ±`RELEVANT`, since the others tell as much
+    of the pose; and conditions whose absence is not shown to cost that much, by the mean, although intervals reach further."""
     without = result[result["variant"].isin([f"without {name}" for name in CONDITIONS])]
-    changes = (without["difference"].abs() >= without["metric"].map(RELEVANT)).groupby(without["variant"]).any()
-    return [variant.removeprefix("without ") for variant, changed in changes.items() if not changed]
+    relevant = without["metric"].map(RELEVANT)
+    names = without["variant"].str.removeprefix("without ")
+    sure = (without[["ci_low", "ci_high"]].abs().max(axis=1) < relevant).groupby(names, sort=False).all()
+    small = (without["difference"] > -relevant).groupby(names, sort=False).all()
+    return sure.index[sure].tolist(), small.index[small & ~sure].tolist()

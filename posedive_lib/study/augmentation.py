@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from posedive_lib import datasets
-from posedive_lib.augment import verdicts
+from posedive_lib.augment import filtering, verdicts
 from posedive_lib.augment.candidates import for_writing, load_bodies
 from posedive_lib.augment.distribution import Training, coverage_table, pose_cells
 from posedive_lib.augment.selection import select
@@ -52,23 +52,30 @@ def filtering_row(P, name: str, manifest: pd.DataFrame) -> dict:
     references = manifest.drop_duplicates("pid")
     used = select(manifest, P.augment, images_per_pid=P.augment.images_per_pid)
     return {"dataset": name, "identities": identities, "identities_without_passing_reference": int((~references["reference_passed"].astype(bool)).sum()),
-            "candidates": len(manifest), **{f"rejected_by_{rule}": int(counts.get(rule, 0)) for rule in ("target", "difference", "confidence")},
+            "candidates": len(manifest), **{f"rejected_by_{rule}": int(counts.get(rule, 0)) for rule in filtering.RULES},
             "kept": int(manifest["kept"].sum()), "kept_percent": 100 * manifest["kept"].mean(), "used": len(used), "used_per_identity": len(used) / identities}
 
 
-def examples(P, name: str, manifest: pd.DataFrame, *, people: int, seed: int, images: int = 4):
-    """Figure: reference photo and the first generated images of some identities, with their mean confidence, or the score that rejected them."""
+def examples(P, name: str, manifest: pd.DataFrame, *, people: int, seed: int, references: int = 2, images: int = 2):
+    """Figure: of some identities `references` reference photos, each with the first `images` generated from it, and their mean confidence or
+    the score that rejected them; an identity with fewer references has gaps."""
     train = datasets.load(name, P.paths.datasets).train.set_index("rel")["path"]
     pids = np.sort(rng_for("examples", seed, name).choice(manifest["pid"].unique(), people, replace=False))
-    grid, notes = [], []
+    width, grid, notes = references * (images + 1), [], []
     for pid in pids:
-        rows = manifest[manifest["pid"] == pid].sort_values("index").head(images)
-        paths = [train[rows["reference"].iloc[0]], *(CANDIDATES / name / path for path in rows["path"])]
-        grid.append(list(read_images(paths, P.image.height, P.image.width)))
-        notes.append(["reference", *(_note(row) for row in rows.itertuples())])
+        paths, words = [], []
+        for reference, rows in list(manifest[manifest["pid"] == pid].sort_values("index").groupby("reference", sort=False))[:references]:
+            rows = rows.head(images)
+            gap = [None] * (images - len(rows))
+            paths += [train[reference], *(CANDIDATES / name / path for path in rows["path"]), *gap]
+            words += ["reference", *(_note(row) for row in rows.itertuples()), *gap]
+        shown = iter(read_images([path for path in paths if path is not None], P.image.height, P.image.width))
+        grid.append([None if path is None else next(shown) for path in paths] + [None] * (width - len(paths)))
+        notes.append(words + [None] * (width - len(words)))
     half = (len(grid) + 1) // 2  # two people side by side
-    left, right = (grid[:half], notes[:half]), (grid[half:] + [[None] * (images + 1)] * (2 * half - len(grid)), notes[half:] + [[None] * (images + 1)] * (2 * half - len(grid)))
-    return figures.image_grid([a + [None] + b for a, b in zip(left[0], right[0])], captions=[a + [None] + b for a, b in zip(left[1], right[1])])
+    blank = [[None] * width] * (2 * half - len(grid))
+    beside = lambda rows: [left + [None] + right for left, right in zip(rows[:half], rows[half:] + blank)]
+    return figures.image_grid(beside(grid), captions=beside(notes))
 
 
 def _note(row) -> str:
@@ -78,14 +85,14 @@ def _note(row) -> str:
     return f"✗ target {row.tar_mean:.3f}" if row.rejected_by == "target" else f"{'✓' if row.kept else '✗'} σ {row.gen_mean:.3f}"
 
 
-def true_pck(P, name: str, manifest: pd.DataFrame) -> np.ndarray:
+def estimated_pck(P, name: str, manifest: pd.DataFrame) -> np.ndarray:
     """(N,) share of the visible target key points that the estimator finds within 10 % of the person's height in the image."""
     return verdicts.pck(*load_bodies(manifest, CANDIDATES / name), P.augment.keypoints)
 
 
 def filter_check(P, name: str, manifest: pd.DataFrame, *, seed: int) -> pd.DataFrame:
     """PCK of kept and rejected candidates; the interval of the difference resamples identities that have both."""
-    table = manifest.assign(pck=true_pck(P, name, manifest), kept=manifest["kept"].astype(bool))
+    table = manifest.assign(pck=estimated_pck(P, name, manifest), kept=manifest["kept"].astype(bool))
     means = table.groupby(["pid", "kept"])["pck"].mean().unstack()
     both = (means[True] - means[False]).dropna().to_numpy() if {True, False} <= set(means.columns) else np.zeros(0)
     interval = bootstrap_interval(both, seed=seed) if len(both) else None
@@ -100,7 +107,7 @@ def filter_check(P, name: str, manifest: pd.DataFrame, *, seed: int) -> pd.DataF
 def rule_curves(P, manifests: dict[str, pd.DataFrame], *, good: float = 0.9, points: int = 201) -> pd.DataFrame:
     """ROC of each of the filter's rules for telling candidates with PCK ≥ `good` from the others, all data sets together: a row per score
     and threshold, from the strictest down (quantiles of the score), as `charts.roc.curves` takes it."""
-    right = np.concatenate([true_pck(P, name, manifest) for name, manifest in manifests.items()]) >= good
+    right = np.concatenate([estimated_pck(P, name, manifest) for name, manifest in manifests.items()]) >= good
     scores = verdicts.rule_scores(pd.concat(manifests.values(), ignore_index=True), P.augment)
     parts = []
     for name in scores:

@@ -51,7 +51,7 @@ def phase2_images(P) -> pd.DataFrame:
     """Training images of the generator: path, rel, pid, camid, dataset, folder, and whether each may be a pair's reference (reference_ok,
     Eq. 3) and its target (target_ok, Eq. 4: here the target is a photo itself); identities of different sets never coincide.
 
-    Of MSMT17 only what both MSMT17-S training sets hold, so that the generator never saw a viewpoint or pose they leave out.
+    Of MSMT17 only what both MSMT17-S training sets hold, so that phase 2 uses no photo of MSMT17 in a viewpoint or pose that they test.
     """
     seen = [set(datasets.load(name, P.paths.datasets).train["rel"]) for name in ("msmt17-s-cam", "msmt17-s-pose")]
     parts = []
@@ -123,9 +123,9 @@ def _images_digest(images: pd.DataFrame) -> list:
 
 
 def candidates_per_pid(P, name: str) -> int:
-    """Candidates of a data set: enough for the largest count of §D where that is studied, else the parameter."""
+    """Candidates of a data set: the parameter, or enough for the largest count of §D where that is studied and larger."""
     per_kept = P.augment.candidates_per_pid / P.augment.images_per_pid
-    wanted = max(P.study.counts) if name == P.study.count_dataset else P.augment.images_per_pid
+    wanted = max(P.augment.images_per_pid, *P.study.counts) if name == P.study.count_dataset else P.augment.images_per_pid
     return int(np.ceil(wanted * per_kept))
 
 

@@ -1,4 +1,4 @@
-"""Who is shown? A judge of persons that has seen neither these people nor the generator's own networks (beyond the paper)."""
+"""Who is shown? A judge of persons that shares no network with the generator, trained on other people where there are some (beyond the paper)."""
 
 from collections.abc import Callable
 
@@ -17,8 +17,8 @@ def elsewhere(P, name: str) -> str:
 
 
 def judge(P, name: str, rows: pd.DataFrame, extract) -> tuple[Callable[[np.ndarray], np.ndarray], float]:
-    """A function of images (N, H, W, 3), one of each manifest row, to (N,) whether they show the right person; and the share of the photos
-    judged by for which it says so itself.
+    """A function of images (N, H, W, 3), one of each manifest row, to (N,) 1 where they show the right person, else 0; and the share of the
+    photos judged by for which it says so itself. NaN: the person has one row, so that there is no other to judge by.
 
     The person named is the one whose photos are nearest by `extract` (images to features (N, D)). The mini world photographs its people in the
     *other* rows' poses and views: real photos show few sides, and would favour an image that draws these from all of them. A data set
@@ -27,11 +27,11 @@ def judge(P, name: str, rows: pd.DataFrame, extract) -> tuple[Callable[[np.ndarr
     train, pids = datasets.load(name, P.paths.datasets).train, rows["pid"].to_numpy()
     if "person" in train:
         known = extract(np.load(reid_runs.oracle_photos(P, name, rows), allow_pickle=False))
-        return lambda images: verdicts.named_by_the_others(extract(images), pids, known) == 1, _share(known, pids)
+        return lambda images: verdicts.named_by_the_others(extract(images), pids, known), share(verdicts.named_by_the_others(known, pids))
     known, real = extract(read_images(train["path"], P.image.height, P.image.width)), train["pid"].to_numpy()
-    return lambda images: verdicts.identity_similarity(extract(images), pids, known, real)[1], _share(known, real)
+    return lambda images: verdicts.identity_similarity(extract(images), pids, known, real)[1].astype(float), share(verdicts.named_by_the_others(known, real))
 
 
-def _share(features: np.ndarray, pids: np.ndarray) -> float:
-    named = verdicts.named_by_the_others(features, pids)
+def share(named: np.ndarray) -> float:
+    """Share of 1 among what could be judged; NaN where nothing could."""
     return float(np.nanmean(named)) if np.isfinite(named).any() else float("nan")

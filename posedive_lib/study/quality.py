@@ -18,6 +18,9 @@ from posedive_lib.world.cameras import Camera, read_cameras
 from posedive_lib.world.oracle import Shot, photograph
 
 
+COLUMNS = ["method", "metric", "value", "ci_low", "ci_high", "n"]
+
+
 @dataclass(frozen=True)
 class Targets:
     """People in poses and views drawn uniformly: (N,) rows of one reference photo, the conditions and the truth each.
@@ -68,8 +71,10 @@ def shoot(P, persons, shots: list[Shot], progress: str | None = None, *, poses=N
                            workers=P.world.workers, progress=progress))
 
 
-def unseen_targets(P, name: str = "msmt17", people: int = 100, per_person: int = 3) -> Targets:
-    """The first `people` test identities of a data set in `per_person` poses and views, each drawn uniformly."""
+def unseen_targets(P, name: str = "msmt17", people: int = 100, per_person: int = 3) -> Targets | None:
+    """The first `people` test identities of a data set in `per_person` poses and views, each drawn uniformly; None where the data set has no truth."""
+    if "person" not in datasets.load(name, P.paths.datasets).query:
+        return None
     dataset, poses, cameras = datasets.load(name, P.paths.datasets), load_poses(P.paths.motions), world_cameras(P, name)
     clear = dataset.query[~dataset.query["occluded"] & ~dataset.query["low_quality"]]
     references = clear.sort_values(["pid", "rel"]).groupby("pid").head(1).head(people).reset_index(drop=True)
@@ -153,4 +158,17 @@ def quality_table(methods: dict[str, np.ndarray], targets: Targets, estimator, r
                 continue  # compared with itself
             interval = bootstrap_interval(value, seed=seed)
             rows.append((method, metric, value.mean(), interval.low, interval.high, len(value)))
-    return pd.DataFrame(rows, columns=["method", "metric", "value", "ci_low", "ci_high", "n"])
+    return pd.DataFrame(rows, columns=COLUMNS)
+
+
+def compared(P, generator, targets: Targets | None, generated: np.ndarray | None, estimator, reid, name: str = "msmt17") -> pd.DataFrame:
+    """`quality_table` of generated images of `unseen_targets` beside the truth, the truth after the VAE, the reference photo as it is and the mean
+    training image; empty where there are no targets."""
+    if targets is None:
+        return pd.DataFrame(columns=COLUMNS)
+    dataset, size = datasets.load(name, P.paths.datasets), (P.image.height, P.image.width)
+    known = dataset.gallery[dataset.gallery["pid"].isin(targets.pids)]
+    mean = read_images(dataset.train["path"], *size).mean(0, keepdims=True).round().astype(np.uint8)
+    methods = {"generated": generated, "true-render": targets.truth, "true-through-vae": through_vae(generator, targets.truth),
+               "copy-reference": targets.references, "mean-image": np.repeat(mean, len(generated), 0)}
+    return quality_table(methods, targets, estimator, reid, (read_images(known["path"], *size), known["pid"].to_numpy()), seed=P.seed)

@@ -57,7 +57,7 @@ def quality(P, name: str, rows: pd.DataFrame, drawn: dict[str, Path | None], est
     for arm, file in drawn.items():
         images = np.load(file, allow_pickle=False) if file else candidate_images(P, name, rows)
         pck = verdicts.pck(bodies, estimator.estimate(images)[0], P.augment.keypoints)
-        table.append({"arm": arm, "pck": pck.mean(), "right_percent": 100 * right(images).mean()})
+        table.append({"arm": arm, "pck": pck.mean(), "right_percent": 100 * persons.share(right(images))})
     return pd.DataFrame(table)
 
 
@@ -71,9 +71,9 @@ def jobs(P, name: str, rows: pd.DataFrame, drawn: dict[str, Path | None]) -> lis
 
 def gains(runs: pd.DataFrame, measured: pd.DataFrame, *, seed: int) -> pd.DataFrame:
     """`measured` with each arm's gain in mAP over real images, and its step from the generator before: paired over seeds, with intervals and
-    Holm's p over the steps."""
+    p corrected over the steps."""
     order = measured["arm"].tolist()
     over_real = against(runs, "real", seed=seed, metrics=("mAP",)).set_index("arm")[["difference", "ci_low", "ci_high"]]
-    steps = between(runs, list(zip(order[1:], order)), seed=seed, metrics=("mAP",)).set_index("arm")[["difference", "ci_low", "ci_high", "p_holm", "verdict"]]
+    steps = between(runs, list(zip(order[1:], order)), seed=seed, metrics=("mAP",)).set_index("arm")[["difference", "ci_low", "ci_high", "p_joint", "verdict"]]
     return (measured.join(over_real.set_axis(["gain", "gain_low", "gain_high"], axis=1), on="arm")
-            .join(steps.set_axis(["step", "step_low", "step_high", "step_p_holm", "step_verdict"], axis=1), on="arm"))
+            .join(steps.set_axis(["step", "step_low", "step_high", "step_p_joint", "step_verdict"], axis=1), on="arm"))

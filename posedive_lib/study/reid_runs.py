@@ -221,17 +221,17 @@ def table_path(number: str) -> Path:
     return make_folder("build/reid") / f"{number}.csv"
 
 
-def identity_differences(P, records: list[dict], baseline: str) -> pd.DataFrame:
-    """Every arm against a baseline on the same queries: difference in mAP (points) with its interval over queried identities."""
+def identity_differences(P, records: list[dict], pairs: pd.DataFrame) -> pd.DataFrame:
+    """The comparisons of `pairs` (dataset, arm, baseline) on the same queries: difference in mAP (points) with its interval over queried identities."""
     rows = []
-    for name in dict.fromkeys(r["dataset"] for r in records):
+    for name, wanted in pairs[["dataset", "arm", "baseline"]].drop_duplicates().groupby("dataset", sort=False):
         query = datasets.load(name, P.paths.datasets).query["pid"].to_numpy()
         pids = query[np.array(next(r for r in records if r["dataset"] == name)["queries"]["query_valid"], bool)]
         ap = lambda arm: np.mean([r["queries"]["query_ap"] for r in records if r["dataset"] == name and r["arm"] == arm], axis=0)
-        for arm in dict.fromkeys(r["arm"] for r in records if r["dataset"] == name and r["arm"] != baseline):
-            interval = identity_interval(100 * (ap(arm) - ap(baseline)), pids, seed=P.seed)
-            rows.append({"dataset": name, "arm": arm, "baseline": baseline, "difference": interval.mean, "ci_low": interval.low, "ci_high": interval.high, "identities": interval.n})
-    return pd.DataFrame(rows)
+        for pair in wanted.itertuples():
+            interval = identity_interval(100 * (ap(pair.arm) - ap(pair.baseline)), pids, seed=P.seed)
+            rows.append({"dataset": name, "arm": pair.arm, "baseline": pair.baseline, "difference": interval.mean, "ci_low": interval.low, "ci_high": interval.high, "identities": interval.n})
+    return pd.DataFrame(rows, columns=["dataset", "arm", "baseline", "difference", "ci_low", "ci_high", "identities"])
 
 
 def look_alike_differences(P, records: list[dict], baseline: str) -> pd.DataFrame:

@@ -17,8 +17,8 @@ RIGHT = {2, 5, 8, 11, 14, 17, 19, 21, 23}
 
 
 def well_seen(table: pd.DataFrame, count: int) -> list[int]:
-    """The `count` identities that most cameras saw (equally many: the lower number first); distractors are left out."""
-    cameras = table[table["pid"] > 0].groupby("pid")["camid"].nunique()
+    """The `count` identities that most cameras saw (equally many: the lower number first)."""
+    cameras = table.groupby("pid")["camid"].nunique()
     return cameras.sort_values(ascending=False, kind="stable").index[:count].tolist()
 
 

@@ -165,7 +165,8 @@ def _bootstrap(data: tuple[np.ndarray, ...], statistic: Callable, seed: int, con
                 rng=np.random.default_rng(seed), vectorized=True, batch=1000,
             ).confidence_interval
         if np.isfinite([low, high]).all():
-            return Interval(value, float(low), float(high), n, method)
+            rounding = 1e-9 * max(np.abs(column).max() for column in data)  # a bound that is 0 but for its last digits is 0
+            return Interval(value, *(0.0 if abs(bound) < rounding else float(bound) for bound in (low, high)), n, method)
     return Interval(value, np.nan, np.nan, n, "none")
 
 

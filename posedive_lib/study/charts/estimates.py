@@ -52,6 +52,18 @@ def differences(table: pd.DataFrame, label: str, panel: str) -> Figure:
     return fig
 
 
+def values(table: pd.DataFrame, label: str, panel: str) -> Figure:
+    """A panel per value of the column `panel`: a dot with its interval (value, ci_low, ci_high) for every value of `label` that it has."""
+    names, panels = list(dict.fromkeys(table[label])), list(dict.fromkeys(table[panel]))
+    fig, row = plt.subplots(1, len(panels), figsize=(2.75 * len(panels), 2.8), sharey=True, squeeze=False)
+    for axes, name in zip(row[0], panels):
+        part = table[table[panel] == name]
+        error = np.abs(part[["ci_low", "ci_high"]].to_numpy().T - part["value"].to_numpy())
+        axes.errorbar(part["value"], [names.index(own) for own in part[label]], xerr=error, linestyle="", marker="o", capsize=3)
+        axes.set(title=figures.METRICS.get(name, name), yticks=range(len(names)), yticklabels=names, ylim=(len(names) - 0.5, -0.5))
+    return fig
+
+
 def against_quality(table: pd.DataFrame, measures: dict[str, str]) -> Figure:
     """A panel per measure (column → axis label): the gain with its interval (gain, gain_low, gain_high) of every `arm`, against a line at 0."""
     fig, row = plt.subplots(1, len(measures), figsize=(4.2 * len(measures), 3.4), sharey=True, squeeze=False)

@@ -1,0 +1,106 @@
+"""What true photos from all sides are worth, by where the test of MSMT17-S (Cam) begins: how the border of that split was chosen.
+
+    python -m benchmarks.borders [--world-seed 1] [--seeds 4] [--borders 30 35 40 45 60 75 90]
+
+The world is another one than the study's (other poses, views and photos of the same people), so that the choice has seen nothing of what
+the study reports. CLIP-ReID trains on the training photos alone (`real`), and with 15 true photos of each person in the poses and views that
+`pose-dive` plans (`oracle`); every trained model is then tested at every border. Takes about seven minutes on 2 cores.
+"""
+
+import argparse
+import os
+import tempfile
+from pathlib import Path
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("PYOPENGL_PLATFORM", "egl")
+
+import numpy as np
+import pandas as pd
+
+from benchmarks.measure import report, table
+from posedive_lib import datasets, params
+from posedive_lib.body.camera import viewpoint
+from posedive_lib.body.poses import load_poses
+from posedive_lib.body.table import BodyTable
+from posedive_lib.datasets import splits
+from posedive_lib.reid.images import ImageSet
+from posedive_lib.reid.models import create, measure
+from posedive_lib.study import generation, reid_runs
+from posedive_lib.world import build
+
+NAME = "msmt17-s-cam"
+
+
+def make_world(P) -> None:
+    """MSMT17 alone, and its splits."""
+    poses, root = load_poses(P.paths.motions), Path(P.paths.datasets)
+    for plan in build.plans(P, poses):
+        if plan.label == "MSMT17":
+            build.render(root / plan.folder, plan, poses, P)
+    splits.write_msmt17_s(P.paths.datasets, P.splits, P.paths.body)
+
+
+def tests(P, borders: list[float]) -> dict[float, tuple[ImageSet, ImageSet]]:
+    """Query and gallery of MSMT17-S (Cam) for every border."""
+    dataset = datasets.load("msmt17", P.paths.datasets)
+    pool = splits.pool_of(dataset)
+    bodies = BodyTable.load(dataset.folder / "smpl.npz").select(pool["rel"].tolist())
+    azimuth, is_train = viewpoint(bodies.global_orient, bodies.cam_t)[0], (pool["split"] == "train").to_numpy()
+    paths = pd.concat([dataset.train, dataset.query, dataset.gallery]).set_index("rel")["path"]
+    found = {}
+    for border in borders:
+        sides = splits.cam_sides(azimuth, is_train, train_max_azimuth=P.splits.cam.train_max_azimuth, test_min_azimuth=border)
+        parts = splits.select(dataset, sides, pool)
+        photos = lambda part: ImageSet.from_table(part.assign(path=paths.loc[part["rel"]].to_numpy()), P.reid.image.height, P.reid.image.width, "bilinear")
+        found[border] = photos(parts["query"]), photos(parts["gallery"])
+    return found
+
+
+def added(P) -> pd.DataFrame:
+    """The first images of every identity that `pose-dive` plans, before any filter."""
+    dataset = datasets.load(NAME, P.paths.datasets)
+    plan = generation.plan_of(P, NAME, dataset, generation.training_of(dataset), load_poses(P.paths.motions), "pose-dive", P.augment.candidates_per_pid)
+    return plan[plan["index"] < P.augment.images_per_pid].reset_index(drop=True)
+
+
+def train_and_test(P, rows: pd.DataFrame, arm: str, seed: int, borders: list[float], out: Path) -> None:
+    train = reid_runs.photos(P, NAME)[0]
+    if arm == "oracle":
+        train = train.plus(reid_runs.stored_set(P, rows, reid_runs.oracle_photos(P, NAME, rows)))
+    baseline = create("clip-reid", P.reid, P.paths.clip, P.reid.image.height, P.reid.image.width, "cpu")
+    baseline.fit(train, seed=seed)
+    results = {border: measure(baseline, *parts) for border, parts in tests(P, borders).items()}
+    pd.DataFrame([{"arm": arm, "seed": seed, "border": border, "queries": r["n_valid"], "mAP": r["mAP"], "rank-1": r["rank1"]} for border, r in results.items()]).to_csv(out, index=False)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--world-seed", type=int, default=1)
+    parser.add_argument("--seeds", type=int, default=4)
+    parser.add_argument("--borders", type=float, nargs="+", default=[30, 35, 40, 45, 60, 75, 90])
+    options = parser.parse_args()
+    root = Path.cwd()
+    with tempfile.TemporaryDirectory() as folder:
+        os.chdir(folder)
+        P = params.load(root / "params.yaml", overrides={"seed": options.world_seed} | {f"paths.{name}": str(root / path) for name, path in params.load(root / "params.yaml").paths.model_dump().items()
+                                                                                      if path and name != "datasets"})
+        make_world(P)
+        rows = added(P)
+        reid_runs.oracle_photos(P, NAME, rows)
+        jobs = [(P, rows, arm, seed, options.borders, Path(folder, f"{arm}-{seed}.csv")) for seed in range(options.seeds) for arm in ("real", "oracle")]
+        reid_runs.in_processes(train_and_test, jobs, P.study.workers)
+        runs = pd.concat([pd.read_csv(job[-1]) for job in jobs])
+        os.chdir(root)
+    lines = []
+    for border, here in runs.groupby("border"):
+        by = here.pivot(index="seed", columns="arm", values=["mAP", "rank-1"])
+        gain = by.xs("oracle", axis=1, level="arm") - by.xs("real", axis=1, level="arm")
+        lines.append([f"{border:g}", here["queries"].iloc[0], f"{by['mAP', 'real'].mean():.1f}",
+                      *(f"{gain[metric].mean():+.1f} ({gain[metric].min():+.1f} to {gain[metric].max():+.1f})" for metric in ("mAP", "rank-1"))])
+    said = f"World of seed {options.world_seed}; training within {P.splits.cam.train_max_azimuth:g}°, {len(rows)} true photos added; gains of `oracle` over `real`, mean of {options.seeds} seeds (least to greatest)."
+    report("borders", f"{said}\n\n{table(['test beyond (°)', 'queries', 'mAP of `real`', 'gain in mAP', 'gain in rank-1'], lines)}")
+
+
+if __name__ == "__main__":
+    main()
