@@ -173,7 +173,7 @@ def test_the_page_says_what_the_corrections_leave(reports):
     change(reports, "tables/comparison", lambda t: t.assign(seeds=6, difference=1.0, smallest_p_holm=0.59375, p_holm=1.0, p_joint=0.03125))
     said = claims.correction(claims.Evidence(reports, 0))
     count = (pd.read_csv(reports / "tables/comparison.csv")["metric"] == "mAP").sum()
-    assert f"{count} gains and 0 losses are significant after it at 0.05" in said and "none can pass: with 6 seeds its p is 0.594 at best." in said
+    assert f"significant after it at 0.05: gains {count}, losses 0." in said and "none can pass: with 6 seeds its p is 0.594 at best." in said
     change(reports, "tables/comparison", lambda t: t.assign(seeds=10, difference=-1.0, smallest_p_holm=0.0371, p_holm=[0.04, 0.04, *[0.5] * (len(t) - 2)], p_joint=0.002))
     passed = claims.correction(claims.Evidence(reports, 0))
-    assert f"0 gains and {count} losses" in passed and "1 pass: with 10 seeds its p is 0.037 at best." in passed   # of the two rows, one is of rank-1
+    assert f"gains 0, losses {count}." in passed and "1 pass: with 10 seeds its p is 0.037 at best." in passed   # of the two rows, one is of rank-1

@@ -329,9 +329,9 @@ def correction(evidence: Evidence) -> str:
     """What the corrections over the comparisons with real images leave, in two sentences."""
     table = evidence.rows("tables/comparison", metric="mAP")
     passed, after = table[table["p_joint"] <= ALPHA], table["smallest_p_holm"].min()
-    gains = f"{(passed['difference'] > 0).sum()} gains and {(passed['difference'] < 0).sum()} losses"
+    counts = f"gains {(passed['difference'] > 0).sum()}, losses {(passed['difference'] < 0).sum()}"
     holm = "none can pass" if after > ALPHA else f"{(table['p_holm'] <= ALPHA).sum()} pass"
-    return f"Of the {len(table)} comparisons with real images in mAP, {gains} are significant after it at {ALPHA:g}. By Holm's correction, which is blind to their dependence, {holm}: with {table['seeds'].max()} seeds its p is {after:.3f} at best."
+    return f"Of the {len(table)} comparisons with real images in mAP these are significant after it at {ALPHA:g}: {counts}. By Holm's correction, which is blind to their dependence, {holm}: with {table['seeds'].max()} seeds its p is {after:.3f} at best."
 
 
 def page(table: pd.DataFrame, open_choices: pd.DataFrame, evidence: Evidence) -> str:
