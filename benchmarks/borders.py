@@ -4,7 +4,7 @@
 
 The world is another one than the study's (other poses, views and photos of the same people), so that the choice has seen nothing of what
 the study reports. CLIP-ReID trains on the training photos alone (`real`), and with 15 true photos of each person in the poses and views that
-`pose-dive` plans (`oracle`); every trained model is then tested at every border. Takes about seven minutes on 2 cores.
+`pose-dive` plans (`oracle`); every trained model is then tested at every border. Takes about five minutes on 2 cores.
 """
 
 import argparse
