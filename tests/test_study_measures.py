@@ -165,3 +165,16 @@ def test_phase_2_trains_on_photos_that_pass_eq_3_and_4_and_that_no_split_tests(m
     assert images.groupby("dataset")["rel"].apply(list).to_dict() == {name: ["a", "b"] for name in generation.PHASE2_SETS}
     assert images["pid"].nunique() == 3 and images["target_ok"].all()
     assert images["reference_ok"].tolist() == [True, False] * 3
+
+
+def test_without_the_truth_nothing_is_compared_with_it(monkeypatch):
+    from posedive_lib.study import controlled
+
+    bare = SimpleNamespace(query=pd.DataFrame({"path": ["a.png"], "pid": [1], "camid": [0]}))
+    monkeypatch.setattr(quality.datasets, "load", lambda *_: bare)
+    P = SimpleNamespace(paths=SimpleNamespace(datasets="", motions="data/motions"), seed=0)
+    assert quality.unseen_targets(P) is None
+    empty = quality.compared(P, None, None, None, None, None)
+    assert empty.empty and list(empty.columns) == quality.COLUMNS
+    with pytest.raises(StudyError, match="msmt17 has no truth.csv"):
+        controlled.cross(P, None, people=6, poses=6)
