@@ -15,7 +15,6 @@ from pathlib import Path
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("PYOPENGL_PLATFORM", "egl")
 
-import numpy as np
 import pandas as pd
 
 from benchmarks.measure import report, table

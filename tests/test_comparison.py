@@ -6,8 +6,7 @@ import pytest
 
 from posedive_lib.errors import StudyError
 from posedive_lib.study import comparison
-from posedive_lib.study.families import joint_p
-from posedive_lib.study.statistics import holm
+from posedive_lib.study.statistics import holm, joint_p
 
 
 def runs(values: dict, column: str, dataset: str = "d") -> pd.DataFrame:

@@ -103,6 +103,7 @@ def test_the_picture_has_the_pipelines_order():
     pipeline = {"a": {"outs": ["x"]}, "b": {"deps": ["x"], "outs": [{"y": {}}]}, "c": {"deps": ["x", "y"]}}
     links = graph.edges(pipeline)
     assert links == [("a", "b"), ("a", "c"), ("b", "c")]
+    assert graph.maker(pipeline, "y/of/b.csv") == "b" and graph.maker(pipeline, "yy") is None
     assert graph.direct(links) == [("a", "b"), ("b", "c")] and graph.levels(pipeline, links) == {"a": 0, "b": 1, "c": 2}
 
 

@@ -10,9 +10,10 @@ from scipy import stats
 
 from posedive_lib.errors import StudyError
 from posedive_lib.study.statistics import (
-    NO_EFFECT, bootstrap_interval, captured_share, contains_zero, holm, identity_interval, paired_difference, sign_flip_p, verdict,
+    NO_EFFECT, bootstrap_interval, captured_share, contains_zero, holm, identity_interval, joint_p, paired_difference, verdict,
 )
 
+single_p = lambda values, **options: joint_p(np.array(values)[:, None], **options)[0]
 numbers = st.floats(-100, 100).map(lambda value: round(value, 3))
 
 
@@ -25,13 +26,13 @@ def test_the_smallest_p_is_a_matter_of_pairs(n, smallest):
 @given(st.lists(numbers, min_size=1, max_size=8))
 def test_sign_flip_is_the_share_of_sign_patterns_at_least_as_far_from_zero(values):
     sums = [abs(sum(sign * value for sign, value in zip(signs, values))) for signs in itertools.product((1, -1), repeat=len(values))]
-    assert sign_flip_p(values, seed=0) == pytest.approx(np.mean(np.array(sums) >= abs(sum(values)) - 1e-9))
+    assert single_p(values, seed=0) == pytest.approx(np.mean(np.array(sums) >= abs(sum(values)) - 1e-9))
 
 
 def test_drawn_sign_flips_are_near_the_exact_ones():
     values = np.random.default_rng(0).normal(0.4, 1, 14)
-    exact, drawn = sign_flip_p(values, seed=0), sign_flip_p(values, seed=1, patterns=9_999)
-    assert drawn == pytest.approx(exact, abs=0.02) and drawn != exact and drawn == sign_flip_p(values, seed=1, patterns=9_999)
+    exact, drawn = single_p(values, seed=0), single_p(values, seed=1, patterns=9_999)
+    assert drawn == pytest.approx(exact, abs=0.02) and drawn != exact and drawn == single_p(values, seed=1, patterns=9_999)
 
 
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=10))

@@ -178,3 +178,22 @@ def test_without_the_truth_nothing_is_compared_with_it(monkeypatch):
     assert empty.empty and list(empty.columns) == quality.COLUMNS
     with pytest.raises(StudyError, match="msmt17 has no truth.csv"):
         controlled.cross(P, None, people=6, poses=6)
+
+
+def test_the_list_of_candidates_tells_of_every_change(tmp_path, monkeypatch):
+    """Stages depend on it in place of the images: another shard, or an arm more, has to show."""
+    monkeypatch.setattr(generation, "CANDIDATES", tmp_path)
+
+    def listed(*arms: tuple[str, str, str]) -> pd.DataFrame:
+        tables = [pd.DataFrame({"dataset": [name], "arm": [arm], "path": [f"shards/{shard}/0001_000.jpg"]}) for name, arm, shard in arms]
+        for (name, arm, _), table in zip(arms, tables):
+            generation.candidates_folder(name, arm).mkdir(parents=True, exist_ok=True)
+            table.to_csv(generation.candidates_folder(name, arm) / "manifest.csv", index=False)
+        generation.list_candidates(tables)
+        return pd.read_csv(tmp_path / "manifests.csv")
+
+    first = listed(("msmt17", "pose-dive", "aa"), ("msmt17", "pose", "bb"))
+    assert first[["dataset", "arm", "candidates"]].to_numpy().tolist() == [["msmt17", "pose-dive", 1], ["msmt17", "pose", 1]]
+    other = listed(("msmt17", "pose-dive", "aa"), ("msmt17", "pose", "cc"))
+    assert (first["manifest"] == other["manifest"]).tolist() == [True, False]
+    assert len(listed(("msmt17", "pose-dive", "aa"))) == 1

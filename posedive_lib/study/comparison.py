@@ -4,8 +4,7 @@ import numpy as np
 import pandas as pd
 
 from posedive_lib.errors import StudyError
-from posedive_lib.study.families import joint_p
-from posedive_lib.study.statistics import NO_EFFECT, bootstrap_interval, captured_share, holm, paired_difference
+from posedive_lib.study.statistics import NO_EFFECT, bootstrap_interval, captured_share, holm, joint_p, paired_difference
 
 # Gain in mAP (points) by Pose-dIVE with CLIP-ReID over real images alone (main paper, single runs on the real data sets)
 PUBLISHED = {"market1501": 0.7, "msmt17": 3.0, "cuhk03-detected": 1.8, "cuhk03-labeled": 1.7}
@@ -53,7 +52,7 @@ FAMILY = ["dataset", "arm", "baseline", "metric", "arm_mean", "baseline_mean", "
 def family(pairs: list[tuple[dict, pd.DataFrame, pd.DataFrame]], *, seed: int, metrics=("mAP", "rank1")) -> pd.DataFrame:
     """A row for each metric of each (labels, arm's runs, baseline's runs), with p corrected over all pairs of a metric.
 
-    `p_joint`: by permuting all of them together (`families.joint_p`), over the seeds that all have. `p_holm`: by Holm, with `smallest_p_holm` the
+    `p_joint`: by permuting all of them together (`joint_p`), over the seeds that all have. `p_holm`: by Holm, with `smallest_p_holm` the
     least it could be with this many seeds: above 0.05 nothing passes it, whatever the runs say.
     """
     result = pd.DataFrame([{**labels, **paired(arm, baseline, metric, seed)} for labels, arm, baseline in pairs for metric in metrics], columns=None if pairs else FAMILY)

@@ -9,10 +9,9 @@ from posedive_lib import datasets
 from posedive_lib.augment.confidence import keypoint_subset
 from posedive_lib.body.poses import load_poses
 from posedive_lib.datasets.images import read as read_images
-from posedive_lib.errors import StudyError
 from posedive_lib.seeds import rng_for, seed_for
 from posedive_lib.study import figures
-from posedive_lib.study.quality import identity_top1, shoot, world_cameras
+from posedive_lib.study.quality import identity_top1, need_people, shoot, world_cameras
 from posedive_lib.world.oracle import Shot
 
 
@@ -35,8 +34,7 @@ def cross(P, generator, *, people: int, poses: int, name: str = "msmt17", seed: 
     seed = P.seed if seed is None else seed
     rng = rng_for("crossing", seed, name)
     dataset, source = datasets.load(name, P.paths.datasets), load_poses(P.paths.motions)
-    if "person" not in dataset.query:
-        raise StudyError(f"{name} has no truth.csv with the column 'person': people are crossed with poses in the mini world only.")
+    need_people(name, dataset.query, "people are crossed with poses")
     clear = dataset.query[~dataset.query["occluded"] & ~dataset.query["low_quality"]]
     shuffled = clear.sample(frac=1, random_state=int(rng.integers(1 << 31)))
     fullest_first = shuffled.iloc[shuffled["camid"].map(clear["camid"].value_counts().rank(method="first", ascending=False)).argsort(kind="stable")]

@@ -22,6 +22,7 @@ import pandas as pd
 import yaml
 
 from posedive_lib.errors import command
+from posedive_lib.study.graph import read
 from posedive_lib.study.runs import RunStore, write_text
 from posedive_lib.study.tables import to_csv
 
@@ -49,8 +50,7 @@ def _parameters(stage: str, params_file: str) -> dict:
 
 
 def _stages() -> dict:
-    file = Path("dvc.yaml")
-    return yaml.safe_load(file.read_text(encoding="utf-8"))["stages"] if file.is_file() else {}
+    return read() if Path("dvc.yaml").is_file() else {}
 
 
 def _usage() -> list:

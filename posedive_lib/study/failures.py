@@ -60,8 +60,7 @@ def draw(P, count: int) -> pd.DataFrame:
     share, parts = int(np.ceil(count / len(P.study.datasets))), []
     for name in P.study.datasets:
         manifest, train = generation.load_manifest(name), datasets.load(name, P.paths.datasets).train
-        if "person" not in train:
-            raise StudyError(f"{name} has no truth.csv with the column 'person': failures are measured in the mini world only.")
+        quality.need_people(name, train, "failures are measured")
         rows = manifest.iloc[np.sort(rng_for("failures", P.seed, name).permutation(len(manifest))[:share])]
         known = train.rename(columns={"rel": "reference", "path": "reference_path"})
         parts.append(rows.merge(known[["reference", "reference_path", "person", "low_quality", "occluded"]], on="reference").assign(dataset=name))
@@ -121,10 +120,9 @@ def inspect(P, count: int) -> tuple[Samples, Studio]:
     truth = [studio.shoot(i, studio.people[i], "truth") for i in rows]
     again = [studio.shoot(i, studio.people[i], "again")["image"] for i in rows]
     stranger, other = ([studio.shoot(i, studio.stranger(i, which), "truth")["image"] for i in rows] for which in (0, 1))
-    size = P.image.height, P.image.width
-    paths = [generation.CANDIDATES / name / path for name, path in zip(table["dataset"], table["path"])]
+    generated = [generation.candidate_images(name, rows, P.image) for name, rows in table.groupby("dataset", sort=False)]
     return Samples(
-        table, bodies, np.concatenate([e for _, e in loaded]), read_images(table["reference_path"], *size), read_images(paths, *size),
+        table, bodies, np.concatenate([e for _, e in loaded]), read_images(table["reference_path"], P.image.height, P.image.width), np.concatenate(generated),
         np.stack([t["image"] for t in truth]), np.stack(again), np.stack(stranger), np.stack(other),
         np.stack([studio.normals(i) for i in rows]), np.stack([t["mask"] for t in truth]),
     ), studio  # fmt: skip

@@ -178,9 +178,20 @@ def load_manifest(name: str, arm: str = "pose-dive") -> pd.DataFrame:
     return pd.read_csv(candidates_folder(name, arm) / "manifest.csv", keep_default_na=False)
 
 
-def candidate_images(P, name: str, rows: pd.DataFrame) -> np.ndarray:
-    """(N, H, W, 3) uint8: the images of a manifest's rows."""
-    return read_images([candidates_folder(name) / path for path in rows["path"]], P.image.height, P.image.width)
+def list_candidates(manifests: list[pd.DataFrame]) -> None:
+    """Write `build/candidates/manifests.csv`: dataset, arm, candidates, and the digest of each manifest.
+
+    A manifest names every image by a digest of all that decides its pixels, so a stage that depends on this file need not look at each image.
+    """
+    rows = [(*table[["dataset", "arm"]].iloc[0], len(table)) for table in manifests if len(table)]
+    table = pd.DataFrame(rows, columns=["dataset", "arm", "candidates"])
+    table["manifest"] = [file_digest(candidates_folder(row.dataset, row.arm) / "manifest.csv") for row in table.itertuples()]
+    table.to_csv(CANDIDATES / "manifests.csv", index=False, lineterminator="\n")
+
+
+def candidate_images(name: str, rows: pd.DataFrame, size, arm: str = "pose-dive") -> np.ndarray:
+    """(N, H, W, 3) uint8: the images of a manifest's rows, of a size that has height and width (`P.image`)."""
+    return read_images([candidates_folder(name, arm) / path for path in rows["path"]], size.height, size.width)
 
 
 def training_rows(P, name: str, counts: pd.Series) -> pd.DataFrame:

@@ -1,16 +1,37 @@
-"""The pipeline as an SVG picture, made from dvc.yaml: a row per step of the longest way from the inputs, one box per stage."""
+"""The pipeline of dvc.yaml: its stages, which needs which, and an SVG picture with a row per step of the longest way from the inputs."""
 
 import html
+from pathlib import Path
+
+import yaml
+
+from posedive_lib.errors import StudyError
 
 BOX_W, BOX_H, GAP_X, GAP_Y = 204, 36, 16, 36
 
 
+def read(root: Path = Path(".")) -> dict[str, dict]:
+    """The stages of a repository's dvc.yaml, in its order."""
+    try:
+        return yaml.safe_load((root / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
+    except (OSError, yaml.YAMLError, KeyError, TypeError):
+        raise StudyError(f"{root / 'dvc.yaml'} is no pipeline: go to the repository's root.") from None
+
+
+def paths(items: list) -> list[str]:
+    """The paths of a stage's deps or outs, without their options."""
+    return [item if isinstance(item, str) else next(iter(item)) for item in items]
+
+
+def maker(stages: dict[str, dict], path: str) -> str | None:
+    """The stage that has `path`, or a folder above it, among its outs; None without one."""
+    return next((name for name, stage in stages.items() for out in paths(stage.get("outs", [])) if f"{path}/".startswith(f"{out}/")), None)
+
+
 def edges(stages: dict[str, dict]) -> list[tuple[str, str]]:
     """(from, to) for every stage that reads what another one writes."""
-    plain = lambda items: [item if isinstance(item, str) else next(iter(item)) for item in items]
-    made = {out: name for name, stage in stages.items() for out in plain(stage.get("outs", []))}
-    found = [(made[out], name) for name, stage in stages.items() for dep in plain(stage.get("deps", [])) for out in made if f"{dep}/".startswith(f"{out}/")]
-    return list(dict.fromkeys(found))
+    found = [(maker(stages, dep), name) for name, stage in stages.items() for dep in paths(stage.get("deps", []))]
+    return [link for link in dict.fromkeys(found) if link[0]]
 
 
 def direct(links: list[tuple[str, str]]) -> list[tuple[str, str]]:

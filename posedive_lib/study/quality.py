@@ -12,6 +12,7 @@ from posedive_lib import datasets
 from posedive_lib.augment.confidence import keypoint_subset
 from posedive_lib.body.poses import load_poses
 from posedive_lib.datasets.images import read as read_images
+from posedive_lib.errors import StudyError
 from posedive_lib.seeds import rng_for, seed_for
 from posedive_lib.study.statistics import bootstrap_interval
 from posedive_lib.world.cameras import Camera, read_cameras
@@ -52,6 +53,12 @@ def world_cameras(P, name: str) -> list[Camera]:
     """The mini world's cameras of a data set, without occluders."""
     family = "cuhk03" if name.startswith("cuhk03") else "msmt17" if name.startswith("msmt17") else name
     return [replace(camera, occluded=0.0) for camera in read_cameras(P.paths.world)[family]]
+
+
+def need_people(name: str, table: pd.DataFrame, what: str) -> None:
+    """StudyError unless a data set's images have the truth about who they show, without which `what` cannot be done."""
+    if "person" not in table:
+        raise StudyError(f"{name} has no truth.csv with the column 'person': {what} in the mini world only.")
 
 
 def world_people(P, persons) -> pd.DataFrame:

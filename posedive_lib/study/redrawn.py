@@ -55,7 +55,7 @@ def quality(P, name: str, rows: pd.DataFrame, drawn: dict[str, Path | None], est
     right, _ = persons.judge(P, name, rows, extract)
     table = []
     for arm, file in drawn.items():
-        images = np.load(file, allow_pickle=False) if file else candidate_images(P, name, rows)
+        images = np.load(file, allow_pickle=False) if file else candidate_images(name, rows, P.image)
         pck = verdicts.pck(bodies, estimator.estimate(images)[0], P.augment.keypoints)
         table.append({"arm": arm, "pck": pck.mean(), "right_percent": 100 * persons.share(right(images))})
     return pd.DataFrame(table)

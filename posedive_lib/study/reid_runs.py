@@ -18,7 +18,6 @@ from posedive_lib import datasets
 from posedive_lib.augment.diversify import oriented
 from posedive_lib.body.camera import orient, viewpoint
 from posedive_lib.body.poses import load_poses
-from posedive_lib.datasets.images import read as read_images
 from posedive_lib.reid import weights
 from posedive_lib.reid.baseline import MODEL_FILE, TorchBaseline
 from posedive_lib.reid.breakdown import azimuth_bins
@@ -27,7 +26,7 @@ from posedive_lib.reid.loop import Machine
 from posedive_lib.reid.models import create, load, measure, model_class, run
 from posedive_lib.seeds import rng_for
 from posedive_lib.study import quality
-from posedive_lib.study.generation import bodies_of, candidates_folder, training_of
+from posedive_lib.study.generation import bodies_of, candidate_images, training_of
 from posedive_lib.study.runs import RunStore, code_digest, file_digest, folder_digest, make_folder, write_array
 from posedive_lib.study.statistics import identity_interval
 from posedive_lib.world.oracle import Shot
@@ -82,12 +81,6 @@ def _test_azimuths(name: str, root: str) -> tuple[np.ndarray, np.ndarray]:
     return tuple(azimuth_bins(viewpoint(body.global_orient, body.cam_t)[0], SECTORS) for body in bodies)
 
 
-def generated_set(name: str, arm: str, rows: pd.DataFrame, height: int, width: int) -> ImageSet:
-    """Images of manifest rows, with the identity and the camera of their references."""
-    paths = [candidates_folder(name, arm) / path for path in rows["path"]]
-    return ImageSet(read_images(paths, height, width), rows["pid"].to_numpy(int), rows["camid"].to_numpy(int), np.ones(len(rows), bool))
-
-
 def _oracle_spec(P, name: str, rows: pd.DataFrame) -> dict:
     """Everything that decides the pixels of the true photos of a plan's rows."""
     return {"name": name, "rows": rows[ORACLE_COLUMNS].to_numpy().tolist(), **P.pick("image", "conditions.focal", "seed"), "data": _data_digest(name, P.paths.datasets),
@@ -114,9 +107,13 @@ def oracle_photos(P, name: str, rows: pd.DataFrame) -> Path:
     return cache
 
 
-def stored_set(P, rows: pd.DataFrame, file: Path) -> ImageSet:
-    """Images (N, H, W, 3) of a file, one per row, at the size of the Re-ID images, with the identity and the camera of their references."""
-    images = resized(np.load(file, allow_pickle=False), P.reid.image.height, P.reid.image.width, "bicubic")
+def stored_images(P, file: Path) -> np.ndarray:
+    """Images (N, H, W, 3) of a file at the size of the Re-ID images."""
+    return resized(np.load(file, allow_pickle=False), P.reid.image.height, P.reid.image.width, "bicubic")
+
+
+def generated_set(rows: pd.DataFrame, images: np.ndarray) -> ImageSet:
+    """Images (N, H, W, 3) of plan rows, with the identity and the camera of their references."""
     return ImageSet(images, rows["pid"].to_numpy(int), rows["camid"].to_numpy(int), np.ones(len(rows), bool))
 
 
@@ -158,7 +155,7 @@ def _added(P, name: str, arm: str, seed: int, rows: pd.DataFrame | None, drawn: 
         return repeated(train, rows["pid"].value_counts().to_dict(), seed)
     if arm in ORACLES:
         drawn = oracle_photos(P, name, rows)
-    return stored_set(P, rows, drawn) if drawn else generated_set(name, arm, rows, train.images.shape[1], train.images.shape[2])
+    return generated_set(rows, stored_images(P, drawn) if drawn else candidate_images(name, rows, P.reid.image, arm))
 
 
 def reid_run(P, experiment: str, name: str, arm: str, seed: int, rows: pd.DataFrame | None = None, *, images_per_pid: int | None = None,

@@ -14,11 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
-import yaml
 from nbconvert.filters.markdown import markdown2html
 
 from posedive_lib.errors import StudyError, command
-from posedive_lib.study.graph import picture
+from posedive_lib.study.graph import maker, paths, picture, read
 from posedive_lib.study.page import document, style
 from posedive_lib.study.runs import make_folder, write_text
 
@@ -40,7 +39,7 @@ class Shown:
 
 def build(root: Path = Path("."), target: Path = TARGET) -> Path:
     """Write the whole site and return its index. What an earlier build left there is removed first."""
-    stages = _stages(root)
+    stages = read(root)
     reports = root / "reports"
     shown, notebooks = figures(reports, stages), _notebooks(reports, stages)
     pages = {"index.html": index(reports, stages, notebooks, shown), "figures.html": gallery(shown), "stages.html": pipeline(stages)}
@@ -53,26 +52,6 @@ def build(root: Path = Path("."), target: Path = TARGET) -> Path:
     for name in notebooks:
         write_text(target / f"notebooks/{name}.html", notebook((reports / f"notebooks/{name}.html").read_text(encoding="utf-8")))
     return target / "index.html"
-
-
-def _stages(root: Path) -> dict[str, dict]:
-    try:
-        return yaml.safe_load((root / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
-    except (OSError, yaml.YAMLError, KeyError, TypeError):
-        raise StudyError(f"{root / 'dvc.yaml'} is no pipeline; run `make site` in the repository's root.") from None
-
-
-def paths(items: list) -> list[str]:
-    """The paths of a stage's deps or outs, without their options."""
-    return [item if isinstance(item, str) else next(iter(item)) for item in items]
-
-
-def _maker(stages: dict[str, dict], path: str) -> str:
-    """The stage that has `path`, or a folder above it, among its outs."""
-    for name, stage in stages.items():
-        if any(path == out or path.startswith(f"{out}/") for out in paths(stage.get("outs", []))):
-            return name
-    raise StudyError(f"No stage of dvc.yaml makes {path}; delete it, or add it to a stage's outs.")
 
 
 def _notebooks(reports: Path, stages: dict[str, dict]) -> list[str]:
@@ -93,7 +72,10 @@ def figures(reports: Path, stages: dict[str, dict]) -> list[Shown]:
         beside = lambda suffix: (text.with_suffix(suffix).relative_to(reports).as_posix() if text.with_suffix(suffix).is_file() else None)
         if not (text.parent / name).is_file() or not alt:
             raise StudyError(f"{text} names no picture beside it; run its notebook again.")
-        stage = _maker(stages, f"reports/{text.relative_to(reports).as_posix()}")
+        own = f"reports/{text.relative_to(reports).as_posix()}"
+        stage = maker(stages, own)
+        if stage is None:
+            raise StudyError(f"No stage of dvc.yaml makes {own}; delete it, or add it to a stage's outs.")
         found.append(Shown((text.parent / name).relative_to(reports).as_posix(), beside(".svg"), beside(".csv"), alt, rest.split("\n\n")[0], stage))
     return found
 
