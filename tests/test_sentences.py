@@ -43,6 +43,12 @@ def test_no_result_in_the_readme_goes_without_its_table():
     assert len(numbers) == len(MARKED) > 0 and all(numbers), "a number of the section has no mark"
 
 
+def test_what_the_readme_says_of_the_cost_is_measured():
+    minutes, gigabytes = re.search(r"the stages took (\d+) minutes together and at most (\d\.\d) GB", README).groups()
+    costs = pd.read_csv(ROOT / "reports/costs.csv")
+    assert minutes == f"{costs['wall_seconds'].sum() / 60:.0f}" and gigabytes == f"{costs['peak_gigabytes'].max():.1f}"
+
+
 def page(name: str) -> str:
     text = re.sub(r"<[^>]+>", "", re.sub(r"<img\b[^>]*>|<style.*?</style>", "", (ROOT / f"reports/notebooks/{name}.html").read_text(), flags=re.DOTALL))
     return " ".join(html.unescape(text).split())
