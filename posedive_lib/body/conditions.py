@@ -134,7 +134,9 @@ class ConditionRenderer:
         keypoints = camera.project(points, self.focal, self.height, self.width)
         mask, cover = raster.depth > 0, raster.cover[..., None]
         depth = np.where(mask, np.clip((self.far - raster.depth) / (self.far - self.near), 0, 1), 0)
-        light = 0.45 + 0.55 * np.clip(raster.normals @ LIGHT, 0, 1)[..., None]
+        # in this order on every processor; the libraries behind @ choose one by processor, and with it some pixels' rounding
+        facing = sum(raster.normals[..., axis] * LIGHT[axis] for axis in range(3))
+        light = 0.45 + 0.55 * np.clip(facing, 0, 1)[..., None]
         neutral = np.repeat(cover * GREY * light + (1 - cover) * 0.35, 3, axis=-1)
         byte = lambda x: np.round(x * 255).astype(np.uint8)
         return Conditions(
