@@ -7,7 +7,7 @@ import yaml
 
 from posedive_lib.errors import StudyError
 
-BOX_W, BOX_H, GAP_X, GAP_Y = 204, 36, 16, 36
+BOX_W, BOX_H, GAP_X, GAP_Y = 180, 36, 14, 36  # five boxes fit the text's width
 
 
 def read(root: Path = Path(".")) -> dict[str, dict]:
@@ -72,7 +72,7 @@ def picture(stages: dict[str, dict]) -> str:
     words = "; ".join(f"{end} after {', '.join(s for s, e in links if e == end)}" for end in dict.fromkeys(e for _, e in links))
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" role="img" aria-label="Stages of the pipeline: {html.escape(words, quote=True)}" width="{width}" height="{height}" '
-        f'viewBox="-1 -1 {width} {height}" font-family="system-ui, sans-serif" font-size="12">'
+        f'viewBox="-1 -1 {width} {height}" font-family="system-ui, sans-serif" font-size="11">'
         '<defs><marker id="tip" viewBox="0 0 8 8" refX="8" refY="4" markerWidth="7" markerHeight="7" orient="auto"><path d="M0 0L8 4L0 8z" fill="#555"/></marker></defs>'
         f"{arrows}{boxes}</svg>"
     )
