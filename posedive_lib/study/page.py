@@ -12,15 +12,15 @@ from nbformat import NotebookNode
 from pygments.formatters import HtmlFormatter
 
 STYLE = """body { max-width: 60rem; margin: 2rem auto; padding: 0 1rem; font: 1rem/1.55 system-ui, sans-serif; color: #1a1a1a; background: #fff; }
-h1, h2, h3, p, li, td, summary { overflow-wrap: anywhere; }
+h1, h2, h3, p, li, td.text, summary { overflow-wrap: anywhere; }
 h1, h2, h3 { line-height: 1.25; margin: 2rem 0 .6rem; }
 img, svg { max-width: 100%; height: auto; }
 pre { overflow-x: auto; padding: .6rem .8rem; border-radius: 4px; font-size: .85rem; line-height: 1.4; }
 .highlight pre { background: #f5f5f5; }
 .output_area pre { border-left: 3px solid #bbb; background: none; }
 table { border-collapse: collapse; margin: .8rem 0; font-size: .9rem; display: block; overflow-x: auto; }
-th, td { padding: .25rem .6rem; border-bottom: 1px solid #ddd; text-align: right; }
-caption { text-align: left; padding-bottom: .4rem; }
+th, td { padding: .25rem .6rem; border-bottom: 1px solid #ddd; text-align: right; white-space: nowrap; }
+caption { text-align: left; padding-bottom: .4rem; max-width: min(58rem, calc(100vw - 2rem)); }
 blockquote { margin: 1rem 0; padding: .1rem 1rem; border-left: 4px solid #0173b2; background: #f2f8fc; }
 p:has(> math[display="block"]) { overflow-x: auto; overflow-y: hidden; }
 nav { border-bottom: 1px solid #ddd; padding: .4rem 0; font-size: .9rem; }
@@ -28,7 +28,7 @@ figure { margin: 1.2rem 0; }
 figcaption { font-size: .9rem; }
 .wide { overflow-x: auto; }
 .wide svg { max-width: none; }
-td.text, th.text { text-align: left; min-width: 7rem; vertical-align: top; }
+td.text, th.text { text-align: left; min-width: 7rem; vertical-align: top; white-space: normal; }
 .anchor-link { visibility: hidden; text-decoration: none; }
 """
 
