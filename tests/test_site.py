@@ -19,6 +19,10 @@ STICKING_OUT = """[...document.querySelectorAll('body *')].filter(e => {
   if (e.getBoundingClientRect().right <= 391 || e.closest('svg')) return false;
   for (let p = e; p; p = p.parentElement) if (['auto', 'scroll', 'hidden'].includes(getComputedStyle(p).overflowX)) return false;
   return true; }).map(e => e.outerHTML.slice(0, 120))"""
+# Cells of numbers and names that are broken into many short lines.
+BROKEN_CELLS = """[...document.querySelectorAll('td:not(.text)')].filter(e => {
+  const text = document.createRange(); text.selectNodeContents(e);
+  return text.getBoundingClientRect().height > 3 * parseFloat(getComputedStyle(e).lineHeight); }).map(e => e.textContent.slice(0, 40))"""
 BAD_IMAGES = "[...document.images].filter(i => !i.naturalWidth || i.alt.trim().length < 10).map(i => i.src.slice(0, 100) + ' alt=' + i.alt)"
 
 
@@ -48,11 +52,11 @@ class Links(HTMLParser):
 def test_the_browser_sees_what_is_wrong(tab, tmp_path):
     """The checks below can fail: a page with every fault is reported."""
     page = tmp_path / "bad.html"
-    page.write_text("<meta name='viewport' content='width=device-width'><img src='gone.png'><p style='width: 900px'>wide</p><script>console.error('x'); throw Error('y')</script><img src='https://example.org/a.png' alt='ten letters'>")
+    page.write_text("<meta name='viewport' content='width=device-width'><img src='gone.png'><p style='width: 900px'>wide</p><table style='width: 9px; table-layout: fixed; line-height: 10px'><td style='overflow-wrap: anywhere'>broken</table><script>console.error('x'); throw Error('y')</script><img src='https://example.org/a.png' alt='ten letters'>")
     tab.width(390)
     problems = " ".join(tab.open(page))
     assert "exception" in problems and "console" in problems and "loads https://example.org" in problems and "ERR_FILE_NOT_FOUND" in problems
-    assert len(tab.evaluate(BAD_IMAGES)) == 2 and len(tab.evaluate(STICKING_OUT)) == 1
+    assert len(tab.evaluate(BAD_IMAGES)) == 2 and len(tab.evaluate(STICKING_OUT)) == 1 and tab.evaluate(BROKEN_CELLS) == ["broken"]
 
 
 def test_every_page_loads_cleanly_and_is_readable_on_a_phone(built, tab):
@@ -63,6 +67,7 @@ def test_every_page_loads_cleanly_and_is_readable_on_a_phone(built, tab):
         assert tab.open(page) == [], page.name
         assert tab.evaluate(BAD_IMAGES) == [], page.name
         assert tab.evaluate("document.documentElement.scrollWidth") <= 390 and tab.evaluate(STICKING_OUT) == [], page.name
+        assert tab.evaluate(BROKEN_CELLS) == [], page.name
         assert tab.evaluate("parseFloat(getComputedStyle(document.querySelector('main p')).fontSize)") >= 14
         assert tab.evaluate("document.title.length > 3 && document.documentElement.lang == 'en' && document.querySelectorAll('h1').length") == 1, page.name
 
