@@ -20,7 +20,7 @@ pre { overflow-x: auto; padding: .6rem .8rem; border-radius: 4px; font-size: .85
 .output_area pre { border-left: 3px solid #bbb; background: none; }
 table { border-collapse: collapse; margin: .8rem 0; font-size: .9rem; display: block; overflow-x: auto; }
 th, td { padding: .25rem .6rem; border-bottom: 1px solid #ddd; text-align: right; white-space: nowrap; }
-caption { text-align: left; padding-bottom: .4rem; max-width: min(58rem, calc(100vw - 2rem)); }
+caption { text-align: left; padding-bottom: .4rem; min-width: min(28rem, 100vw - 2rem); max-width: min(58rem, 100vw - 2rem); }
 blockquote { margin: 1rem 0; padding: .1rem 1rem; border-left: 4px solid #0173b2; background: #f2f8fc; }
 p:has(> math[display="block"]) { overflow-x: auto; overflow-y: hidden; }
 nav { border-bottom: 1px solid #ddd; padding: .4rem 0; font-size: .9rem; }
