@@ -8,7 +8,8 @@ import sys
 from pathlib import Path
 
 import nbformat
-import yaml
+
+from posedive_lib.study import graph
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -25,7 +26,7 @@ def run(folder: Path, *command: str) -> str:
 
 
 def stages() -> dict[str, dict]:
-    return yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
+    return graph.read(ROOT)
 
 
 def notebooks() -> list[Path]:

@@ -6,6 +6,7 @@ import nbformat
 import pytest
 
 from pipeline import ROOT, code_of, modules_used, notebooks, stages
+from posedive_lib.study import graph
 from posedive_lib.study.notebook import PARAMETER, _parameter_names
 
 NAMES = [
@@ -68,9 +69,8 @@ def test_a_notebook_opens_with_question_claim_goal_prediction_and_run_time(path)
 def test_inputs_and_outputs_are_named_as_in_the_pipeline(path):
     opening, stage = texts(path)[0], stages()[path.stem]
     inputs, outputs = (re.findall(r"`(.+?)`", opening.split(f"**{word}** ")[1].split("\n\n")[0]) for word in ("Inputs", "Outputs"))
-    names = lambda items: {item if isinstance(item, str) else next(iter(item)) for item in items}
-    assert inputs and {item for item in inputs if not any(dep == item or dep.startswith(f"{item}/") for dep in names(stage["deps"]))} == set()
-    assert set(outputs) == names(stage["outs"]) - {f"reports/notebooks/{path.stem}.html"}
+    assert inputs and {item for item in inputs if not any(dep == item or dep.startswith(f"{item}/") for dep in graph.paths(stage["deps"]))} == set()
+    assert set(outputs) == set(graph.paths(stage["outs"])) - {f"reports/notebooks/{path.stem}.html"}
 
 
 @every_notebook

@@ -98,10 +98,6 @@ def test_experiments_of_the_readme_are_accepted_and_reach_their_stage(tmp_path, 
     assert {section, f"{section}.{key}"} & reached
 
 
-def _path(out) -> str:
-    return out if isinstance(out, str) else next(iter(out))
-
-
 def test_a_wrong_experiment_is_refused(tmp_path):
     from dvc.utils.hydra import apply_overrides
 
