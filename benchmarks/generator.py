@@ -1,29 +1,35 @@
 """Speed of the generator, side by side in one run with the naive way (ratios of medians).
 
-    python -m benchmarks.generator                     the mini study's networks, on 2 CPU cores
-    python -m benchmarks.generator --paper-size        Stable Diffusion 1.5's architecture with random weights, 384 x 192, on a GPU
-    python -m benchmarks.generator --paper-size --tiny the same at a tiny width, to try the command without a GPU
+    python -m benchmarks.generator                      the mini study's networks, on 2 CPU cores
+    python -m benchmarks.generator --paper-size         Stable Diffusion 1.5's architecture with random weights, 384 x 192, on a GPU
+    python -m benchmarks.generator --paper-size --half  all widths halved: U-Nets, VAE and CLIP keep their proportions and fit 2 CPU cores
+    python -m benchmarks.generator --paper-size --tiny  a tenth of the widths and few layers, to try the command
 
 Naive sampling runs the reference U-Net again at every step and for both guidance branches, lets self-attention compute all queries of the
-concatenation and keeps the first half, and draws one image at a time. Naive training encodes images with VAE and CLIP in every step, and
-once more also renders the conditions of its targets there: the caches hold all three.
+concatenation and keeps the first half, and draws one image at a time. Naive training reads its photos from their files and encodes them with
+VAE and CLIP in every step, and once more also renders the conditions of its targets there: the caches hold all three.
 """
 
 import argparse
 import platform
+import sys
 import time
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from types import SimpleNamespace
 
 import numpy as np
 import torch
 from accelerate import Accelerator
 from diffusers import AutoencoderKL, DDIMScheduler, DDPMScheduler, UNet2DConditionModel
+from PIL import Image
 from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
+from benchmarks.measure import peak_memory
 from posedive_lib import params as parameters
 from posedive_lib.body.conditions import ConditionRenderer
 from posedive_lib.body.poses import load_poses
+from posedive_lib.datasets.images import read
 from posedive_lib.generator import Generator, TrainingArrays, load
 from posedive_lib.generator.arrays import Encoders
 from posedive_lib.generator.clip import OPENAI_MEAN, OPENAI_STD, ClipImageEncoder
@@ -125,15 +131,24 @@ def latent_difference(generator: Generator, height: int, width: int, steps: int,
     return float((kept[0] - torch.cat(kept[1:])).abs().max())
 
 
-def training(generator: Generator, params, height: int, width: int, repeats: int, renderer: ConditionRenderer | None = None) -> list[dict]:
-    """Samples per second with everything from the cache; with latents and CLIP tokens made in every step; and, given a renderer, with the
-    conditions too."""
+def write_photos(folder: Path, count: int, height: int, width: int) -> list[Path]:
+    """JPEG files of smooth random pictures: as many bytes as photos of that size take."""
+    rng = np.random.default_rng(2)
+    paths = [folder / f"{number}.jpg" for number in range(count)]
+    for path in paths:
+        coarse = Image.fromarray(rng.integers(0, 256, (height // 16, width // 16, 3), dtype=np.uint8))
+        coarse.resize((width, height), Image.Resampling.BICUBIC).save(path, quality=92)
+    return paths
+
+
+def training(generator: Generator, params, height: int, width: int, photos: list[Path], repeats: int, renderer: ConditionRenderer | None = None) -> list[dict]:
+    """Samples per second with everything from the cache; with photos read and encoded in every step; and, given a renderer, with the
+    conditions rendered there, too."""
     images = requests(64, 4, height, width)
-    photos = np.repeat(images["references"], 4, axis=0)
     encoders, device = generator.encoders, generator.device
     config = generator.model.denoising_unet.config
     rng = np.random.default_rng(1)
-    tokens = 1 if params.clip_tokens == "pooled" else encoders.clip.tokens(torch.from_numpy(photos[:1]).to(device), "patch").shape[1]
+    tokens = 1 if params.clip_tokens == "pooled" else encoders.clip.tokens(torch.from_numpy(images["references"][:1]).to(device), "patch").shape[1]
     latents = rng.standard_normal((64, config.in_channels, height // encoders.factor, width // encoders.factor), dtype=np.float32)
     data = TrainingArrays(latents, rng.standard_normal((64, tokens, config.cross_attention_dim), dtype=np.float32), np.arange(64) // 4,
                           np.arange(64) % 4, images["depth"], images["normals"], images["skeleton"])
@@ -143,11 +158,11 @@ def training(generator: Generator, params, height: int, width: int, repeats: int
     poses = load_poses("data/motions") if renderer else None
 
     def without_caches(step: int, rendered: bool = False) -> None:
+        targets, references = (read([photos[row] for row in rng.integers(len(photos), size=params.batch_size)], height, width) for _ in range(2))
         with autocast(device, params.mixed_precision):
-            batch = torch.from_numpy(photos[rng.integers(len(photos), size=params.batch_size)]).to(device)
-            encoders.latents(batch)  # of the targets
-            encoders.latents(batch)  # of the references
-            encoders.clip.tokens(batch, params.clip_tokens)
+            encoders.latents(torch.from_numpy(targets).to(device))
+            encoders.latents(torch.from_numpy(references).to(device))
+            encoders.clip.tokens(torch.from_numpy(references).to(device), params.clip_tokens)
         if rendered:
             for row in rng.integers(len(poses), size=params.batch_size):
                 renderer.draw(*renderer.place(poses.root_tilt[row : row + 1], poses.body_pose[row], np.zeros(10), 0.0, 10.0)[2:])
@@ -159,12 +174,13 @@ def training(generator: Generator, params, height: int, width: int, repeats: int
     fast, *slow = np.median([[timed(lambda: way(step), device) for way in ways] for step in range(1, 1 + repeats)], axis=0)
     generator.model.eval()
     name = f"training, batch {params.batch_size}, precision {params.mixed_precision}"
-    notes = ("naive: photos encoded in every step", "naive: photos encoded and conditions rendered in every step")
+    notes = ("naive: photos read and encoded in every step", "naive: photos read and encoded, conditions rendered in every step")
     return [dict(what=name, unit="samples/s", ours=params.batch_size / fast, naive=params.batch_size / time, note=note) for time, note in zip(slow, notes)]
 
 
-def report(rows: list[dict], machine: str, command: str, path: Path | None, extra: list[str] = ()) -> None:
-    """One table on the screen and in `path`."""
+def report(rows: list[dict], machine: str, path: Path | None, extra: list[str] = ()) -> None:
+    """One table on the screen and in `path`, with the command as it was given."""
+    command = " ".join(["python -m benchmarks.generator", *sys.argv[1:]])
     lines = ["| | unit | ours | naive | ratio | |", "|---|---|---:|---:|---:|---|"]
     lines += [f"| {r['what']} | {r['unit']} | {r['ours']:.3g} | {r['naive']:.3g} | {r['ours'] / r['naive']:.1f} | {r['note']} |" for r in rows]
     text = "\n".join(["# Speed of the generator", "", f"`{command}` on {machine}; medians, both ways in one run, alternating.", "", *lines, "", *extra])
@@ -187,18 +203,28 @@ def mini(repeats: int) -> None:
     rows += sampling(generator, height, width, count=16, naive_count=2, steps=s.steps, guidance=s.guidance, repeats=repeats)
     c = P.conditions
     renderer = ConditionRenderer(P.paths.body, height, width, near=c.depth_near, far=c.depth_far, focal=c.focal)
-    rows += training(generator, P.generator, height, width, repeats, renderer)
-    precise = P.generator.model_copy(update={"mixed_precision": "no"})
-    rows += training(generator, precise, height, width, repeats, renderer)
-    report(rows, f"2 CPU cores ({torch.get_num_threads()} threads)", "python -m benchmarks.generator", RESULTS / "generator.md")
+    with TemporaryDirectory() as folder:
+        photos = write_photos(Path(folder), 64, height, width)
+        for precision in (P.generator.mixed_precision, "no"):
+            settings = P.generator.model_copy(update={"mixed_precision": precision})
+            rows += training(generator, settings, height, width, photos, repeats, renderer)
+    report(rows, processors(), RESULTS / "generator.md")
 
 
-def paper_size_generator(tiny: bool, device: torch.device, folder: Path) -> tuple[Generator, SimpleNamespace]:
-    """Stable Diffusion 1.5's networks with random weights; `tiny` divides all widths by ten."""
+def processors() -> str:
+    return f"the CPU ({torch.get_num_threads()} threads, {platform.machine()})"
+
+
+def paper_size_generator(size: str, device: torch.device, folder: Path) -> tuple[Generator, SimpleNamespace]:
+    """Stable Diffusion 1.5's networks with random weights; at size "half" every width of every network is halved."""
     from tests.published import CLIP_VIT_L, SD15_UNET, SD_VAE  # the published configurations
 
     unet_config, vae_config, clip_config = dict(SD15_UNET), dict(SD_VAE), dict(CLIP_VIT_L)
-    if tiny:
+    if size == "half":
+        unet_config |= dict(block_out_channels=(160, 320, 640, 640), cross_attention_dim=384)
+        vae_config |= dict(block_out_channels=(64, 128, 256, 256))
+        clip_config |= dict(hidden_size=512, intermediate_size=2048, projection_dim=384)
+    if size == "tiny":
         unet_config |= dict(block_out_channels=(32, 64, 128, 128), attention_head_dim=8, cross_attention_dim=48)
         vae_config |= dict(block_out_channels=(32, 32, 32, 32))
         clip_config |= dict(hidden_size=64, intermediate_size=128, num_hidden_layers=2, num_attention_heads=4, projection_dim=48)
@@ -218,15 +244,13 @@ def paper_size_generator(tiny: bool, device: torch.device, folder: Path) -> tupl
     return Generator(model.to(device).eval(), encoders, params, folder, device, "bf16"), params
 
 
-def paper_size(tiny: bool, repeats: int, count: int, batch: int) -> None:
+def paper_size(size: str, repeats: int, count: int, batch: int) -> None:
     """DDIM 20 steps with guidance in bf16 at 384 x 192, training with caches, peak memory and where a sampling step's time goes."""
-    from tempfile import TemporaryDirectory
-
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    height, width, steps = (128, 64, 2) if tiny else (384, 192, 20)
+    height, width, steps = (128, 64, 2) if size == "tiny" else (384, 192, 20)
     with TemporaryDirectory() as folder:
-        generator, params = paper_size_generator(tiny, device, Path(folder))
-        peak = lambda: torch.cuda.max_memory_allocated() / 2**30 if device.type == "cuda" else float("nan")
+        generator, params = paper_size_generator(size, device, Path(folder))
+        peak = lambda: torch.cuda.max_memory_allocated() / 2**30 if device.type == "cuda" else peak_memory() * 1e9 / 2**30
         rows = sampling(generator, height, width, count=count, naive_count=min(2, count), steps=steps, guidance=3.5, repeats=repeats)
         extra = [f"Peak memory of sampling {peak():.1f} GiB."]
         activities = [torch.profiler.ProfilerActivity.CPU] + [torch.profiler.ProfilerActivity.CUDA] * (device.type == "cuda")
@@ -236,29 +260,32 @@ def paper_size(tiny: bool, repeats: int, count: int, batch: int) -> None:
         params.batch_size, params.mixed_precision = batch, "bf16"
         if device.type == "cuda":
             torch.cuda.reset_peak_memory_stats()
-        rows += training(generator, params, height, width, repeats)
+        rows += training(generator, params, height, width, write_photos(Path(folder), 64, height, width), repeats)
         extra.append(f"Peak memory of training {peak():.1f} GiB.")
     column = "self_cuda_time_total" if device.type == "cuda" else "self_cpu_time_total"
     extra += ["", "Where one sampling step's time goes:", "", "```", profile.key_averages().table(sort_by=column, row_limit=15, max_name_column_width=50), "```"]
-    machine = torch.cuda.get_device_name() if device.type == "cuda" else f"{torch.get_num_threads()} CPU cores ({platform.machine()})"
-    report(rows, machine, "python -m benchmarks.generator --paper-size", None if tiny else RESULTS / "generator_paper_size.md", extra)
+    machine = torch.cuda.get_device_name() if device.type == "cuda" else processors()
+    report(rows, machine, None if size == "tiny" else RESULTS / f"generator_paper_{size}.md", extra)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.generator", description=__doc__.split("\n")[0])
     parser.add_argument("--paper-size", action="store_true")
-    parser.add_argument("--tiny", action="store_true")
-    parser.add_argument("--threads", type=int, default=2, help="CPU threads at the mini size")
-    parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--count", type=int, help="images per call at the paper's size (64; tiny: 4)")
-    parser.add_argument("--batch", type=int, help="training batch at the paper's size (32; tiny: 2)")
+    narrower = parser.add_mutually_exclusive_group()
+    for size in ("half", "tiny"):
+        narrower.add_argument(f"--{size}", dest="size", action="store_const", const=size, default="full")
+    parser.add_argument("--threads", type=int, default=2, help="CPU threads")
+    parser.add_argument("--repeats", type=int, help="rounds (9; at the paper's size 3)")
+    parser.add_argument("--count", type=int, help="images per call at the paper's size (64; half: 4; tiny: 4)")
+    parser.add_argument("--batch", type=int, help="training batch at the paper's size (32; half: 4; tiny: 2)")
     options = parser.parse_args()
     torch.manual_seed(0)
+    torch.set_num_threads(options.threads)
     if options.paper_size:
-        paper_size(options.tiny, options.repeats, options.count or (4 if options.tiny else 64), options.batch or (2 if options.tiny else 32))
+        count, batch = {"full": (64, 32), "half": (4, 4), "tiny": (4, 2)}[options.size]
+        paper_size(options.size, options.repeats or 3, options.count or count, options.batch or batch)
     else:
-        torch.set_num_threads(options.threads)
-        mini(options.repeats)
+        mini(options.repeats or 9)
 
 
 if __name__ == "__main__":
