@@ -5,7 +5,6 @@ import csv
 import hashlib
 import json
 import math
-import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +19,7 @@ from tqdm import tqdm
 
 from posedive_lib.errors import StudyError
 from posedive_lib.seeds import rng_for, seed_for
+from posedive_lib.writing import replacing
 
 HERE = Path(__file__).parent
 ARRAYS = ("images", "keypoints", "visible", "person", "azimuth", "elevation", "skeleton", "depth", "normals", "neutral")
@@ -140,9 +140,8 @@ class Loop:
         for key, parameter in self.parameters.items():
             state = self.optimizer.state.get(parameter, {})
             tensors |= {f"{m}/{key}": state[m].contiguous() for m in ("exp_avg", "exp_avg_sq") if m in state}
-        partial = self._file.with_suffix(".partial")
-        save_file(tensors, partial, {"step": str(self.step), "config": _digest(self.config)})
-        os.replace(partial, self._file)
+        with replacing(self._file) as draft:
+            save_file(tensors, draft, {"step": str(self.step), "config": _digest(self.config)})
 
     def _resume(self) -> int:
         """Step to go on from: 0 without a checkpoint, or where it belongs to other settings."""

@@ -401,6 +401,6 @@ def test_full_disk_keeps_the_last_checkpoint(stable_diffusion, arrays, tmp_path,
 
     (tmp_path / "checkpoint.safetensors").write_bytes(b"the last good one")
     monkeypatch.setattr(folders, "save_file", full)
-    with pytest.raises(StudyError, match="free disk space"):
+    with pytest.raises(StudyError, match="free space"):
         folders.save_tensors({}, tmp_path / "checkpoint.safetensors")
     assert (tmp_path / "checkpoint.safetensors").read_bytes() == b"the last good one" and len(list(tmp_path.iterdir())) == 1

@@ -13,10 +13,11 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from posedive_lib.errors import StudyError
-from posedive_lib.generator import TrainingArrays, generate_files, load, train
+from posedive_lib.generator import TrainingArrays, generate_files, load, store, train
 from posedive_lib.generator.denoising import denoise
 from posedive_lib.generator.pairs import Pairs
 from posedive_lib.generator.processes import processes
+from posedive_lib.generator.progress import Losses
 from posedive_lib.generator.reference import ReferenceCall, keys_and_values
 from posedive_lib.generator.schedule import load_scheduler
 from posedive_lib.generator.store import load_weights
@@ -299,13 +300,34 @@ def test_a_full_disk_keeps_the_last_checkpoint_and_the_run_goes_on_from_it(stabl
         original(tensors, path, metadata=metadata)
 
     monkeypatch.setattr(folders, "save_file", sometimes_full)
-    with pytest.raises(StudyError, match="free disk space"):
+    with pytest.raises(StudyError, match="free space"):
         run(stable_diffusion, arrays, tmp_path, checkpoint_every=1)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["checkpoint.safetensors", "losses.csv"]
     monkeypatch.setattr(folders, "save_file", original)
     resumed = run(stable_diffusion, arrays, tmp_path, checkpoint_every=1)
     assert (tmp_path / "losses.csv").read_text() == (plain_run[1] / "losses.csv").read_text()
     assert_same_run(resumed, plain_run, atol=1e-9)
+
+
+def test_a_full_disk_under_the_loss_log_is_one_sentence_and_a_row_it_cut_is_forgotten(plain_run, tmp_path):
+    with pytest.raises(StudyError, match="/dev/full cannot be written .No space left on device.: free space"):
+        Losses(Path("/dev/full"), every=1, num_timesteps=1000).add(1, np.array([0]), np.array([1.0]), 1.0)
+    whole, log = (plain_run[1] / "losses.csv").read_text(), tmp_path / "losses.csv"
+    for cut in ("", "4", "4,0.5", "4,0.5,1,1,1,1"):
+        log.write_text(whole + cut)
+        Losses(log, every=1, num_timesteps=1000).resume(100, [], [])
+        assert log.read_text() == whole
+
+
+def test_a_checkpoint_of_more_steps_is_not_passed_off_as_fewer(stable_diffusion, arrays, tmp_path, monkeypatch):  # noqa: F811
+    def stopped(*arguments):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(store, "save_model", stopped)
+        run(stable_diffusion, arrays, tmp_path, steps=4, checkpoint_every=4)
+    with pytest.raises(StudyError, match=r"has 4 steps behind it, more than generator.steps \(2\): raise generator.steps"):
+        run(stable_diffusion, arrays, tmp_path, steps=2, checkpoint_every=4)
 
 
 def test_the_command_trains_and_says_what_is_wrong_in_one_sentence(tmp_path, capsys):

@@ -1,6 +1,7 @@
 """Importing HMR2 results: conventions by round trips, containers, and files that lie."""
 
 import json
+import os
 import pickle
 import zipfile
 
@@ -10,7 +11,6 @@ from safetensors.numpy import save_file
 from scipy.spatial.transform import Rotation
 
 from pipeline import ROOT
-from posedive_lib.body import archive
 from posedive_lib.body.archive import read_npz, write_npz
 from posedive_lib.body.hmr2 import camera_of, export_hmr2, import_hmr2, main, read_hmr2
 from posedive_lib.body.smpl import cached_smpl
@@ -102,7 +102,7 @@ def test_a_focal_length_that_cannot_be_is_refused(focal, table, tmp_path, capsys
 def test_a_table_that_is_there_is_not_replaced_and_a_place_that_cannot_be_written_is_named(table, tmp_path, capsys):
     path = write(tmp_path / "a.npz", export_hmr2(table, SIZE))
     before = path.read_bytes()
-    for out, said in ((path, "exists: name another table"), (path / "smpl.npz", "smpl.npz cannot be written"), (tmp_path / "no/smpl.npz", "smpl.npz cannot be written")):
+    for out, said in ((path, "exists: name another table"), (path / "smpl.npz", "smpl.npz cannot be written")):
         assert main([str(path), "--body", BODY, "--out", str(out)]) == 2
         printed = capsys.readouterr().err
         assert said in printed and printed.count("\n") == 1
@@ -196,7 +196,7 @@ def test_a_header_that_promises_more_than_there_is(tmp_path):
 
 def test_an_archive_is_written_whole_or_not_at_all(tmp_path, monkeypatch):
     write_npz(tmp_path / "a.npz", {"x": np.arange(3)})
-    monkeypatch.setattr(archive.os, "replace", lambda *paths: (_ for _ in ()).throw(OSError(28, "No space left on device")))
+    monkeypatch.setattr(os, "replace", lambda *paths: (_ for _ in ()).throw(OSError(28, "No space left on device")))
     with pytest.raises(StudyError, match=r"a\.npz cannot be written \(No space left on device\)"):
         write_npz(tmp_path / "a.npz", {"x": np.arange(9)})
     assert [path.name for path in tmp_path.iterdir()] == ["a.npz"] and len(read_npz(tmp_path / "a.npz", what="numbers")["x"]) == 3

@@ -21,13 +21,14 @@ from posedive_lib import datasets
 from posedive_lib import params as parameters
 from posedive_lib.augment.confidence import PoseEstimator
 from posedive_lib.body import fitting, heading, keypoints, library
-from posedive_lib.body.archive import read_npz, write_npz, writing
+from posedive_lib.body.archive import read_npz, write_npz
 from posedive_lib.body.fitting import Fitter, FitSettings, fit_rows
 from posedive_lib.body.poses import load_poses
 from posedive_lib.body.smpl import load_smpl
 from posedive_lib.body.table import BodyTable
 from posedive_lib.datasets.images import open_rgb
 from posedive_lib.errors import StudyError, command
+from posedive_lib.writing import writing
 
 BATCH = 64
 FPS = 10.0  # frames per second of the motions that are learned from: neighbours at full rate say nothing new

@@ -1,14 +1,13 @@
 """Read `.npz` files that may lie: sizes are checked before anything is unpacked, nothing in them is executed. Write whole ones."""
 
-import os
 import zipfile
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 from numpy.lib import format as npy
 
 from posedive_lib.errors import StudyError
+from posedive_lib.writing import replacing
 
 MAX_BYTES = 1 << 30  # unpacked; the largest SMPL-X body and the longest AMASS motion are below a fifth of it
 
@@ -46,24 +45,8 @@ def read_npz(path: str | Path, keys=None, *, what: str, limit: int = MAX_BYTES) 
 
 def write_npz(path: str | Path, arrays: dict[str, np.ndarray], *, compressed: bool = False) -> None:
     """Write an `.npz`, whole or not at all; StudyError where the place or the space is missing."""
-    path = Path(path)
-    part = path.with_name(f".{path.name}.partial")
-    with writing(path):
-        try:
-            with part.open("wb") as file:  # a file, because NumPy would add a suffix to the name
-                (np.savez_compressed if compressed else np.savez)(file, **arrays)
-            os.replace(part, path)
-        finally:
-            part.unlink(missing_ok=True)  # gone already when all went well
-
-
-@contextmanager
-def writing(path: str | Path):
-    """A place that cannot be written, or a full disk, becomes a StudyError that names `path`."""
-    try:
-        yield
-    except OSError as error:
-        raise StudyError(f"{path} cannot be written ({error.strerror or error}): free space or choose a writable folder") from error
+    with replacing(path) as draft, draft.open("wb") as file:  # a file, because NumPy would add a suffix to the name
+        (np.savez_compressed if compressed else np.savez)(file, **arrays)
 
 
 def _check_header(path: Path, name: str, member, size: int) -> None:

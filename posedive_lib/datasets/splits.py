@@ -13,6 +13,7 @@ import pandas as pd
 from posedive_lib.datasets import msmt17
 from posedive_lib.datasets.table import ReIDDataset
 from posedive_lib.errors import StudyError
+from posedive_lib.writing import replacing
 
 MIN_TRAIN_IMAGES = 4   # an identity with fewer cannot fill its K places in a batch
 KMEANS_SEED = 0
@@ -114,9 +115,8 @@ def write_lists(where: Path, splits: dict[str, pd.DataFrame]) -> None:
     for split, frame in splits.items():
         side = "train" if split == "train" else "test"
         lines = [f"{side}/{rel.split('/', 1)[1]} {pid}\n" for rel, pid in zip(frame["rel"], frame["pid"], strict=True)]
-        temporary = where / f".list_{split}.txt.partial"
-        temporary.write_text("".join(lines))
-        temporary.replace(where / f"list_{split}.txt")
+        with replacing(where / f"list_{split}.txt") as draft:
+            draft.write_text("".join(lines))
 
 
 def _report(where: Path, pool: pd.DataFrame, splits: dict[str, pd.DataFrame], name: str) -> None:
@@ -126,9 +126,8 @@ def _report(where: Path, pool: pd.DataFrame, splits: dict[str, pd.DataFrame], na
 
 
 def _write_json(path: Path, content: dict) -> None:
-    temporary = path.with_name(f".{path.name}.partial")
-    temporary.write_text(json.dumps(content, indent=1) + "\n")
-    temporary.replace(path)
+    with replacing(path) as draft:
+        draft.write_text(json.dumps(content, indent=1) + "\n")
 
 
 def cam_rule(cam) -> dict:

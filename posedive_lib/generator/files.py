@@ -1,15 +1,14 @@
 """Images drawn to a folder, one file each: a stopped run goes on, and a finished image is never made twice."""
 
-import os
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
-from posedive_lib.body.archive import writing
 from posedive_lib.errors import StudyError
 from posedive_lib.generator.processes import processes
 from posedive_lib.generator.sample import Generator
+from posedive_lib.writing import replacing
 
 
 def generate_files(
@@ -35,18 +34,7 @@ def generate_files(
         images = generator.generate(references, *(column[rows] for column in columns), **{"progress": False, **options})
         if team.is_main_process:
             for row, image in zip(rows, images):
-                _write(paths[row], image)
+                with replacing(paths[row]) as draft:
+                    Image.fromarray(image).save(draft, format="PNG")
     team.wait_for_everyone()
     return paths
-
-
-def _write(path: Path, image: np.ndarray) -> None:
-    """The whole file or none."""
-    temporary = path.with_name(path.name + ".tmp")
-    with writing(path):
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            Image.fromarray(image).save(temporary, format="PNG")
-            os.replace(temporary, path)
-        finally:
-            temporary.unlink(missing_ok=True)

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from posedive_lib.errors import StudyError
 from posedive_lib.loading import differing, first_line, quiet
+from posedive_lib.writing import replacing, writing
 
 # What a whole CLIP (both towers, as OpenAI published ViT-L/14) holds beside its vision tower, and buffers of older releases.
 BESIDE = ("text_model.", "text_projection.", "logit_scale", "vision_model.embeddings.position_ids")
@@ -83,29 +84,30 @@ def load_into(module: nn.Module, tensors: dict[str, Tensor], path: Path) -> None
 
 def save_tensors(tensors: dict[str, Tensor], path: Path, metadata: dict[str, str] | None = None) -> None:
     """Write a safetensors file whole or not at all: a kill or a full disk leaves the last good file in place."""
-    temporary = path.with_name(path.name + ".tmp")
-    try:
-        save_file({name: tensor.detach().contiguous() for name, tensor in tensors.items()}, temporary, metadata=metadata)
-        os.replace(temporary, path)
-    except (OSError, SafetensorError) as error:
-        temporary.unlink(missing_ok=True)
-        raise StudyError(f"{path} could not be written ({first_line(error)}): free disk space or choose another folder.") from error
+    with replacing(path) as draft:
+        save_file({name: tensor.detach().contiguous() for name, tensor in tensors.items()}, draft, metadata=metadata)
 
 
 @contextmanager
 def replaced_folder(folder: Path):
-    """Yields a temporary sibling that takes the place of `folder` when the block ends well."""
+    """Yields a temporary sibling that takes the place of `folder` when the block ends well; else `folder` stays as it was."""
     temporary, old = folder.with_name(folder.name + ".tmp"), folder.with_name(folder.name + ".old")
-    for leftover in (temporary, old):
-        shutil.rmtree(leftover, ignore_errors=True)
-    try:
-        temporary.mkdir(parents=True)
-        yield temporary
-        if folder.exists():
-            os.replace(folder, old)
-        os.replace(temporary, folder)
-    except (OSError, SafetensorError) as error:
-        raise StudyError(f"{folder} could not be written ({first_line(error)}): free disk space or choose another folder.") from error
-    finally:
+    with writing(folder):
+        _put_back(old, folder)
         shutil.rmtree(temporary, ignore_errors=True)
-        shutil.rmtree(old, ignore_errors=True)
+        try:
+            temporary.mkdir(parents=True)
+            yield temporary
+            if folder.exists():
+                os.replace(folder, old)
+            os.replace(temporary, folder)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+            _put_back(old, folder)
+
+
+def _put_back(old: Path, folder: Path) -> None:
+    """What stopped between the two renames of `replaced_folder` goes back to its place; what has been replaced goes."""
+    if old.exists() and not folder.exists():
+        os.replace(old, folder)
+    shutil.rmtree(old, ignore_errors=True)

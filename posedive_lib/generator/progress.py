@@ -9,6 +9,7 @@ from safetensors import safe_open
 
 from posedive_lib.errors import StudyError
 from posedive_lib.generator import folders
+from posedive_lib.writing import replacing, writing
 
 HEADER = "step,loss,loss_t1,loss_t2,loss_t3,loss_t4\n"
 
@@ -25,15 +26,14 @@ class Losses:
 
     def restart(self) -> int:
         """Empty log; returns step 0."""
-        if self.writes:
-            self.path.write_text(HEADER)
+        self._keep([])
         return 0
 
     def resume(self, step: int, window: list, totals: list) -> None:
         """Forget rows after `step`: the steps behind them will run again."""
         rows = self.path.read_text().splitlines(keepends=True)[1:] if self.path.is_file() else []
-        if self.writes:
-            self.path.write_text(HEADER + "".join(row for row in rows if int(row.split(",")[0]) <= step))
+        whole = [row for row in rows if row.endswith("\n") and row.count(",") == HEADER.count(",")]  # a full disk cuts the last one
+        self._keep([row for row in whole if int(row.split(",")[0]) <= step])
         self.window, self.totals = window, totals
 
     def add(self, step: int, t: np.ndarray, errors: np.ndarray, total: float) -> None:
@@ -45,9 +45,14 @@ class Losses:
             quarters = [[error for quarter, error in self.window if quarter == wanted] for wanted in range(4)]
             means = [self.latest] + [float(np.mean(errors)) if errors else float("nan") for errors in quarters]
             if self.writes:
-                with self.path.open("a") as log:
+                with writing(self.path), self.path.open("a") as log:
                     log.write(f"{step}," + ",".join(f"{mean:.6g}" for mean in means) + "\n")
             self.window, self.totals = [], []
+
+    def _keep(self, rows: list[str]) -> None:
+        if self.writes:
+            with replacing(self.path) as draft:
+                draft.write_text(HEADER + "".join(rows))
 
 
 def save_checkpoint(path: Path, trainer, losses: Losses, key: str, step: int) -> None:

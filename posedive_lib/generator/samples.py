@@ -13,6 +13,7 @@ from posedive_lib.generator.guiders import maps_to_float
 from posedive_lib.generator.precision import autocast
 from posedive_lib.generator.schedule import load_scheduler
 from posedive_lib.seeds import rng_for, seed_for
+from posedive_lib.writing import replacing
 
 
 @dataclass
@@ -56,7 +57,7 @@ class TrainingSamples:
             trainer.model.train()
         rows = [self.encoders.images(latents), on_device(data.skeleton, self.targets), self.encoders.images(drawn),
                 self.encoders.images(on_device(data.latents, self.targets))]
-        self.folder.mkdir(parents=True, exist_ok=True)
         path = self.folder / f"step_{step:06d}.png"
-        Image.fromarray(np.concatenate([np.concatenate(list(row.cpu().numpy()), axis=1) for row in rows])).save(path)
+        with replacing(path) as draft:
+            Image.fromarray(np.concatenate([np.concatenate(list(row.cpu().numpy()), axis=1) for row in rows])).save(draft, format="PNG")
         return path

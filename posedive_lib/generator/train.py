@@ -26,6 +26,7 @@ from posedive_lib.generator.progress import Losses, load_checkpoint, save_checkp
 from posedive_lib.generator.samples import TrainingSamples
 from posedive_lib.generator.schedule import load_scheduler, loss_weights, target
 from posedive_lib.seeds import rng_for, seed_for
+from posedive_lib.writing import writing
 
 # Parameters that change no weight but by rounding: a checkpoint stays valid when they change.
 PACE = ("steps", "log_every", "checkpoint_every", "sample_every", "sampling", "gradient_accumulation", "gradient_checkpointing")
@@ -41,11 +42,12 @@ def train(
     `generator` section. Runs on the GPUs that there are (cpu: on none); under `accelerate launch` every process takes its part of each
     batch, and the batches stay the same. Writes `out_dir/losses.csv`, every `checkpoint_every` steps `out_dir/checkpoint.safetensors`,
     every `sample_every` steps a picture in `out_dir/samples`; called again after a kill it goes on from the checkpoint, called again
-    when finished it returns at once. StudyError on a non-finite loss, naming the step.
+    when finished it returns at once. StudyError on a non-finite loss, naming the step, and on a checkpoint of more steps.
     """
     folder = folders.resolve(stable_diffusion, params.revision)
     out_dir = Path(out_dir)
-    _make(out_dir)
+    with writing(out_dir):
+        out_dir.mkdir(parents=True, exist_ok=True)
     model = model or _start(folder, params, init_from, seed)
     key = _digest(model, data, params, seed)
     finished = out_dir / "generator"
@@ -63,13 +65,6 @@ def train(
         (out_dir / "checkpoint.safetensors").unlink(missing_ok=True)
     accelerator.wait_for_everyone()
     return finished
-
-
-def _make(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise StudyError(f"The folder {folder} could not be made ({error.strerror}): free disk space or choose another folder.") from error
 
 
 def _start(stable_diffusion: Path, params, init_from: str | Path | None, seed: int) -> PoseDiveModel:
@@ -131,6 +126,8 @@ class Trainer:
         path, main = out_dir / "checkpoint.safetensors", self.accelerator.is_main_process
         losses = Losses(out_dir / "losses.csv", self.params.log_every, self.scheduler.config.num_train_timesteps, writes=main)
         first = load_checkpoint(path, self, losses, key) if path.is_file() else losses.restart()
+        if first > self.params.steps:
+            raise StudyError(f"{path} has {first} steps behind it, more than generator.steps ({self.params.steps}): raise generator.steps, or delete the file to train anew.")
         with tqdm(total=self.params.steps, initial=first, desc="train generator", disable=not progress, mininterval=1.0) as bar:
             for step in range(first, self.params.steps):
                 t, errors, total = self.step(step)

@@ -2,7 +2,6 @@
 
 import json
 import math
-import os
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from torch import Tensor, nn
 
 from posedive_lib.errors import StudyError
 from posedive_lib.precision import checked_device, computes_bfloat16
+from posedive_lib.writing import replacing
 
 PRECISIONS = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -153,15 +153,8 @@ class Stage:
 
 def save_tensors(tensors: dict[str, Tensor], path: Path, about: dict) -> None:
     """One safetensors file with `about` as JSON in its header, whole or not at all: a kill leaves the last good file in place."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        save_file({name: value.detach().cpu().contiguous().clone() for name, value in tensors.items()}, temporary, metadata={"about": json.dumps(about)})
-        os.replace(temporary, path)
-    except (OSError, SafetensorError) as error:
-        raise StudyError(f"{path} could not be written ({error}): free disk space or choose another folder.") from None
-    finally:
-        temporary.unlink(missing_ok=True)
+    with replacing(path) as draft:
+        save_file({name: value.detach().cpu().contiguous().clone() for name, value in tensors.items()}, draft, metadata={"about": json.dumps(about)})
 
 
 def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict]:

@@ -12,8 +12,6 @@ runs/ (ignored by git, not a DVC output, because DVC deletes outputs before a st
 import ast
 import hashlib
 import json
-import os
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -22,6 +20,7 @@ import numpy as np
 
 import posedive_lib
 from posedive_lib.errors import StudyError
+from posedive_lib.writing import replacing, writing
 
 PACKAGE = Path(posedive_lib.__file__).parent
 
@@ -68,38 +67,21 @@ class RunStore:
 
 def make_folder(path: str | Path) -> Path:
     """Make `path` and its parents; `StudyError` where that is not allowed."""
-    try:
+    with writing(path):
         Path(path).mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise StudyError(f"The folder {path} cannot be made ({error.strerror}); make its place writable.") from None
     return Path(path)
 
 
 def write_bytes(path: str | Path, content: bytes) -> None:
     """Write all of the file or nothing of it; `StudyError` where that is not allowed."""
-    _write_whole(Path(path), lambda stream: stream.write(content))
+    with replacing(path) as draft:
+        draft.write_bytes(content)
 
 
 def write_array(path: str | Path, array: np.ndarray) -> None:
     """`write_bytes` of an array as `.npy`."""
-    _write_whole(Path(path), lambda stream: np.save(stream, array))
-
-
-def _write_whole(path: Path, write: Callable) -> None:
-    make_folder(path.parent)
-    try:
-        handle, draft = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    except OSError as error:
-        raise StudyError(f"{path} cannot be written ({error.strerror}); make its folder writable.") from None
-    try:
-        with os.fdopen(handle, "wb") as stream:
-            write(stream)
-        os.chmod(draft, 0o644)  # mkstemp's files are private
-        os.replace(draft, path)
-    except OSError as error:
-        raise StudyError(f"{path} cannot be written ({error.strerror}); make room for it or make it writable.") from None
-    finally:
-        Path(draft).unlink(missing_ok=True)  # gone already when all went well
+    with replacing(path) as draft, draft.open("wb") as stream:  # a stream, because NumPy would add a suffix to the name
+        np.save(stream, array)
 
 
 def write_text(path: str | Path, content: str) -> None:

@@ -1,0 +1,36 @@
+"""Files that are written whole or not at all, and one sentence where they cannot be."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from safetensors import SafetensorError
+
+from posedive_lib.errors import StudyError
+
+
+@contextmanager
+def writing(path: str | Path) -> Iterator[None]:
+    """A place that cannot be written, or a full disk, becomes a StudyError that names `path`."""
+    try:
+        yield
+    except (OSError, SafetensorError) as error:
+        raise StudyError(f"{path} cannot be written ({getattr(error, 'strerror', None) or error}): free space or choose a writable folder") from error
+
+
+@contextmanager
+def replacing(path: str | Path) -> Iterator[Path]:
+    """Yields a draft beside `path`, which takes its place when the block ends well: a kill or a full disk leaves the last good file.
+
+    Makes the folder where there is none. The draft's name is this process's own, so that several may write the same file.
+    """
+    path = Path(path)
+    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    with writing(path):
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            yield draft
+            os.replace(draft, path)
+        finally:
+            draft.unlink(missing_ok=True)  # gone already when all went well
