@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from posedive_lib.errors import StudyError
+from posedive_lib.study import runs
 from posedive_lib.study.runs import RunStore, code_digest, file_digest, folder_digest
 
 
