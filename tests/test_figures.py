@@ -44,7 +44,7 @@ def test_a_figure_needs_its_texts(inside, texts):
 
 def test_unwritable_reports_are_named(inside):
     (inside / "reports").write_text("")
-    with pytest.raises(StudyError, match="reports/figures cannot be made"):
+    with pytest.raises(StudyError, match="reports/figures/f.png cannot be written"):
         figures.save(line(), "f", caption="c", alt="a")
 
 
