@@ -107,6 +107,8 @@ def test_a_table_that_is_there_is_not_replaced_and_a_place_that_cannot_be_writte
         printed = capsys.readouterr().err
         assert said in printed and printed.count("\n") == 1
     assert path.read_bytes() == before and list(tmp_path.iterdir()) == [path]
+    assert main([str(path), "--body", BODY, "--out", str(tmp_path / "new/smpl.npz")]) == 0   # a folder that is missing is made, as by augment.fit
+    assert len(BodyTable.load(tmp_path / "new/smpl.npz")) == COUNT and [file.name for file in (tmp_path / "new").iterdir()] == ["smpl.npz"]
 
 
 @pytest.mark.parametrize(
