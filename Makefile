@@ -41,7 +41,7 @@ test: setup browser data
 
 # Shows what `make repro` made (or what came with the clone); runs nothing.
 site: setup
-	@python -m posedive_lib.study.site
+	@python -m posedive_lib.bench.site
 
 setup: system $(STAMP)
 	@python -m posedive_lib.body.opengl

@@ -23,10 +23,10 @@ from posedive_lib.body.camera import viewpoint
 from posedive_lib.body.poses import load_poses
 from posedive_lib.body.table import BodyTable
 from posedive_lib.datasets import splits
-from posedive_lib.reid.images import ImageSet
+from posedive_lib.reid.image_set import ImageSet
 from posedive_lib.reid.models import create, measure
 from posedive_lib.study import generation, reid_runs
-from posedive_lib.world import build
+from miniworld import build
 
 NAME = "msmt17-s-cam"
 

@@ -17,13 +17,13 @@ import torch
 from posedive_lib import params
 from posedive_lib.augment.confidence import PoseEstimator
 from posedive_lib.body.camera import viewpoint
-from posedive_lib.body.fitting import fit_keypoints
+from posedive_lib.own_data.fitting import fit_keypoints
 from posedive_lib.body.poses import PoseSource, load_poses
 from posedive_lib.body.smpl import load_smpl
 from posedive_lib.seeds import rng_for
-from posedive_lib.world.cameras import sample_camera
-from posedive_lib.world.oracle import free_shots, photograph
-from posedive_lib.world.wardrobe import sample_identities
+from miniworld.cameras import sample_camera
+from miniworld.photography import free_shots, photograph
+from miniworld.wardrobe import sample_identities
 
 ROLE = "fitting-benchmark-2"  # people, cameras and shots of no data set
 

@@ -37,7 +37,7 @@ from posedive_lib.generator.guiders import maps_to_float
 from posedive_lib.generator.model import PoseDiveModel, build_guiders
 from posedive_lib.generator.precision import autocast
 from posedive_lib.generator.reference import ReferenceAttention, ReferenceCall, install
-from posedive_lib.generator.schedule import load_scheduler
+from posedive_lib.generator.noise_schedule import load_scheduler
 from posedive_lib.generator.train import Trainer
 
 RESULTS = Path("benchmarks/results")

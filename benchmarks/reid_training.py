@@ -14,8 +14,8 @@ import numpy as np
 import torch
 
 from posedive_lib import params
-from posedive_lib.reid import models, training
-from posedive_lib.reid.images import ImageSet
+from posedive_lib.reid import models, clip_reid_training
+from posedive_lib.reid.image_set import ImageSet
 from posedive_lib.reid.retrieval import evaluate
 
 PARTS = ["weights", "stage-1 features", "stage 1", "stage 2", "test features", "evaluation", "whole run"]
@@ -40,7 +40,7 @@ def timed(times: dict, part: str, function):
 
 def one_run(name: str, P, train: ImageSet, query: ImageSet, gallery: ImageSet) -> dict[str, float]:
     times: dict[str, float] = {}
-    training.SEEN.clear()   # as in the first run of a process
+    clip_reid_training.SEEN.clear()   # as in the first run of a process
     started = time.perf_counter()
     pretrained = P.paths.clip if name == "clip-reid" else P.paths.resnet
     baseline = models.create(name, P.reid, pretrained, P.reid.image.height, P.reid.image.width, "cpu")

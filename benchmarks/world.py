@@ -2,7 +2,7 @@
 
     python -m benchmarks.world [--shots 480] [--naive 48] [--workers 2] [--repeats 3]
 
-A full sample is a photo of a dressed person with depth, normals and skeleton of the body below, through `posedive_lib.world.oracle.photograph`;
+A full sample is a photo of a dressed person with depth, normals and skeleton of the body below, through `miniworld.photography.photograph`;
 the start of its processes is taken out (a long and a short run, subtracted). The naive way poses the same people with the same code and
 opens a renderer, a scene and a mesh for each of colour, depth and normals; it has no sensor, no occluder and no placing in the crop.
 """
@@ -29,9 +29,9 @@ _kept: dict = {}
 def scene_of(people: int, shots: int) -> tuple:
     """Identities, poses and `shots` free shots of them by the cameras of MSMT17."""
     from posedive_lib.body.poses import load_poses
-    from posedive_lib.world.cameras import read_cameras
-    from posedive_lib.world.oracle import free_shots
-    from posedive_lib.world.wardrobe import sample_identities
+    from miniworld.cameras import read_cameras
+    from miniworld.photography import free_shots
+    from miniworld.wardrobe import sample_identities
 
     source = load_poses("data/motions", fps=6)
     cameras = read_cameras("data/world")["msmt17"]
@@ -40,7 +40,7 @@ def scene_of(people: int, shots: int) -> tuple:
 
 def photographs(identities, source, shots, workers: int, full: bool) -> float:
     """Seconds to photograph the shots, the start of the processes included."""
-    from posedive_lib.world.oracle import photograph
+    from miniworld.photography import photograph
 
     start = time.perf_counter()
     for _ in photograph(identities, source, shots, body=BODY, height=HEIGHT, width=WIDTH, focal=FOCAL,
@@ -73,8 +73,8 @@ def naive(jobs: list[tuple]) -> int:
     from posedive_lib.body.camera import orient, project
     from posedive_lib.body.conditions import draw_skeleton
     from posedive_lib.body.smpl import COCO_FROM_SMPL, cached_smpl, pose
-    from posedive_lib.world.dresser import Dresser
-    from posedive_lib.world.wardrobe import betas
+    from miniworld.dresser import Dresser
+    from miniworld.wardrobe import betas
 
     model, cam_t = cached_smpl(BODY), np.array([0, 0.1, 4.6])
     if "dresser" not in _kept:

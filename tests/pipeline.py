@@ -9,12 +9,12 @@ from pathlib import Path
 
 import nbformat
 
-from posedive_lib.study import graph
+from posedive_lib.bench import pipeline
 
 ROOT = Path(__file__).resolve().parents[1]
 
 # They check input and show results, and cannot change a number or a picture.
-MACHINERY = {"posedive_lib/errors.py", "posedive_lib/params.py", "posedive_lib/study/notebook.py", "posedive_lib/study/page.py"}
+MACHINERY = {"posedive_lib/errors.py", "posedive_lib/params.py", "posedive_lib/bench/notebook.py", "posedive_lib/bench/page.py"}
 
 
 def run(folder: Path, *command: str) -> str:
@@ -26,7 +26,7 @@ def run(folder: Path, *command: str) -> str:
 
 
 def stages() -> dict[str, dict]:
-    return graph.read(ROOT)
+    return pipeline.read(ROOT)
 
 
 def notebooks() -> list[Path]:

@@ -7,7 +7,7 @@ import torch
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers
 from transformers import CLIPConfig, CLIPModel, CLIPTextConfig, CLIPTextModelWithProjection, CLIPVisionConfig, CLIPVisionModelWithProjection, PreTrainedTokenizerFast
 
-from posedive_lib.reid.images import ImageSet
+from posedive_lib.reid.image_set import ImageSet
 
 
 def save_tiny_clip(folder, image_size=32, width=32, layers=2, patch=8, whole=False):

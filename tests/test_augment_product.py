@@ -11,7 +11,7 @@ from PIL import Image
 from pipeline import ROOT
 from posedive_lib import datasets, params
 from posedive_lib.augment import __main__ as command
-from posedive_lib.augment import product
+from posedive_lib.own_data import augment
 from posedive_lib.body.camera import orient
 from posedive_lib.body.table import BodyTable
 from posedive_lib.errors import StudyError
@@ -51,7 +51,7 @@ def market(tmp_path, monkeypatch):
     n = len(rels)
     BodyTable(np.array(rels), orient(np.zeros((n, 3)), np.zeros(n), np.full(n, 10.0)), np.zeros((n, 69)), np.zeros((n, 10)), np.tile([0, 0, 4.0], (n, 1)),
               np.full(n, 320.0), np.zeros((n, 17, 2)), np.full((n, 17), 2)).save(folder / "smpl.npz")
-    monkeypatch.setattr(product, "PoseEstimator", Estimator)
+    monkeypatch.setattr(augment, "PoseEstimator", Estimator)
     overrides = {"image.height": 32, "image.width": 16, "augment.images_per_pid": 2, "augment.candidates_per_pid": 3, "world.workers": 1,
                  "augment.policy.pose": "uniform", "augment.tau_tar": 0.2, "augment.tau_gen": 0.3, "augment.epsilon_gen": 0.5}
     P = params.load(ROOT / "params.yaml", overrides=overrides | {f"paths.{k}": str(ROOT / v) for k, v in
@@ -62,7 +62,7 @@ def market(tmp_path, monkeypatch):
 def test_the_same_layout_comes_back_with_manifest_and_sheet_and_nothing_is_made_twice(market, tmp_path):
     root, folder, P = market
     painter = Painter()
-    made = product.augment("market1501", root, tmp_path / "out", P, painter=painter, progress=False)
+    made = augment.augment("market1501", root, tmp_path / "out", P, painter=painter, progress=False)
     assert painter.painted == 2 + 3  # identity 2 passes at once, 7 spends its budget
     assert made.added["pid"].tolist() == [2, 2] and made.short.to_numpy().tolist() == [[7, 0, 2]]
     again = datasets.load("market1501", tmp_path / "out")
@@ -72,9 +72,9 @@ def test_the_same_layout_comes_back_with_manifest_and_sheet_and_nothing_is_made_
     with Image.open(tmp_path / "out" / "contact_sheet.jpg") as sheet:
         assert sheet.width > 9 * 16 and sheet.height > 2 * 32
     with pytest.raises(StudyError, match="already exists"):
-        product.augment("market1501", root, tmp_path / "out", P, painter=painter, progress=False)
+        augment.augment("market1501", root, tmp_path / "out", P, painter=painter, progress=False)
     shutil.rmtree(tmp_path / "out")
-    product.augment("market1501", root, tmp_path / "out", P, painter=painter, progress=False)
+    augment.augment("market1501", root, tmp_path / "out", P, painter=painter, progress=False)
     assert painter.painted == 5
 
 
@@ -85,11 +85,11 @@ def test_a_stop_before_the_last_file_leaves_nothing_that_the_next_run_refuses(ma
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr(product, "contact_sheet", lambda *args, **options: SimpleNamespace(save=stop))
+        patched.setattr(augment, "contact_sheet", lambda *args, **options: SimpleNamespace(save=stop))
         with pytest.raises(KeyboardInterrupt):
-            product.augment("market1501", root, tmp_path / "out", P, painter=Painter(), progress=False)
+            augment.augment("market1501", root, tmp_path / "out", P, painter=Painter(), progress=False)
     assert not (tmp_path / "out").exists()
-    product.augment("market1501", root, tmp_path / "out", P, painter=Painter(), progress=False)
+    augment.augment("market1501", root, tmp_path / "out", P, painter=Painter(), progress=False)
     assert (tmp_path / "out" / "contact_sheet.jpg").is_file()
 
 
@@ -102,10 +102,10 @@ def test_what_is_missing_is_said_first_in_one_sentence(market, tmp_path, capsys,
     assert command.main(call) == 2 and "no trained generator" in capsys.readouterr().err
     painter = Painter()
     with pytest.raises(StudyError, match="lie one in the other"):
-        product.augment("market1501", root, folder / "out", P, painter=painter, progress=False)
+        augment.augment("market1501", root, folder / "out", P, painter=painter, progress=False)
     assert not painter.painted and not (folder / "out.candidates").exists()
     (folder / "smpl.npz").unlink()
-    with pytest.raises(StudyError, match="posedive_lib.augment.fit market1501"):
-        product.augment("market1501", root, tmp_path / "out", P, painter=Painter(), progress=False)
+    with pytest.raises(StudyError, match="posedive_lib.own_data.fit market1501"):
+        augment.augment("market1501", root, tmp_path / "out", P, painter=Painter(), progress=False)
     assert command.main([*call, "--images-per-pid", "0"]) == 2 and "images_per_pid" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()

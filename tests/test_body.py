@@ -19,8 +19,8 @@ from posedive_lib.body.raster import Mesh
 from posedive_lib.body.smpl import COCO_FROM_SMPL, KEYS, cached_smpl, load_smpl, pose
 from posedive_lib.body.table import SHAPES, BodyTable
 from posedive_lib.errors import StudyError
-from posedive_lib.world.body import build_body, rest_joints
-from posedive_lib.world.skinning import moved_share
+from miniworld.body import build_body, rest_joints
+from miniworld.skinning import moved_share
 
 BODY = ROOT / "data/body/SMPL_NEUTRAL.npz"
 H, W, FOCAL = 128, 64, 320.0

@@ -5,8 +5,8 @@ import pytest
 
 from posedive_lib.body.poses import load_poses
 from posedive_lib.errors import StudyError
-from posedive_lib.world.cameras import backdrop, sample_camera, wall
-from pretrain.scenes import ACTIONS, Scene, chosen, place, view
+from miniworld.cameras import backdrop, sample_camera, wall
+from miniworld.pretrain.scenes import ACTIONS, Scene, chosen, place, view
 
 SCENE = Scene(("from the back", "running"), ("short hair", "a red shirt", "white shoes"))
 

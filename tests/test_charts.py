@@ -6,8 +6,8 @@ import pandas as pd
 import pytest
 
 from posedive_lib.errors import StudyError
-from posedive_lib.study import figures
-from posedive_lib.study.charts import azimuths, curves, estimates, roc
+from posedive_lib.bench import figures
+from posedive_lib.bench.charts import azimuths, curves, estimates, roc
 
 
 @pytest.fixture(autouse=True)

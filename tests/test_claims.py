@@ -9,7 +9,8 @@ import pytest
 from pipeline import ROOT, stages
 from posedive_lib import params
 from posedive_lib.errors import StudyError
-from posedive_lib.study import claims, tables
+from posedive_lib.bench import tables
+from posedive_lib.study import claims
 from posedive_lib.study.choices import CHOICES, choices
 
 SOURCES = sorted({source for claim in claims.CLAIMS for source in claim.sources})

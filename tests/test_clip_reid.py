@@ -13,12 +13,12 @@ from safetensors import safe_open
 from transformers import AutoTokenizer, CLIPTextModelWithProjection, CLIPVisionModelWithProjection
 
 from posedive_lib.errors import StudyError
-from posedive_lib.reid import augmentation, images, loop, training
+from posedive_lib.reid import transforms, image_set, loop, clip_reid_training
 from posedive_lib.reid.clip_reid import CONTEXT, attend, from_pretrained, patch_grid, resize_positions
-from posedive_lib.reid.images import ImageSet
+from posedive_lib.reid.image_set import ImageSet
 from posedive_lib.reid.models import MODELS, create, load, run
 from posedive_lib.reid.sampler import PKSampler, shuffled_batches
-from posedive_lib.reid.training import PROMPTS_FILE, ClipReIDBaseline
+from posedive_lib.reid.clip_reid_training import PROMPTS_FILE, ClipReIDBaseline
 from posedive_lib.reid.weights import load_clip
 from reid_parts import people, save_tiny_clip, tiny_params
 
@@ -230,14 +230,14 @@ def test_stage2_starts_from_learned_prompts(clip, tmp_path):
 
 def test_features_of_an_earlier_run_are_looked_up(clip, monkeypatch):
     """Bit for bit what they were; other pixels, weights or precision are computed."""
-    monkeypatch.setattr(training, "SEEN", {})
-    monkeypatch.setattr(training, "EXTRACT_BATCH", 8)
+    monkeypatch.setattr(clip_reid_training, "SEEN", {})
+    monkeypatch.setattr(clip_reid_training, "EXTRACT_BATCH", 8)
     train = people(4, 5)
 
     def features(images, **changes):
         baseline = ClipReIDBaseline(tiny_params(**changes), clip, 32, 16, "cpu").start(4, 0, train.camids)
-        before = len(training.SEEN)
-        return baseline._clip_features(images), len(training.SEEN) - before
+        before = len(clip_reid_training.SEEN)
+        return baseline._clip_features(images), len(clip_reid_training.SEEN) - before
 
     first, computed = features(train.images)
     assert computed == 3
@@ -248,9 +248,9 @@ def test_features_of_an_earlier_run_are_looked_up(clip, monkeypatch):
     other, computed = features(changed)
     assert computed == 1 and np.flatnonzero((other != first).any(axis=1)).tolist() == [9]
     assert features(train.images, precision="bf16")[1] == 3
-    monkeypatch.setattr(training, "SEEN_BATCHES", 2)
+    monkeypatch.setattr(clip_reid_training, "SEEN_BATCHES", 2)
     features(train.images[:4])
-    assert len(training.SEEN) == 2 and np.array_equal(features(train.images)[0], first)
+    assert len(clip_reid_training.SEEN) == 2 and np.array_equal(features(train.images)[0], first)
 
 
 def with_generated(train, each=3):
@@ -378,19 +378,19 @@ def test_augmentation():
         return torch.Generator().manual_seed(4)
 
     batch = torch.randint(1, 256, (40, 64, 32, 3), dtype=torch.uint8, generator=generator())
-    assert torch.equal(augmentation.augment(batch, generator(), 0.5), augmentation.augment(batch, generator(), 0.5))
-    flipped = augmentation.flip(batch, generator())
+    assert torch.equal(transforms.augment(batch, generator(), 0.5), transforms.augment(batch, generator(), 0.5))
+    flipped = transforms.flip(batch, generator())
     kinds = [torch.equal(a, b) or torch.equal(a, b.flip(1)) for a, b in zip(flipped, batch, strict=True)]
     assert all(kinds) and not torch.equal(flipped, batch)
-    cropped = augmentation.pad_crop(batch, generator())
+    cropped = transforms.pad_crop(batch, generator())
     padded = torch.nn.functional.pad(batch, (0, 0, 2, 2, 2, 2))
     windows = [any(torch.equal(cropped[i], padded[i, y : y + 64, x : x + 32]) for y in range(5) for x in range(5)) for i in range(40)]
     assert all(windows)
-    plain = augmentation.normalise(batch)
+    plain = transforms.normalise(batch)
     assert plain.shape == (40, 3, 64, 32) and plain.min() >= -1 and plain.max() <= 1
     torch.testing.assert_close(plain[3, 1], batch[3, :, :, 1] / 127.5 - 1)
-    assert torch.equal(augmentation.erase(plain, generator(), 0.0), plain)
-    erased = (augmentation.erase(plain, generator(), 1.0) != plain).any(dim=1)
+    assert torch.equal(transforms.erase(plain, generator(), 0.0), plain)
+    erased = (transforms.erase(plain, generator(), 1.0) != plain).any(dim=1)
     for mask in erased:
         rows, columns = mask.any(dim=1).nonzero().squeeze(1), mask.any(dim=0).nonzero().squeeze(1)
         box = mask[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
@@ -400,13 +400,13 @@ def test_augmentation():
 def test_images_are_read_once_and_broken_ones_named(tmp_path):
     for index, size in enumerate([(16, 32), (20, 50)]):
         Image.fromarray(np.full((size[1], size[0], 3), 60 + index, np.uint8)).save(tmp_path / f"{index}.png")
-    loaded = images.read([tmp_path / "0.png", tmp_path / "1.png"], 32, 16)
+    loaded = image_set.read([tmp_path / "0.png", tmp_path / "1.png"], 32, 16)
     assert loaded.shape == (2, 32, 16, 3) and loaded.dtype == np.uint8 and loaded[1].max() == 61
     (tmp_path / "bad.jpg").write_bytes(b"\xff\xd8 no image")
     with pytest.raises(StudyError, match=r"bad\.jpg"):
-        images.read([tmp_path / "bad.jpg"], 32, 16)
+        image_set.read([tmp_path / "bad.jpg"], 32, 16)
     with pytest.raises(StudyError, match=r"gone\.jpg is missing"):
-        images.read([tmp_path / "gone.jpg"], 32, 16)
+        image_set.read([tmp_path / "gone.jpg"], 32, 16)
     with pytest.raises(StudyError, match="uint8"):
         ImageSet(loaded.astype(float), np.zeros(2), np.zeros(2))
     both = ImageSet(loaded, np.array([1, 2]), np.array([0, 0]))

@@ -7,11 +7,11 @@ import pytest
 
 from posedive_lib import params
 from posedive_lib.errors import StudyError, command
-from posedive_lib.study import notebook
+from posedive_lib.bench import notebook
 
 RESUMING = {
     "posedive_lib.augment.__main__": ["market1501", "data", "--out", "augmented"],
-    "posedive_lib.augment.fit": ["market1501", "data"],
+    "posedive_lib.own_data.fit": ["market1501", "data"],
     "posedive_lib.generator.__main__": ["arrays.npz", "run"],
 }
 

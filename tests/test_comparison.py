@@ -6,7 +6,7 @@ import pytest
 
 from posedive_lib.errors import StudyError
 from posedive_lib.study import comparison
-from posedive_lib.study.statistics import holm, joint_p
+from posedive_lib.bench.statistics import holm, joint_p
 
 
 def runs(values: dict, column: str, dataset: str = "d") -> pd.DataFrame:

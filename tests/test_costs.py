@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from pipeline import ROOT, stages
-from posedive_lib.study import costs
+from posedive_lib.bench import costs
 
 
 @pytest.fixture(autouse=True)
@@ -62,7 +62,7 @@ def test_no_stage_depends_on_costs():
 
 def test_the_gathering_command(inside):
     Path("dvc.yaml").write_text("stages:\n  world: {cmd: x}\n  collect: {cmd: y}\n")
-    run = lambda *words: subprocess.run([sys.executable, "-m", "posedive_lib.study.costs", *words], cwd=inside, capture_output=True, text=True)
+    run = lambda *words: subprocess.run([sys.executable, "-m", "posedive_lib.bench.costs", *words], cwd=inside, capture_output=True, text=True)
     assert run("world", sys.executable, "-c", "pass").returncode == 0 and run().returncode == 0
     assert pd.read_csv("reports/costs.csv")["stage"].tolist() == ["world"]
     assert run("world").returncode == 2

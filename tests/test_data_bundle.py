@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 from pipeline import ROOT
-from posedive_lib.study.runs import folder_digest
+from posedive_lib.bench.runs import folder_digest
 
 
 def run(folder: Path, *command: str) -> str:

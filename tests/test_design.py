@@ -9,7 +9,7 @@ from pipeline import ROOT
 from posedive_lib import params
 from posedive_lib.body.camera import orient
 from posedive_lib.study import comparison, design, reid_runs
-from posedive_lib.study.statistics import holm
+from posedive_lib.bench.statistics import holm
 
 SIX = 6
 

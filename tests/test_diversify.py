@@ -14,7 +14,7 @@ from posedive_lib.body.camera import orient, viewpoint
 from posedive_lib.body.poses import PoseSource, load_poses
 from posedive_lib.body.table import BodyTable
 from posedive_lib.errors import StudyError
-from posedive_lib.world.motions import write_motions
+from miniworld.motions import write_motions
 
 
 @pytest.fixture(scope="module")

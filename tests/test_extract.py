@@ -5,11 +5,11 @@ import pytest
 from PIL import ExifTags, Image
 
 from posedive_lib.errors import StudyError
-from posedive_lib.reid.extraction import extract
+from posedive_lib.own_data.features import extract
 from posedive_lib.reid.loop import load_tensors, save_tensors
 from posedive_lib.reid.models import load
 from posedive_lib.reid.resnet import ResNetBaseline
-from posedive_lib.reid.training import ClipReIDBaseline
+from posedive_lib.reid.clip_reid_training import ClipReIDBaseline
 from reid_parts import people, save_tiny_clip, tiny_params
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from posedive_lib.errors import StudyError
-from posedive_lib.study.statistics import holm, joint_p
+from posedive_lib.bench.statistics import holm, joint_p
 
 
 def enumerated(differences: np.ndarray) -> np.ndarray:

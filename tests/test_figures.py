@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from posedive_lib.errors import StudyError
-from posedive_lib.study import figures, tables
+from posedive_lib.bench import figures, tables
 
 
 @pytest.fixture(autouse=True)

@@ -8,14 +8,14 @@ from PIL import Image
 from roma import rotvec_to_rotmat
 
 from pipeline import ROOT
-from posedive_lib.augment import fit
+from posedive_lib.own_data import fit
 from posedive_lib.body import archive
 from posedive_lib.body.camera import fit_to_crop, orient, project, viewpoint
-from posedive_lib.body.fitting import FitSettings, fit_keypoints, visibility
-from posedive_lib.body.heading import Heading
-from posedive_lib.body.keypoints import KeypointBody, rotations_of, view_rotation
+from posedive_lib.own_data.fitting import FitSettings, fit_keypoints, visibility
+from posedive_lib.own_data.heading import Heading
+from posedive_lib.own_data.keypoint_body import KeypointBody, rotations_of, view_rotation
 from posedive_lib.body.kinematics import joint_positions
-from posedive_lib.body.library import PosePrior, Views, mirrored, pose_rows, spread
+from posedive_lib.own_data.pose_prior import PosePrior, Views, mirrored, pose_rows, spread
 from posedive_lib.body.poses import load_poses
 from posedive_lib.body.smpl import COCO_FROM_SMPL, cached_smpl, load_smpl, pose
 from posedive_lib.body.table import BodyTable

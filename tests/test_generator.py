@@ -15,7 +15,7 @@ from posedive_lib.errors import StudyError
 from posedive_lib.generator import PoseDiveModel, TrainingArrays, encode, load, train
 from posedive_lib.generator.guiders import CONDITIONS, PoseGuiders
 from posedive_lib.generator.reference import ReferenceCall, names_without_gradient
-from posedive_lib.generator.schedule import load_scheduler, loss_weights
+from posedive_lib.generator.noise_schedule import load_scheduler, loss_weights
 from posedive_lib.generator.train import Trainer
 
 HEIGHT, WIDTH, FACTOR = 32, 16, 4
@@ -245,7 +245,7 @@ def test_a_photo_is_encoded_once_in_all_calls(trained, monkeypatch):
     latents = generator.encoders.latents
     monkeypatch.setattr(generator.encoders, "latents", lambda images: seen.append(len(images)) or latents(images))
     first = generate(generator, n=4)
-    monkeypatch.setattr("posedive_lib.generator.sample.ENCODED", 1)
+    monkeypatch.setattr("posedive_lib.generator.sampling.ENCODED", 1)
     assert np.array_equal(generate(generator, n=4), first) and seen == [2]
     again = generate(generator, n=4)
     assert np.abs(again.astype(int) - first).max() <= 1 and seen == [2, 1]  # one of the two had been let go

@@ -13,14 +13,14 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from posedive_lib.errors import StudyError
-from posedive_lib.generator import TrainingArrays, generate_files, load, store, train
+from posedive_lib.generator import TrainingArrays, generate_files, load, saved, train
 from posedive_lib.generator.denoising import denoise
 from posedive_lib.generator.pairs import Pairs
 from posedive_lib.generator.processes import processes
 from posedive_lib.generator.progress import Losses
 from posedive_lib.generator.reference import ReferenceCall, keys_and_values
-from posedive_lib.generator.schedule import load_scheduler
-from posedive_lib.generator.store import load_weights
+from posedive_lib.generator.noise_schedule import load_scheduler
+from posedive_lib.generator.saved import load_weights
 from posedive_lib.generator.train import Errors, Trainer
 from launching import launch
 from test_generator import arrays, generate, inputs, loss_of, model, one_thread, parameters, pictures, stable_diffusion, trained, wake_guiders  # noqa: F401
@@ -324,7 +324,7 @@ def test_a_checkpoint_of_more_steps_is_not_passed_off_as_fewer(stable_diffusion,
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(store, "save_model", stopped)
+        patch.setattr(saved, "save_model", stopped)
         run(stable_diffusion, arrays, tmp_path, steps=4, checkpoint_every=4)
     with pytest.raises(StudyError, match=r"has 4 steps behind it, more than generator.steps \(2\): raise generator.steps"):
         run(stable_diffusion, arrays, tmp_path, steps=2, checkpoint_every=4)

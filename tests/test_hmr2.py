@@ -12,7 +12,7 @@ from scipy.spatial.transform import Rotation
 
 from pipeline import ROOT
 from posedive_lib.body.archive import read_npz, write_npz
-from posedive_lib.body.hmr2 import camera_of, export_hmr2, import_hmr2, main, read_hmr2
+from posedive_lib.own_data.hmr2 import camera_of, export_hmr2, import_hmr2, main, read_hmr2
 from posedive_lib.body.smpl import cached_smpl
 from posedive_lib.body.table import BodyTable
 from posedive_lib.errors import StudyError

@@ -7,7 +7,7 @@ from scipy.spatial.transform import Rotation
 
 from posedive_lib.body.kinematics import JOINT_NAMES, joint_positions
 from posedive_lib.body.poses import load_poses
-from posedive_lib.world import anatomy, motions
+from miniworld import anatomy, motions
 
 J = {name: index for index, name in enumerate(JOINT_NAMES)}
 

@@ -40,7 +40,7 @@ def write_notebook(study: Path, sources: list[str], name: str = "00_tiny") -> Pa
 
 
 def run(study: Path, *arguments: str) -> subprocess.CompletedProcess:
-    command = [sys.executable, "-m", "posedive_lib.study.notebook", *arguments]
+    command = [sys.executable, "-m", "posedive_lib.bench.notebook", *arguments]
     return subprocess.run(command, cwd=study, capture_output=True, text=True, timeout=120)
 
 

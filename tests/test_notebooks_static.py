@@ -6,8 +6,8 @@ import nbformat
 import pytest
 
 from pipeline import ROOT, code_of, modules_used, notebooks, stages
-from posedive_lib.study import graph
-from posedive_lib.study.notebook import PARAMETER, _parameter_names
+from posedive_lib.bench import pipeline
+from posedive_lib.bench.notebook import PARAMETER, _parameter_names
 
 NAMES = [
     "01_dataset_splits", "02_poses_viewpoints_conditions", "03_generator_training", "04_augmentation_filtering", "05_reid_comparison",
@@ -69,8 +69,8 @@ def test_a_notebook_opens_with_question_claim_goal_prediction_and_run_time(path)
 def test_inputs_and_outputs_are_named_as_in_the_pipeline(path):
     opening, stage = texts(path)[0], stages()[path.stem]
     inputs, outputs = (re.findall(r"`(.+?)`", opening.split(f"**{word}** ")[1].split("\n\n")[0]) for word in ("Inputs", "Outputs"))
-    assert inputs and {item for item in inputs if not any(dep == item or dep.startswith(f"{item}/") for dep in graph.paths(stage["deps"]))} == set()
-    assert set(outputs) == set(graph.paths(stage["outs"])) - {f"reports/notebooks/{path.stem}.html"}
+    assert inputs and {item for item in inputs if not any(dep == item or dep.startswith(f"{item}/") for dep in pipeline.paths(stage["deps"]))} == set()
+    assert set(outputs) == set(pipeline.paths(stage["outs"])) - {f"reports/notebooks/{path.stem}.html"}
 
 
 @every_notebook
@@ -116,7 +116,7 @@ def test_code_cells_are_short_and_every_section_starts_with_words(path):
 @every_notebook
 def test_each_notebook_is_a_stage_that_writes_its_page(path):
     stage = stages()[path.stem]
-    assert stage["cmd"] == f"python -m posedive_lib.study.notebook {path.stem}"
+    assert stage["cmd"] == f"python -m posedive_lib.bench.notebook {path.stem}"
     assert f"notebooks/{path.name}" in stage["deps"]
     assert {f"reports/notebooks/{path.stem}.html": {"cache": False}} in stage["outs"]
 

@@ -15,7 +15,7 @@ import yaml
 from pipeline import ROOT, stages
 from posedive_lib import params
 from posedive_lib.errors import StudyError
-from posedive_lib.study import graph
+from posedive_lib.bench import pipeline
 from posedive_lib.study.collect import metrics
 
 EXAMPLES = re.findall(r'dvc exp run -S "(.+?)" (\w+)', (ROOT / "README.md").read_text())
@@ -94,7 +94,7 @@ def test_experiments_of_the_readme_are_accepted_and_reach_their_stage(tmp_path, 
     while todo:  # the stage itself or one that it needs has to list the parameter, or DVC would run nothing
         name = todo.pop()
         reached |= set(stages()[name].get("params", []))
-        todo += [start for start, end in graph.edges(stages()) if end == name]
+        todo += [start for start, end in pipeline.edges(stages()) if end == name]
     assert {section, f"{section}.{key}"} & reached
 
 

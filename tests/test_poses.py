@@ -8,7 +8,7 @@ from pipeline import ROOT
 from posedive_lib.body.poses import load_poses, read_motion, remove_heading
 from posedive_lib.body.table import BodyTable
 from posedive_lib.errors import StudyError
-from posedive_lib.world import anatomy
+from miniworld import anatomy
 
 Z_UP = Rotation.from_euler("x", 90, degrees=True)
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from posedive_lib.errors import StudyError
-from posedive_lib.reid.images import ImageSet
+from posedive_lib.reid.image_set import ImageSet
 from posedive_lib.reid.ranking_pictures import MARKS, picture, ranked_gallery, typical_queries
 from posedive_lib.reid.retrieval import evaluate
 

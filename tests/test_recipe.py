@@ -11,8 +11,8 @@ from transformers import CLIPConfig, CLIPModel
 from posedive_lib import params
 from posedive_lib.reid import losses
 from posedive_lib.reid.clip_reid import ClipReID, ImageEncoder, PromptLearner
-from posedive_lib.reid.schedule import epoch_of, stage1_rate, stage2_rate, steps_of
-from posedive_lib.reid.training import parameter_groups, stage2_terms
+from posedive_lib.reid.learning_rate import epoch_of, stage1_rate, stage2_rate, steps_of
+from posedive_lib.reid.clip_reid_training import parameter_groups, stage2_terms
 from posedive_lib.reid.weights import halves
 
 ROOT = Path(__file__).resolve().parents[1]

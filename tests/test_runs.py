@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from posedive_lib.errors import StudyError
-from posedive_lib.study import runs
-from posedive_lib.study.runs import RunStore, code_digest, file_digest, folder_digest
+from posedive_lib.bench import runs
+from posedive_lib.bench.runs import RunStore, code_digest, file_digest, folder_digest
 
 
 def test_a_result_is_computed_once(tmp_path):

@@ -12,7 +12,7 @@ import pytest
 from browser import Browser
 from pipeline import ROOT, stages
 from posedive_lib.errors import StudyError
-from posedive_lib.study import graph, site
+from posedive_lib.bench import pipeline, site
 
 # Elements that stick out of the window although no scrolling box around them catches it.
 STICKING_OUT = """[...document.querySelectorAll('body *')].filter(e => {
@@ -106,10 +106,10 @@ def test_the_index_shows_every_claim_and_every_stage(built):
 
 def test_the_picture_has_the_pipelines_order():
     pipeline = {"a": {"outs": ["x"]}, "b": {"deps": ["x"], "outs": [{"y": {}}]}, "c": {"deps": ["x", "y"]}}
-    links = graph.edges(pipeline)
+    links = pipeline.edges(pipeline)
     assert links == [("a", "b"), ("a", "c"), ("b", "c")]
-    assert graph.maker(pipeline, "y/of/b.csv") == "b" and graph.maker(pipeline, "yy") is None
-    assert graph.direct(links) == [("a", "b"), ("b", "c")] and graph.levels(pipeline, links) == {"a": 0, "b": 1, "c": 2}
+    assert pipeline.maker(pipeline, "y/of/b.csv") == "b" and pipeline.maker(pipeline, "yy") is None
+    assert pipeline.direct(links) == [("a", "b"), ("b", "c")] and pipeline.levels(pipeline, links) == {"a": 0, "b": 1, "c": 2}
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from posedive_lib.errors import StudyError
-from posedive_lib.study.statistics import (
+from posedive_lib.bench.statistics import (
     NO_EFFECT, bootstrap_interval, captured_share, contains_zero, holm, identity_interval, joint_p, paired_difference, verdict,
 )
 

@@ -8,12 +8,12 @@ import pytest
 
 from pipeline import ROOT
 from posedive_lib import params
-from posedive_lib.augment.verdicts import auc
+from posedive_lib.augment.filter_quality import auc
 from posedive_lib.errors import StudyError
 from posedive_lib.generator.arrays import Encoders
-from posedive_lib.reid.images import ImageSet
-from posedive_lib.study import failures, generation, quality, splits_view
-from posedive_lib.study.controlled import Crossing, right_person, variance_shares
+from posedive_lib.reid.image_set import ImageSet
+from posedive_lib.study import failures, generation, quality, split_views
+from posedive_lib.study.crossing import Crossing, right_person, variance_shares
 from posedive_lib.study.reid_runs import repeated
 
 
@@ -89,7 +89,7 @@ def test_repeat_gives_every_identity_the_count_of_the_generated_images():
 
 def test_a_rose_s_sectors_begin_at_the_front_and_its_rays_are_where_the_rule_ends():
     views = {"train": np.array([0.0, 14.9, 15.0, -0.1]), "test": np.array([45.0, 180.0])}
-    figure, shares = splits_view.azimuth_roses({"S": views}, limits={"S": {"train": 30.0, "test": 45.0}})
+    figure, shares = split_views.azimuth_roses({"S": views}, limits={"S": {"train": 30.0, "test": 45.0}})
     own = shares[(shares["side"] == "train") & (shares["share"] > 0)].set_index("azimuth")["share"]
     assert own.to_dict() == {7.5: 0.5, 22.5: 0.25, -7.5: 0.25}
     assert sorted(round(float(np.degrees(line.get_xdata()[0]))) for line in figure.axes[0].lines) == [-45, -30, 30, 45]
@@ -112,7 +112,7 @@ def test_the_right_person_is_counted_without_an_image_s_own_target():
 
 def test_filters_are_compared_at_the_same_loss(monkeypatch):
     """Candidates of two people, half of each in the wrong colour: a similarity to the real photos' colour is the perfect filter for the person."""
-    from posedive_lib.study import augmentation
+    from posedive_lib.study import filter_report
 
     colours = np.array([[200, 0, 0], [0, 0, 200]], np.uint8)
     pids = np.repeat([0, 1], 4)
@@ -121,18 +121,18 @@ def test_filters_are_compared_at_the_same_loss(monkeypatch):
     manifest = pd.DataFrame({"path": [f"{i}.png" for i in range(8)], "pid": pids, "reference_min": 0.9,
                              "reference_passed": True, **{f"sigma_{kind}_{k:02d}": [0.9] * 4 + [0.9 if kind == "tar" else 0.1] * 4 for kind in ("tar", "gen") for k in range(17)}})
     train = pd.DataFrame({"path": ["real0.png", "real1.png"], "pid": [0, 1]})
-    monkeypatch.setattr(augmentation.datasets, "load", lambda *_: SimpleNamespace(train=train))
-    monkeypatch.setattr(augmentation, "read_images", lambda paths, *_: np.stack([photos[str(path).split("/")[-1]] for path in paths]))
+    monkeypatch.setattr(filter_report.datasets, "load", lambda *_: SimpleNamespace(train=train))
+    monkeypatch.setattr(filter_report, "read_images", lambda paths, *_: np.stack([photos[str(path).split("/")[-1]] for path in paths]))
     wanted = np.tile(np.stack([np.linspace(0, 9, 17), np.linspace(0, 99, 17)], axis=1), (8, 1, 1))
     bodies = SimpleNamespace(keypoints=wanted, visible=np.full((8, 17), 2))
     found = wanted.copy()
     found[:2] += 60   # the first two are in a wrong pose
-    monkeypatch.setattr(augmentation, "load_bodies", lambda *_: (bodies, found))
+    monkeypatch.setattr(filter_report, "load_bodies", lambda *_: (bodies, found))
     P = SimpleNamespace(image=SimpleNamespace(height=4, width=2), paths=SimpleNamespace(datasets=""),
                         augment=SimpleNamespace(keypoints="body", tau_ref=0.35, tau_tar=0.5, epsilon_gen=0.18, tau_gen=0.55))
     colour = lambda images: images.reshape(len(images), -1, 3).mean(1) + 1.0
     images = np.stack([photos[path] for path in manifest["path"]])
-    table = augmentation.filters_compared(P, "x", manifest, images, shown == pids, colour).set_index(["score", "truth"])
+    table = filter_report.filters_compared(P, "x", manifest, images, shown == pids, colour).set_index(["score", "truth"])
     assert (table["lost_percent"] <= 50).all() and table.loc[("all rules", "right person"), "lost_percent"] == 50
     assert table.loc[("Re-ID similarity", "right person"), ["precision", "recall", "auc"]].tolist() == [1, 1, 1]
     assert table.loc[("all rules", "right person"), "precision"] == 0.5 and table.loc[("all rules", "right pose"), "precision"] == 0.5
@@ -167,7 +167,7 @@ def test_phase_2_trains_on_photos_that_pass_eq_3_and_4_and_that_no_split_tests(m
 
 
 def test_without_the_truth_nothing_is_compared_with_it(monkeypatch):
-    from posedive_lib.study import controlled
+    from posedive_lib.study import crossing
 
     bare = SimpleNamespace(query=pd.DataFrame({"path": ["a.png"], "pid": [1], "camid": [0]}))
     monkeypatch.setattr(quality.datasets, "load", lambda *_: bare)
@@ -176,7 +176,7 @@ def test_without_the_truth_nothing_is_compared_with_it(monkeypatch):
     empty = quality.compared(P, None, None, None, None, None)
     assert empty.empty and list(empty.columns) == quality.COLUMNS
     with pytest.raises(StudyError, match="msmt17 has no truth.csv"):
-        controlled.cross(P, None, people=6, poses=6)
+        crossing.cross(P, None, people=6, poses=6)
 
 
 def test_the_list_of_candidates_tells_of_every_change(tmp_path, monkeypatch):

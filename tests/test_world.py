@@ -22,13 +22,13 @@ from posedive_lib.body.smpl import cached_smpl, load_smpl
 from posedive_lib.body.table import BodyTable
 from posedive_lib.errors import StudyError
 from posedive_lib.seeds import rng_for
-from posedive_lib.world import build, oracle, truth
-from posedive_lib.world.body import build_body
-from posedive_lib.world.cameras import backdrop, read_cameras, sample_camera, write_cameras
-from posedive_lib.world.dresser import Dresser
-from posedive_lib.world.scene import Photographer
-from posedive_lib.world.specify import CAMERAS, PEOPLE, VARIETY
-from posedive_lib.world.wardrobe import CONTRAST, FACTORS, LOOK_ALIKE_EVERY, ONE_SIDE, caption, look_alikes, sample_identities
+from miniworld import build, photography, truth
+from miniworld.body import build_body
+from miniworld.cameras import backdrop, read_cameras, sample_camera, write_cameras
+from miniworld.dresser import Dresser
+from miniworld.photographer import Photographer
+from miniworld.specify import CAMERAS, PEOPLE, VARIETY
+from miniworld.wardrobe import CONTRAST, FACTORS, LOOK_ALIKE_EVERY, ONE_SIDE, caption, look_alikes, sample_identities
 
 BODY = str(ROOT / "data/body/SMPL_NEUTRAL.npz")
 H, W, FOCAL = 64, 32, 2.5
@@ -261,7 +261,7 @@ def test_variety_is_of_a_camera_s_colours_alone():
 @pytest.mark.parametrize("text", ["{", "[1]", '{"a": 1}', '{"a": [1]}', '{"a": [{"name": "x"}]}', json.dumps({"a": [asdict(sample_camera("x", 0)) | {"tilt": 1}]})])
 def test_a_camera_file_that_is_none_is_named(text, tmp_path):
     (tmp_path / "cameras.json").write_text(text)
-    with pytest.raises(StudyError, match="cameras.json does not describe cameras.*posedive_lib.world.specify"):
+    with pytest.raises(StudyError, match="cameras.json does not describe cameras.*miniworld.specify"):
         read_cameras(tmp_path)
 
 
@@ -391,10 +391,10 @@ SIZES = {
 
 
 def in_this_process(people, poses, shots, *, body, height, width, focal, maps, workers, progress):
-    """`oracle.photograph` without other processes, which take seconds to start."""
+    """`photography.photograph` without other processes, which take seconds to start."""
     rows = people.to_dict("records")
     jobs = [(rows[s.person], poses.root_tilt[s.pose], poses.body_pose[s.pose], s) for s in shots]
-    return oracle._take((body, height, width, focal, None, None, maps), jobs)
+    return photography._take((body, height, width, focal, None, None, maps), jobs)
 
 
 @pytest.fixture(scope="module")
@@ -523,11 +523,11 @@ def test_shots_are_planned_the_same_every_time_and_too_many_people_are_named(peo
 def test_free_shots_are_photographed_with_conditions_by_other_processes(people, source):
     """One pass of placing and rendering in a worker gives what placing, shooting and rendering apart give."""
     cameras = read_cameras(ROOT / "data/world")["msmt17"]
-    shots = oracle.free_shots(2, source, cameras, 2, ("test",))
-    assert shots == oracle.free_shots(2, source, cameras, 2, ("test",)) and [s.person for s in shots] == [0, 0, 1, 1]
-    many = oracle.free_shots(150, source, cameras, 2, ("spread",))
+    shots = photography.free_shots(2, source, cameras, 2, ("test",))
+    assert shots == photography.free_shots(2, source, cameras, 2, ("test",)) and [s.person for s in shots] == [0, 0, 1, 1]
+    many = photography.free_shots(150, source, cameras, 2, ("spread",))
     assert np.histogram([s.azimuth for s in many], 6, (-180, 180))[0].min() > 25 and all(0 <= s.elevation <= 30 for s in many)
-    photos = list(oracle.photograph(people.head(2), source, shots, body=BODY, height=H, width=W, focal=FOCAL, depth_range=(2.5, 10.5), maps=True, workers=1))
+    photos = list(photography.photograph(people.head(2), source, shots, body=BODY, height=H, width=W, focal=FOCAL, depth_range=(2.5, 10.5), maps=True, workers=1))
     renderer, photographer = ConditionRenderer(BODY, H, W, near=2.5, far=10.5, focal=FOCAL), Photographer(BODY, H, W, FOCAL)
     assert len(photos) == len(shots)
     for shot, photo in zip(shots, photos):

@@ -34,7 +34,7 @@ def main(arguments: list[str] | None = None) -> int:
     given = parse(arguments)
     counts = {"images_per_pid": given.images_per_pid, "candidates_per_pid": given.candidates_per_pid}
     P = params.load(given.params, overrides={f"augment.{key}": value for key, value in counts.items() if value is not None})
-    from posedive_lib.augment.product import augment  # torch and OpenGL only once the arguments are right
+    from posedive_lib.own_data.augment import augment  # torch and OpenGL only once the arguments are right
 
     made = augment(given.dataset, given.root, given.out, P, generator=given.generator, arm=given.arm, overwrite=given.overwrite)
     print(f"{len(made.added)} images of {made.added['pid'].nunique()} identities added, of {len(made.manifest)} generated: {given.out}")

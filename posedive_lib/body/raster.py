@@ -75,6 +75,6 @@ def open_rasteriser(height: int, width: int, focal: float, backend: str = "auto"
         from posedive_lib.body.zbuffer import ZBuffer
 
         return ZBuffer(height, width, focal)
-    from posedive_lib.body.render import Rasteriser
+    from posedive_lib.body.opengl_raster import Rasteriser
 
     return Rasteriser(height, width, focal)

@@ -1,6 +1,6 @@
 """Rasterise posed bodies in NumPy: the fallback where there is no OpenGL, and the oracle that OpenGL is tested against.
 
-Sampled as in `posedive_lib.body.render`: SAMPLES × SAMPLES points per pixel, the middle one of which is its centre; interpolation is
+Sampled as in `posedive_lib.body.opengl_raster`: SAMPLES × SAMPLES points per pixel, the middle one of which is its centre; interpolation is
 linear in the camera frame, that is, in 1 / z on the picture.
 """
 

@@ -7,7 +7,7 @@
 from posedive_lib.generator.arrays import TrainingArrays, encode
 from posedive_lib.generator.files import generate_files
 from posedive_lib.generator.model import PoseDiveModel
-from posedive_lib.generator.sample import Generator
+from posedive_lib.generator.sampling import Generator
 from posedive_lib.generator.train import train
 
 load = Generator.load

@@ -7,7 +7,7 @@ from PIL import Image
 
 from posedive_lib.errors import StudyError
 from posedive_lib.generator.processes import processes
-from posedive_lib.generator.sample import Generator
+from posedive_lib.generator.sampling import Generator
 from posedive_lib.writing import replacing
 
 

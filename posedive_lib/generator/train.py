@@ -16,15 +16,15 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from posedive_lib.errors import StudyError
-from posedive_lib.generator import folders, store
+from posedive_lib.generator import folders, saved
 from posedive_lib.generator.arrays import TrainingArrays, check_size
 from posedive_lib.generator.guiders import maps_to_float
 from posedive_lib.generator.model import PoseDiveModel, plain
 from posedive_lib.generator.pairs import Pairs
 from posedive_lib.generator.precision import autocast
 from posedive_lib.generator.progress import Losses, load_checkpoint, save_checkpoint
-from posedive_lib.generator.samples import TrainingSamples
-from posedive_lib.generator.schedule import load_scheduler, loss_weights, target
+from posedive_lib.generator.training_pictures import TrainingSamples
+from posedive_lib.generator.noise_schedule import load_scheduler, loss_weights, target
 from posedive_lib.seeds import rng_for, seed_for
 from posedive_lib.writing import writing
 
@@ -51,7 +51,7 @@ def train(
     model = model or _start(folder, params, init_from, seed)
     key = _digest(model, data, params, seed)
     finished = out_dir / "generator"
-    if (finished / store.SETTINGS).is_file() and store.read_settings(finished).get("training") == {"key": key, "steps": params.steps}:
+    if (finished / saved.SETTINGS).is_file() and saved.read_settings(finished).get("training") == {"key": key, "steps": params.steps}:
         return finished
     if params.gradient_checkpointing:
         model.enable_gradient_checkpointing()
@@ -61,7 +61,7 @@ def train(
     trainer.run(out_dir, key, progress and accelerator.is_main_process, samples)
     trainer.ema.copy_to(model.trainable().values())
     if accelerator.is_main_process:
-        store.save_model(model.eval(), finished, params, folder, {"key": key, "steps": params.steps})
+        saved.save_model(model.eval(), finished, params, folder, {"key": key, "steps": params.steps})
         (out_dir / "checkpoint.safetensors").unlink(missing_ok=True)
     accelerator.wait_for_everyone()
     return finished
@@ -72,7 +72,7 @@ def _start(stable_diffusion: Path, params, init_from: str | Path | None, seed: i
     if init_from is not None and not params.pretrained:
         raise StudyError("generator.pretrained is false, but a phase-1 generator is given: set paths.phase1 to null.")
     if init_from is not None:
-        return store.load_weights(folders.resolve(init_from), params, stable_diffusion)
+        return saved.load_weights(folders.resolve(init_from), params, stable_diffusion)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed_for("generator-guiders", seed))
         return PoseDiveModel.from_stable_diffusion(stable_diffusion, params)

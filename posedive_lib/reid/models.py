@@ -9,13 +9,13 @@ from pathlib import Path
 import numpy as np
 
 from posedive_lib.errors import StudyError
-from posedive_lib.reid.baseline import MODEL_FILE, Baseline, TorchBaseline
+from posedive_lib.reid.torch_model import MODEL_FILE, Baseline, TorchBaseline
 from posedive_lib.reid.breakdown import cells, match_table
-from posedive_lib.reid.images import ImageSet
+from posedive_lib.reid.image_set import ImageSet
 from posedive_lib.reid.loop import load_tensors
 from posedive_lib.reid.resnet import ResNetBaseline
 from posedive_lib.reid.retrieval import evaluate
-from posedive_lib.reid.training import ClipReIDBaseline
+from posedive_lib.reid.clip_reid_training import ClipReIDBaseline
 
 MODELS: dict[str, type[TorchBaseline]] = {model.name: model for model in (ClipReIDBaseline, ResNetBaseline)}
 

@@ -9,7 +9,7 @@ from matplotlib.patches import Rectangle
 
 from posedive_lib.errors import StudyError
 from posedive_lib.reid.distances import GRID, JUNK, pair_of_features
-from posedive_lib.reid.images import ImageSet
+from posedive_lib.reid.image_set import ImageSet
 from posedive_lib.reid.retrieval import evaluate
 
 # Colour, line and sign all tell the three apart.

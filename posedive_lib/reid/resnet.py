@@ -12,12 +12,12 @@ from torch import Tensor, nn
 from transformers import ResNetBackbone, ResNetConfig
 
 from posedive_lib.reid import losses
-from posedive_lib.reid.baseline import TorchBaseline, plain, run_key
+from posedive_lib.reid.torch_model import TorchBaseline, plain, run_key
 from posedive_lib.reid.clip_reid import IdentityHead
-from posedive_lib.reid.images import ImageSet
+from posedive_lib.reid.image_set import ImageSet
 from posedive_lib.reid.loop import Stage
 from posedive_lib.reid.sampler import PKSampler
-from posedive_lib.reid.schedule import epoch_of, stage2_rate, steps_of
+from posedive_lib.reid.learning_rate import epoch_of, stage2_rate, steps_of
 from posedive_lib.reid.weights import load_resnet
 from posedive_lib.seeds import seed_for
 

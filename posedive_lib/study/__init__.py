@@ -1,1 +1,1 @@
-"""The study's machinery: run records, notebooks, figures, tables and statistics."""
+"""The experiments of this study: what each numbered notebook runs and measures."""

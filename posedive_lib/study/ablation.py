@@ -17,9 +17,9 @@ from posedive_lib.seeds import rng_for
 from posedive_lib.study import quality
 from posedive_lib.study.generation import encoded, recipe_of, stable_diffusion_folder
 from posedive_lib.study.reid_runs import in_processes
-from posedive_lib.study.runs import RunStore, array_digest, write_array
-from posedive_lib.study.statistics import bootstrap_interval
-from posedive_lib.world.oracle import Shot
+from posedive_lib.bench.runs import RunStore, array_digest, write_array
+from posedive_lib.bench.statistics import bootstrap_interval
+from miniworld.photography import Shot
 
 STORE = RunStore("runs/ablation")
 SPARE = ("msmt17", "market1501", "cuhk03")   # families, whose training people the world leaves over

@@ -19,9 +19,9 @@ from posedive_lib import params
 from posedive_lib.errors import StudyError, command
 from posedive_lib.study.choices import choices
 from posedive_lib.study.comparison import PUBLISHED, VOLUME, best_level, level_against_others, paired
-from posedive_lib.study.runs import write_text
-from posedive_lib.study.statistics import ALPHA
-from posedive_lib.study.tables import to_csv, to_markdown
+from posedive_lib.bench.runs import write_text
+from posedive_lib.bench.statistics import ALPHA
+from posedive_lib.bench.tables import to_csv, to_markdown
 
 REPORTS = Path("reports")
 SAME = 1.0  # points of mAP (ours): levels whose difference's interval stays inside ±SAME count as equally good

@@ -13,8 +13,8 @@ from pathlib import Path
 import pandas as pd
 
 from posedive_lib.errors import StudyError, command
-from posedive_lib.study.runs import write_text
-from posedive_lib.study.tables import to_csv
+from posedive_lib.bench.runs import write_text
+from posedive_lib.bench.tables import to_csv
 
 SOURCE, TABLES = Path("build/reid"), Path("reports/tables")
 

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 
 from posedive_lib.errors import StudyError
-from posedive_lib.study.statistics import NO_EFFECT, bootstrap_interval, captured_share, holm, joint_p, paired_difference
+from posedive_lib.bench.statistics import NO_EFFECT, bootstrap_interval, captured_share, holm, joint_p, paired_difference
 
 # Gain in mAP (points) by Pose-dIVE with CLIP-ReID over real images alone (main paper, single runs on the real data sets)
 PUBLISHED = {"market1501": 0.7, "msmt17": 3.0, "cuhk03-detected": 1.8, "cuhk03-labeled": 1.7}

@@ -19,9 +19,10 @@ from posedive_lib.body.table import BodyTable
 from posedive_lib.datasets.images import read as read_images
 from posedive_lib.errors import StudyError
 from posedive_lib.seeds import rng_for
-from posedive_lib.study import figures, generation, quality
-from posedive_lib.world.scene import Photographer
-from posedive_lib.world.wardrobe import COLOURS
+from posedive_lib.bench import figures
+from posedive_lib.study import generation, quality
+from miniworld.photographer import Photographer
+from miniworld.wardrobe import COLOURS
 
 MEASURED = ("wrong key points", "wrong colours", "bag vanished", "bag appeared")
 REFERENCE = ("blurred reference", "occluded reference")

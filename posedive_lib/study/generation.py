@@ -23,7 +23,7 @@ from posedive_lib.body.table import BodyTable
 from posedive_lib.datasets.images import read as read_images
 from posedive_lib.generator import TrainingArrays, encode, load, train
 from posedive_lib.generator.folders import resolve
-from posedive_lib.study.runs import RunStore, code_digest, file_digest, folder_digest
+from posedive_lib.bench.runs import RunStore, code_digest, file_digest, folder_digest
 
 GENERATOR = Path("build/generator")
 CANDIDATES = Path("build/candidates")

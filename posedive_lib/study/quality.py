@@ -14,9 +14,9 @@ from posedive_lib.body.poses import load_poses
 from posedive_lib.datasets.images import read as read_images
 from posedive_lib.errors import StudyError
 from posedive_lib.seeds import rng_for, seed_for
-from posedive_lib.study.statistics import bootstrap_interval
-from posedive_lib.world.cameras import Camera, read_cameras
-from posedive_lib.world.oracle import Shot, photograph
+from posedive_lib.bench.statistics import bootstrap_interval
+from miniworld.cameras import Camera, read_cameras
+from miniworld.photography import Shot, photograph
 
 
 COLUMNS = ["method", "metric", "value", "ci_low", "ci_high", "n"]

@@ -19,18 +19,18 @@ from posedive_lib.augment.diversify import oriented
 from posedive_lib.body.camera import orient, viewpoint
 from posedive_lib.body.poses import load_poses
 from posedive_lib.reid import weights
-from posedive_lib.reid.baseline import MODEL_FILE, TorchBaseline
+from posedive_lib.reid.torch_model import MODEL_FILE, TorchBaseline
 from posedive_lib.reid.breakdown import azimuth_bins
-from posedive_lib.reid.images import ImageSet, resized
+from posedive_lib.reid.image_set import ImageSet, resized
 from posedive_lib.reid.loop import Machine
 from posedive_lib.reid.models import create, load, measure, model_class, run
 from posedive_lib.seeds import rng_for
 from posedive_lib.study import quality
 from posedive_lib.study.generation import bodies_of, candidate_images, training_of
-from posedive_lib.study.runs import RunStore, code_digest, file_digest, folder_digest, make_folder, write_array
-from posedive_lib.study.statistics import identity_interval
-from posedive_lib.world.oracle import Shot
-from posedive_lib.world.wardrobe import look_alikes
+from posedive_lib.bench.runs import RunStore, code_digest, file_digest, folder_digest, make_folder, write_array
+from posedive_lib.bench.statistics import identity_interval
+from miniworld.photography import Shot
+from miniworld.wardrobe import look_alikes
 
 STORE = RunStore("runs/reid")
 COLUMNS = ["experiment", "dataset", "arm", "model", "seed", "images_per_pid", "threshold", "n_real", "n_generated", "mAP", "rank1", "rank5",
@@ -84,7 +84,7 @@ def _test_azimuths(name: str, root: str) -> tuple[np.ndarray, np.ndarray]:
 def _oracle_spec(P, name: str, rows: pd.DataFrame) -> dict:
     """Everything that decides the pixels of the true photos of a plan's rows."""
     return {"name": name, "rows": rows[ORACLE_COLUMNS].to_numpy().tolist(), **P.pick("image", "conditions.focal", "seed"), "data": _data_digest(name, P.paths.datasets),
-            "code": _code_digest("posedive_lib.world", "posedive_lib.body"), "world": _folder_digest(P.paths.world), "motions": _folder_digest(P.paths.motions),
+            "code": _code_digest("miniworld", "posedive_lib.body"), "world": _folder_digest(P.paths.world), "motions": _folder_digest(P.paths.motions),
             "body": file_digest(P.paths.body)}
 
 

@@ -1,0 +1,1 @@
+"""How the small models that stand in for Stable Diffusion, CLIP and ViTPose are trained."""

@@ -1,0 +1,179 @@
+"""What the pre-trained models can do on people they have never seen: miniworld/pretrain/metrics.csv and pictures beside it.
+
+Run: python -m miniworld.pretrain.evaluate [folder]   (default: data/pretrained)
+"""
+
+import csv
+import sys
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from diffusers import AutoencoderKL, StableDiffusionPipeline
+from PIL import Image
+from safetensors import safe_open
+from sklearn.metrics import roc_auc_score
+
+from miniworld.pretrain.common import HERE, People, batches, people, to_float
+from miniworld.pretrain.scenes import scenes
+from posedive_lib.augment.confidence import PoseEstimator
+from posedive_lib.generator import Generator
+from posedive_lib.reid.weights import load_clip
+from posedive_lib.reid.retrieval import evaluate as retrieval
+from posedive_lib.seeds import rng_for
+
+
+def to_bytes(images: torch.Tensor) -> np.ndarray:
+    """float (N,3,H,W) in [-1,1] to uint8 (N,H,W,3)."""
+    return ((images + 1) * 127.5).round().clamp(0, 255).byte().permute(0, 2, 3, 1).numpy()
+
+
+def show(rows: list[np.ndarray], path: Path) -> None:
+    """Write rows of uint8 images (N,H,W,3) as one picture; JPEG, because sensor noise makes PNG large."""
+    path.parent.mkdir(exist_ok=True)
+    Image.fromarray(np.vstack([np.hstack(list(row)) for row in rows])).save(path, quality=88)
+
+
+@torch.no_grad()
+def vae_metrics(folder: Path, data: People, pictures: Path) -> dict[str, float]:
+    """Mean PSNR in dB of decode(mean of encode) over 400 unseen photos."""
+    vae = AutoencoderKL.from_pretrained(folder / "vae", torch_dtype=torch.float32).eval()
+    values, first = [], None
+    for part in batches(data.rows[:: max(1, len(data.rows) // 400)], 50):
+        truth = to_float(data.images[part])
+        drawn = vae.decode(vae.encode(truth).latent_dist.mean).sample.clamp(-1, 1)
+        values.append(-10 * torch.log10((drawn - truth).square().mean((1, 2, 3)) / 4))
+        first = first or [data.images[part][:16], to_bytes(drawn)[:16]]
+    show(first, pictures / "vae.jpg")
+    return {"vae_psnr_db": float(torch.cat(values).mean())}
+
+
+@torch.no_grad()
+def embed_images(folder: Path, images: np.ndarray) -> torch.Tensor:
+    """Normalised image embeddings (N,D) of a CLIP (a whole one or a Stable Diffusion folder's)."""
+    model = load_clip(folder)[0].eval()
+    parts = [model(to_float(images[part]), interpolate_pos_encoding=True).image_embeds for part in batches(np.arange(len(images)), 64)]
+    return F.normalize(torch.cat(parts), dim=-1)
+
+
+@torch.no_grad()
+def embed_captions(folder: Path, captions: list[str]) -> torch.Tensor:
+    """Normalised caption embeddings (N,D)."""
+    _, model, tokenizer = load_clip(folder)
+    ids = tokenizer(captions, padding=True, return_tensors="pt")["input_ids"]
+    return F.normalize(model.eval()(input_ids=ids).text_embeds, dim=-1)
+
+
+def matches(image: torch.Tensor, text: torch.Tensor, captions: list[str]) -> tuple[float, float]:
+    """Share of images whose best caption is theirs (or reads the same), and of captions whose best image is."""
+    words, scores = np.array(captions), (image @ text.T).numpy()
+    return float((words[scores.argmax(1)] == words).mean()), float((words[scores.argmax(0)] == words).mean())
+
+
+def clip_metrics(name: str, folder: Path, data: People, captions: list[str]) -> dict[str, float]:
+    """Caption <-> image top-1 among 100 unseen people (mean of 8 draws), and retrieval of unseen people across views."""
+    features = embed_images(folder, data.images[data.rows])
+    texts = embed_captions(folder, [captions[i] for i in data.rows])
+    person = np.asarray(data.person[data.rows])
+    draws = []
+    for k in range(8):
+        rng = rng_for("clip-evaluation", k)
+        one = np.array([rng.choice(np.flatnonzero(person == p)) for p in np.unique(person)])
+        draws.append(matches(features[one], texts[one], [captions[data.rows[i]] for i in one]))
+    each = np.arange(len(person))
+    # A photo is its own nearest neighbour: give it its own camera, so that the protocol leaves it out.
+    found = retrieval(features, person, each, features, person, each)
+    to_caption, to_image = np.mean(draws, 0)
+    return {f"{name}_image_to_caption_top1": to_caption, f"{name}_caption_to_image_top1": to_image,
+            f"{name}_retrieval_map": found.mAP, f"{name}_retrieval_rank1": found.cmc[0]}
+
+
+def pose_metrics(folder: Path, data: People) -> dict[str, float]:
+    """PCK@0.1 of the person's height, and how well the confidence tells visible joints from hidden ones."""
+    keypoints, sigma = PoseEstimator(folder).estimate(data.images[data.rows])
+    truth, visible = np.asarray(data.keypoints[data.rows]), np.asarray(data.visible[data.rows])
+    tall = np.ptp(truth[..., 1], axis=1)
+    right = np.linalg.norm(keypoints - truth, axis=-1) <= 0.1 * tall[:, None]
+    shown, other = visible == 2, visible == 0
+    result = {"vitpose_pck10_visible": right[shown].mean(), "vitpose_pck10_all_in_view": right[visible > 0].mean(),
+              "vitpose_auroc_visible_vs_hidden": roc_auc_score(shown.ravel(), sigma.ravel()),
+              "vitpose_auroc_visible_vs_occluded": roc_auc_score(shown[shown | other], sigma[shown | other]),
+              "vitpose_sigma_visible": sigma[shown].mean(), "vitpose_sigma_own_body": sigma[visible == 1].mean(),
+              "vitpose_sigma_occluded": sigma[other].mean()}
+    grey, neutral_sigma = PoseEstimator(folder).estimate(data.neutral[data.rows])
+    near = np.linalg.norm(grey - truth, axis=-1) <= 0.1 * tall[:, None]
+    return result | {"vitpose_pck10_grey_renderings": near[visible > 0].mean(),
+                     "vitpose_sigma_grey_renderings": neutral_sigma[visible == 2].mean()}
+
+
+def text_to_image_metrics(folder: Path, data: People, pictures: Path, count: int = 48) -> dict[str, float]:
+    """Samples from captions of unseen people by Stable Diffusion's own pipeline, and how often CLIP picks their caption."""
+    pipeline = StableDiffusionPipeline.from_pretrained(folder, torch_dtype=torch.float32)
+    pipeline.set_progress_bar_config(disable=True)
+    rows = data.rows[:: len(data.rows) // count][:count]
+    captions = [data.captions[i] for i in rows]
+    height, width = data.images.shape[1:3]
+    drawn = pipeline(captions, height=height, width=width, num_inference_steps=20, guidance_scale=3.0, guidance_rescale=0.7,
+                     generator=torch.Generator().manual_seed(0), output_type="np").images
+    drawn = (drawn * 255).round().astype(np.uint8)
+    show([drawn[:16], data.images[rows[:16]], drawn[16:32], data.images[rows[16:32]]], pictures / "text_to_image.jpg")
+    text = embed_captions(folder, captions)
+    return {f"unet_sample_to_caption_top1_of_{count}": matches(embed_images(folder, drawn), text, captions)[0],
+            f"photo_to_caption_top1_of_{count}": matches(embed_images(folder, data.images[rows]), text, captions)[0]}
+
+
+def phase1_metrics(folder: Path, data: People, pictures: Path, count: int = 64) -> dict[str, float]:
+    """The generator on unseen people: pose followed (PCK@0.1), identity kept (top-1 among them), likeness to the truth."""
+    rng = rng_for("phase1-evaluation")
+    person = np.asarray(data.person[data.rows])
+    chosen = [rng.choice(data.rows[person == p], 2, replace=False) for p in rng.permutation(np.unique(person))[:count]]
+    reference, target = np.array(chosen).T
+    drawn = Generator.load(folder / "phase1").generate(
+        data.images[reference], np.arange(len(reference)), data.skeleton[target], data.depth[target], data.normals[target],
+        seeds=np.arange(len(target)))
+    truth = data.images[target]
+    keypoints, sigma = PoseEstimator(folder / "vitpose").estimate(drawn)
+    joints = np.asarray(data.keypoints[target])
+    near = np.linalg.norm(keypoints - joints, axis=-1) <= 0.1 * np.ptp(joints[..., 1], axis=1)[:, None]
+    seen = np.asarray(data.visible[target]) == 2
+    gallery = embed_images(folder / "stable-diffusion", truth)
+    score = embed_images(folder / "stable-diffusion", drawn) @ gallery.T
+    error = ((drawn.astype(float) - truth) ** 2).mean((1, 2, 3))
+    show([data.images[reference[:16]], data.normals[target[:16]], drawn[:16], truth[:16]], pictures / "phase1.jpg")
+    return {"phase1_pck10": near[seen].mean(), "phase1_sigma": sigma[seen].mean(),
+            "phase1_psnr_db": float(np.mean(10 * np.log10(255**2 / error))),
+            f"phase1_identity_top1_of_{count}": float((score.argmax(1) == torch.arange(len(score))).float().mean())}
+
+
+def sizes(folder: Path) -> dict[str, float]:
+    """Millions of parameters of each part."""
+    parts = sorted(folder.rglob("*.safetensors"))
+    def count(path: Path) -> int:
+        with safe_open(path, "pt") as file:
+            return sum(int(np.prod(file.get_slice(k).get_shape())) for k in file.keys())
+
+    return {f"parameters_million {p.relative_to(folder).parent}": count(p) / 1e6 for p in parts}
+
+
+def main(folder: Path) -> None:
+    data, pictures, sd = people("held-out"), HERE / "pictures", folder / "stable-diffusion"
+    result = {}
+    for part, measure in {
+        sd / "vae": lambda: vae_metrics(sd, data, pictures), sd / "image_encoder": lambda: clip_metrics("clip", sd, data, data.captions),
+        folder / "clip": lambda: clip_metrics("clip_reid", folder / "clip", data, [scene.caption() for scene in scenes(data.captions)]),
+        folder / "vitpose": lambda: pose_metrics(folder / "vitpose", data),
+        sd / "unet": lambda: text_to_image_metrics(sd, data, pictures), folder / "phase1": lambda: phase1_metrics(folder, data, pictures),
+    }.items():
+        if part.is_dir():
+            result |= measure()
+    result |= sizes(folder)
+    for name, value in result.items():
+        print(f"{name:48s} {value:.4g}")
+    with (HERE / "metrics.csv").open("w", newline="") as file:
+        csv.writer(file).writerows([["metric", "value"], *([k, f"{v:.4g}"] for k, v in result.items())])
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    main(Path(sys.argv[1] if len(sys.argv) > 1 else "data/pretrained"))

@@ -1,0 +1,62 @@
+"""The generator after its first phase: trained on pairs of general people, before it sees a Re-ID data set (§B).
+
+Run: python -m miniworld.pretrain.phase1   (after unet)
+"""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from miniworld.pretrain.common import HERE, People, people, settings
+from miniworld.pretrain.unet import encode_people
+from posedive_lib.generator import Generator, TrainingArrays, saved, train
+from posedive_lib.generator.clip import ClipImageEncoder
+from posedive_lib.generator.model import PoseDiveModel, build_guiders, vae_factor
+from posedive_lib.params import load
+from posedive_lib.seeds import seed_for
+
+
+def training_arrays(data: People, stable_diffusion: Path) -> TrainingArrays:
+    """Latents (those the U-Net was trained on), CLIP tokens and condition maps; every image may be any other's reference."""
+    rows = data.rows
+    latents = encode_people(data, stable_diffusion / "vae")[rows].astype(np.float32)
+    tokens = ClipImageEncoder.load(stable_diffusion).tokens(torch.from_numpy(data.images[rows]), load().generator.clip_tokens).numpy()
+    return TrainingArrays(latents, tokens, pid=np.asarray(data.person[rows]), camid=np.arange(len(rows)),
+                          depth=data.depth[rows], normals=data.normals[rows], skeleton=data.skeleton[rows])
+
+
+def continued(folder: Path, params, stable_diffusion: Path, seed: int, *, new_guiders: bool) -> PoseDiveModel:
+    """A saved generator with a guider for each of `params.conditions`: its own one, or a new one where it has none or `new_guiders` asks for it."""
+    known = saved.read_settings(folder)["generator"]["conditions"]
+    model = saved.load_weights(folder, params.model_copy(update={"conditions": known}), stable_diffusion)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed_for("generator-guiders", seed))
+        guiders = build_guiders(params, model.denoising_unet, vae_factor(stable_diffusion, params))
+    for name in [] if new_guiders else [name for name in params.conditions if name in known]:
+        guiders.guiders[name].load_state_dict(model.guiders.guiders[name].state_dict())
+    model.guiders = guiders
+    return model
+
+
+def main() -> None:
+    everything = settings()
+    output = Path(everything["output"])
+    stable_diffusion = output / "stable-diffusion"
+    data = training_arrays(people("train"), stable_diffusion)
+    # Architecture and objective are the study's; length and pace are this phase's own.
+    own = dict(everything["phase1"])
+    trained, new_guiders, parts = own.pop("initial"), own.pop("new_guiders"), own.pop("parts")
+    for number, part in enumerate(parts, 1):
+        params = load().generator.model_copy(update=own | part)
+        seed = everything["seed"] + number - 1   # so that no part sees the pairs and the noise of another
+        model = continued(Path(trained), params, stable_diffusion, seed, new_guiders=new_guiders and number == 1) if trained else None
+        trained = train(stable_diffusion, data, params, HERE / f"runs/phase1-{number}", seed, model=model)
+    generator = Generator.load(trained)
+    generator.model.half()
+    generator.save(output / "phase1")
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    main()

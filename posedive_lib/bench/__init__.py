@@ -1,0 +1,1 @@
+"""What any study needs: run records, notebooks, figures, tables, statistics and costs."""

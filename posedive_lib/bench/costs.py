@@ -1,0 +1,106 @@
+"""What each stage of the pipeline costs: wall time, processor time and memory.
+
+    python -m posedive_lib.bench.costs STAGE COMMAND ...    run a command as this stage and record its cost
+    python -m posedive_lib.bench.costs                      gather the records into reports/costs.csv
+
+Times differ from run to run, so they are no result: records lie in runs/costs/, the table beside reports/tables and not in it, and
+no stage depends on it. A stage that found the files of earlier runs in runs/ keeps the cost of the run that made them, as long as its
+parameters are the same.
+"""
+
+import os
+import platform
+import resource
+import subprocess
+import sys
+import time
+from contextlib import contextmanager
+from functools import reduce
+from pathlib import Path
+
+import pandas as pd
+import yaml
+
+from posedive_lib.errors import command
+from posedive_lib.bench.pipeline import read
+from posedive_lib.bench.runs import RunStore, write_text
+from posedive_lib.bench.tables import to_csv
+
+RECORDS, TARGET, WORK = RunStore("runs/costs"), Path("reports/costs.csv"), Path("runs")
+COLUMNS = ["stage", "wall_seconds", "cpu_seconds", "peak_gigabytes", "files_made", "machine"]
+
+
+@contextmanager
+def measured(stage: str, params_file: str = "params.yaml"):
+    """Record what the block and its child processes cost, unless it raises."""
+    start, clock, before = time.time(), time.monotonic(), _cpu()
+    yield
+    cost = {"wall_seconds": time.monotonic() - clock, "cpu_seconds": _cpu() - before, "peak_gigabytes": _peak(), "files_made": _made(start),
+            "machine": f"{len(os.sched_getaffinity(0))} CPU cores, {platform.machine()}", "params": RECORDS.key(_parameters(stage, params_file))}
+    known = RECORDS.get({"stage": stage})
+    if known is None or known["params"] != cost["params"] or known["files_made"] <= cost["files_made"]:
+        RECORDS.put({"stage": stage}, cost)
+
+
+def _parameters(stage: str, params_file: str) -> dict:
+    """What the stage reads of the parameters, by the pipeline; all of them where no pipeline knows the stage."""
+    values = yaml.safe_load(Path(params_file).read_text(encoding="utf-8"))
+    names = _stages().get(stage, {"params": values}).get("params", [])
+    return {name: reduce(lambda section, key: section[key], name.split("."), values) for name in names}
+
+
+def _stages() -> dict:
+    return read() if Path("dvc.yaml").is_file() else {}
+
+
+def _usage() -> list:
+    return [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+
+
+def _cpu() -> float:
+    return sum(use.ru_utime + use.ru_stime for use in _usage())
+
+
+def _peak() -> float:
+    """The largest single process, in GB (Linux counts KiB)."""
+    return max(use.ru_maxrss for use in _usage()) * 1024 / 1e9
+
+
+def _made(since: float) -> int:
+    """Files written since then in the stores of runs: 0 for a stage that found everything done."""
+    stores = [folder for folder in WORK.glob("*") if folder.name not in ("costs", "notebooks")]
+    return sum(file.stat().st_mtime >= since for folder in stores for file in folder.rglob("*") if file.is_file())
+
+
+def gather(known: pd.DataFrame | None, stages: list[str]) -> pd.DataFrame:
+    """One row per stage in the pipeline's order; a stage without a record on this machine keeps its row of the `known` table."""
+    old = {} if known is None else {row["stage"]: row for row in known.to_dict("records")}
+    rows = []
+    for stage in stages:
+        cost = RECORDS.get({"stage": stage})
+        if cost is not None:
+            rows.append({"stage": stage, **{key: cost[key] for key in COLUMNS[1:]}})
+        elif stage in old:
+            rows.append(old[stage])
+    return pd.DataFrame(rows, columns=COLUMNS).round({"wall_seconds": 1, "cpu_seconds": 1, "peak_gigabytes": 2})
+
+
+@command()
+def main(arguments: list[str] | None = None) -> int:
+    arguments = sys.argv[1:] if arguments is None else arguments
+    if len(arguments) == 1:
+        print("usage: python -m posedive_lib.bench.costs [STAGE COMMAND ...]", file=sys.stderr)
+        return 2
+    if not arguments:
+        known = pd.read_csv(TARGET) if TARGET.is_file() else None
+        write_text(TARGET, to_csv(gather(known, list(_stages()))))
+        return 0
+    with measured(arguments[0]):
+        status = subprocess.run(arguments[1:], check=False).returncode
+        if status:
+            raise SystemExit(status)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

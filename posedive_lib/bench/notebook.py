@@ -1,0 +1,180 @@
+"""Run one numbered notebook as a pipeline stage:
+
+    python -m posedive_lib.bench.notebook 03_generator_training [--params params.yaml]
+
+Checks the parameters and the inputs first, runs notebooks/NAME.ipynb with papermill in this very Python, shows what the cells
+print (progress bars included), and writes reports/notebooks/NAME.html. The same results give the same bytes: no dates, no random
+ids, no progress bars. A notebook that fails stays in runs/notebooks/NAME.ipynb, as far as it came; the last lines on the
+terminal name the cell and the error, and the exit status is 1. Wrong input: one line, exit status 2.
+"""
+
+import argparse
+import ast
+import logging
+import os
+import re
+import signal
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from posedive_lib import params as parameters
+from posedive_lib.errors import StudyError, command
+from posedive_lib.bench.costs import measured
+from posedive_lib.bench.runs import make_folder, write_text
+
+SOURCES, DRAFTS, REPORTS = Path("notebooks"), Path("runs/notebooks"), Path("reports/notebooks")
+PARAMETER = "params_file"  # the one parameter of every notebook
+
+# What papermill, nbclient and editors add to a notebook without adding to its result.
+NOISE = ["metadata.papermill", "cell.metadata.papermill", "cell.metadata.execution", "metadata.widgets"]
+
+
+class NotebookFailed(Exception):
+    """A cell raised; the message names notebook, cell and error."""
+
+
+def run(name: str, params_file: str = "params.yaml") -> Path:
+    """Run notebooks/`name`.ipynb from the repository root (the working folder); the HTML file it became.
+
+    Raises `StudyError` before anything starts where a parameter or an input is wrong, `NotebookFailed` where a cell raises.
+    """
+    source = check(name, params_file)
+    draft, report = make_folder(DRAFTS) / f"{name}.ipynb", make_folder(REPORTS) / f"{name}.html"
+    notebook = normalise(execute(source, draft, {PARAMETER: params_file}))
+    from posedive_lib.bench.page import to_html  # nbconvert takes a second to load
+
+    write_text(report, to_html(notebook, title=name))
+    return report
+
+
+def check(name: str, params_file: str) -> Path:
+    """The notebook's path, once it and its parameters and inputs are known to be there."""
+    source = SOURCES / f"{name}.ipynb"
+    if not source.is_file():
+        known = ", ".join(sorted(path.stem for path in SOURCES.glob("*.ipynb"))) or "none: run from the repository root"
+        raise StudyError(f"There is no notebook {source}; there are: {known}.")
+    if PARAMETER not in _parameter_names(source):
+        raise StudyError(f"{source} has no cell tagged 'parameters' that sets {PARAMETER}; add {PARAMETER} = \"params.yaml\" there.")
+    check_inputs(parameters.load(params_file), params_file)
+    return source
+
+
+def _parameter_names(source: Path) -> set[str]:
+    """Names that the cell tagged `parameters` sets. (papermill itself only warns of a parameter that no cell knows.)"""
+    import nbformat
+
+    try:
+        cells = nbformat.read(source, as_version=4).cells
+    except Exception as error:  # JSON, schema and version problems have nothing in common but the file
+        raise StudyError(f"{source} is not a readable notebook ({type(error).__name__}); restore it from git.") from None
+    tagged = [cell.source for cell in cells if "parameters" in cell.metadata.get("tags", [])]
+    assignments = [node for source_ in tagged for node in ast.parse(source_).body if isinstance(node, ast.Assign)]
+    return {target.id for node in assignments for target in node.targets if isinstance(target, ast.Name)}
+
+
+def check_inputs(params: parameters.Params, params_file: str = "params.yaml") -> None:
+    """Every file and folder under `paths` is there; a hub id ("owner/name") may also be in the local Hugging Face cache."""
+    for key, value in params.paths.model_dump().items():
+        if value is None or Path(value).exists():
+            continue
+        if key in {"stable_diffusion", "pose_estimator"} and re.fullmatch(r"[\w.-]+/[\w.-]+", value):
+            continue
+        mend = "run `dvc pull data.dvc`" if value.startswith("data/") else "run `dvc repro world`" if key == "datasets" else "put it there"
+        raise StudyError(f"{params_file}: paths.{key} names {value}, which does not exist; {mend} or change the parameter.")
+
+
+def execute(source: Path, draft: Path, values: dict):
+    """Run every cell in a kernel of this Python; the executed notebook, which is also written to `draft` as it grows."""
+    import papermill
+    from nbclient.exceptions import DeadKernelError
+
+    announce = _Announce(source.stem)
+    logging.getLogger("papermill").setLevel(logging.ERROR)
+    with _private_jupyter():
+        try:
+            return papermill.execute_notebook(
+                str(source), str(draft), values, kernel_name="python3", language="python", cwd=Path.cwd(), progress_bar=False,
+                stdout_file=sys.stdout, stderr_file=sys.stderr, on_cell_execute=announce,
+            )
+        except papermill.PapermillExecutionError as error:
+            raise NotebookFailed(announce.failure(draft, f"{error.ename}: {' '.join(str(error.evalue).split())}")) from None
+        except DeadKernelError:
+            raise NotebookFailed(announce.failure(draft, "the Python process died; is there enough memory?")) from None
+
+
+class _Announce:
+    """Says which cell starts and how long the notebook has been running; cells are numbered from 1 as in the source notebook."""
+
+    def __init__(self, name: str):
+        self.name, self.start, self.injected = name, time.monotonic(), 0
+        self.place = "before its first cell"
+
+    def __call__(self, cell, cell_index: int, **_) -> None:
+        if "injected-parameters" in cell.metadata.get("tags", []):
+            self.injected = 1  # papermill's own cell, which the source does not have
+        elif cell.cell_type == "code" and cell.source.strip():
+            self.place = f"cell {cell_index + 1 - self.injected}: {first_line(cell.source)}"
+            minutes, seconds = divmod(int(time.monotonic() - self.start), 60)
+            print(f"[{self.name} {minutes:d}:{seconds:02d}] {self.place}", file=sys.stderr, flush=True)
+
+    def failure(self, draft: Path, error: str) -> str:
+        """The last words about a notebook that failed in the cell announced last."""
+        return f"The notebook as far as it came, with the traceback: {draft}\nNotebook {self.name} failed in {self.place}\n{error}"
+
+
+def first_line(source: str) -> str:
+    """The first line of a cell that says something."""
+    return next((line.strip() for line in source.splitlines() if line.strip()), "")
+
+
+class _private_jupyter:
+    """Kernel and settings of this Python alone: nothing of the user's Jupyter is read, nothing is registered."""
+
+    def __enter__(self):
+        self.folder = tempfile.TemporaryDirectory(prefix="pose-dive-")
+        self.before = dict(os.environ)
+        here = self.folder.name
+        os.environ.update(
+            JUPYTER_PATH=f"{sys.prefix}/share/jupyter", JUPYTER_PREFER_ENV_PATH="1", JUPYTER_NO_CONFIG="1",
+            JUPYTER_RUNTIME_DIR=f"{here}/runtime", IPYTHONDIR=f"{here}/ipython",
+            PYDEVD_DISABLE_FILE_VALIDATION="1", MPLBACKEND="module://matplotlib_inline.backend_inline",
+        )
+
+    def __exit__(self, *_):
+        os.environ.clear()
+        os.environ.update(self.before)
+        self.folder.cleanup()
+
+
+def normalise(notebook):
+    """The executed notebook without dates, random ids, counts, warnings and progress bars."""
+    from nbstripout import strip_output
+
+    for cell in notebook.cells:
+        if cell.cell_type == "code":
+            cell.outputs = [output for output in cell.outputs if output.get("name") != "stderr"]
+    return strip_output(notebook, keep_output=True, keep_count=False, keep_id=False, extra_keys=NOISE)
+
+
+@command("Stopped: `make repro` goes on from here.")
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m posedive_lib.bench.notebook", description="Run one notebook of the study.")
+    parser.add_argument("name", help="such as 03_generator_training")
+    parser.add_argument("--params", default="params.yaml", help="parameter file (default: params.yaml)")
+    options = parser.parse_args(arguments)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a polite kill also ends the kernel
+    try:
+        name = options.name.removesuffix(".ipynb")
+        with measured(name, options.params):
+            report = run(name, options.params)
+    except NotebookFailed as error:
+        print(f"\n{error}", file=sys.stderr)
+        return 1
+    print(f"Wrote {report}", file=sys.stderr)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,42 @@
+"""Tables of the study: one CSV each in reports/tables, and the same numbers, rounded for reading, in the notebook."""
+
+from pathlib import Path
+
+import pandas as pd
+
+from posedive_lib.errors import StudyError
+from posedive_lib.bench.runs import write_text
+
+FOLDER = Path("reports/tables")
+
+
+def save(table: pd.DataFrame, name: str, *, caption: str, digits: int = 2) -> None:
+    """Write reports/tables/NAME.csv (six significant digits) and show the table with `digits` decimals."""
+    if not caption.strip():
+        raise StudyError(f"Table {name} has no caption; say in a sentence what it shows.")
+    write_text(FOLDER / f"{name}.csv", to_csv(table))
+    show(table, caption=caption, digits=digits)
+
+
+def to_csv(table: pd.DataFrame) -> str:
+    """CSV text without an index, floats with six significant digits, plain line feeds."""
+    return table.to_csv(index=False, float_format="%.6g", lineterminator="\n")
+
+
+def to_markdown(table: pd.DataFrame, digits: int = 2) -> str:
+    """A table for a Markdown page; "–" for what is not there."""
+    cell = lambda value: "–" if pd.isna(value) else f"{value:.{digits}f}" if isinstance(value, float) else " ".join(str(value).split()).replace("|", "\\|")
+    lines = [list(table.columns), ["---"] * table.shape[1], *([cell(value) for value in row] for row in table.itertuples(index=False))]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def show(table: pd.DataFrame, *, caption: str, digits: int = 2) -> None:
+    """Display a table with its caption in a notebook; nothing happens outside of one."""
+    from IPython import get_ipython
+    from IPython.display import HTML, display
+
+    if get_ipython() is None:
+        return
+    html = table.to_html(index=False, border=0, na_rep="–", float_format=lambda value: f"{value:.{digits}f}")
+    head, _, body = html.partition(">\n")
+    display(HTML(f"{head}>\n<caption>{' '.join(caption.split())}</caption>\n{body}"))

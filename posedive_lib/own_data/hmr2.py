@@ -1,0 +1,204 @@
+"""Import what 4D-Humans (HMR2) estimates for images as a table of bodies, and export a table as HMR2 would write it (§B).
+
+HMR2 looks at a square crop, resized to 256 px, and writes rotation matrices and a weak-perspective camera `pred_cam` = (s, tx, ty). Its
+camera looks along z (OpenCV axes, identity extrinsics) with a focal length of 5000 px on the 256 px crop, hence
+`pred_cam_t` = (tx, ty, 2 · 5000 / (256 · s)). A box of b pixels around (cx, cy) in an image of W × H has depth 2 f / (b · s) and the extra
+shift 2 (cx − W/2) / (b · s), likewise y. Re-ID images are crops themselves: without boxes, the box is the whole image as HMR2 enlarges it,
+centred, b = max(H, 4/3 · W).
+
+Containers (4D-Humans' own demo writes meshes only; its trackers write pickles, which are programs and not read here):
+- `.npz` of plain arrays, or `.safetensors` (`path` as a JSON list in the metadata), with the columns below;
+- `.json`: a dictionary of columns, or a list with one dictionary per image; `pred_smpl_params` may be nested.
+Columns: `global_orient` (N, 3, 3) or (N, 1, 3, 3), `body_pose` (N, 23, 3, 3), `betas` (N, 10), `pred_cam` or `pred_cam_t` (N, 3), `path` (N,)
+relative to the data set's folder, `img_size` (N, 2) width and height; optionally `box_center` (N, 2), `box_size` (N,).
+To write one: `numpy.savez("hmr2.npz", path=..., img_size=..., pred_cam=..., **{k: v.cpu().numpy() for k, v in out["pred_smpl_params"].items()})`.
+
+    python -m posedive_lib.own_data.hmr2 hmr2.npz --body data/body/SMPL_NEUTRAL.npz --out smpl.npz
+"""
+
+import argparse
+import json
+import sys
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+from safetensors import SafetensorError, safe_open
+from scipy.spatial.transform import Rotation
+from smplx import SMPL
+
+from posedive_lib.body.archive import MAX_BYTES, read_npz
+from posedive_lib.body.camera import project
+from posedive_lib.body.smpl import COCO_FROM_SMPL, load_smpl, pose
+from posedive_lib.body.table import BodyTable
+from posedive_lib.errors import StudyError, command
+
+FOCAL, CROP = 5000.0, 256.0  # pixels, of HMR2's network
+SHAPES = {"global_orient": (3, 3), "body_pose": (23, 3, 3), "betas": (10,), "pred_cam": (3,), "pred_cam_t": (3,), "path": (), "img_size": (2,),
+          "box_center": (2,), "box_size": ()}  # fmt: skip
+NEEDED = ("global_orient", "body_pose", "betas", "path", "img_size")
+
+
+def read_hmr2(path: str | Path) -> dict[str, np.ndarray]:
+    """Checked columns of an HMR2 file, float64. StudyError: another container, a column missing or misshapen, two bodies of one image, NaN, no
+    rotations."""
+    path = Path(path)
+    if path.suffix in (".pkl", ".joblib", ".pt", ".pth"):
+        raise StudyError(f"{path} is a pickle, which could run a program: save HMR2's results as .npz, .json or .safetensors")
+    readers = {".npz": lambda p: read_npz(p, what="HMR2 results"), ".json": _read_json, ".safetensors": _read_safetensors}
+    if path.suffix not in readers:
+        raise StudyError(f"{path} holds no HMR2 results: give an .npz, .json or .safetensors file")
+    raw = readers[path.suffix](path)
+    columns = {name.replace("/", ".").rsplit(".", 1)[-1]: value for name, value in raw.items()}
+    missing = [name for name in NEEDED if name not in columns]
+    if "pred_cam" not in columns and "pred_cam_t" not in columns:
+        missing.append("pred_cam")
+    if missing:
+        raise StudyError(f"{path} lacks {', '.join(missing)}: write it with all columns of HMR2's results")
+    return _checked(path, {name: columns[name] for name in SHAPES if name in columns})
+
+
+def _checked(path: Path, columns: dict) -> dict[str, np.ndarray]:
+    names = _names(path, columns["path"])
+    count, checked = len(names), {"path": np.array(names)}
+    for name, shape in SHAPES.items():
+        if name not in columns or name in checked:
+            continue
+        try:
+            array = np.asarray(columns[name], float)
+        except (ValueError, TypeError, OverflowError):
+            raise StudyError(f"{path}: {name} is not an array of numbers with one row per image: write it again") from None
+        full = (count, *shape)
+        if name == "global_orient" and array.shape == (count, 1, 3, 3) or name == "box_size" and array.shape == (count, 1):
+            array = array.reshape(full)
+        if array.shape != full:
+            raise StudyError(f"{path}: {name} is {array.shape}, expected {full}: HMR2 writes SMPL's 24 joints as rotation matrices")
+        if not np.isfinite(array).all():
+            row = int((~np.isfinite(array).reshape(count, -1).all(1)).argmax())
+            raise StudyError(f"{path}: {name} of {names[row]} is not finite: leave that image out")
+        checked[name] = array
+    rotations = np.concatenate([checked["global_orient"][:, None], checked["body_pose"]], 1)
+    with np.errstate(over="ignore", invalid="ignore"):  # of numbers that are far from any rotation
+        off = np.abs(rotations @ rotations.mT - np.eye(3)).max((1, 2, 3)) + np.abs(np.linalg.det(rotations) - 1).max(1)
+    if not off.max() <= 1e-2:
+        raise StudyError(f"{path}: {names[int(off.argmax())]} has a joint that is no rotation matrix: leave that image out")
+    for name in ("img_size", "box_size"):
+        if name in checked and not (checked[name] > 0).all():
+            raise StudyError(f"{path}: {name} is not above 0 everywhere: give pixels")
+    behind = checked["pred_cam"][:, 0] <= 0 if "pred_cam" in checked else checked["pred_cam_t"][:, 2] <= 0
+    if behind.any():
+        raise StudyError(f"{path}: {names[int(behind.argmax())]} lies behind the camera (scale or depth not above 0): leave it out")
+    return checked
+
+
+def _names(path: Path, listed) -> list[str]:
+    """The images' paths (N,), each once."""
+    names = listed.tolist() if isinstance(listed, np.ndarray) else listed
+    if not isinstance(names, list) or not all(isinstance(name, str) and name for name in names):
+        raise StudyError(f"{path}: path is no list of texts: give each image's path relative to the data set's folder")
+    if not names:
+        raise StudyError(f"{path} holds no images: run HMR2 again")
+    name, count = Counter(names).most_common(1)[0]
+    if count > 1:
+        raise StudyError(f"{path} holds {count} bodies of {name}: keep the one of the image's person")
+    return names
+
+
+def _read_json(path: Path) -> dict:
+    try:
+        if path.stat().st_size > MAX_BYTES:
+            raise StudyError(f"{path} is larger than {MAX_BYTES >> 30} GiB: write HMR2's results as .npz")
+        content = json.loads(path.read_text())
+    except (OSError, ValueError, RecursionError) as error:
+        raise error if isinstance(error, StudyError) else StudyError(f"{path} cannot be read as JSON ({error}): write it again") from None
+    entries = content if isinstance(content, list) else [content]
+    if not entries or not all(isinstance(entry, dict) and isinstance(entry.get("pred_smpl_params", {}), dict) for entry in entries):
+        raise StudyError(f"{path} holds no HMR2 results: give a dictionary of columns or a list with one dictionary per image, pred_smpl_params too")
+    rows = [{k: v for k, v in entry.items() if k != "pred_smpl_params"} | entry.get("pred_smpl_params", {}) for entry in entries]
+    return {name: [row.get(name) for row in rows] for name in rows[0]} if isinstance(content, list) else rows[0]
+
+
+def _read_safetensors(path: Path) -> dict:
+    try:
+        with safe_open(path, "np") as file:
+            columns = {name: file.get_tensor(name) for name in file.keys()}
+            listed = (file.metadata() or {}).get("path")
+            return columns | ({"path": json.loads(listed)} if listed else {})
+    except (OSError, SafetensorError, ValueError, TypeError) as error:
+        raise StudyError(f"{path} cannot be read as safetensors ({error}): write it again") from None
+
+
+def boxes(columns: dict[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """Box centres (N, 2) and sizes (N,) in pixels of the image: the given ones, or the whole image as HMR2 enlarges it."""
+    size = columns["img_size"]
+    whole = np.maximum(size[:, 1], size[:, 0] * 4 / 3)
+    return columns.get("box_center", size / 2), columns.get("box_size", whole)
+
+
+def camera_of(columns: dict[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """Translations (N, 3) in metres and focal lengths (N,) in pixels, both of the whole image."""
+    centre, box = boxes(columns)
+    if "pred_cam" in columns:
+        scale, shift = columns["pred_cam"][:, 0], columns["pred_cam"][:, 1:]
+    else:
+        scale, shift = 2 * FOCAL / (CROP * columns["pred_cam_t"][:, 2]), columns["pred_cam_t"][:, :2]
+    focal = FOCAL / CROP * columns["img_size"].max(1)
+    moved = shift + 2 * (centre - columns["img_size"] / 2) / (box * scale)[:, None]
+    return np.column_stack([moved, 2 * focal / (box * scale)]), focal
+
+
+def import_hmr2(path: str | Path, model: SMPL, *, focal: float | None = None) -> BodyTable:
+    """HMR2's results as a table, its key points the bodies' own, all in the image and inside it marked visible.
+
+    focal: in image heights, to bring the bodies before a camera of that focal length, as `conditions.focal` (None keeps HMR2's,
+    5000/256 image heights): depth shrinks with it, so the size in the image stays. StudyError unless it is above 0.
+    """
+    if focal is not None and not 0 < focal < np.inf:
+        raise StudyError(f"The focal length is {focal}: give image heights above 0, as conditions.focal of the parameters")
+    columns = read_hmr2(path)
+    cam_t, native = camera_of(columns)
+    wanted = native if focal is None else focal * columns["img_size"][:, 1]
+    cam_t[:, 2] *= wanted / native
+    vector = lambda matrices: Rotation.from_matrix(matrices.reshape(-1, 3, 3)).as_rotvec().reshape(len(cam_t), -1)
+    orient, body_pose = vector(columns["global_orient"]), vector(columns["body_pose"])
+    keypoints = np.empty((len(cam_t), 17, 2))
+    for row, (width, height) in enumerate(columns["img_size"]):
+        _, joints = pose(model, orient[row], body_pose[row], columns["betas"][row])
+        keypoints[row] = project(joints[COCO_FROM_SMPL] + cam_t[row], wanted[row], height, width)
+    inside = ((keypoints >= 0) & (keypoints < columns["img_size"][:, None])).all(-1)
+    return BodyTable(columns["path"], orient, body_pose, columns["betas"], cam_t, wanted, keypoints, np.where(inside, 2, 0).astype(np.int8))
+
+
+def export_hmr2(table: BodyTable, img_size: np.ndarray) -> dict[str, np.ndarray]:
+    """The columns HMR2 would write for a table whose focal lengths are HMR2's; img_size (N, 2): width, height. Inverse of the import."""
+    img_size = np.broadcast_to(np.asarray(img_size, float), (len(table), 2))
+    matrices = lambda vectors: Rotation.from_rotvec(np.asarray(vectors, float).reshape(-1, 3)).as_matrix()
+    _, box = boxes({"img_size": img_size})
+    depth = table.cam_t[:, 2] * (FOCAL / CROP * img_size.max(1)) / table.focal
+    scale = 2 * FOCAL / CROP * img_size.max(1) / (box * depth)
+    cam = np.column_stack([scale, table.cam_t[:, :2]])
+    return {
+        "path": table.path, "img_size": img_size, "betas": np.asarray(table.betas, float), "pred_cam": cam,
+        "pred_cam_t": np.column_stack([cam[:, 1:], 2 * FOCAL / (CROP * scale)]),
+        "global_orient": matrices(table.global_orient).reshape(-1, 1, 3, 3), "body_pose": matrices(table.body_pose).reshape(-1, 23, 3, 3),
+    }  # fmt: skip
+
+
+@command()
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description="Import HMR2 (4D-Humans) results as a table of bodies.")
+    parser.add_argument("results", help=".npz, .json or .safetensors")
+    parser.add_argument("--body", default="data/body/SMPL_NEUTRAL.npz", help="SMPL body file")
+    parser.add_argument("--focal", type=float, default=2.5, help="focal length of the table's camera, image heights (conditions.focal)")
+    parser.add_argument("--out", default="smpl.npz", help="the table to write (default: %(default)s)")
+    given = parser.parse_args(arguments)
+    if Path(given.out).exists():
+        raise StudyError(f"{given.out} exists: name another table with --out, or remove it first")
+    table = import_hmr2(given.results, load_smpl(given.body), focal=given.focal)
+    table.save(given.out)
+    print(f"{given.out}: {len(table)} bodies")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
