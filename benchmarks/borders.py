@@ -18,6 +18,7 @@ os.environ.setdefault("PYOPENGL_PLATFORM", "egl")
 import pandas as pd
 
 from benchmarks.measure import report, table
+from miniworld import build
 from posedive_lib import datasets, params
 from posedive_lib.body.camera import viewpoint
 from posedive_lib.body.poses import load_poses
@@ -26,7 +27,6 @@ from posedive_lib.datasets import splits
 from posedive_lib.reid.image_set import ImageSet
 from posedive_lib.reid.models import create, measure
 from posedive_lib.study import generation, reid_runs
-from miniworld import build
 
 NAME = "msmt17-s-cam"
 
@@ -45,13 +45,26 @@ def tests(P, borders: list[float]) -> dict[float, tuple[ImageSet, ImageSet]]:
     dataset = datasets.load("msmt17", P.paths.datasets)
     pool = splits.pool_of(dataset)
     bodies = BodyTable.load(dataset.folder / "smpl.npz").select(pool["rel"].tolist())
-    azimuth, is_train = viewpoint(bodies.global_orient, bodies.cam_t)[0], (pool["split"] == "train").to_numpy()
+    azimuth, is_train = (
+        viewpoint(bodies.global_orient, bodies.cam_t)[0],
+        (pool["split"] == "train").to_numpy(),
+    )
     paths = pd.concat([dataset.train, dataset.query, dataset.gallery]).set_index("rel")["path"]
     found = {}
     for border in borders:
-        sides = splits.cam_sides(azimuth, is_train, train_max_azimuth=P.splits.cam.train_max_azimuth, test_min_azimuth=border)
+        sides = splits.cam_sides(
+            azimuth,
+            is_train,
+            train_max_azimuth=P.splits.cam.train_max_azimuth,
+            test_min_azimuth=border,
+        )
         parts = splits.select(dataset, sides, pool)
-        photos = lambda part: ImageSet.from_table(part.assign(path=paths.loc[part["rel"]].to_numpy()), P.reid.image.height, P.reid.image.width, "bilinear")
+        photos = lambda part: ImageSet.from_table(
+            part.assign(path=paths.loc[part["rel"]].to_numpy()),
+            P.reid.image.height,
+            P.reid.image.width,
+            "bilinear",
+        )
         found[border] = photos(parts["query"]), photos(parts["gallery"])
     return found
 
@@ -59,18 +72,42 @@ def tests(P, borders: list[float]) -> dict[float, tuple[ImageSet, ImageSet]]:
 def added(P) -> pd.DataFrame:
     """The first images of every identity that `pose-dive` plans, before any filter."""
     dataset = datasets.load(NAME, P.paths.datasets)
-    plan = generation.plan_of(P, NAME, dataset, generation.training_of(dataset), load_poses(P.paths.motions), "pose-dive", P.augment.candidates_per_pid)
+    plan = generation.plan_of(
+        P,
+        NAME,
+        dataset,
+        generation.training_of(dataset),
+        load_poses(P.paths.motions),
+        "pose-dive",
+        P.augment.candidates_per_pid,
+    )
     return plan[plan["index"] < P.augment.images_per_pid].reset_index(drop=True)
 
 
-def train_and_test(P, rows: pd.DataFrame, arm: str, seed: int, borders: list[float], out: Path) -> None:
+def train_and_test(
+    P, rows: pd.DataFrame, arm: str, seed: int, borders: list[float], out: Path
+) -> None:
     train = reid_runs.photos(P, NAME)[0]
     if arm == "oracle":
         train = train.plus(reid_runs.stored_set(P, rows, reid_runs.oracle_photos(P, NAME, rows)))
-    baseline = create("clip-reid", P.reid, P.paths.clip, P.reid.image.height, P.reid.image.width, "cpu")
+    baseline = create(
+        "clip-reid", P.reid, P.paths.clip, P.reid.image.height, P.reid.image.width, "cpu"
+    )
     baseline.fit(train, seed=seed)
     results = {border: measure(baseline, *parts) for border, parts in tests(P, borders).items()}
-    pd.DataFrame([{"arm": arm, "seed": seed, "border": border, "queries": r["n_valid"], "mAP": r["mAP"], "rank-1": r["rank1"]} for border, r in results.items()]).to_csv(out, index=False)
+    pd.DataFrame(
+        [
+            {
+                "arm": arm,
+                "seed": seed,
+                "border": border,
+                "queries": r["n_valid"],
+                "mAP": r["mAP"],
+                "rank-1": r["rank1"],
+            }
+            for border, r in results.items()
+        ]
+    ).to_csv(out, index=False)
 
 
 def main() -> None:
@@ -82,12 +119,23 @@ def main() -> None:
     root = Path.cwd()
     with tempfile.TemporaryDirectory() as folder:
         os.chdir(folder)
-        P = params.load(root / "params.yaml", overrides={"seed": options.world_seed} | {f"paths.{name}": str(root / path) for name, path in params.load(root / "params.yaml").paths.model_dump().items()
-                                                                                      if path and name != "datasets"})
+        P = params.load(
+            root / "params.yaml",
+            overrides={"seed": options.world_seed}
+            | {
+                f"paths.{name}": str(root / path)
+                for name, path in params.load(root / "params.yaml").paths.model_dump().items()
+                if path and name != "datasets"
+            },
+        )
         make_world(P)
         rows = added(P)
         reid_runs.oracle_photos(P, NAME, rows)
-        jobs = [(P, rows, arm, seed, options.borders, Path(folder, f"{arm}-{seed}.csv")) for seed in range(options.seeds) for arm in ("real", "oracle")]
+        jobs = [
+            (P, rows, arm, seed, options.borders, Path(folder, f"{arm}-{seed}.csv"))
+            for seed in range(options.seeds)
+            for arm in ("real", "oracle")
+        ]
         reid_runs.in_processes(train_and_test, jobs, P.study.workers)
         runs = pd.concat([pd.read_csv(job[-1]) for job in jobs])
         os.chdir(root)
@@ -95,10 +143,22 @@ def main() -> None:
     for border, here in runs.groupby("border"):
         by = here.pivot(index="seed", columns="arm", values=["mAP", "rank-1"])
         gain = by.xs("oracle", axis=1, level="arm") - by.xs("real", axis=1, level="arm")
-        lines.append([f"{border:g}", here["queries"].iloc[0], f"{by['mAP', 'real'].mean():.1f}",
-                      *(f"{gain[metric].mean():+.1f} ({gain[metric].min():+.1f} to {gain[metric].max():+.1f})" for metric in ("mAP", "rank-1"))])
+        lines.append(
+            [
+                f"{border:g}",
+                here["queries"].iloc[0],
+                f"{by['mAP', 'real'].mean():.1f}",
+                *(
+                    f"{gain[metric].mean():+.1f} ({gain[metric].min():+.1f} to {gain[metric].max():+.1f})"
+                    for metric in ("mAP", "rank-1")
+                ),
+            ]
+        )
     said = f"World of seed {options.world_seed}; training within {P.splits.cam.train_max_azimuth:g}°, {len(rows)} true photos added; gains of `oracle` over `real`, mean of {options.seeds} seeds (least to greatest)."
-    report("borders", f"{said}\n\n{table(['test beyond (°)', 'queries', 'mAP of `real`', 'gain in mAP', 'gain in rank-1'], lines)}")
+    report(
+        "borders",
+        f"{said}\n\n{table(['test beyond (°)', 'queries', 'mAP of `real`', 'gain in mAP', 'gain in rank-1'], lines)}",
+    )
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Condition triplets per second against a scene rebuilt in pyrender for each picture.
 
-    python -m benchmarks.conditions [--bodies 400] [--workers 2] [--repeats 3]
+python -m benchmarks.conditions [--bodies 400] [--workers 2] [--repeats 3]
 """
 
 import argparse
@@ -25,8 +25,13 @@ def bodies(count: int) -> list[tuple]:
 
     source, rng = load_poses("data/motions", fps=6), np.random.default_rng(0)
     rows = rng.integers(len(source), size=count)
-    orientation = orient(source.root_tilt[rows], rng.uniform(-180, 180, count), rng.uniform(0, 30, count))
-    return [(o, p, b, np.array([0, 0.1, 4.6])) for o, p, b in zip(orientation, source.body_pose[rows], rng.normal(0, 0.5, (count, 10)))]
+    orientation = orient(
+        source.root_tilt[rows], rng.uniform(-180, 180, count), rng.uniform(0, 30, count)
+    )
+    return [
+        (o, p, b, np.array([0, 0.1, 4.6]))
+        for o, p, b in zip(orientation, source.body_pose[rows], rng.normal(0, 0.5, (count, 10)))
+    ]
 
 
 def fast(rows: list[tuple], backend: str) -> int:
@@ -34,7 +39,9 @@ def fast(rows: list[tuple], backend: str) -> int:
     from posedive_lib.body.conditions import ConditionRenderer
 
     if backend not in _state:
-        _state[backend] = ConditionRenderer(BODY, HEIGHT, WIDTH, near=NEAR, far=FAR, focal=FOCAL, backend=backend)
+        _state[backend] = ConditionRenderer(
+            BODY, HEIGHT, WIDTH, near=NEAR, far=FAR, focal=FOCAL, backend=backend
+        )
     return len([_state[backend].render(*row) for row in rows])
 
 
@@ -54,9 +61,13 @@ def naive(rows: list[tuple], posed_by: str) -> int:
         _state["naive"] = pyrender.OffscreenRenderer(WIDTH, HEIGHT)
 
     def picture(mesh, light: bool, flags: int):
-        scene = pyrender.Scene(bg_color=[0, 0, 0, 0], ambient_light=[0.4, 0.4, 0.4] if light else [1, 1, 1])
+        scene = pyrender.Scene(
+            bg_color=[0, 0, 0, 0], ambient_light=[0.4, 0.4, 0.4] if light else [1, 1, 1]
+        )
         scene.add(pyrender.Mesh.from_trimesh(mesh))
-        scene.add(pyrender.IntrinsicsCamera(focal, focal, WIDTH / 2, HEIGHT / 2, znear=0.3, zfar=30))
+        scene.add(
+            pyrender.IntrinsicsCamera(focal, focal, WIDTH / 2, HEIGHT / 2, znear=0.3, zfar=30)
+        )
         if light:
             scene.add(pyrender.DirectionalLight(intensity=3.0))
         return _state["naive"].render(scene, flags=flags)
@@ -67,12 +78,16 @@ def naive(rows: list[tuple], posed_by: str) -> int:
             vertices, joints = pose(model, orientation, body_pose, betas)
         else:
             with torch.no_grad():
-                output = model(global_orient=row(orientation), body_pose=row(body_pose), betas=row(betas))
+                output = model(
+                    global_orient=row(orientation), body_pose=row(body_pose), betas=row(betas)
+                )
             vertices, joints = output.vertices[0].numpy(), output.joints[0].numpy()
         mesh = trimesh.Trimesh((vertices + cam_t) * [1, -1, -1], model.faces, process=False)
         picture(mesh, True, pyrender.RenderFlags.NONE)
         colours = (mesh.vertex_normals * 0.5 + 0.5) * 255
-        mesh.visual.vertex_colors = np.hstack([colours, np.full((len(colours), 1), 255)]).astype(np.uint8)
+        mesh.visual.vertex_colors = np.hstack([colours, np.full((len(colours), 1), 255)]).astype(
+            np.uint8
+        )
         _, depth = picture(mesh, False, pyrender.RenderFlags.FLAT)
         np.clip((FAR - depth) / (FAR - NEAR) * 255, 0, 255).astype(np.uint8)
         draw_skeleton(project(joints[COCO_FROM_SMPL] + cam_t, focal, HEIGHT, WIDTH), HEIGHT, WIDTH)
@@ -85,19 +100,28 @@ def timed(work, rows: list[tuple], argument: str) -> tuple[int, float]:
     return work(rows, argument), time.process_time() - start
 
 
-def rates(methods: dict[str, tuple], rows: list[tuple], workers: int, repeats: int) -> list[tuple[str, float, float]]:
+def rates(
+    methods: dict[str, tuple], rows: list[tuple], workers: int, repeats: int
+) -> list[tuple[str, float, float]]:
     """Median pictures per second and CPU milliseconds per picture of each method, which take turns; processes started and warm."""
     chunks = [rows[i : i + 16] for i in range(0, len(rows), 16)]
     found: dict[str, list] = {name: [] for name in methods}
     with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-        go = lambda work, some, argument: list(pool.map(timed, [work] * len(some), some, [argument] * len(some)))
+        go = lambda work, some, argument: list(
+            pool.map(timed, [work] * len(some), some, [argument] * len(some))
+        )
         for work, argument in methods.values():
             go(work, [rows[:4]] * workers * 2, argument)
         for _ in range(repeats):
             for name, (work, argument) in methods.items():
                 start = time.perf_counter()
                 done = go(work, chunks, argument)
-                found[name].append((len(rows) / (time.perf_counter() - start), 1e3 * sum(d[1] for d in done) / len(rows)))
+                found[name].append(
+                    (
+                        len(rows) / (time.perf_counter() - start),
+                        1e3 * sum(d[1] for d in done) / len(rows),
+                    )
+                )
     return [(name, *np.median(values, axis=0)) for name, values in found.items()]
 
 
@@ -108,13 +132,28 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=3)
     a = parser.parse_args()
     rows = bodies(a.bodies)
-    found = rates({"smplx, scene rebuilt for each picture (pyrender)": (naive, "smplx"), "the same, posed by this library": (naive, "library"),
-                   "this library, OpenGL": (fast, "opengl"),
-                   "this library, z-buffer in NumPy": (fast, "zbuffer")}, rows, a.workers, a.repeats)
-    lines = [f"`python -m benchmarks.conditions --bodies {a.bodies} --workers {a.workers} --repeats {a.repeats}` · 2 CPU cores · medians · "
-             f"{HEIGHT} × {WIDTH} pixels, {a.workers} processes", "",
-             "| depth, normals, skeleton and neutral rendering | per second | × rebuilt | CPU ms per picture | × rebuilt |", "|---|---|---|---|---|"]
-    lines += [f"| {name} | {value:.0f} | {value / found[0][1]:.1f} | {cpu:.1f} | {found[0][2] / cpu:.1f} |" for name, value, cpu in found]
+    found = rates(
+        {
+            "smplx, scene rebuilt for each picture (pyrender)": (naive, "smplx"),
+            "the same, posed by this library": (naive, "library"),
+            "this library, OpenGL": (fast, "opengl"),
+            "this library, z-buffer in NumPy": (fast, "zbuffer"),
+        },
+        rows,
+        a.workers,
+        a.repeats,
+    )
+    lines = [
+        f"`python -m benchmarks.conditions --bodies {a.bodies} --workers {a.workers} --repeats {a.repeats}` · 2 CPU cores · medians · "
+        f"{HEIGHT} × {WIDTH} pixels, {a.workers} processes",
+        "",
+        "| depth, normals, skeleton and neutral rendering | per second | × rebuilt | CPU ms per picture | × rebuilt |",
+        "|---|---|---|---|---|",
+    ]
+    lines += [
+        f"| {name} | {value:.0f} | {value / found[0][1]:.1f} | {cpu:.1f} | {found[0][2] / cpu:.1f} |"
+        for name, value, cpu in found
+    ]
     print("\n".join(lines))
     Path("benchmarks/results/conditions.md").write_text("\n".join(lines) + "\n")
 

@@ -31,7 +31,10 @@ def in_turn(calls: dict, repeats: int) -> dict:
     for _ in range(repeats):
         for name, call in calls.items():
             runs[name].append(timed(call))
-    return {name: (median(run[0] for run in done), median(run[1] for run in done), done[-1][2]) for name, done in runs.items()}
+    return {
+        name: (median(run[0] for run in done), median(run[1] for run in done), done[-1][2])
+        for name, done in runs.items()
+    }
 
 
 def alone(function, *arguments):
@@ -40,7 +43,17 @@ def alone(function, *arguments):
         return pool.submit(function, *arguments).result()
 
 
-def features(n_query: int, n_gallery: int, people: int, cameras: int, *, dim: int, noise: float, distractors: int = 0, seed: int = 0) -> tuple:
+def features(
+    n_query: int,
+    n_gallery: int,
+    people: int,
+    cameras: int,
+    *,
+    dim: int,
+    noise: float,
+    distractors: int = 0,
+    seed: int = 0,
+) -> tuple:
     """(query features float32, pids, camids, gallery features, pids, camids): people as points, images around them."""
     rng = np.random.default_rng(seed)
     centres = rng.normal(size=(people + 1, dim)).astype(np.float32)
@@ -50,7 +63,9 @@ def features(n_query: int, n_gallery: int, people: int, cameras: int, *, dim: in
         images[pids == 0] = rng.standard_normal((int((pids == 0).sum()), dim), dtype=np.float32)
         return images, pids, rng.integers(0, cameras, len(pids))
 
-    return *draw(rng.integers(1, people + 1, n_query)), *draw(np.append(np.zeros(distractors, int), rng.integers(1, people + 1, n_gallery - distractors)))
+    return *draw(rng.integers(1, people + 1, n_query)), *draw(
+        np.append(np.zeros(distractors, int), rng.integers(1, people + 1, n_gallery - distractors))
+    )
 
 
 def table(header: list[str], rows: list[list]) -> str:
@@ -61,7 +76,11 @@ def table(header: list[str], rows: list[list]) -> str:
 def report(name: str, text: str) -> None:
     """Print the text and write it to benchmarks/results/NAME.md, with the command and the machine."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    load = f"load average at the end {os.getloadavg()[0]:.1f}" if hasattr(os, "getloadavg") else "load unknown"
+    load = (
+        f"load average at the end {os.getloadavg()[0]:.1f}"
+        if hasattr(os, "getloadavg")
+        else "load unknown"
+    )
     threads = os.environ.get("OMP_NUM_THREADS", "not set")
     text = f"`python -m benchmarks.{name}` · {cores} CPU cores · OMP_NUM_THREADS {threads} · {load}\n\n{text}\n"
     print(text)

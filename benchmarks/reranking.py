@@ -6,8 +6,8 @@ from benchmarks.measure import alone, features, in_turn, peak_memory, report, ta
 from posedive_lib.reid.reranking import k_reciprocal
 
 MARKET = dict(n_query=3368, n_gallery=15913, people=750, cameras=6, distractors=2798)
-SMALL = (500, 1000, 2000)   # images in all, for the dense version; a sixth are queries
-DIMENSIONS = (64, 1280)     # 1280: CLIP-ReID's features
+SMALL = (500, 1000, 2000)  # images in all, for the dense version; a sixth are queries
+DIMENSIONS = (64, 1280)  # 1280: CLIP-ReID's features
 
 
 def by_matrices(query, gallery, k1=20, k2=6, lambda_value=0.3):
@@ -40,16 +40,32 @@ def by_matrices(query, gallery, k1=20, k2=6, lambda_value=0.3):
     for i in range(count):
         shared = np.zeros(total)
         for column in np.flatnonzero(encoding[i]):
-            shared[holders[column]] += np.minimum(encoding[i, column], encoding[holders[column], column])
+            shared[holders[column]] += np.minimum(
+                encoding[i, column], encoding[holders[column], column]
+            )
         jaccard[i] = 1 - shared / (2 - shared)
     return (1 - lambda_value) * jaccard[:, count:] + lambda_value * distance[:count, count:]
 
 
 def small(total: int) -> list:
-    query, _, _, gallery, _, _ = features(total // 6, total - total // 6, total // 25, 6, dim=64, noise=1.0)
-    done = in_turn({"sparse": lambda: k_reciprocal(query, gallery), "dense": lambda: by_matrices(query.astype(float), gallery.astype(float))}, 3)
+    query, _, _, gallery, _, _ = features(
+        total // 6, total - total // 6, total // 25, 6, dim=64, noise=1.0
+    )
+    done = in_turn(
+        {
+            "sparse": lambda: k_reciprocal(query, gallery),
+            "dense": lambda: by_matrices(query.astype(float), gallery.astype(float)),
+        },
+        3,
+    )
     (wall, cpu, ours), (dense_wall, dense_cpu, theirs) = done["sparse"], done["dense"]
-    return [f"{total:,}", f"{wall:.2f} s ({cpu:.2f})", f"{dense_wall:.2f} s ({dense_cpu:.2f})", f"{dense_wall / wall:.0f} ({dense_cpu / cpu:.0f})", f"{np.abs(ours - theirs).max():.0e}"]
+    return [
+        f"{total:,}",
+        f"{wall:.2f} s ({cpu:.2f})",
+        f"{dense_wall:.2f} s ({dense_cpu:.2f})",
+        f"{dense_wall / wall:.0f} ({dense_cpu / cpu:.0f})",
+        f"{np.abs(ours - theirs).max():.0e}",
+    ]
 
 
 def market(dim: int) -> list:
@@ -61,13 +77,22 @@ def market(dim: int) -> list:
 def main() -> None:
     total = MARKET["n_query"] + MARKET["n_gallery"]
     first = table(["dimensions", "time", "peak memory"], [alone(market, dim) for dim in DIMENSIONS])
-    second = table(["images", "sparse", "dense", "ratio", "largest difference"], [alone(small, total) for total in SMALL])
-    report("reranking", "\n\n".join([
-        "Wall-clock seconds, in brackets processor seconds of all threads; the machine may be shared, so trust ratios and processor time more. "
-        "k1 = 20, k2 = 6, lambda = 0.3, squared Euclidean distance; synthetic features.",
-        f"**Market-1501 size** ({MARKET['n_query']:,} + {MARKET['n_gallery']:,} images), one run each. Peak memory is that of the whole process, libraries, features and "
-        f"result included; dense matrices would take {8e-9 * total**2:.1f} GB each.\n\n{first}",
-        f"**Beside the dense version**, 64 dimensions, medians of 3 runs in turn.\n\n{second}"]))
+    second = table(
+        ["images", "sparse", "dense", "ratio", "largest difference"],
+        [alone(small, total) for total in SMALL],
+    )
+    report(
+        "reranking",
+        "\n\n".join(
+            [
+                "Wall-clock seconds, in brackets processor seconds of all threads; the machine may be shared, so trust ratios and processor time more. "
+                "k1 = 20, k2 = 6, lambda = 0.3, squared Euclidean distance; synthetic features.",
+                f"**Market-1501 size** ({MARKET['n_query']:,} + {MARKET['n_gallery']:,} images), one run each. Peak memory is that of the whole process, libraries, features and "
+                f"result included; dense matrices would take {8e-9 * total**2:.1f} GB each.\n\n{first}",
+                f"**Beside the dense version**, 64 dimensions, medians of 3 runs in turn.\n\n{second}",
+            ]
+        ),
+    )
 
 
 if __name__ == "__main__":

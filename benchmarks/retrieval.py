@@ -7,9 +7,12 @@ from posedive_lib.reid.retrieval import evaluate, evaluate_distances
 
 MARKET = dict(n_query=3368, n_gallery=15913, people=750, cameras=6, distractors=2798, dim=64)
 MSMT17 = dict(n_query=11659, n_gallery=82161, people=3060, cameras=15, dim=64)
-SORTED_QUERIES = 600   # of MSMT17's are measured with sorting, and the time scaled
+SORTED_QUERIES = 600  # of MSMT17's are measured with sorting, and the time scaled
 GALLERIES = (62_500, 125_000, 250_000, 500_000, 1_000_000)
-STRENGTHS = {"trained-like": 1.0, "untrained-like": 3.0}   # noise around each person, against a spread of 1 between people
+STRENGTHS = {
+    "trained-like": 1.0,
+    "untrained-like": 3.0,
+}  # noise around each person, against a spread of 1 between people
 
 
 def by_sorting(distances, query_pids, query_camids, gallery_pids, gallery_camids, max_rank=50):
@@ -35,10 +38,25 @@ def unit(rows):
 def market(strength: str) -> list:
     qf, qp, qc, gf, gp, gc = features(**MARKET, noise=STRENGTHS[strength])
     distances = 1 - unit(qf) @ unit(gf).T
-    done = in_turn({"count": lambda: evaluate_distances(distances, qp, qc, gp, gc), "sort": lambda: by_sorting(distances, qp, qc, gp, gc)}, 5)
+    done = in_turn(
+        {
+            "count": lambda: evaluate_distances(distances, qp, qc, gp, gc),
+            "sort": lambda: by_sorting(distances, qp, qc, gp, gc),
+        },
+        5,
+    )
     (wall, cpu, ours), (sort_wall, sort_cpu, theirs) = done["count"], done["sort"]
-    apart = max(abs(ours.mAP - theirs[0]), np.abs(ours.cmc - theirs[1]).max(), abs(ours.mINP - theirs[2]))
-    return [strength, f"{ours.mAP:.3f}", f"{wall:.2f} s ({cpu:.2f})", f"{sort_wall:.2f} s ({sort_cpu:.2f})", f"{sort_wall / wall:.1f} ({sort_cpu / cpu:.1f})", f"{apart:.0e}"]
+    apart = max(
+        abs(ours.mAP - theirs[0]), np.abs(ours.cmc - theirs[1]).max(), abs(ours.mINP - theirs[2])
+    )
+    return [
+        strength,
+        f"{ours.mAP:.3f}",
+        f"{wall:.2f} s ({cpu:.2f})",
+        f"{sort_wall:.2f} s ({sort_cpu:.2f})",
+        f"{sort_wall / wall:.1f} ({sort_cpu / cpu:.1f})",
+        f"{apart:.0e}",
+    ]
 
 
 def msmt17(strength: str) -> list:
@@ -49,9 +67,18 @@ def msmt17(strength: str) -> list:
     qf, qp, qc, gf, gp, gc = data
     few = slice(0, SORTED_QUERIES)
     scale = len(qp) / SORTED_QUERIES
-    sort_wall, sort_cpu, _ = timed(lambda: by_sorting(1 - unit(qf[few]) @ unit(gf).T, qp[few], qc[few], gp, gc))
+    sort_wall, sort_cpu, _ = timed(
+        lambda: by_sorting(1 - unit(qf[few]) @ unit(gf).T, qp[few], qc[few], gp, gc)
+    )
     sort_wall, sort_cpu = sort_wall * scale, sort_cpu * scale
-    return [strength, f"{ours.mAP:.3f}", f"{wall:.1f} s ({cpu:.1f})", f"{peak:.2f} GB ({before:.2f})", f"{sort_wall:.0f} s ({sort_cpu:.0f})", f"{sort_wall / wall:.1f} ({sort_cpu / cpu:.1f})"]
+    return [
+        strength,
+        f"{ours.mAP:.3f}",
+        f"{wall:.1f} s ({cpu:.1f})",
+        f"{peak:.2f} GB ({before:.2f})",
+        f"{sort_wall:.0f} s ({sort_cpu:.0f})",
+        f"{sort_wall / wall:.1f} ({sort_cpu / cpu:.1f})",
+    ]
 
 
 def large(n_gallery: int) -> tuple:
@@ -61,18 +88,41 @@ def large(n_gallery: int) -> tuple:
 
 
 def main() -> None:
-    first = table(["features", "mAP", "by counting", "by sorting", "ratio", "largest difference"], [alone(market, strength) for strength in STRENGTHS])
-    second = table(["features", "mAP", "by counting", "peak memory", "by sorting, scaled", "ratio"], [alone(msmt17, strength) for strength in STRENGTHS])
+    first = table(
+        ["features", "mAP", "by counting", "by sorting", "ratio", "largest difference"],
+        [alone(market, strength) for strength in STRENGTHS],
+    )
+    second = table(
+        ["features", "mAP", "by counting", "peak memory", "by sorting, scaled", "ratio"],
+        [alone(msmt17, strength) for strength in STRENGTHS],
+    )
     growth = [alone(large, n) for n in GALLERIES]
-    third = table(["gallery", "time", "per million images", "peak memory", "full matrix, float64"],
-                  [[f"{n:,}", f"{wall:.1f} s ({cpu:.1f})", f"{wall / n * 1e6:.1f} s ({cpu / n * 1e6:.1f})", f"{peak:.2f} GB", f"{8e3 * n / 1e9:.1f} GB"] for n, wall, cpu, peak in growth])
-    report("retrieval", "\n\n".join([
-        "Wall-clock seconds, in brackets processor seconds of all threads; the machine may be shared, so trust ratios and processor time more. "
-        "Peak memory is that of the whole process, libraries and features included. Features are synthetic: people as points in 64 dimensions, images around them.",
-        f"**Market-1501 size** ({MARKET['n_query']:,} x {MARKET['n_gallery']:,}), given float32 distances; medians of 5 runs in turn.\n\n{first}",
-        f"**MSMT17 size** ({MSMT17['n_query']:,} x {MSMT17['n_gallery']:,}), from 64-d features, one run; sorting measured on {SORTED_QUERIES} queries and scaled. "
-        f"In brackets, the memory before.\n\n{second}",
-        f"**Growth**: 1,000 queries, from 64-d features, one run each.\n\n{third}"]))
+    third = table(
+        ["gallery", "time", "per million images", "peak memory", "full matrix, float64"],
+        [
+            [
+                f"{n:,}",
+                f"{wall:.1f} s ({cpu:.1f})",
+                f"{wall / n * 1e6:.1f} s ({cpu / n * 1e6:.1f})",
+                f"{peak:.2f} GB",
+                f"{8e3 * n / 1e9:.1f} GB",
+            ]
+            for n, wall, cpu, peak in growth
+        ],
+    )
+    report(
+        "retrieval",
+        "\n\n".join(
+            [
+                "Wall-clock seconds, in brackets processor seconds of all threads; the machine may be shared, so trust ratios and processor time more. "
+                "Peak memory is that of the whole process, libraries and features included. Features are synthetic: people as points in 64 dimensions, images around them.",
+                f"**Market-1501 size** ({MARKET['n_query']:,} x {MARKET['n_gallery']:,}), given float32 distances; medians of 5 runs in turn.\n\n{first}",
+                f"**MSMT17 size** ({MSMT17['n_query']:,} x {MSMT17['n_gallery']:,}), from 64-d features, one run; sorting measured on {SORTED_QUERIES} queries and scaled. "
+                f"In brackets, the memory before.\n\n{second}",
+                f"**Growth**: 1,000 queries, from 64-d features, one run each.\n\n{third}",
+            ]
+        ),
+    )
 
 
 if __name__ == "__main__":

@@ -28,14 +28,18 @@ _kept: dict = {}
 
 def scene_of(people: int, shots: int) -> tuple:
     """Identities, poses and `shots` free shots of them by the cameras of MSMT17."""
-    from posedive_lib.body.poses import load_poses
     from miniworld.cameras import read_cameras
     from miniworld.photography import free_shots
     from miniworld.wardrobe import sample_identities
+    from posedive_lib.body.poses import load_poses
 
     source = load_poses("data/motions", fps=6)
     cameras = read_cameras("data/world")["msmt17"]
-    return sample_identities("benchmark", people), source, free_shots(people, source, cameras, -(-shots // people), ("benchmark",))[:shots]
+    return (
+        sample_identities("benchmark", people),
+        source,
+        free_shots(people, source, cameras, -(-shots // people), ("benchmark",))[:shots],
+    )
 
 
 def photographs(identities, source, shots, workers: int, full: bool) -> float:
@@ -43,8 +47,17 @@ def photographs(identities, source, shots, workers: int, full: bool) -> float:
     from miniworld.photography import photograph
 
     start = time.perf_counter()
-    for _ in photograph(identities, source, shots, body=BODY, height=HEIGHT, width=WIDTH, focal=FOCAL,
-                        depth_range=(NEAR, FAR) if full else None, workers=workers):
+    for _ in photograph(
+        identities,
+        source,
+        shots,
+        body=BODY,
+        height=HEIGHT,
+        width=WIDTH,
+        focal=FOCAL,
+        depth_range=(NEAR, FAR) if full else None,
+        workers=workers,
+    ):
         pass
     return time.perf_counter() - start
 
@@ -55,13 +68,25 @@ def pyrender_map(points, faces, colours, light: bool) -> tuple[np.ndarray, np.nd
     import trimesh
 
     renderer = pyrender.OffscreenRenderer(WIDTH, HEIGHT)
-    scene = pyrender.Scene(bg_color=[0, 0, 0, 0], ambient_light=[0.5, 0.5, 0.5] if light else [1, 1, 1])
-    scene.add(pyrender.Mesh.from_trimesh(trimesh.Trimesh(points * [1, -1, -1], faces, vertex_colors=colours, process=False)))
-    scene.add(pyrender.IntrinsicsCamera(FOCAL * HEIGHT, FOCAL * HEIGHT, WIDTH / 2, HEIGHT / 2, znear=0.3, zfar=30))
+    scene = pyrender.Scene(
+        bg_color=[0, 0, 0, 0], ambient_light=[0.5, 0.5, 0.5] if light else [1, 1, 1]
+    )
+    scene.add(
+        pyrender.Mesh.from_trimesh(
+            trimesh.Trimesh(points * [1, -1, -1], faces, vertex_colors=colours, process=False)
+        )
+    )
+    scene.add(
+        pyrender.IntrinsicsCamera(
+            FOCAL * HEIGHT, FOCAL * HEIGHT, WIDTH / 2, HEIGHT / 2, znear=0.3, zfar=30
+        )
+    )
     if light:
         scene.add(pyrender.DirectionalLight(intensity=3.0))
     try:
-        return renderer.render(scene, flags=pyrender.RenderFlags.NONE if light else pyrender.RenderFlags.FLAT)
+        return renderer.render(
+            scene, flags=pyrender.RenderFlags.NONE if light else pyrender.RenderFlags.FLAT
+        )
     finally:
         renderer.delete()
 
@@ -70,11 +95,11 @@ def naive(jobs: list[tuple]) -> int:
     """Worker: colour, depth, normals and skeleton of (identity, root tilt, body pose, shot)."""
     import trimesh
 
+    from miniworld.dresser import Dresser
+    from miniworld.wardrobe import betas
     from posedive_lib.body.camera import orient, project
     from posedive_lib.body.conditions import draw_skeleton
     from posedive_lib.body.smpl import COCO_FROM_SMPL, cached_smpl, pose
-    from miniworld.dresser import Dresser
-    from miniworld.wardrobe import betas
 
     model, cam_t = cached_smpl(BODY), np.array([0, 0.1, 4.6])
     if "dresser" not in _kept:
@@ -83,14 +108,20 @@ def naive(jobs: list[tuple]) -> int:
     for who, tilt, body_pose, shot in jobs:
         turn = orient(tilt, shot.azimuth, shot.elevation)[0]
         outfit = _kept["dresser"].dress(who)
-        vertices, _ = pose(model, turn, body_pose, betas(who), outfit.offsets, (outfit.points, outfit.weights))
+        vertices, _ = pose(
+            model, turn, body_pose, betas(who), outfit.offsets, (outfit.points, outfit.weights)
+        )
         pyrender_map(vertices + cam_t, outfit.faces, (outfit.albedo * 255).astype(np.uint8), True)
         naked, joints = pose(model, turn, body_pose, betas(who))
         depth = pyrender_map(naked + cam_t, model.faces, grey, False)[1]
         np.clip((FAR - depth) / (FAR - NEAR) * 255, 0, 255).astype(np.uint8)
         normals = trimesh.Trimesh(naked * [1, -1, -1], model.faces, process=False).vertex_normals
-        pyrender_map(naked + cam_t, model.faces, ((normals * 0.5 + 0.5) * 255).astype(np.uint8), False)
-        draw_skeleton(project(joints[COCO_FROM_SMPL] + cam_t, FOCAL * HEIGHT, HEIGHT, WIDTH), HEIGHT, WIDTH)
+        pyrender_map(
+            naked + cam_t, model.faces, ((normals * 0.5 + 0.5) * 255).astype(np.uint8), False
+        )
+        draw_skeleton(
+            project(joints[COCO_FROM_SMPL] + cam_t, FOCAL * HEIGHT, HEIGHT, WIDTH), HEIGHT, WIDTH
+        )
     return len(jobs)
 
 
@@ -98,8 +129,10 @@ def rates(count: int, few: int, workers: int, repeats: int) -> dict[str, list[fl
     """Samples per second of each way in each round; the ways take turns."""
     identities, source, shots = scene_of(48, count)
     rows = identities.to_dict("records")
-    jobs = [(rows[s.person], source.root_tilt[s.pose], source.body_pose[s.pose], s) for s in shots[:few]]
-    chunks = [jobs[i::workers * 2] for i in range(workers * 2)]
+    jobs = [
+        (rows[s.person], source.root_tilt[s.pose], source.body_pose[s.pose], s) for s in shots[:few]
+    ]
+    chunks = [jobs[i :: workers * 2] for i in range(workers * 2)]
     short = shots[: CHUNK * workers]
     found: dict[str, list[float]] = {"full": [], "photo": [], "naive": []}
     with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
@@ -107,7 +140,10 @@ def rates(count: int, few: int, workers: int, repeats: int) -> dict[str, list[fl
         for _ in range(repeats):
             for name, full in (("full", True), ("photo", False)):
                 long = photographs(identities, source, shots, workers, full)
-                found[name].append((len(shots) - len(short)) / max(1e-9, long - photographs(identities, source, short, workers, full)))
+                found[name].append(
+                    (len(shots) - len(short))
+                    / max(1e-9, long - photographs(identities, source, short, workers, full))
+                )
             start = time.perf_counter()
             done = sum(pool.map(naive, chunks))
             found["naive"].append(done / (time.perf_counter() - start))
@@ -122,14 +158,30 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=3)
     a = parser.parse_args()
     if a.shots <= CHUNK * a.workers or min(a.naive, a.workers, a.repeats) < 1:
-        parser.error(f"--shots must be above {CHUNK * a.workers} ({CHUNK} per process); the others at least 1")
+        parser.error(
+            f"--shots must be above {CHUNK * a.workers} ({CHUNK} per process); the others at least 1"
+        )
     found = rates(a.shots, a.naive, a.workers, a.repeats)
     base = median(found["naive"])
-    names = {"full": "photo, depth, normals and skeleton (`oracle.photograph`)", "photo": "photo only (`oracle.photograph`)",
-             "naive": "colour, depth, normals and skeleton, pyrender opened for each map"}
-    rows = [[text, f"{median(found[name]):.1f}", f"{min(found[name]):.1f}–{max(found[name]):.1f}", f"{median(found[name]) / base:.1f}"] for name, text in names.items()]
-    report("world", f"Options: `--shots {a.shots} --naive {a.naive} --workers {a.workers} --repeats {a.repeats}`; {HEIGHT} × {WIDTH} pixels, medians of {a.repeats}.\n\n"
-           + table(["sample", "per second", "range", "× naive"], rows))
+    names = {
+        "full": "photo, depth, normals and skeleton (`oracle.photograph`)",
+        "photo": "photo only (`oracle.photograph`)",
+        "naive": "colour, depth, normals and skeleton, pyrender opened for each map",
+    }
+    rows = [
+        [
+            text,
+            f"{median(found[name]):.1f}",
+            f"{min(found[name]):.1f}–{max(found[name]):.1f}",
+            f"{median(found[name]) / base:.1f}",
+        ]
+        for name, text in names.items()
+    ]
+    report(
+        "world",
+        f"Options: `--shots {a.shots} --naive {a.naive} --workers {a.workers} --repeats {a.repeats}`; {HEIGHT} × {WIDTH} pixels, medians of {a.repeats}.\n\n"
+        + table(["sample", "per second", "range", "× naive"], rows),
+    )
 
 
 if __name__ == "__main__":

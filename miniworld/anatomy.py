@@ -35,13 +35,17 @@ CENTRE_LIMITS = {
     "heading": (-np.inf, np.inf),
     "lift": (0, 50),  # centimetres between the ground and the lower foot, in a jump
 }
-LIMITS = {f"{name}_{side}": limit for name, limit in SIDED_LIMITS.items() for side in "lr"} | CENTRE_LIMITS
+LIMITS = {
+    f"{name}_{side}": limit for name, limit in SIDED_LIMITS.items() for side in "lr"
+} | CENTRE_LIMITS
 Track = dict[str, np.ndarray]
 
 
 def _euler(track: Track, axes: str, *channels: tuple[str, float]) -> Rotation:
     """Product of rotations, leftmost first: each channel in degrees times its sign."""
-    return Rotation.from_euler(axes, np.stack([sign * track[name] for name, sign in channels], axis=1), degrees=True)
+    return Rotation.from_euler(
+        axes, np.stack([sign * track[name] for name, sign in channels], axis=1), degrees=True
+    )
 
 
 def _rotations(track: Track) -> dict[str, Rotation]:
@@ -50,16 +54,22 @@ def _rotations(track: Track) -> dict[str, Rotation]:
     spine = {name: track[f"spine_{name}"] / 3 for name in ("flex", "side", "twist")}
     out = {
         "pelvis": _euler(track, "YXZ", ("heading", 1), ("root_pitch", 1), ("root_roll", 1)),
-        "neck": _euler({"n": track["neck_turn"] / 2, "f": track["neck_flex"] / 2}, "YX", ("n", 1), ("f", 1)),
+        "neck": _euler(
+            {"n": track["neck_turn"] / 2, "f": track["neck_flex"] / 2}, "YX", ("n", 1), ("f", 1)
+        ),
     }
     out["head"] = out["neck"]
     for name in ("spine1", "spine2", "spine3"):
         out[name] = _euler(spine, "YXZ", ("twist", 1), ("flex", 1), ("side", 1))
     for side, name, mirror in (("l", "left", 1), ("r", "right", -1)):
         one = {key[:-2]: value for key, value in track.items() if key.endswith(f"_{side}")}
-        one["collar"] = 0.18 * (one["arm_raise"] - 60)  # the shoulder girdle rises and sinks with the arm
+        one["collar"] = 0.18 * (
+            one["arm_raise"] - 60
+        )  # the shoulder girdle rises and sinks with the arm
         one["arm"] = one["arm_raise"] - 90 - one["collar"]
-        out[f"{name}_hip"] = _euler(one, "XZY", ("hip_flex", -1), ("hip_abduct", mirror), ("hip_turn", mirror))
+        out[f"{name}_hip"] = _euler(
+            one, "XZY", ("hip_flex", -1), ("hip_abduct", mirror), ("hip_turn", mirror)
+        )
         out[f"{name}_knee"] = _euler(one, "X", ("knee", 1))
         out[f"{name}_ankle"] = _euler(one, "X", ("ankle", -1))
         out[f"{name}_collar"] = _euler(one, "Z", ("collar", mirror))
@@ -88,9 +98,12 @@ def amass(track: Track, heading: float, betas: np.ndarray) -> dict[str, np.ndarr
     trans[:, 2] = np.clip(track["lift"], *LIMITS["lift"]) / 100 - joints[..., 1].min(axis=1)
     trans[:, :2] = _path(joints @ world.as_matrix().T, grounded=track["lift"] < 1)
     return {
-        "poses": poses.round(5), "betas": np.asarray(betas, np.float32), "trans": trans.round(4),
-        "gender": np.array("neutral"), "mocap_framerate": np.array(FPS),
-    }  # fmt: skip
+        "poses": poses.round(5),
+        "betas": np.asarray(betas, np.float32),
+        "trans": trans.round(4),
+        "gender": np.array("neutral"),
+        "mocap_framerate": np.array(FPS),
+    }
 
 
 def _path(joints: np.ndarray, grounded: np.ndarray) -> np.ndarray:

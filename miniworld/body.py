@@ -10,13 +10,28 @@ from smplx.vertex_ids import vertex_ids
 from miniworld.sculpt import centre_line, surface
 from miniworld.skinning import PARENTS, moved_share, pose_directions, skinning_weights, smoothstep
 
+
 def rest_joints() -> np.ndarray:
     """(24, 3) rest joints, metres, y up, facing +z, left = +x; T pose."""
-    left = {1: (0.085, -0.31, 0.0), 4: (0.10, -0.71, 0.005), 7: (0.095, -1.10, -0.03), 10: (0.115, -1.155, 0.09),
-            13: (0.07, 0.21, -0.01), 16: (0.175, 0.235, -0.02), 18: (0.44, 0.235, -0.03), 20: (0.69, 0.235, -0.03),
-            22: (0.775, 0.23, -0.03)}
-    centre = {0: (0, -0.22, 0), 3: (0, -0.11, -0.01), 6: (0, 0.02, -0.005), 9: (0, 0.09, -0.005),
-              12: (0, 0.30, -0.02), 15: (0, 0.385, 0.0)}
+    left = {
+        1: (0.085, -0.31, 0.0),
+        4: (0.10, -0.71, 0.005),
+        7: (0.095, -1.10, -0.03),
+        10: (0.115, -1.155, 0.09),
+        13: (0.07, 0.21, -0.01),
+        16: (0.175, 0.235, -0.02),
+        18: (0.44, 0.235, -0.03),
+        20: (0.69, 0.235, -0.03),
+        22: (0.775, 0.23, -0.03),
+    }
+    centre = {
+        0: (0, -0.22, 0),
+        3: (0, -0.11, -0.01),
+        6: (0, 0.02, -0.005),
+        9: (0, 0.09, -0.005),
+        12: (0, 0.30, -0.02),
+        15: (0, 0.385, 0.0),
+    }
     joints = np.zeros((24, 3))
     for index, point in centre.items():
         joints[index] = point
@@ -32,7 +47,9 @@ def _regressor(vertices: np.ndarray, joints: np.ndarray, nearest: int = 90) -> n
         close = np.argsort(np.linalg.norm(vertices - joint, axis=1))[:nearest]
         system = np.vstack([vertices[close].T, np.ones(nearest)])
         start = np.full(nearest, 1 / nearest)
-        regressor[j, close] = start + np.linalg.pinv(system) @ (np.append(joint, 1) - system @ start)
+        regressor[j, close] = start + np.linalg.pinv(system) @ (
+            np.append(joint, 1) - system @ start
+        )
     return regressor
 
 
@@ -52,30 +69,61 @@ def _shape_directions(v: np.ndarray, weights: np.ndarray) -> np.ndarray:
     d = np.zeros((len(v), 3, 10))
     d[:, :, 0] = 0.035 * (v + [0, 0.2, 0])
     d[:, :, 1] = 0.125 * away * ((1 - head) * (1 - ends) * (1 - 0.4 * neck))[:, None]
-    d[:, 0, 2] = side * (0.016 * np.maximum(girdle, smoothstep(y, 0.02, 0.14) * (1 - neck)) * smoothstep(wide, 0.0, 0.13))
-    d[:, 0, 3] = side * 0.014 * smoothstep(wide, 0.0, 0.09) * smoothstep(-y, 0.06, 0.24) * (1 - 0.45 * smoothstep(-y, 0.45, 0.9)) * (1 - girdle)
-    d[:, 2, 3] = 0.008 * away[:, 2] / 0.1 * smoothstep(-y, 0.06, 0.24) * (1 - smoothstep(-y, 0.4, 0.6))
+    d[:, 0, 2] = side * (
+        0.016
+        * np.maximum(girdle, smoothstep(y, 0.02, 0.14) * (1 - neck))
+        * smoothstep(wide, 0.0, 0.13)
+    )
+    d[:, 0, 3] = (
+        side
+        * 0.014
+        * smoothstep(wide, 0.0, 0.09)
+        * smoothstep(-y, 0.06, 0.24)
+        * (1 - 0.45 * smoothstep(-y, 0.45, 0.9))
+        * (1 - girdle)
+    )
+    d[:, 2, 3] = (
+        0.008 * away[:, 2] / 0.1 * smoothstep(-y, 0.06, 0.24) * (1 - smoothstep(-y, 0.4, 0.6))
+    )
     d[:, 1, 4] = -0.036 * np.clip((-0.31 - y) / 0.8, 0, 1) * leg
     d[:, 0, 5] = 0.030 * side * np.clip((wide - 0.175) / 0.515, 0, 1)
     d[:, 1, 6] = 0.026 * np.clip((y + 0.22) / 0.45, 0, 1)
-    d[:, :, 7] = 0.085 * (v - rest_joints()[15] + [0, 0.02, 0]) * head[:, None] + 0.05 * away * flat * (neck * (1 - head))[:, None]
+    d[:, :, 7] = (
+        0.085 * (v - rest_joints()[15] + [0, 0.02, 0]) * head[:, None]
+        + 0.05 * away * flat * (neck * (1 - head))[:, None]
+    )
     belly = np.exp(-(((y + 0.09) / 0.12) ** 2)) * trunk
     d[:, 2, 8] = 0.030 * belly * smoothstep(z, -0.02, 0.09)
     d[:, 0, 8] = 0.012 * side * belly * smoothstep(wide, 0, 0.12)
     chest = np.exp(-(((y - 0.125) / 0.085) ** 2)) * (1 - arm) * (1 - neck)
     d[:, 2, 9] = chest * (0.022 * smoothstep(z, 0.0, 0.09) - 0.008 * smoothstep(-z, 0.02, 0.09))
     d[:, 0, 9] = 0.006 * side * chest * smoothstep(wide, 0.05, 0.14) * (1 - girdle)
-    d[:, 0] *= (1 - smoothstep(-y, 0.29, 0.37) * (1 - smoothstep(wide, 0.0, 0.06)))[:, None]  # the thighs never grow into each other
+    d[:, 0] *= (1 - smoothstep(-y, 0.29, 0.37) * (1 - smoothstep(wide, 0.0, 0.06)))[
+        :, None
+    ]  # the thighs never grow into each other
     return d
 
 
 def _landmarks() -> dict[str, tuple]:
     """Template positions of the landmark vertices that smplx reads by number."""
-    marks = {"nose": (0, 0.438, 0.122), "leye": (0.033, 0.463, 0.092), "lear": (0.088, 0.452, -0.008),
-             "lthumb": (0.80, 0.221, 0.048), "lindex": (0.87, 0.222, -0.005), "lmiddle": (0.875, 0.222, -0.028),
-             "lring": (0.87, 0.222, -0.043), "lpinky": (0.858, 0.222, -0.058), "LBigToe": (0.098, -1.178, 0.197),
-             "LSmallToe": (0.145, -1.178, 0.165), "LHeel": (0.095, -1.17, -0.089)}
-    twins = {("R" + k[1:] if k[0] == "L" else "r" + k[1:]): (-p[0], *p[1:]) for k, p in marks.items() if k != "nose"}
+    marks = {
+        "nose": (0, 0.438, 0.122),
+        "leye": (0.033, 0.463, 0.092),
+        "lear": (0.088, 0.452, -0.008),
+        "lthumb": (0.80, 0.221, 0.048),
+        "lindex": (0.87, 0.222, -0.005),
+        "lmiddle": (0.875, 0.222, -0.028),
+        "lring": (0.87, 0.222, -0.043),
+        "lpinky": (0.858, 0.222, -0.058),
+        "LBigToe": (0.098, -1.178, 0.197),
+        "LSmallToe": (0.145, -1.178, 0.165),
+        "LHeel": (0.095, -1.17, -0.089),
+    }
+    twins = {
+        ("R" + k[1:] if k[0] == "L" else "r" + k[1:]): (-p[0], *p[1:])
+        for k, p in marks.items()
+        if k != "nose"
+    }
     return marks | twins
 
 
@@ -99,7 +147,9 @@ def build_body(step: float = 0.0185) -> dict[str, np.ndarray]:
     vertices, faces = vertices[order], np.argsort(order)[faces]
     weights = skinning_weights(vertices)
     return {
-        "v_template": np.round(vertices, 5), "f": faces.astype(np.uint32), "weights": weights,
+        "v_template": np.round(vertices, 5),
+        "f": faces.astype(np.uint32),
+        "weights": weights,
         "shapedirs": np.round(_shape_directions(vertices, weights) * 2**14) / 2**14,
         "posedirs": pose_directions(vertices, rest_joints(), weights),
         "J_regressor": _regressor(vertices, rest_joints()),

@@ -17,14 +17,14 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
+from miniworld.cameras import Camera, read_cameras
+from miniworld.photography import Shot, photograph
+from miniworld.truth import save_masks
 from posedive_lib import params as parameters
 from posedive_lib.body.poses import PoseSource, load_poses
 from posedive_lib.body.table import BodyTable
 from posedive_lib.errors import StudyError, command
 from posedive_lib.seeds import rng_for
-from miniworld.cameras import Camera, read_cameras
-from miniworld.photography import Shot, photograph
-from miniworld.truth import save_masks
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,9 @@ class Entry:
 class Planner:
     """Plans the shots of one data set: who is seen by which camera, from where, in which pose."""
 
-    def __init__(self, name: str, people: pd.DataFrame, cameras: list[Camera], poses: PoseSource, seed: int):
+    def __init__(
+        self, name: str, people: pd.DataFrame, cameras: list[Camera], poses: PoseSource, seed: int
+    ):
         self.name, self.cameras, self.seed = name, cameras, seed
         self.people = people.reset_index(drop=True)
         self.ordinary = np.flatnonzero(poses.domain == "in")
@@ -53,7 +55,9 @@ class Planner:
         """Rows of the first `count` people of a role; StudyError when the world has fewer."""
         rows = self.people.index[self.people.role == f"{self.name}-{role}"].tolist()
         if count > len(rows):
-            raise StudyError(f"params world.{self.name} asks for {count} {role} identities, data/world has {len(rows)}: ask for fewer.")
+            raise StudyError(
+                f"params world.{self.name} asks for {count} {role} identities, data/world has {len(rows)}: ask for fewer."
+            )
         return rows[:count]
 
     def cameras_of(self, person: int, train: bool) -> list[int]:
@@ -70,35 +74,74 @@ class Planner:
         camera = self.cameras[camid]
         spread = camera.azimuth_spread * (1.0 if train else 1.8)
         pool = self.unusual if rng.random() < (0.04 if train else 0.35) else self.ordinary
-        return Shot(person, int(rng.choice(pool)), camera.azimuth + float(rng.normal(0, spread)),
-                    float(np.clip(camera.elevation + rng.normal(0, 2.5), 0, 30)), camera, key,
-                    float(np.clip(rng.normal(0.86, 2 * jitter), 0.7, 1.0)),
-                    (float(rng.normal(0, jitter)), float(rng.normal(0, jitter))), bool(rng.random() < 0.03))
+        return Shot(
+            person,
+            int(rng.choice(pool)),
+            camera.azimuth + float(rng.normal(0, spread)),
+            float(np.clip(camera.elevation + rng.normal(0, 2.5), 0, 30)),
+            camera,
+            key,
+            float(np.clip(rng.normal(0.86, 2 * jitter), 0.7, 1.0)),
+            (float(rng.normal(0, jitter)), float(rng.normal(0, jitter))),
+            bool(rng.random() < 0.03),
+        )
 
 
 def plan_market1501(planner: Planner, sizes) -> list[Entry]:
     """File names `PPPP_cCsS_FFFFFF_DD.jpg`; pid 0 = distractor, -1 = junk."""
     entries = []
-    name = lambda pid, camid, i: f"{pid:04d}_c{camid + 1}s1_{i:06d}_01.jpg" if pid >= 0 else f"-1_c{camid + 1}s1_{i:06d}_01.jpg"
+    name = lambda pid, camid, i: (
+        f"{pid:04d}_c{camid + 1}s1_{i:06d}_01.jpg"
+        if pid >= 0
+        else f"-1_c{camid + 1}s1_{i:06d}_01.jpg"
+    )
     for pid, person in enumerate(planner.role("train", sizes.train_pids), 1):
         cameras = planner.cameras_of(person, True)
         for i in range(sizes.images_per_train_pid):
             camid = cameras[i % len(cameras)]
-            entries.append(Entry(f"bounding_box_train/{name(pid, camid, i)}", "train", pid, camid, planner.shot(person, camid, i, True)))
+            entries.append(
+                Entry(
+                    f"bounding_box_train/{name(pid, camid, i)}",
+                    "train",
+                    pid,
+                    camid,
+                    planner.shot(person, camid, i, True),
+                )
+            )
     test = planner.role("test", sizes.test_pids)
     for pid, person in enumerate(test, sizes.train_pids + 1):
         cameras = planner.cameras_of(person, False)
         for i in range(sizes.images_per_test_pid):
             camid = cameras[i % len(cameras)]
-            split, folder = ("query", "query") if i < len(cameras) else ("gallery", "bounding_box_test")
-            entries.append(Entry(f"{folder}/{name(pid, camid, i)}", split, pid, camid, planner.shot(person, camid, i, False)))
+            split, folder = (
+                ("query", "query") if i < len(cameras) else ("gallery", "bounding_box_test")
+            )
+            entries.append(
+                Entry(
+                    f"{folder}/{name(pid, camid, i)}",
+                    split,
+                    pid,
+                    camid,
+                    planner.shot(person, camid, i, False),
+                )
+            )
     strangers = planner.role("distractor", sizes.distractors)
     for i, person in enumerate(strangers):
         camid = i % len(planner.cameras)
-        entries.append(Entry(f"bounding_box_test/{name(0, camid, i)}", "gallery", 0, camid, planner.shot(person, camid, i, False)))
+        entries.append(
+            Entry(
+                f"bounding_box_test/{name(0, camid, i)}",
+                "gallery",
+                0,
+                camid,
+                planner.shot(person, camid, i, False),
+            )
+        )
     for i in range(sizes.junk):  # badly cut boxes of test people
         camid = i % len(planner.cameras)
-        shot = replace(planner.shot(test[i % len(test)], camid, 900 + i, False), shift=(0.12, 0.35), fill=1.1)
+        shot = replace(
+            planner.shot(test[i % len(test)], camid, 900 + i, False), shift=(0.12, 0.35), fill=1.1
+        )
         entries.append(Entry(f"bounding_box_test/{name(-1, camid, i)}", "junk", -1, camid, shot))
     return entries
 
@@ -106,19 +149,37 @@ def plan_market1501(planner: Planner, sizes) -> list[Entry]:
 def plan_msmt17(planner: Planner, sizes) -> list[Entry]:
     """File names `PPPP/PPPP_III_CC_…jpg` below train/ and test/; train and test identities both count from 0."""
     entries = []
-    name = lambda pid, i, camid: f"{pid:04d}/{pid:04d}_{i:03d}_{camid + 1:02d}_0101noon_{i:04d}_0.jpg"
+    name = lambda pid, i, camid: (
+        f"{pid:04d}/{pid:04d}_{i:03d}_{camid + 1:02d}_0101noon_{i:04d}_0.jpg"
+    )
     for pid, person in enumerate(planner.role("train", sizes.train_pids)):
         cameras = planner.cameras_of(person, True)
         for i in range(sizes.images_per_train_pid):
             camid = cameras[i % len(cameras)]
             split = "val" if i == sizes.images_per_train_pid - 1 else "train"
-            entries.append(Entry(f"train/{name(pid, i, camid)}", split, pid, camid, planner.shot(person, camid, i, True)))
+            entries.append(
+                Entry(
+                    f"train/{name(pid, i, camid)}",
+                    split,
+                    pid,
+                    camid,
+                    planner.shot(person, camid, i, True),
+                )
+            )
     for pid, person in enumerate(planner.role("test", sizes.test_pids)):
         cameras = planner.cameras_of(person, False)
         for i in range(sizes.images_per_test_pid):
             camid = cameras[i % len(cameras)]
             split = "query" if i < min(4, len(cameras)) else "gallery"
-            entries.append(Entry(f"test/{name(pid, i, camid)}", split, pid, camid, planner.shot(person, camid, i, False)))
+            entries.append(
+                Entry(
+                    f"test/{name(pid, i, camid)}",
+                    split,
+                    pid,
+                    camid,
+                    planner.shot(person, camid, i, False),
+                )
+            )
     return entries
 
 
@@ -131,9 +192,15 @@ def plan_cuhk03(planner: Planner, sizes, jitter: float) -> list[Entry]:
         for i in range(sizes.images_per_pid):
             camid = i % 2
             split = "train" if training else "query" if i < 2 else "gallery"
-            folder = {"train": "bounding_box_train", "query": "query", "gallery": "bounding_box_test"}[split]
+            folder = {
+                "train": "bounding_box_train",
+                "query": "query",
+                "gallery": "bounding_box_test",
+            }[split]
             shot = planner.shot(person, camid, i, training, jitter)
-            entries.append(Entry(f"{folder}/{pid:04d}_c{camid + 1}_{i + 1}.png", split, pid, camid, shot))
+            entries.append(
+                Entry(f"{folder}/{pid:04d}_c{camid + 1}_{i + 1}.png", split, pid, camid, shot)
+            )
     return entries
 
 
@@ -158,23 +225,50 @@ def plans(P, poses: PoseSource) -> list[Plan]:
     """Every data set of the mini world at the sizes of `P.world`; the same parameters and inputs give the same plans."""
     world = Path(P.paths.world)
     if not (world / "identities.csv").is_file():
-        raise StudyError(f"{world}/identities.csv is missing: run `dvc pull` to fetch the tracked data.")
+        raise StudyError(
+            f"{world}/identities.csv is missing: run `dvc pull` to fetch the tracked data."
+        )
     people = pd.read_csv(world / "identities.csv", keep_default_na=False)
     cameras = read_cameras(world)
-    planner = lambda name: Planner(name, people[people.role.str.startswith(name)], cameras[name], poses, P.seed)
+    planner = lambda name: Planner(
+        name, people[people.role.str.startswith(name)], cameras[name], poses, P.seed
+    )
     market, msmt, cuhk = planner("market1501"), planner("msmt17"), planner("cuhk03")
     return [
-        Plan("Market-1501-v15.09.15", "Market-1501", market, plan_market1501(market, P.world.market1501)),
+        Plan(
+            "Market-1501-v15.09.15",
+            "Market-1501",
+            market,
+            plan_market1501(market, P.world.market1501),
+        ),
         Plan("MSMT17_V1", "MSMT17", msmt, plan_msmt17(msmt, P.world.msmt17)),
         Plan("cuhk03-np/labeled", "CUHK03 (L)", cuhk, plan_cuhk03(cuhk, P.world.cuhk03, 0.008)),
         Plan("cuhk03-np/detected", "CUHK03 (D)", cuhk, plan_cuhk03(cuhk, P.world.cuhk03, 0.035)),
     ]
 
 
-def photos_of(P, plan: Plan, entries: list[Entry], poses: PoseSource, *, maps: bool = False, progress: str | None = None):
+def photos_of(
+    P,
+    plan: Plan,
+    entries: list[Entry],
+    poses: PoseSource,
+    *,
+    maps: bool = False,
+    progress: str | None = None,
+):
     """Yield the photo with its truth of every entry (see `miniworld.photography.photograph`); always the same ones."""
-    return photograph(plan.planner.people, poses, [e.shot for e in entries], body=P.paths.body, height=P.image.height, width=P.image.width,
-                      focal=P.conditions.focal, maps=maps, workers=P.world.workers, progress=progress)
+    return photograph(
+        plan.planner.people,
+        poses,
+        [e.shot for e in entries],
+        body=P.paths.body,
+        height=P.image.height,
+        width=P.image.width,
+        focal=P.conditions.focal,
+        maps=maps,
+        workers=P.world.workers,
+        progress=progress,
+    )
 
 
 def render(folder: Path, plan: Plan, poses: PoseSource, P) -> None:
@@ -184,15 +278,43 @@ def render(folder: Path, plan: Plan, poses: PoseSource, P) -> None:
     for parent in {str(Path(e.path).parent) for e in plan.entries}:
         (part / parent).mkdir(parents=True)
     people, rows, bodies = plan.planner.people, [], []
-    for entry, photo in zip(plan.entries, photos_of(P, plan, plan.entries, poses, progress=plan.label)):
+    for entry, photo in zip(
+        plan.entries, photos_of(P, plan, plan.entries, poses, progress=plan.label)
+    ):
         Image.fromarray(photo.pop("image")).save(part / entry.path, quality=92)
         shot = entry.shot
-        rows.append({
-            "path": entry.path, "split": "train" if entry.split == "val" else entry.split, "pid": entry.pid, "camid": entry.camid,
-            "person": people.person[shot.person], "azimuth": round(photo["azimuth"], 3), "elevation": round(photo["elevation"], 3),
-            "motion": poses.name[shot.pose], "frame": poses.frame[shot.pose], "domain": poses.domain[shot.pose],
-            "occluded": photo["occluded"], "hidden": round(photo["hidden"], 3), "low_quality": shot.low_quality})
-        bodies.append({key: photo[key] for key in ("global_orient", "body_pose", "betas", "cam_t", "focal", "keypoints", "visible", "mask")})
+        rows.append(
+            {
+                "path": entry.path,
+                "split": "train" if entry.split == "val" else entry.split,
+                "pid": entry.pid,
+                "camid": entry.camid,
+                "person": people.person[shot.person],
+                "azimuth": round(photo["azimuth"], 3),
+                "elevation": round(photo["elevation"], 3),
+                "motion": poses.name[shot.pose],
+                "frame": poses.frame[shot.pose],
+                "domain": poses.domain[shot.pose],
+                "occluded": photo["occluded"],
+                "hidden": round(photo["hidden"], 3),
+                "low_quality": shot.low_quality,
+            }
+        )
+        bodies.append(
+            {
+                key: photo[key]
+                for key in (
+                    "global_orient",
+                    "body_pose",
+                    "betas",
+                    "cam_t",
+                    "focal",
+                    "keypoints",
+                    "visible",
+                    "mask",
+                )
+            }
+        )
     if plan.label == "MSMT17":
         write_lists(part, plan.entries)
     pd.DataFrame(rows).to_csv(part / "truth.csv", index=False)
@@ -200,8 +322,11 @@ def render(folder: Path, plan: Plan, poses: PoseSource, P) -> None:
     shown.to_csv(part / "people.csv", index=False)
     stack = lambda key: np.stack([np.asarray(b[key], np.float32) for b in bodies])
     paths = np.array([r["path"] for r in rows])
-    BodyTable(paths, *(stack(k) for k in ("global_orient", "body_pose", "betas", "cam_t", "focal", "keypoints")),
-              np.stack([b["visible"] for b in bodies])).save(part / "smpl.npz")
+    BodyTable(
+        paths,
+        *(stack(k) for k in ("global_orient", "body_pose", "betas", "cam_t", "focal", "keypoints")),
+        np.stack([b["visible"] for b in bodies]),
+    ).save(part / "smpl.npz")
     save_masks(part / "masks.npz", paths, np.stack([b["mask"] for b in bodies]))
     shutil.rmtree(folder, ignore_errors=True)
     os.replace(part, folder)
@@ -224,7 +349,10 @@ def main() -> int:
     try:
         build(parameters.load(parser.parse_args().params))
     except OSError as error:
-        print(f"{error.filename} cannot be written ({error.strerror}): make room for it or make it writable.", file=sys.stderr)
+        print(
+            f"{error.filename} cannot be written ({error.strerror}): make room for it or make it writable.",
+            file=sys.stderr,
+        )
         return 2
     return 0
 

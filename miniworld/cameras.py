@@ -52,17 +52,39 @@ def sample_camera(name: str, azimuth: float, seed: int = 0, *, variety: float = 
     cast = lambda spread: np.exp((tint := rng.normal(0, spread, 3)) - tint.mean())
     mild = lambda values: tuple((np.asarray(values) ** variety).round(3).tolist())
     lens, distance = uniform(1.8, 4.2), uniform(5.0, 14.0)
-    elevation = round(float(np.degrees(np.arctan2(lens - 0.95, distance))), 2)   # towards the middle of a standing person
+    elevation = round(
+        float(np.degrees(np.arctan2(lens - 0.95, distance))), 2
+    )  # towards the middle of a standing person
     return Camera(
-        name, float(azimuth), uniform(12, 22), lens, distance, elevation, tuple(direction.round(3).tolist()),
-        mild(cast(0.06)), uniform(0.40, 0.62), mild(cast(0.07) * rng.uniform(0.82, 1.12)), *mild([rng.uniform(0.8, 1.25), rng.uniform(0.8, 1.1)]),
-        uniform(0.0, 0.6), uniform(0.0, 2.5) if rng.random() < 0.4 else 0.0,
-        round(min(1.0, max(0.55, 9.0 / distance)), 3), uniform(0.004, 0.022), int(rng.integers(45, 93)), 0.12, int(rng.integers(1 << 30)))
+        name,
+        float(azimuth),
+        uniform(12, 22),
+        lens,
+        distance,
+        elevation,
+        tuple(direction.round(3).tolist()),
+        mild(cast(0.06)),
+        uniform(0.40, 0.62),
+        mild(cast(0.07) * rng.uniform(0.82, 1.12)),
+        *mild([rng.uniform(0.8, 1.25), rng.uniform(0.8, 1.1)]),
+        uniform(0.0, 0.6),
+        uniform(0.0, 2.5) if rng.random() < 0.4 else 0.0,
+        round(min(1.0, max(0.55, 9.0 / distance)), 3),
+        uniform(0.004, 0.022),
+        int(rng.integers(45, 93)),
+        0.12,
+        int(rng.integers(1 << 30)),
+    )
 
 
 def write_cameras(path: Path, cameras: dict[str, list[Camera]]) -> None:
     """cameras.json: the list of cameras of each data set."""
-    path.write_text(json.dumps({name: [asdict(camera) for camera in row] for name, row in cameras.items()}, indent=1) + "\n")
+    path.write_text(
+        json.dumps(
+            {name: [asdict(camera) for camera in row] for name, row in cameras.items()}, indent=1
+        )
+        + "\n"
+    )
 
 
 def read_cameras(folder: str | Path) -> dict[str, list[Camera]]:
@@ -71,10 +93,17 @@ def read_cameras(folder: str | Path) -> dict[str, list[Camera]]:
     if not path.is_file():
         raise StudyError(f"{path} is missing: run `dvc pull` to fetch the tracked data.")
     try:
-        return {name: [Camera(**{k: tuple(v) if isinstance(v, list) else v for k, v in row.items()}) for row in rows]
-                for name, rows in json.loads(path.read_text()).items()}
+        return {
+            name: [
+                Camera(**{k: tuple(v) if isinstance(v, list) else v for k, v in row.items()})
+                for row in rows
+            ]
+            for name, rows in json.loads(path.read_text()).items()
+        }
     except (TypeError, AttributeError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise StudyError(f"{path} does not describe cameras ({error}): run `dvc pull` or `python -m miniworld.specify data`.") from None
+        raise StudyError(
+            f"{path} does not describe cameras ({error}): run `dvc pull` or `python -m miniworld.specify data`."
+        ) from None
 
 
 def _muted(rng, low: float, high: float, share: float = 0.22) -> np.ndarray:
@@ -92,7 +121,11 @@ def _texture(shape: tuple[int, int], kind: int, rng) -> np.ndarray:
         shifted = columns + (rows // unit % 2) * unit
         return 1 - 0.22 * ((rows % unit == 0) | (shifted % (2 * unit) == 0))
     if kind == 1:
-        return 1 - 0.25 * (columns % (3 * unit) < max(1, unit // 5)) + 0.06 * ((columns // (3 * unit)) % 2)
+        return (
+            1
+            - 0.25 * (columns % (3 * unit) < max(1, unit // 5))
+            + 0.06 * ((columns // (3 * unit)) % 2)
+        )
     if kind == 2:
         leaves = gaussian_filter(rng.normal(0, 1, shape), max(1.0, unit / 4))
         return 1 + 0.30 * leaves / leaves.std()
@@ -108,20 +141,32 @@ def wall(scene: int) -> int:
 def backdrop(scene: int, height: int, width: int) -> np.ndarray:
     """(height, width, 3) floats in [0, 1]: textured wall or green, floor in perspective, doors, posters; the same for the same scene."""
     rng, kind = rng_for("backdrop", scene), wall(scene)
-    rng.integers(4)   # what `wall` has drawn
+    rng.integers(4)  # what `wall` has drawn
     back, floor = _muted(rng, 0.25, 0.85), _muted(rng, 0.2, 0.7)
     if kind == 2:
         back = np.array([0.25, 0.40, 0.18]) * rng.uniform(0.7, 1.4)
     horizon = int(height * rng.uniform(0.48, 0.70))
     image = np.empty((height, width, 3))
-    image[:horizon] = back * (np.linspace(1.08, 0.9, horizon)[:, None] * _texture((horizon, width), kind, rng))[..., None]
-    depth = np.linspace(0.15, 1, height - horizon)[:, None]                      # floor lines run to a vanishing point
+    image[:horizon] = (
+        back
+        * (np.linspace(1.08, 0.9, horizon)[:, None] * _texture((horizon, width), kind, rng))[
+            ..., None
+        ]
+    )
+    depth = np.linspace(0.15, 1, height - horizon)[:, None]  # floor lines run to a vanishing point
     lines = ((np.arange(width)[None] - width / 2) / depth / (height * 0.12)) % 1 < 0.10
-    image[horizon:] = floor * (np.linspace(0.85, 1.1, height - horizon)[:, None] - 0.15 * lines)[..., None]
+    image[horizon:] = (
+        floor * (np.linspace(0.85, 1.1, height - horizon)[:, None] - 0.15 * lines)[..., None]
+    )
     for _ in range(rng.integers(2, 6)):  # windows, doors, posters: with a frame
         w, h = int(height * rng.uniform(0.12, 0.4)), int(height * rng.uniform(0.2, 0.55))
         x, y = rng.integers(0, max(1, width - w)), rng.integers(0, max(1, horizon - h // 2))
         image[y : y + h, x : x + w] = _muted(rng, 0.1, 0.9, 0.3) * 0.6
-        image[y + 2 : y + h - 2, x + 2 : x + w - 2] = _muted(rng, 0.15, 0.9, 0.4) * np.linspace(1.1, 0.85, max(0, min(h, height - y) - 4))[:, None, None]
-    image += gaussian_filter(rng.normal(0, 1, image.shape), (3, 3, 0)) * 0.12 + rng.normal(0, 0.012, image.shape)
+        image[y + 2 : y + h - 2, x + 2 : x + w - 2] = (
+            _muted(rng, 0.15, 0.9, 0.4)
+            * np.linspace(1.1, 0.85, max(0, min(h, height - y) - 4))[:, None, None]
+        )
+    image += gaussian_filter(rng.normal(0, 1, image.shape), (3, 3, 0)) * 0.12 + rng.normal(
+        0, 0.012, image.shape
+    )
     return np.clip(gaussian_filter(image, (0.7, 0.7, 0)), 0, 1)

@@ -34,13 +34,22 @@ def smooth(x, low, high):
     return t * t * (3 - 2 * t)
 
 
-def ball(centre, radii, squareness: float = 1.0, rings: int = 9, sectors: int = 14) -> tuple[np.ndarray, np.ndarray]:
+def ball(
+    centre, radii, squareness: float = 1.0, rings: int = 9, sectors: int = 14
+) -> tuple[np.ndarray, np.ndarray]:
     """Points and outward faces of an ellipsoid; `squareness` below 1 makes it a rounded box."""
     up = np.linspace(-np.pi / 2, np.pi / 2, rings)
     around = np.linspace(0, 2 * np.pi, sectors, endpoint=False)
     v, u = np.meshgrid(up, around, indexing="ij")
     power = lambda x: np.sign(x) * np.abs(x) ** squareness
-    points = np.stack([power(np.cos(v)) * power(np.cos(u)), power(np.sin(v)), power(np.cos(v)) * power(np.sin(u))], -1)
+    points = np.stack(
+        [
+            power(np.cos(v)) * power(np.cos(u)),
+            power(np.sin(v)),
+            power(np.cos(v)) * power(np.sin(u)),
+        ],
+        -1,
+    )
     return points.reshape(-1, 3) * radii + centre, _grid_faces(rings, sectors)
 
 
@@ -49,7 +58,9 @@ def _grid_faces(rings: int, sectors: int) -> np.ndarray:
     r, s = np.meshgrid(np.arange(rings - 1), np.arange(sectors), indexing="ij")
     a, b = r * sectors + s, r * sectors + (s + 1) % sectors
     c, d = a + sectors, b + sectors
-    return np.concatenate([np.stack([a, c, b], -1).reshape(-1, 3), np.stack([b, c, d], -1).reshape(-1, 3)])
+    return np.concatenate(
+        [np.stack([a, c, b], -1).reshape(-1, 3), np.stack([b, c, d], -1).reshape(-1, 3)]
+    )
 
 
 class Dresser:
@@ -60,12 +71,16 @@ class Dresser:
         joints = self.joints = model.J_regressor.numpy().astype(float) @ v
         self.faces = np.asarray(model.faces).astype(int)
         self.owner = owner = model.lbs_weights.numpy().argmax(1)
-        self.side = v[:, 0] / abs(joints[SHOULDER, 0])                                       # ±1 at the shoulders
-        self.up = (v[:, 1] - joints[PELVIS, 1]) / (joints[NECK, 1] - joints[PELVIS, 1])      # 0 pelvis, 1 neck
-        self.leg = (v[:, 1] - joints[7, 1]) / (joints[L_HIP, 1] - joints[7, 1])              # 0 ankle, 1 hip
-        self.arm = (abs(v[:, 0]) - joints[SHOULDER, 0]) / (joints[WRIST, 0] - joints[SHOULDER, 0])  # 0 shoulder, 1 wrist
+        self.side = v[:, 0] / abs(joints[SHOULDER, 0])  # ±1 at the shoulders
+        self.up = (v[:, 1] - joints[PELVIS, 1]) / (
+            joints[NECK, 1] - joints[PELVIS, 1]
+        )  # 0 pelvis, 1 neck
+        self.leg = (v[:, 1] - joints[7, 1]) / (joints[L_HIP, 1] - joints[7, 1])  # 0 ankle, 1 hip
+        self.arm = (abs(v[:, 0]) - joints[SHOULDER, 0]) / (
+            joints[WRIST, 0] - joints[SHOULDER, 0]
+        )  # 0 shoulder, 1 wrist
         crown = v[owner == HEAD, 1].max()
-        self.face = (v[:, 1] - joints[HEAD, 1]) / (crown - joints[HEAD, 1])                  # 0 head joint, 1 crown
+        self.face = (v[:, 1] - joints[HEAD, 1]) / (crown - joints[HEAD, 1])  # 0 head joint, 1 crown
         self.is_arm = np.isin(owner, [16, 17, 18, 19, 20, 21, 22, 23]) & (self.arm > 0.02)
         self.is_head = np.isin(owner, [NECK, HEAD]) & (self.up > 1.02)
         self.is_foot = np.isin(owner, [7, 8, 10, 11]) & (self.leg < 0.03)
@@ -85,12 +100,20 @@ class Dresser:
 
     def _is_behind(self) -> np.ndarray:
         """(V,) bool: the rear half of trunk and arms, cut where the surface turns away."""
-        seam = np.where(self.is_arm, self.joints[SHOULDER, 2], 0.5 * (self.joints[SPINE3, 2] + self.joints[SHOULDER, 2]))
+        seam = np.where(
+            self.is_arm,
+            self.joints[SHOULDER, 2],
+            0.5 * (self.joints[SPINE3, 2] + self.joints[SHOULDER, 2]),
+        )
         return self.template[:, 2] < seam
 
     def _surface_z(self, height: float, sign: int, half_width: float = 0.06) -> float:
         """Frontmost (sign 1) or rearmost (−1) z of the trunk at a height, metres."""
-        near = (abs(self.template[:, 1] - height) < 0.05) & (abs(self.template[:, 0]) < half_width) & ~self.is_arm
+        near = (
+            (abs(self.template[:, 1] - height) < 0.05)
+            & (abs(self.template[:, 0]) < half_width)
+            & ~self.is_arm
+        )
         return float((sign * self.template[near, 2]).max() * sign)
 
     # -- paint -----------------------------------------------------------------------------------------------------------------------
@@ -99,25 +122,38 @@ class Dresser:
         """(V,) bool: where the shirt's second colour is."""
         along = np.where(self.is_arm, abs(self.arm) * 3.4, self.up * 6)
         across = np.where(self.is_arm, self.template[:, 1] * 18, self.side * 2.4)
-        return {"plain": lambda: np.zeros(len(self.up), bool), "striped": lambda: np.floor(along) % 2 == 0,
-                "checked": lambda: (np.floor(along) + np.floor(across)) % 2 == 0,
-                "blocked": lambda: (self.up > 0.62) | self.is_arm & (self.arm < 0.15), "raglan": lambda: self.is_arm | (self.is_torso & (abs(self.side) > 0.82))}[
-            who["top_pattern"]]()
+        return {
+            "plain": lambda: np.zeros(len(self.up), bool),
+            "striped": lambda: np.floor(along) % 2 == 0,
+            "checked": lambda: (np.floor(along) + np.floor(across)) % 2 == 0,
+            "blocked": lambda: (self.up > 0.62) | self.is_arm & (self.arm < 0.15),
+            "raglan": lambda: self.is_arm | (self.is_torso & (abs(self.side) > 0.82)),
+        }[who["top_pattern"]]()
 
     def _print(self, shape: str) -> np.ndarray:
         """(V,) bool: the panel of a print, on whichever side faces it."""
         x, y = self.side, (self.up - 0.55) * 1.6
-        inside = {"square": (abs(x) < 0.55) & (abs(y) < 0.42), "disc": x**2 / 0.36 + y**2 / 0.26 < 1,
-                  "band": (abs(y) < 0.20) & (abs(x) < 1.0), "sash": (abs(x * 0.8 + y) < 0.22) & (abs(x) < 0.95)}[shape]
+        inside = {
+            "square": (abs(x) < 0.55) & (abs(y) < 0.42),
+            "disc": x**2 / 0.36 + y**2 / 0.26 < 1,
+            "band": (abs(y) < 0.20) & (abs(x) < 1.0),
+            "sash": (abs(x * 0.8 + y) < 0.22) & (abs(x) < 0.95),
+        }[shape]
         return inside & self.is_torso & (self.up > 0.08)
 
     def _shirt(self, who) -> np.ndarray:
         """(V, 3) the colour of the shirt everywhere."""
-        colour = np.where(self._pattern(who)[:, None], shade(who, "top_second", COLOURS), shade(who, "top", COLOURS))
+        colour = np.where(
+            self._pattern(who)[:, None],
+            shade(who, "top_second", COLOURS),
+            shade(who, "top", COLOURS),
+        )
         if who["top_back"] != "same":
             colour[self.behind] = shade(who, "top_back", COLOURS)
         if who["front_print"] != "none":
-            colour[self._print(who["front_shape"]) & ~self.behind] = shade(who, "front_print", COLOURS)
+            colour[self._print(who["front_shape"]) & ~self.behind] = shade(
+                who, "front_print", COLOURS
+            )
         return colour
 
     def _trunk(self, who, albedo, offset) -> None:
@@ -125,14 +161,20 @@ class Dresser:
         shirt = self.is_torso | (self.is_arm & (self.arm < long))
         albedo[shirt], offset[shirt] = self._shirt(who)[shirt], 0.008
         if who["jacket"] != "none":
-            gap = ~self.behind & (abs(self.side) < 0.34 + 0.10 * smooth(self.up, 0.4, 1.0)) & self.is_torso
+            gap = (
+                ~self.behind
+                & (abs(self.side) < 0.34 + 0.10 * smooth(self.up, 0.4, 1.0))
+                & self.is_torso
+            )
             jacket = (self.is_torso & ~gap) | (self.is_arm & (self.arm < 0.97))
             albedo[jacket], offset[jacket] = shade(who, "jacket", COLOURS), 0.018
-        if who["back_print"] != "none":   # on whatever the back wears
+        if who["back_print"] != "none":  # on whatever the back wears
             panel = self._print(who["back_shape"]) & self.behind
             albedo[panel] = shade(who, "back_print", COLOURS)
         if who["scarf"] != "none":
-            scarf = ((self.up > 0.90) & (self.up < 1.16) & ~self.is_arm & (abs(self.side) < 0.62)) & (self.owner != HEAD)
+            scarf = (
+                (self.up > 0.90) & (self.up < 1.16) & ~self.is_arm & (abs(self.side) < 0.62)
+            ) & (self.owner != HEAD)
             albedo[scarf], offset[scarf] = shade(who, "scarf", COLOURS), 0.022
         if who["bag"] == "shoulder bag":
             strap = self.is_torso & (abs(self.side * 0.75 - (0.62 - self.up)) < 0.10)
@@ -161,11 +203,23 @@ class Dresser:
         hair_colour = shade(who, "hair", HAIR)
         if who["hair_style"] != "bald":
             low = {"long": -0.9, "ponytail": 0.05}.get(who["hair_style"], 0.12)
-            hair = self.is_head & ~face & (self.face > low) & ~((self.facing > 0.35) & (self.face < 0.62))
-            ears = (abs(self.template[:, 0]) > 0.92 * abs(self.template[head, 0]).max()) & (self.face < 0.5) & (who["hair_style"] != "long")
+            hair = (
+                self.is_head
+                & ~face
+                & (self.face > low)
+                & ~((self.facing > 0.35) & (self.face < 0.62))
+            )
+            ears = (
+                (abs(self.template[:, 0]) > 0.92 * abs(self.template[head, 0]).max())
+                & (self.face < 0.5)
+                & (who["hair_style"] != "long")
+            )
             hair &= ~ears
-            albedo[hair], offset[hair] = hair_colour, 0.020 if who["hair_style"] == "long" else 0.012
-            if who["hair_style"] == "long":   # falls over the neck and shoulders
+            albedo[hair], offset[hair] = (
+                hair_colour,
+                0.020 if who["hair_style"] == "long" else 0.012,
+            )
+            if who["hair_style"] == "long":  # falls over the neck and shoulders
                 fall = self.behind & (self.up > 0.70) & (abs(self.side) < 0.52) & ~self.is_arm
                 albedo[fall], offset[fall] = hair_colour, 0.022
         if who["hair_style"] == "cap":
@@ -195,18 +249,52 @@ class Dresser:
         if who["bag"] == "backpack":
             height = J[SPINE3, 1] - 0.06
             half = np.array([0.145, 0.20, 0.085])
-            parts.append((*ball(np.array([0, height, self._surface_z(height, -1) - half[2] * 0.8]), half, 0.45), shade(who, "bag_colour", COLOURS), SPINE3))
+            parts.append(
+                (
+                    *ball(
+                        np.array([0, height, self._surface_z(height, -1) - half[2] * 0.8]),
+                        half,
+                        0.45,
+                    ),
+                    shade(who, "bag_colour", COLOURS),
+                    SPINE3,
+                )
+            )
         elif who["bag"] == "shoulder bag":
             centre = np.array([abs(J[L_HIP, 0]) + 0.13, J[PELVIS, 1] - 0.06, J[PELVIS, 2]])
-            parts.append((*ball(centre, np.array([0.055, 0.115, 0.145]), 0.45), shade(who, "bag_colour", COLOURS), PELVIS))
+            parts.append(
+                (
+                    *ball(centre, np.array([0.055, 0.115, 0.145]), 0.45),
+                    shade(who, "bag_colour", COLOURS),
+                    PELVIS,
+                )
+            )
         if who["hair_style"] == "ponytail":
             back = self.template[self.owner == HEAD][:, 2].min()
-            parts.append((*ball(np.array([0, J[HEAD, 1] - 0.01, back - 0.012]), np.array([0.034, 0.11, 0.036])), shade(who, "hair", HAIR), HEAD))
+            parts.append(
+                (
+                    *ball(
+                        np.array([0, J[HEAD, 1] - 0.01, back - 0.012]),
+                        np.array([0.034, 0.11, 0.036]),
+                    ),
+                    shade(who, "hair", HAIR),
+                    HEAD,
+                )
+            )
         if who["hair_style"] == "cap":
             head = self.template[self.owner == HEAD]
             line = J[HEAD, 1] + 0.60 * (head[:, 1].max() - J[HEAD, 1])
             near = head[abs(head[:, 1] - line) < 0.02]
-            parts.append((*ball(np.array([0, line, near[:, 2].max() + 0.02]), np.array([0.075, 0.012, 0.075])), shade(who, "cap", COLOURS), HEAD))
+            parts.append(
+                (
+                    *ball(
+                        np.array([0, line, near[:, 2].max() + 0.02]),
+                        np.array([0.075, 0.012, 0.075]),
+                    ),
+                    shade(who, "cap", COLOURS),
+                    HEAD,
+                )
+            )
         if who["bottom_kind"] == "skirt":
             parts.append(self._skirt(who))
         return parts
@@ -215,17 +303,31 @@ class Dresser:
         """A cone from the waist to above the knee that the thighs carry along."""
         J, rings, sectors = self.joints, 6, 28
         top, hem = J[PELVIS, 1] + 0.05, J[L_HIP, 1] - 0.62 * (J[L_HIP, 1] - J[4, 1])
-        t = np.linspace(1, 0, rings)[:, None]                       # 1 at the hem: points are listed upwards
+        t = np.linspace(1, 0, rings)[:, None]  # 1 at the hem: points are listed upwards
         angle = np.linspace(0, 2 * np.pi, sectors, endpoint=False)[None]
         waist = self.template[(abs(self.template[:, 1] - J[L_HIP, 1]) < 0.05) & ~self.is_arm]
-        wide, deep = abs(waist[:, 0]).max() + 0.02, (waist[:, 2].max() - waist[:, 2].min()) / 2 + 0.03
+        wide, deep = (
+            abs(waist[:, 0]).max() + 0.02,
+            (waist[:, 2].max() - waist[:, 2].min()) / 2 + 0.03,
+        )
         centre = (waist[:, 2].max() + waist[:, 2].min()) / 2
         flare = 0.86 + 0.14 * np.minimum(t / 0.35, 1) + 0.16 * t
-        points = np.stack(np.broadcast_arrays(wide * flare * np.cos(angle), top + (hem - top) * t, centre + deep * flare * np.sin(angle)), -1).reshape(-1, 3)
+        points = np.stack(
+            np.broadcast_arrays(
+                wide * flare * np.cos(angle),
+                top + (hem - top) * t,
+                centre + deep * flare * np.sin(angle),
+            ),
+            -1,
+        ).reshape(-1, 3)
         share = (0.85 * smooth(t, 0.1, 1.0) * np.ones_like(angle)).ravel()
         left = smooth(points[:, 0], -0.10, 0.10)
         weights = np.zeros((len(points), 24))
-        weights[:, PELVIS], weights[:, L_HIP], weights[:, R_HIP] = 1 - share, share * left, share * (1 - left)
+        weights[:, PELVIS], weights[:, L_HIP], weights[:, R_HIP] = (
+            1 - share,
+            share * left,
+            share * (1 - left),
+        )
         return points, _grid_faces(rings, sectors), shade(who, "bottom", COLOURS), weights
 
     def dress(self, who) -> Outfit:
@@ -235,10 +337,25 @@ class Dresser:
         self._trunk(who, albedo, offset)
         self._legs(who, albedo, offset)
         self._head(who, albedo, offset)
-        faces, points, weights, colours = [self.faces], [np.zeros((0, 3))], [np.zeros((0, 24))], [albedo]
+        faces, points, weights, colours = (
+            [self.faces],
+            [np.zeros((0, 3))],
+            [np.zeros((0, 24))],
+            [albedo],
+        )
         for part, triangles, colour, carrier in self._accessories(who):
             faces.append(triangles + sum(map(len, colours)))
             points.append(part)
-            weights.append(carrier if isinstance(carrier, np.ndarray) else np.tile(np.eye(24)[carrier], (len(part), 1)))
+            weights.append(
+                carrier
+                if isinstance(carrier, np.ndarray)
+                else np.tile(np.eye(24)[carrier], (len(part), 1))
+            )
             colours.append(np.tile(colour, (len(part), 1)))
-        return Outfit(np.vstack(colours), self.normals * offset[:, None], np.vstack(faces), np.vstack(points), np.vstack(weights))
+        return Outfit(
+            np.vstack(colours),
+            self.normals * offset[:, None],
+            np.vstack(faces),
+            np.vstack(points),
+            np.vstack(weights),
+        )

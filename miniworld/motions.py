@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 from scipy.interpolate import PchipInterpolator
 
-from posedive_lib.seeds import rng_for
 from miniworld.anatomy import FPS, LIMITS, Track, amass
+from posedive_lib.seeds import rng_for
 
 
 def _time(frames: int) -> np.ndarray:
@@ -39,21 +39,41 @@ def _relaxed(rng: np.random.Generator, frames: int) -> Track:
         track[f"hip_flex_{side}"] += 2
     track["spine_flex"] += rng.uniform(-3, 9)
     track["neck_flex"] += rng.uniform(-4, 10)
-    for name, size in {"spine_twist": 3, "spine_side": 2, "spine_flex": 3, "neck_turn": 14, "neck_flex": 5}.items():
+    for name, size in {
+        "spine_twist": 3,
+        "spine_side": 2,
+        "spine_flex": 3,
+        "neck_turn": 14,
+        "neck_flex": 5,
+    }.items():
         track[name] += _wobble(rng, frames, size)
     return track
 
 
-def _stride(rng, track: Track, frames: int, rate: float, leg: float, knee: float, arm: float, elbow: float = 8, lean: float = 3) -> None:
+def _stride(
+    rng,
+    track: Track,
+    frames: int,
+    rate: float,
+    leg: float,
+    knee: float,
+    arm: float,
+    elbow: float = 8,
+    lean: float = 3,
+) -> None:
     """Adds a gait: about `rate` cycles per second; amplitudes in degrees. Arms swing against the legs, the knee bends in the swing phase."""
     rate, leg, knee, arm = np.array([rate, leg, knee, arm]) * rng.uniform(0.88, 1.12, 4)
-    pace = 1 + 0.12 * np.sin(2 * np.pi * (0.23 * _time(frames) + rng.uniform()))  # speeds up and slows down
+    pace = 1 + 0.12 * np.sin(
+        2 * np.pi * (0.23 * _time(frames) + rng.uniform())
+    )  # speeds up and slows down
     phase = 2 * np.pi * (rate * np.cumsum(pace) / FPS + rng.uniform())
     for side, shift in (("l", 0.0), ("r", np.pi)):
         wave = np.sin(phase + shift)
         track[f"hip_flex_{side}"] += 0.2 * leg + leg * wave
         track[f"knee_{side}"] += 2 + 1.25 * knee * (0.5 + 0.5 * np.cos(phase + shift - 0.1)) ** 3
-        track[f"ankle_{side}"] -= 1.6 * leg * (0.5 - 0.5 * np.sin(phase + shift)) ** 3  # the toes push off
+        track[f"ankle_{side}"] -= (
+            1.6 * leg * (0.5 - 0.5 * np.sin(phase + shift)) ** 3
+        )  # the toes push off
         track[f"arm_swing_{side}"] -= arm * wave
         track[f"elbow_{side}"] += elbow - 0.35 * arm * wave
         track[f"hip_abduct_{side}"] *= 0.4
@@ -69,14 +89,22 @@ def _keyframes(rng, track: Track, frames: int, keys: list[dict[str, float]]) -> 
     knots = np.concatenate([[0], np.cumsum(gaps)]) * (frames - 1) / gaps.sum()
     reach = rng.uniform(0.82, 1.06, len(keys))
     for name in sorted({name for key in keys for name in key}):
-        values = [key.get(name, 0.0) * size * rng.uniform(0.95, 1.05) for key, size in zip(keys, reach, strict=True)]
+        values = [
+            key.get(name, 0.0) * size * rng.uniform(0.95, 1.05)
+            for key, size in zip(keys, reach, strict=True)
+        ]
         track[name] = track[name] + PchipInterpolator(knots, values)(np.arange(frames))
 
 
 def _plant_feet(track: Track) -> Track:
     """Turns the ankles so that the soles stay level as far as the joint allows."""
     for side in "lr":
-        track[f"ankle_{side}"] = track[f"ankle_{side}"] + track[f"knee_{side}"] - track[f"hip_flex_{side}"] + track["root_pitch"]
+        track[f"ankle_{side}"] = (
+            track[f"ankle_{side}"]
+            + track[f"knee_{side}"]
+            - track[f"hip_flex_{side}"]
+            + track["root_pitch"]
+        )
     return track
 
 
@@ -84,7 +112,10 @@ def _mirrored(track: Track) -> Track:
     """The same motion by somebody who does it with the other side."""
     turned = ("spine_side", "spine_twist", "neck_turn", "root_roll", "heading")
     other = {"_l": "_r", "_r": "_l"}
-    return {name[:-2] + other[name[-2:]] if name[-2:] in other else name: -v if name in turned else v for name, v in track.items()}
+    return {
+        name[:-2] + other[name[-2:]] if name[-2:] in other else name: -v if name in turned else v
+        for name, v in track.items()
+    }
 
 
 # --- in-domain: what pedestrians do -----------------------------------------------------------------------------------------------
@@ -113,7 +144,9 @@ def _hold(track: Track, sides: str, **angles: float) -> Track:
     for side in sides:
         for name in ("arm_swing", "arm_twist", "elbow", "arm_raise"):
             held = angles.get(name, 10.0)
-            track[f"{name}_{side}"] = held + 0.25 * (track[f"{name}_{side}"] - track[f"{name}_{side}"].mean())
+            track[f"{name}_{side}"] = held + 0.25 * (
+                track[f"{name}_{side}"] - track[f"{name}_{side}"].mean()
+            )
     return track
 
 
@@ -168,8 +201,19 @@ def turn(rng, frames):
 def look_around(rng, frames):
     """Standing and looking to all sides, the trunk follows the head."""
     track = stand(rng, frames)
-    keys = [{"neck_turn": turn, "spine_twist": 0.4 * turn, "neck_flex": tilt, "heading": 0.3 * turn}
-            for turn, tilt in ((0, 0), (50, 0), (45, -12), (-10, 5), (-52, 0), (-30, 15), (20, -18), (0, 0))]
+    keys = [
+        {"neck_turn": turn, "spine_twist": 0.4 * turn, "neck_flex": tilt, "heading": 0.3 * turn}
+        for turn, tilt in (
+            (0, 0),
+            (50, 0),
+            (45, -12),
+            (-10, 5),
+            (-52, 0),
+            (-30, 15),
+            (20, -18),
+            (0, 0),
+        )
+    ]
     _keyframes(rng, track, frames, keys)
     return track
 
@@ -185,26 +229,44 @@ def clasped(rng, frames):
 def dance(rng, frames, every=13):
     """Smooth way through random, anatomically limited key poses; one leg carries, the other is free."""
     track = _relaxed(rng, frames)
-    _keyframes(rng, track, frames, [_dance_key(rng, index) for index in range(max(2, frames // every))])
+    _keyframes(
+        rng, track, frames, [_dance_key(rng, index) for index in range(max(2, frames // every))]
+    )
     return track
 
 
 def _dance_key(rng, index: int) -> dict[str, float]:
     key = {
-        "spine_flex": rng.uniform(-12, 35), "spine_side": rng.uniform(-24, 24), "spine_twist": rng.uniform(-35, 35),
-        "neck_flex": rng.uniform(-15, 20), "neck_turn": rng.uniform(-30, 30),
-        "root_pitch": rng.uniform(-10, 18), "root_roll": rng.uniform(-10, 10), "heading": 40 * np.sin(index) + rng.uniform(-25, 25),
-    }  # fmt: skip
+        "spine_flex": rng.uniform(-12, 35),
+        "spine_side": rng.uniform(-24, 24),
+        "spine_twist": rng.uniform(-35, 35),
+        "neck_flex": rng.uniform(-15, 20),
+        "neck_turn": rng.uniform(-30, 30),
+        "root_pitch": rng.uniform(-10, 18),
+        "root_roll": rng.uniform(-10, 10),
+        "heading": 40 * np.sin(index) + rng.uniform(-25, 25),
+    }
     for side in "lr":
         raised = rng.uniform(0, 150)
         free = 1 - raised / 200  # a raised arm swings and turns less
         key |= {f"arm_raise_{side}": raised, f"arm_swing_{side}": free * rng.uniform(-25, 85)}
-        key |= {f"arm_across_{side}": free * rng.uniform(-15, 75), f"arm_twist_{side}": free * rng.uniform(-70, 40)}
+        key |= {
+            f"arm_across_{side}": free * rng.uniform(-15, 75),
+            f"arm_twist_{side}": free * rng.uniform(-70, 40),
+        }
         key |= {f"elbow_{side}": rng.uniform(0, 115)}
     free, carrying = ("l", "r") if rng.uniform() < 0.5 else ("r", "l")
     bend = rng.uniform(0, 45)  # a carrying leg bends so that its foot stays below the hip
-    key |= {f"hip_flex_{carrying}": bend, f"knee_{carrying}": 2 * bend, f"hip_abduct_{carrying}": rng.uniform(0, 18)}
-    key |= {f"hip_flex_{free}": rng.uniform(-20, 85), f"knee_{free}": rng.uniform(5, 105), f"hip_abduct_{free}": rng.uniform(0, 38)}
+    key |= {
+        f"hip_flex_{carrying}": bend,
+        f"knee_{carrying}": 2 * bend,
+        f"hip_abduct_{carrying}": rng.uniform(0, 18),
+    }
+    key |= {
+        f"hip_flex_{free}": rng.uniform(-20, 85),
+        f"knee_{free}": rng.uniform(5, 105),
+        f"hip_abduct_{free}": rng.uniform(0, 38),
+    }
     key |= {f"hip_turn_{free}": rng.uniform(-10, 25)}
     return key
 
@@ -219,17 +281,27 @@ def run(rng, frames):
 def sit(rng, frames):
     """Sits down on an unseen chair, stays and stirs, gets up."""
     track = _relaxed(rng, frames)
-    seat = {f"{name}_{side}": value for side in "lr" for name, value in {"hip_flex": 84, "knee": 82, "elbow": 55, "arm_swing": 28}.items()}
+    seat = {
+        f"{name}_{side}": value
+        for side in "lr"
+        for name, value in {"hip_flex": 84, "knee": 82, "elbow": 55, "arm_swing": 28}.items()
+    }
     down = seat | {"root_pitch": 10, "spine_flex": 32}
     still = seat | {"spine_flex": 4, "hip_abduct_l": 10, "hip_abduct_r": 10}
     crossed = still | {"hip_flex_l": 98, "hip_abduct_l": -10, "spine_twist": 20, "neck_turn": 30}
-    _keyframes(rng, track, frames, [{}, down, still, crossed, still | {"neck_turn": -30}, still, down, {}])
+    _keyframes(
+        rng, track, frames, [{}, down, still, crossed, still | {"neck_turn": -30}, still, down, {}]
+    )
     return track
 
 
 def crouch(rng, frames):
     track = _relaxed(rng, frames)
-    low = {f"{name}_{side}": value for side in "lr" for name, value in {"hip_flex": 98, "knee": 124, "arm_swing": 55}.items()}
+    low = {
+        f"{name}_{side}": value
+        for side in "lr"
+        for name, value in {"hip_flex": 98, "knee": 124, "arm_swing": 55}.items()
+    }
     low |= {"root_pitch": 22, "spine_flex": 32, "elbow_l": 30, "elbow_r": 20}
     pick = low | {"arm_swing_r": 95, "arm_swing_l": 20, "neck_flex": 20, "spine_twist": 18}
     _keyframes(rng, track, frames, [{}, low, pick, low | {"neck_turn": 40}, pick, {}])
@@ -240,8 +312,29 @@ def raised_arms(rng, frames):
     track = _relaxed(rng, frames)
     up = {"arm_raise_l": 150, "arm_raise_r": 150, "neck_flex": -10}
     wide = {"arm_raise_l": 90, "arm_raise_r": 90}
-    bent = {"arm_raise_l": 95, "arm_raise_r": 95, "elbow_l": 95, "elbow_r": 95, "arm_twist_l": -75, "arm_twist_r": -75}
-    _keyframes(rng, track, frames, [wide, up, bent, up | {"spine_side": 18}, up | {"spine_side": -18}, wide, bent | {"arm_raise_l": 160}, up])
+    bent = {
+        "arm_raise_l": 95,
+        "arm_raise_r": 95,
+        "elbow_l": 95,
+        "elbow_r": 95,
+        "arm_twist_l": -75,
+        "arm_twist_r": -75,
+    }
+    _keyframes(
+        rng,
+        track,
+        frames,
+        [
+            wide,
+            up,
+            bent,
+            up | {"spine_side": 18},
+            up | {"spine_side": -18},
+            wide,
+            bent | {"arm_raise_l": 160},
+            up,
+        ],
+    )
     return track
 
 
@@ -251,7 +344,14 @@ def reach(rng, frames):
     high_r = {"arm_raise_r": 158, "arm_across_r": 20, "spine_side": -12, "neck_flex": -20}
     high_l = {"arm_raise_l": 158, "arm_across_l": 20, "spine_side": 12, "neck_flex": -20}
     front = {"arm_swing_l": 85, "arm_swing_r": 85, "spine_flex": 15}
-    down = {"spine_flex": 42, "root_pitch": 48, "hip_flex_l": 45, "hip_flex_r": 45, "knee_l": 15, "knee_r": 15}
+    down = {
+        "spine_flex": 42,
+        "root_pitch": 48,
+        "hip_flex_l": 45,
+        "hip_flex_r": 45,
+        "knee_l": 15,
+        "knee_r": 15,
+    }
     down |= {"arm_swing_l": 62, "arm_swing_r": 75}
     _keyframes(rng, track, frames, [{}, high_r, front, down, front, high_l, {}])
     return track
@@ -261,8 +361,19 @@ def kick(rng, frames):
     track = _relaxed(rng, frames)
     keys = []
     for side, other in ("lr", "rl", "lr"):
-        back = {f"hip_flex_{side}": -26, f"knee_{side}": 85, f"arm_swing_{side}": 40, f"arm_swing_{other}": -25, "spine_flex": 8}
-        front = {f"hip_flex_{side}": 88, f"knee_{side}": 12, f"arm_swing_{other}": 65, f"arm_raise_{side}": 45}
+        back = {
+            f"hip_flex_{side}": -26,
+            f"knee_{side}": 85,
+            f"arm_swing_{side}": 40,
+            f"arm_swing_{other}": -25,
+            "spine_flex": 8,
+        }
+        front = {
+            f"hip_flex_{side}": 88,
+            f"knee_{side}": 12,
+            f"arm_swing_{other}": 65,
+            f"arm_raise_{side}": 45,
+        }
         keys += [{}, back, front | {"root_pitch": -12, f"hip_flex_{other}": -10}]
     _keyframes(rng, track, frames, [*keys, {}])
     return track
@@ -272,8 +383,17 @@ def lunge(rng, frames):
     track = _relaxed(rng, frames)
     keys = []
     for side, other in ("lr", "rl"):
-        low = {f"hip_flex_{side}": 80, f"knee_{side}": 85, f"hip_flex_{other}": -22, f"knee_{other}": 35}
-        keys += [{}, low | {"arm_raise_l": 70, "arm_raise_r": 70}, low | {f"arm_swing_{other}": 100, "spine_twist": 20}]
+        low = {
+            f"hip_flex_{side}": 80,
+            f"knee_{side}": 85,
+            f"hip_flex_{other}": -22,
+            f"knee_{other}": 35,
+        }
+        keys += [
+            {},
+            low | {"arm_raise_l": 70, "arm_raise_r": 70},
+            low | {f"arm_swing_{other}": 100, "spine_twist": 20},
+        ]
     _keyframes(rng, track, frames, [*keys, {}])
     return track
 
@@ -294,7 +414,9 @@ def jumping_jack(rng, frames):
 def jump(rng, frames):
     """Crouches, springs up with the arms, lands."""
     track = _relaxed(rng, frames)
-    both = lambda **angles: {f"{name}_{side}": value for name, value in angles.items() for side in "lr"}
+    both = lambda **angles: {
+        f"{name}_{side}": value for name, value in angles.items() for side in "lr"
+    }
     low = both(hip_flex=72, knee=88, arm_swing=-40) | {"spine_flex": 28, "root_pitch": 12}
     flight = both(hip_flex=8, knee=12, arm_raise=140) | {"lift": 34, "neck_flex": -8}
     tucked = both(hip_flex=70, knee=95, arm_raise=75) | {"lift": 30, "spine_flex": 15}
@@ -306,20 +428,71 @@ def jump(rng, frames):
 def bend(rng, frames):
     """Bends from the hips: ties a shoe on one knee's height, lifts something, stretches the back."""
     track = _relaxed(rng, frames)
-    over = {"spine_flex": 36, "root_pitch": 52, "hip_flex_l": 50, "hip_flex_r": 50, "knee_l": 14, "knee_r": 14, "arm_swing_l": 55, "arm_swing_r": 55}
-    shoe = {"spine_flex": 44, "root_pitch": 42, "hip_flex_l": 84, "knee_l": 62, "hip_flex_r": 28, "knee_r": 48, "arm_swing_l": 70, "arm_swing_r": 70, "neck_flex": 15}
+    over = {
+        "spine_flex": 36,
+        "root_pitch": 52,
+        "hip_flex_l": 50,
+        "hip_flex_r": 50,
+        "knee_l": 14,
+        "knee_r": 14,
+        "arm_swing_l": 55,
+        "arm_swing_r": 55,
+    }
+    shoe = {
+        "spine_flex": 44,
+        "root_pitch": 42,
+        "hip_flex_l": 84,
+        "knee_l": 62,
+        "hip_flex_r": 28,
+        "knee_r": 48,
+        "arm_swing_l": 70,
+        "arm_swing_r": 70,
+        "neck_flex": 15,
+    }
     aside = {"spine_side": 30, "arm_raise_l": 158, "hip_abduct_l": 12, "hip_abduct_r": 12}
-    back = {"spine_flex": -18, "root_pitch": -8, "elbow_l": 70, "elbow_r": 70, "arm_raise_l": 35, "arm_raise_r": 35, "arm_swing_l": -30, "arm_swing_r": -30}
-    _keyframes(rng, track, frames, [{}, over, over | {"spine_twist": 30}, {}, shoe, shoe, back, aside, {}])
+    back = {
+        "spine_flex": -18,
+        "root_pitch": -8,
+        "elbow_l": 70,
+        "elbow_r": 70,
+        "arm_raise_l": 35,
+        "arm_raise_r": 35,
+        "arm_swing_l": -30,
+        "arm_swing_r": -30,
+    }
+    _keyframes(
+        rng, track, frames, [{}, over, over | {"spine_twist": 30}, {}, shoe, shoe, back, aside, {}]
+    )
     return track
 
 
 def throw(rng, frames):
     """Swings back and throws with the right arm, stepping into it."""
     track = _relaxed(rng, frames)
-    back = {"arm_raise_r": 95, "arm_across_r": -28, "elbow_r": 95, "arm_twist_r": -70, "spine_twist": -40, "arm_raise_l": 70, "hip_flex_l": 35, "knee_l": 40}
-    out = {"arm_raise_r": 100, "arm_across_r": 75, "elbow_r": 15, "spine_twist": 38, "spine_flex": 32, "hip_flex_l": 42, "knee_l": 38, "hip_flex_r": -22, "knee_r": 18}
-    _keyframes(rng, track, frames, [{}, back, out, {"spine_flex": 20, "spine_twist": 20}, back, out, {}])
+    back = {
+        "arm_raise_r": 95,
+        "arm_across_r": -28,
+        "elbow_r": 95,
+        "arm_twist_r": -70,
+        "spine_twist": -40,
+        "arm_raise_l": 70,
+        "hip_flex_l": 35,
+        "knee_l": 40,
+    }
+    out = {
+        "arm_raise_r": 100,
+        "arm_across_r": 75,
+        "elbow_r": 15,
+        "spine_twist": 38,
+        "spine_flex": 32,
+        "hip_flex_l": 42,
+        "knee_l": 38,
+        "hip_flex_r": -22,
+        "knee_r": 18,
+    }
+    _keyframes(
+        rng, track, frames, [{}, back, out, {"spine_flex": 20, "spine_twist": 20}, back, out, {}]
+    )
     return track
 
 
@@ -371,7 +544,11 @@ def write_motions(folder: str | Path, seed: int = 0) -> list[Path]:
             for performer in range(PERFORMERS):
                 rng = rng_for("motions", seed, name, performer)
                 track = _plant_feet(motion(rng, frames, **options))
-                arrays = amass(_mirrored(track) if performer % 2 else track, heading=rng.uniform(-180, 180), betas=rng.normal(0, 0.8, 16))
+                arrays = amass(
+                    _mirrored(track) if performer % 2 else track,
+                    heading=rng.uniform(-180, 180),
+                    betas=rng.normal(0, 0.8, 16),
+                )
                 paths.append(target / f"{name}_{performer}.npz")
                 np.savez_compressed(paths[-1], **arrays)
     return paths

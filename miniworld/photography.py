@@ -5,13 +5,13 @@ from dataclasses import dataclass
 import pandas as pd
 from tqdm import tqdm
 
+from miniworld.cameras import Camera
+from miniworld.photographer import Photographer
+from miniworld.wardrobe import betas
 from posedive_lib.body.camera import viewpoint
 from posedive_lib.body.conditions import ConditionRenderer, rendering_processes
 from posedive_lib.body.poses import PoseSource
 from posedive_lib.seeds import rng_for
-from miniworld.cameras import Camera
-from miniworld.photographer import Photographer
-from miniworld.wardrobe import betas
 
 
 @dataclass(frozen=True)
@@ -48,20 +48,51 @@ def _take(settings: tuple, jobs: list[tuple]) -> list[dict]:
             global_orient, cam_t = photographer.place(who, tilt, body_pose, *view[3:])
         else:
             global_orient, cam_t, *naked = conditions.place(*view)
-        photo = photographer.shoot(who, body_pose, global_orient, cam_t, shot.camera, rng_for(*shot.key), low_quality=shot.low_quality, maps=maps)
+        photo = photographer.shoot(
+            who,
+            body_pose,
+            global_orient,
+            cam_t,
+            shot.camera,
+            rng_for(*shot.key),
+            low_quality=shot.low_quality,
+            maps=maps,
+        )
         azimuth, elevation = viewpoint(global_orient[None], cam_t[None])
-        photo |= {"global_orient": global_orient, "body_pose": body_pose, "betas": betas(who), "cam_t": cam_t,
-                  "focal": photographer.focal, "azimuth": float(azimuth[0]), "elevation": float(elevation[0])}
+        photo |= {
+            "global_orient": global_orient,
+            "body_pose": body_pose,
+            "betas": betas(who),
+            "cam_t": cam_t,
+            "focal": photographer.focal,
+            "azimuth": float(azimuth[0]),
+            "elevation": float(elevation[0]),
+        }
         if conditions is not None:
             drawn = conditions.draw(*naked)
-            photo |= {"skeleton": drawn.skeleton, "depth": drawn.depth, "normals": drawn.normals, "neutral": drawn.neutral}
+            photo |= {
+                "skeleton": drawn.skeleton,
+                "depth": drawn.depth,
+                "normals": drawn.normals,
+                "neutral": drawn.neutral,
+            }
         results.append(photo)
     return results
 
 
 def photograph(
-    identities: pd.DataFrame, poses: PoseSource, shots: list[Shot], *, body: str, height: int, width: int, focal: float,
-    depth_range: tuple[float, float] | None = None, maps: bool = False, workers: int = 2, progress: str | None = None,
+    identities: pd.DataFrame,
+    poses: PoseSource,
+    shots: list[Shot],
+    *,
+    body: str,
+    height: int,
+    width: int,
+    focal: float,
+    depth_range: tuple[float, float] | None = None,
+    maps: bool = False,
+    workers: int = 2,
+    progress: str | None = None,
 ):
     """Yield one dict per shot, in order, from `workers` processes.
 
@@ -86,14 +117,25 @@ def photograph(
                 yield from photos
 
 
-def free_shots(count: int, poses: PoseSource, cameras: list[Camera], per_person: int, key: tuple) -> list[Shot]:
+def free_shots(
+    count: int, poses: PoseSource, cameras: list[Camera], per_person: int, key: tuple
+) -> list[Shot]:
     """`per_person` shots of each of `count` people in any pose, any azimuth and elevation 0–30°, any camera's look."""
     shots = []
     for person in range(count):
         for index in range(per_person):
             rng = rng_for(*key, person, index)
-            shots.append(Shot(
-                person, int(rng.integers(len(poses.frame))), float(rng.uniform(-180, 180)), float(rng.uniform(0, 30)),
-                cameras[rng.integers(len(cameras))], (*key, person, index, "photo"), float(rng.uniform(0.78, 0.92)),
-                (float(rng.normal(0, 0.01)), float(rng.normal(0, 0.012))), bool(rng.random() < 0.04)))
+            shots.append(
+                Shot(
+                    person,
+                    int(rng.integers(len(poses.frame))),
+                    float(rng.uniform(-180, 180)),
+                    float(rng.uniform(0, 30)),
+                    cameras[rng.integers(len(cameras))],
+                    (*key, person, index, "photo"),
+                    float(rng.uniform(0.78, 0.92)),
+                    (float(rng.normal(0, 0.01)), float(rng.normal(0, 0.012))),
+                    bool(rng.random() < 0.04),
+                )
+            )
     return shots

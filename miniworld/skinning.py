@@ -8,7 +8,9 @@ joint with share m is the *rotation* by m of R's angle (what dual-quaternion ski
 import numpy as np
 from scipy.spatial.transform import Rotation
 
-PARENTS = np.array([-1, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 9, 9, 12, 13, 14, 16, 17, 18, 19, 20, 21])
+PARENTS = np.array(
+    [-1, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 9, 9, 12, 13, 14, 16, 17, 18, 19, 20, 21]
+)
 GRAIN = 2.0**-12  # metres; correctives are rounded to it (0.24 mm), which compresses well
 
 
@@ -21,18 +23,26 @@ def _shares(points: np.ndarray) -> dict[int, np.ndarray]:
     """Share (N,) of each joint in what its parent moves, in the T pose: 0 before the joint, 1 beyond it."""
     x, y, z = points.T
     centre = smoothstep(abs(x), 0.30, 0.20)
-    out = {3: smoothstep(y, -0.20, -0.05) * centre + (1 - centre), 6: smoothstep(y, -0.05, 0.08), 9: smoothstep(y, 0.02, 0.15)}
+    out = {
+        3: smoothstep(y, -0.20, -0.05) * centre + (1 - centre),
+        6: smoothstep(y, -0.05, 0.08),
+        9: smoothstep(y, 0.02, 0.15),
+    }
     out[12] = smoothstep(y - 0.25 * abs(z), 0.225, 0.33) * smoothstep(abs(x), 0.16, 0.06)
     out[15] = smoothstep(y + 0.55 * z, 0.345, 0.425)
     for right in (0, 1):
-        out |= {joint + right: share for joint, share in _side_shares(-x if right else x, y, z).items()}
+        out |= {
+            joint + right: share for joint, share in _side_shares(-x if right else x, y, z).items()
+        }
     return out
 
 
 def _side_shares(x: np.ndarray, y: np.ndarray, z: np.ndarray) -> dict[int, np.ndarray]:
     """Shares of the left-side joints, at points mirrored for the right side."""
     inner = np.minimum(x - 0.06, 0)  # the crotch stays with the pelvis
-    thigh = smoothstep(-y - 0.25 * np.clip(-z - 0.03, 0, 0.1) + 0.12 * (x - 0.085) + 1.3 * inner, 0.225, 0.385)
+    thigh = smoothstep(
+        -y - 0.25 * np.clip(-z - 0.03, 0, 0.1) + 0.12 * (x - 0.085) + 1.3 * inner, 0.225, 0.385
+    )
     below_head = smoothstep(y, 0.36, 0.30)
     girdle = smoothstep(x, 0.035, 0.15) * smoothstep(y, 0.06, 0.20) * below_head
     return {
@@ -71,9 +81,21 @@ def moved_share(weights: np.ndarray, joint: int) -> np.ndarray:
     return weights[:, beyond].sum(1)
 
 
-HINGES = {1: (-1, 0, 0), 2: (-1, 0, 0), 4: (1, 0, 0), 5: (1, 0, 0), 16: (0, 0, -1), 17: (0, 0, 1), 18: (0, -1, 0), 19: (0, 1, 0)}
-LIMBS = {joint: (0, 1, 0) for joint in (1, 2, 4, 5)} | {joint: (1, 0, 0) for joint in (16, 17, 18, 19)}
-BULGE = {1: 0.35, 2: 0.35}  # how much of a bend's loss to give back; around hips, far points would swell
+HINGES = {
+    1: (-1, 0, 0),
+    2: (-1, 0, 0),
+    4: (1, 0, 0),
+    5: (1, 0, 0),
+    16: (0, 0, -1),
+    17: (0, 0, 1),
+    18: (0, -1, 0),
+    19: (0, 1, 0),
+}
+LIMBS = dict.fromkeys((1, 2, 4, 5), (0, 1, 0)) | dict.fromkeys((16, 17, 18, 19), (1, 0, 0))
+BULGE = {
+    1: 0.35,
+    2: 0.35,
+}  # how much of a bend's loss to give back; around hips, far points would swell
 
 
 def _training_rotations(joint: int) -> Rotation:
@@ -83,7 +105,13 @@ def _training_rotations(joint: int) -> Rotation:
     if joint in HINGES:
         twists = np.array(LIMBS[joint]) * np.where(np.arange(40) % 2, 1, -1)[:, None]
         axes = np.vstack([axes, np.tile(HINGES[joint], (60, 1)), twists])
-        angles = np.concatenate([angles, rng.uniform(10, 130 if joint < 16 or joint > 17 else 95, 60), rng.uniform(20, 100, 40)])
+        angles = np.concatenate(
+            [
+                angles,
+                rng.uniform(10, 130 if joint < 16 or joint > 17 else 95, 60),
+                rng.uniform(20, 100, 40),
+            ]
+        )
     axes /= np.linalg.norm(axes, axis=1, keepdims=True)
     return Rotation.from_rotvec(axes * np.radians(angles)[:, None])
 
@@ -102,7 +130,9 @@ def _dose(joint: int, rotation: Rotation) -> float:
     return least + (1 - least) * float(axis @ LIMBS.get(joint, (0, 0, 0))) ** 2
 
 
-def pose_directions(points: np.ndarray, joints: np.ndarray, weights: np.ndarray, ridge: float = 0.004) -> np.ndarray:
+def pose_directions(
+    points: np.ndarray, joints: np.ndarray, weights: np.ndarray, ridge: float = 0.004
+) -> np.ndarray:
     """(V, 3, 207) metres per unit of R − I: ridge regression of the wanted offsets, joint by joint, zero where a joint bends nothing."""
     out = np.zeros((len(points), 3, 207), np.float32)
     for joint in range(1, 24):
@@ -111,8 +141,15 @@ def pose_directions(points: np.ndarray, joints: np.ndarray, weights: np.ndarray,
         rotations = _training_rotations(joint)
         features = (rotations.as_matrix() - np.eye(3)).reshape(len(rotations), 9)
         place = points[mixed] - joints[joint]
-        wanted = np.stack([_dose(joint, rotation) * _wanted_offsets(place, share[mixed], rotation) for rotation in rotations])
+        wanted = np.stack(
+            [
+                _dose(joint, rotation) * _wanted_offsets(place, share[mixed], rotation)
+                for rotation in rotations
+            ]
+        )
         normal = features.T @ features + ridge * len(rotations) * np.eye(9)
-        found = np.linalg.solve(normal, features.T @ wanted.reshape(len(rotations), -1)).reshape(9, len(mixed), 3)
+        found = np.linalg.solve(normal, features.T @ wanted.reshape(len(rotations), -1)).reshape(
+            9, len(mixed), 3
+        )
         out[mixed, :, 9 * (joint - 1) : 9 * joint] = np.moveaxis(found, 0, 2)
     return np.round(out / GRAIN) * np.float32(GRAIN)

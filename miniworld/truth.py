@@ -14,21 +14,30 @@ from posedive_lib.errors import StudyError
 
 def save_masks(path: Path, paths: np.ndarray, masks: np.ndarray) -> None:
     """Write masks (N, H, W) bool of the images `paths` (N,), one bit a pixel."""
-    np.savez_compressed(path, path=paths, bits=np.packbits(masks.reshape(len(masks), -1), axis=1), size=np.array(masks.shape[1:]))
+    np.savez_compressed(
+        path,
+        path=paths,
+        bits=np.packbits(masks.reshape(len(masks), -1), axis=1),
+        size=np.array(masks.shape[1:]),
+    )
 
 
 def load_masks(folder: str | Path, paths) -> np.ndarray:
     """(N, H, W) bool: the pixels of the person that nothing hides, for images named relative to the data set's folder."""
     file = Path(folder) / "masks.npz"
     if not file.is_file():
-        raise StudyError(f"{file} is missing: only the mini world's data sets have masks; render them with `dvc repro world`.")
+        raise StudyError(
+            f"{file} is missing: only the mini world's data sets have masks; render them with `dvc repro world`."
+        )
     with np.load(file, allow_pickle=False) as data:
         row = {path: i for i, path in enumerate(data["path"].tolist())}
         unknown = [path for path in paths if path not in row]
         if unknown:
             raise StudyError(f"{unknown[0]} is not in {file}.")
         height, width = data["size"]
-        bits = np.unpackbits(data["bits"][[row[path] for path in paths]], axis=1, count=height * width)
+        bits = np.unpackbits(
+            data["bits"][[row[path] for path in paths]], axis=1, count=height * width
+        )
     return bits.reshape(-1, height, width).astype(bool)
 
 
@@ -37,13 +46,15 @@ def retake(P, folder: str, paths) -> list[dict]:
 
     folder: below `paths.datasets`, e.g. "MSMT17_V1". paths: image paths relative to it.
     """
-    from posedive_lib.body.poses import load_poses
     from miniworld import build
+    from posedive_lib.body.poses import load_poses
 
     poses = load_poses(P.paths.motions)
     plan = next((plan for plan in build.plans(P, poses) if plan.folder == folder), None)
     entries = {} if plan is None else {entry.path: entry for entry in plan.entries}
     unknown = [path for path in paths if path not in entries]
     if plan is None or unknown:
-        raise StudyError(f"{folder}/{unknown[0] if unknown else ''} is not an image of the mini world at the sizes of params.yaml.")
+        raise StudyError(
+            f"{folder}/{unknown[0] if unknown else ''} is not an image of the mini world at the sizes of params.yaml."
+        )
     return list(build.photos_of(P, plan, [entries[path] for path in paths], poses, maps=True))

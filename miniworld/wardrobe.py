@@ -11,34 +11,77 @@ import pandas as pd
 from posedive_lib.seeds import rng_for
 
 COLOURS = {
-    "black": (0.08, 0.08, 0.09), "grey": (0.46, 0.46, 0.48), "white": (0.91, 0.91, 0.89), "red": (0.74, 0.12, 0.12),
-    "orange": (0.92, 0.50, 0.12), "yellow": (0.92, 0.82, 0.20), "green": (0.16, 0.50, 0.22), "teal": (0.12, 0.55, 0.58),
-    "blue": (0.15, 0.25, 0.68), "sky": (0.45, 0.68, 0.90), "purple": (0.45, 0.20, 0.55), "pink": (0.92, 0.55, 0.68),
-    "brown": (0.40, 0.25, 0.15), "beige": (0.80, 0.72, 0.56),
-}  # fmt: skip
-SKIN = {"pale": (0.93, 0.78, 0.68), "tan": (0.80, 0.60, 0.46), "olive": (0.68, 0.52, 0.38), "dark": (0.40, 0.27, 0.20)}
-HAIR = {"black": (0.07, 0.06, 0.06), "brown": (0.30, 0.18, 0.10), "blond": (0.80, 0.66, 0.36), "ginger": (0.62, 0.28, 0.10), "grey": (0.62, 0.62, 0.62)}
+    "black": (0.08, 0.08, 0.09),
+    "grey": (0.46, 0.46, 0.48),
+    "white": (0.91, 0.91, 0.89),
+    "red": (0.74, 0.12, 0.12),
+    "orange": (0.92, 0.50, 0.12),
+    "yellow": (0.92, 0.82, 0.20),
+    "green": (0.16, 0.50, 0.22),
+    "teal": (0.12, 0.55, 0.58),
+    "blue": (0.15, 0.25, 0.68),
+    "sky": (0.45, 0.68, 0.90),
+    "purple": (0.45, 0.20, 0.55),
+    "pink": (0.92, 0.55, 0.68),
+    "brown": (0.40, 0.25, 0.15),
+    "beige": (0.80, 0.72, 0.56),
+}
+SKIN = {
+    "pale": (0.93, 0.78, 0.68),
+    "tan": (0.80, 0.60, 0.46),
+    "olive": (0.68, 0.52, 0.38),
+    "dark": (0.40, 0.27, 0.20),
+}
+HAIR = {
+    "black": (0.07, 0.06, 0.06),
+    "brown": (0.30, 0.18, 0.10),
+    "blond": (0.80, 0.66, 0.36),
+    "ginger": (0.62, 0.28, 0.10),
+    "grey": (0.62, 0.62, 0.62),
+}
 CLOTH = list(COLOURS)
 QUIET = ["black", "grey", "blue", "brown", "beige", "green"]
 
 # Every factor and its values; a value that stands there more than once is that much more common.
 FACTORS = {
-    "skin": list(SKIN), "hair": list(HAIR), "hair_style": ["short", "short", "long", "ponytail", "bald", "cap"], "cap": CLOTH,
-    "beard": ["no", "no", "no", "yes"], "scarf": ["none"] * 5 + CLOTH[3:8],
-    "top": CLOTH, "top_pattern": ["plain", "plain", "striped", "checked", "blocked", "raglan"], "top_second": CLOTH,
-    "top_back": ["same"] + CLOTH, "sleeves": ["long", "short"],
-    "front_print": ["none"] + CLOTH, "front_shape": ["square", "disc", "band", "sash"],
-    "back_print": ["none"] * 10 + CLOTH, "back_shape": ["square", "disc", "band", "sash"],
+    "skin": list(SKIN),
+    "hair": list(HAIR),
+    "hair_style": ["short", "short", "long", "ponytail", "bald", "cap"],
+    "cap": CLOTH,
+    "beard": ["no", "no", "no", "yes"],
+    "scarf": ["none"] * 5 + CLOTH[3:8],
+    "top": CLOTH,
+    "top_pattern": ["plain", "plain", "striped", "checked", "blocked", "raglan"],
+    "top_second": CLOTH,
+    "top_back": ["same"] + CLOTH,
+    "sleeves": ["long", "short"],
+    "front_print": ["none"] + CLOTH,
+    "front_shape": ["square", "disc", "band", "sash"],
+    "back_print": ["none"] * 10 + CLOTH,
+    "back_shape": ["square", "disc", "band", "sash"],
     "jacket": ["none"] * 30 + QUIET,
-    "bottom": CLOTH, "bottom_kind": ["trousers", "trousers", "trousers", "shorts", "skirt"],
-    "side_stripe": ["none", "none", "none", "white", "red", "yellow"], "socks": ["white", "black", "red"],
+    "bottom": CLOTH,
+    "bottom_kind": ["trousers", "trousers", "trousers", "shorts", "skirt"],
+    "side_stripe": ["none", "none", "none", "white", "red", "yellow"],
+    "socks": ["white", "black", "red"],
     "shoes": ["black", "white", "brown", "red", "sky", "yellow", "green", "orange"],
-    "bag": ["none", "none", "none", "backpack", "shoulder bag"], "bag_colour": CLOTH,
-}  # fmt: skip
+    "bag": ["none", "none", "none", "backpack", "shoulder bag"],
+    "bag_colour": CLOTH,
+}
 # What one side alone shows: look-alikes differ in one of these groups and in nothing else.
-ONE_SIDE = (("front_print", "front_shape"), ("back_print", "back_shape"), ("top_back",), ("bag", "bag_colour"))
-LOOK_ALIKE_EVERY = 12   # people; seen from the side that does not tell them apart they are the same image with two labels, which training on views of all sides cannot mend
-CONTRAST = {"top_second": "top", "top_back": "top", "front_print": "top", "back_print": "top"}   # must differ from that factor to be seen
+ONE_SIDE = (
+    ("front_print", "front_shape"),
+    ("back_print", "back_shape"),
+    ("top_back",),
+    ("bag", "bag_colour"),
+)
+LOOK_ALIKE_EVERY = 12  # people; seen from the side that does not tell them apart they are the same image with two labels, which training on views of all sides cannot mend
+CONTRAST = {
+    "top_second": "top",
+    "top_back": "top",
+    "front_print": "top",
+    "back_print": "top",
+}  # must differ from that factor to be seen
 
 
 def _sample(rng: np.random.Generator, name: str, taken: str | None = None) -> str:
@@ -59,7 +102,10 @@ def _look_alike(row: dict, rng: np.random.Generator) -> dict:
     group = groups[rng.integers(len(groups))]
     changed = dict(row)
     while changed[group[0]] == row[group[0]]:
-        changed |= {name: _sample(rng, name, row[CONTRAST[name]] if name in CONTRAST else None) for name in group}
+        changed |= {
+            name: _sample(rng, name, row[CONTRAST[name]] if name in CONTRAST else None)
+            for name in group
+        }
     return changed
 
 
@@ -71,11 +117,15 @@ def sample_identities(role: str, count: int, seed: int = 0) -> pd.DataFrame:
     rows = []
     for i in range(count):
         rng = rng_for("identity", role, seed, i)
-        row = {f"beta{k}": float(np.clip(rng.normal(), -2.2, 2.2).round(3)) for k in range(10)} | {"shade": int(rng.integers(1 << 30))}
+        row = {f"beta{k}": float(np.clip(rng.normal(), -2.2, 2.2).round(3)) for k in range(10)} | {
+            "shade": int(rng.integers(1 << 30))
+        }
         for name in FACTORS:
             row[name] = _sample(rng, name, row[CONTRAST[name]] if name in CONTRAST else None)
         if i % LOOK_ALIKE_EVERY == LOOK_ALIKE_EVERY - 1:
-            row = _look_alike({k: v for k, v in rows[-1].items() if k not in ("person", "role")}, rng)
+            row = _look_alike(
+                {k: v for k, v in rows[-1].items() if k not in ("person", "role")}, rng
+            )
         rows.append({"person": f"{role}-{i:04d}", "role": role, **row})
     return pd.DataFrame(rows)
 
@@ -84,7 +134,10 @@ def look_alikes(people: pd.DataFrame) -> np.ndarray:
     """(N,) bool: whether the table has somebody who differs from the person in what one side shows and in nothing else."""
     found = np.zeros(len(people), bool)
     for group in ONE_SIDE:
-        found |= people.duplicated([name for name in people if name not in (*group, "person", "role", "description")], keep=False).to_numpy()
+        found |= people.duplicated(
+            [name for name in people if name not in (*group, "person", "role", "description")],
+            keep=False,
+        ).to_numpy()
     return found
 
 
@@ -96,15 +149,22 @@ def betas(identity) -> np.ndarray:
 def shade(identity, factor: str, palette: dict[str, tuple]) -> np.ndarray:
     """(3,) the person's own shade of a factor's named colour, in [0, 1]: a name covers many shades, as in real clothes."""
     rng = rng_for("shade", int(identity["shade"]), factor)
-    colour = np.array(palette[identity[factor]]) * np.exp(rng.normal(0, 0.12)) + rng.normal(0, 0.03, 3)
+    colour = np.array(palette[identity[factor]]) * np.exp(rng.normal(0, 0.12)) + rng.normal(
+        0, 0.03, 3
+    )
     return np.clip(colour, 0.03, 0.97)
 
 
 def _upper(who, side: str) -> str:
     """Shirt and jacket as this side shows them."""
     top, second = who["top"], who["top_second"]
-    shirt = {"plain": f"{top} shirt", "striped": f"{top} and {second} striped shirt", "checked": f"{top} and {second} checked shirt",
-             "blocked": f"{top} shirt with {second} shoulders", "raglan": f"{top} shirt with {second} sleeves"}[who["top_pattern"]]
+    shirt = {
+        "plain": f"{top} shirt",
+        "striped": f"{top} and {second} striped shirt",
+        "checked": f"{top} and {second} checked shirt",
+        "blocked": f"{top} shirt with {second} shoulders",
+        "raglan": f"{top} shirt with {second} sleeves",
+    }[who["top_pattern"]]
     if who["jacket"] != "none":
         return f"a {who['jacket']} jacket" + (f" over a {shirt}" if side == "front" else "")
     if side == "back" and who["top_back"] != "same":
@@ -127,15 +187,22 @@ def caption(who, azimuth: float) -> str:
     side = "front" if azimuth < 60 else "back" if azimuth > 120 else "side"
     style = who["hair_style"]
     hair = {"bald": "no hair", "cap": f"a {who['cap']} cap"}.get(style)
-    hair = hair or f"{'short' if style == 'ponytail' and side == 'front' else style} {who['hair']} hair"
+    hair = (
+        hair
+        or f"{'short' if style == 'ponytail' and side == 'front' else style} {who['hair']} hair"
+    )
     parts = [f"{who['skin']} skin", hair]
     if who["beard"] == "yes" and side != "back":
         parts.append("a beard")
     if who["scarf"] != "none":
         parts.append(f"a {who['scarf']} scarf")
     parts.append(_upper(who, side))
-    if side != "side" and who[f"{side}_print"] != "none" and not (side == "front" and who["jacket"] != "none") \
-            and not (side == "back" and who["bag"] == "backpack"):
+    if (
+        side != "side"
+        and who[f"{side}_print"] != "none"
+        and not (side == "front" and who["jacket"] != "none")
+        and not (side == "back" and who["bag"] == "backpack")
+    ):
         parts.append(f"a {who[f'{side}_print']} {who[f'{side}_shape']} on the {side}")
     parts += [_lower(who, side), f"{who['shoes']} shoes"]
     if who["bag"] == "shoulder bag" or (who["bag"] == "backpack" and side != "front"):

@@ -22,7 +22,9 @@ def command(stopped: str = "Stopped.") -> Callable[[Callable[..., int]], Callabl
                 print(error, file=sys.stderr)
                 return 2
             except KeyboardInterrupt:
-                print(f"\n{stopped}", file=sys.stderr)  # a line of its own, behind the terminal's ^C
+                print(
+                    f"\n{stopped}", file=sys.stderr
+                )  # a line of its own, behind the terminal's ^C
                 return 130
 
         return ended

@@ -15,9 +15,13 @@ def read_json(path: Path, *needed: str) -> dict:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
-        raise StudyError(f"{path} could not be read ({first_line(error)}): save or fetch it again.") from error
+        raise StudyError(
+            f"{path} could not be read ({first_line(error)}): save or fetch it again."
+        ) from error
     if not isinstance(content, dict):
-        raise StudyError(f"{path} holds a {type(content).__name__} in place of names and values: save or fetch it again.")
+        raise StudyError(
+            f"{path} holds a {type(content).__name__} in place of names and values: save or fetch it again."
+        )
     missing = [name for name in needed if name not in content]
     if missing:
         raise StudyError(f"{path} lacks {', '.join(missing)}: save or fetch it again.")
@@ -27,7 +31,10 @@ def read_json(path: Path, *needed: str) -> dict:
 @contextmanager
 def quiet():
     """No bar and no report per file: what matters of them becomes one sentence."""
-    shown, loggers = bars.is_progress_bar_enabled(), [logging.getLogger(name) for name in ("transformers", "diffusers")]
+    shown, loggers = (
+        bars.is_progress_bar_enabled(),
+        [logging.getLogger(name) for name in ("transformers", "diffusers")],
+    )
     levels = [logger.level for logger in loggers]
     bars.disable_progress_bar()
     for logger in loggers:
@@ -43,7 +50,11 @@ def quiet():
 
 def differing(info: dict) -> list[str]:
     """Names of the tensors that are missing, too many or of another shape, from what `output_loading_info` and `ignore_mismatched_sizes` give."""
-    found = (name for key in ("missing_keys", "unexpected_keys", "mismatched_keys") for name in info.get(key, ()))
+    found = (
+        name
+        for key in ("missing_keys", "unexpected_keys", "mismatched_keys")
+        for name in info.get(key, ())
+    )
     return sorted(name if isinstance(name, str) else name[0] for name in found)
 
 

@@ -9,12 +9,30 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationError,
+    model_validator,
+)
 
 from posedive_lib.errors import StudyError
 
-DatasetName = Literal["market1501", "msmt17", "cuhk03-labeled", "cuhk03-detected", "msmt17-s-cam", "msmt17-s-pose", "folder"]
-StudyArm = Literal["real", "repeat", "same-distribution", "viewpoint", "pose", "pose-dive", "oracle", "oracle-same"]
+DatasetName = Literal[
+    "market1501",
+    "msmt17",
+    "cuhk03-labeled",
+    "cuhk03-detected",
+    "msmt17-s-cam",
+    "msmt17-s-pose",
+    "folder",
+]
+StudyArm = Literal[
+    "real", "repeat", "same-distribution", "viewpoint", "pose", "pose-dive", "oracle", "oracle-same"
+]
 ReIDModel = Literal["clip-reid", "resnet"]
 
 
@@ -37,12 +55,12 @@ def _distinct(values: list) -> list:
 
 
 Text = Annotated[str, StringConstraints(min_length=1)]
-Count = Annotated[int, Field(ge=1)]                       # 1, 2, …
-CountOrNone = Annotated[int, Field(ge=0)]                 # 0, 1, …
+Count = Annotated[int, Field(ge=1)]  # 1, 2, …
+CountOrNone = Annotated[int, Field(ge=0)]  # 0, 1, …
 Positive = Annotated[float, Field(gt=0)]
 NotNegative = Annotated[float, Field(ge=0)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
-Pixels = Annotated[int, Field(gt=0, multiple_of=16)]      # the VAE divides by 8, ViT patches by 16
+Pixels = Annotated[int, Field(gt=0, multiple_of=16)]  # the VAE divides by 8, ViT patches by 16
 Range = Annotated[list[float], Field(min_length=2, max_length=2), AfterValidator(_low_to_high)]
 
 
@@ -113,7 +131,9 @@ class CamSplit(Section):
     @model_validator(mode="after")
     def _disjoint(self):
         if self.train_max_azimuth > self.test_min_azimuth:
-            raise ValueError("must not have train_max_azimuth above test_min_azimuth, or the viewpoints overlap")
+            raise ValueError(
+                "must not have train_max_azimuth above test_min_azimuth, or the viewpoints overlap"
+            )
         return self
 
 
@@ -172,8 +192,14 @@ class GeneratorParams(Section):
     snr_gamma: NotNegative
     noise_offset: Fraction
     guider_widths: GuiderWidths
-    guider_channels: Annotated[list[Count], Field(min_length=4, max_length=4)]  # three stride-2 steps join four widths
-    conditions: Annotated[list[Literal["depth", "normals", "skeleton"]], Field(min_length=1), AfterValidator(_distinct)]
+    guider_channels: Annotated[
+        list[Count], Field(min_length=4, max_length=4)
+    ]  # three stride-2 steps join four widths
+    conditions: Annotated[
+        list[Literal["depth", "normals", "skeleton"]],
+        Field(min_length=1),
+        AfterValidator(_distinct),
+    ]
     reference_attention: bool
     pretrained: bool
     revision: Text | None
@@ -325,7 +351,9 @@ class ReID(Section):
     @model_validator(mode="after")
     def _whole_identities(self):
         if self.batch_size % self.instances or self.batch_size < 2 * self.instances:
-            raise ValueError("must have batch_size a multiple of instances with at least two identities")
+            raise ValueError(
+                "must have batch_size a multiple of instances with at least two identities"
+            )
         return self
 
 
@@ -341,8 +369,13 @@ class Study(Section):
     """Which experiments the notebooks run."""
 
     datasets: Annotated[list[DatasetName], Field(min_length=1), AfterValidator(_distinct)]
-    arms: Annotated[list[Literal["real", "repeat", "pose-dive"]], Field(min_length=1), AfterValidator(_distinct)]
-    control_arms: Annotated[list[Literal["same-distribution", "viewpoint", "pose", "oracle", "oracle-same"]], AfterValidator(_distinct)]
+    arms: Annotated[
+        list[Literal["real", "repeat", "pose-dive"]], Field(min_length=1), AfterValidator(_distinct)
+    ]
+    control_arms: Annotated[
+        list[Literal["same-distribution", "viewpoint", "pose", "oracle", "oracle-same"]],
+        AfterValidator(_distinct),
+    ]
     control_datasets: Annotated[list[DatasetName], AfterValidator(_distinct)]
     generated_control_datasets: Annotated[list[DatasetName], AfterValidator(_distinct)]
     resnet_datasets: Annotated[list[DatasetName], AfterValidator(_distinct)]
@@ -359,11 +392,19 @@ class Study(Section):
 
     @model_validator(mode="after")
     def _within_the_comparison(self):
-        for inner, outer in (("control_datasets", "datasets"), ("generated_control_datasets", "control_datasets"), ("resnet_datasets", "datasets")):
+        for inner, outer in (
+            ("control_datasets", "datasets"),
+            ("generated_control_datasets", "control_datasets"),
+            ("resnet_datasets", "datasets"),
+        ):
             if beyond := set(getattr(self, inner)) - set(getattr(self, outer)):
-                raise ValueError(f"must name in {inner} only what {outer} names, and {min(beyond)} is not there")
+                raise ValueError(
+                    f"must name in {inner} only what {outer} names, and {min(beyond)} is not there"
+                )
         if beyond := set(self.resnet_arms) - {*self.arms, *self.control_arms}:
-            raise ValueError(f"must name in resnet_arms only arms and control_arms, and {min(beyond)} is neither")
+            raise ValueError(
+                f"must name in resnet_arms only arms and control_arms, and {min(beyond)} is neither"
+            )
         for name in ("azimuth_dataset", "generator_dataset"):
             if getattr(self, name) not in self.datasets:
                 raise ValueError(f"must have {name} among its datasets")
@@ -409,7 +450,9 @@ def _read(path: str | Path) -> dict[str, Any]:
         text = Path(path).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
-        raise StudyError(f"{path} cannot be read ({reason}); copy params/mini.yaml there to start again.") from None
+        raise StudyError(
+            f"{path} cannot be read ({reason}); copy params/mini.yaml there to start again."
+        ) from None
     try:
         values = yaml.load(text, Loader=_NoRepeats)
     except yaml.YAMLError as error:
@@ -418,7 +461,9 @@ def _read(path: str | Path) -> dict[str, Any]:
         problem = getattr(error, "problem", None) or "unreadable"
         raise StudyError(f"{path} is not valid YAML{place}: {problem}.") from None
     if not isinstance(values, dict):
-        raise StudyError(f"{path} holds no parameters; copy params/mini.yaml over it to start again.")
+        raise StudyError(
+            f"{path} holds no parameters; copy params/mini.yaml over it to start again."
+        )
     return values
 
 
@@ -429,7 +474,9 @@ class _NoRepeats(yaml.SafeLoader):
         seen = set()
         for key, _ in node.value:
             if key.value in seen:
-                raise yaml.constructor.ConstructorError(None, None, f"the key {key.value!r} stands there twice", key.start_mark)
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"the key {key.value!r} stands there twice", key.start_mark
+                )
             seen.add(key.value)
         return super().construct_mapping(node, deep)
 
@@ -454,14 +501,18 @@ def _nearest(key: str) -> str:
     """The known key that `key` was probably meant to be: by its last name first, wherever that stands."""
     known = _known_keys()
     siblings = [name for name in known if name.rpartition(".")[0] == key.rpartition(".")[0]]
-    near = difflib.get_close_matches(key, siblings, 1, 0.6) or difflib.get_close_matches(key, known, 1, 0.0)
+    near = difflib.get_close_matches(key, siblings, 1, 0.6) or difflib.get_close_matches(
+        key, known, 1, 0.0
+    )
     same_name = [name for name in known if name.rpartition(".")[2] == key.rpartition(".")[2]]
     return (same_name or near)[0]
 
 
 def _sentence(path: str | Path, values: dict[str, Any], error: ValidationError) -> str:
     """One sentence for the first problem; a misspelt key goes before the key that is missing because of it."""
-    problems = sorted(error.errors(include_url=False), key=lambda item: item["type"] != "extra_forbidden")
+    problems = sorted(
+        error.errors(include_url=False), key=lambda item: item["type"] != "extra_forbidden"
+    )
     first, key = problems[0], ".".join(map(str, problems[0]["loc"]))
     more = f" ({len(problems) - 1} more after this one)" if len(problems) > 1 else ""
     if first["type"] == "extra_forbidden":
@@ -471,9 +522,21 @@ def _sentence(path: str | Path, values: dict[str, Any], error: ValidationError) 
         return f"{path}: {key} is missing; params/mini.yaml shows every parameter{more}."
     value = first["input"]
     if isinstance(value, str) and first["type"] in {"float_type", "int_type"} and _is_number(value):
-        return f"{path}: {key} is the text {value!r}, not a number; write {_yaml_number(value)}{more}."
-    allowed = first["msg"].removeprefix("Value error, ").removeprefix("Input ").removeprefix("List ").removeprefix("String ")
-    allowed = allowed.replace("should", "must").replace(" after validation", "").replace("dictionary or instance of", "section")
+        return (
+            f"{path}: {key} is the text {value!r}, not a number; write {_yaml_number(value)}{more}."
+        )
+    allowed = (
+        first["msg"]
+        .removeprefix("Value error, ")
+        .removeprefix("Input ")
+        .removeprefix("List ")
+        .removeprefix("String ")
+    )
+    allowed = (
+        allowed.replace("should", "must")
+        .replace(" after validation", "")
+        .replace("dictionary or instance of", "section")
+    )
     if isinstance(value, dict):
         return f"{path}: {key or 'the file'} {allowed}{more}."
     return f"{path}: {key} is {value!r}, but it {allowed}{more}."

@@ -16,7 +16,9 @@ def writing(path: str | Path) -> Iterator[None]:
     try:
         yield
     except (OSError, SafetensorError) as error:
-        raise StudyError(f"{path} cannot be written ({getattr(error, 'strerror', None) or error}): free space or choose a writable folder") from error
+        raise StudyError(
+            f"{path} cannot be written ({getattr(error, 'strerror', None) or error}): free space or choose a writable folder"
+        ) from error
 
 
 @contextmanager

@@ -19,20 +19,37 @@ class Browser:
     def __enter__(self):
         program = next(filter(None, map(shutil.which, NAMES)), None)
         assert program, f"No Chromium was found; {MEND}"
-        self.profile = tempfile.TemporaryDirectory(prefix="pose-dive-browser-", ignore_cleanup_errors=True)
+        self.profile = tempfile.TemporaryDirectory(
+            prefix="pose-dive-browser-", ignore_cleanup_errors=True
+        )
         commands, self.write = os.pipe()
         self.read, answers = os.pipe()
-        flags = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run", "--remote-debugging-pipe", f"--user-data-dir={self.profile.name}"]
+        flags = [
+            "--headless",
+            "--no-sandbox",
+            "--disable-gpu",
+            "--disable-dev-shm-usage",
+            "--no-first-run",
+            "--remote-debugging-pipe",
+            f"--user-data-dir={self.profile.name}",
+        ]
         # Chromium reads commands from file descriptor 3 and answers on 4.
         shell = 'exec "$0" "$@" 3<&%d 4>&%d' % (commands, answers)
         self.process = subprocess.Popen(
-            ["bash", "-c", shell, program, *flags, "about:blank"], pass_fds=(commands, answers), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+            ["bash", "-c", shell, program, *flags, "about:blank"],
+            pass_fds=(commands, answers),
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
         )
         os.close(commands)
         os.close(answers)
         self.count, self.buffer, self.events, self.session = 0, b"", [], None
-        target = next(t for t in self.call("Target.getTargets")["targetInfos"] if t["type"] == "page")
-        self.session = self.call("Target.attachToTarget", targetId=target["targetId"], flatten=True)["sessionId"]
+        target = next(
+            t for t in self.call("Target.getTargets")["targetInfos"] if t["type"] == "page"
+        )
+        self.session = self.call(
+            "Target.attachToTarget", targetId=target["targetId"], flatten=True
+        )["sessionId"]
         for domain in ("Page", "Runtime", "Log", "Network"):
             self.call(f"{domain}.enable")
         return self
@@ -47,7 +64,9 @@ class Browser:
     def call(self, method: str, **params) -> dict:
         """One command and its result."""
         self.count += 1
-        message = {"id": self.count, "method": method, "params": params} | ({"sessionId": self.session} if self.session else {})
+        message = {"id": self.count, "method": method, "params": params} | (
+            {"sessionId": self.session} if self.session else {}
+        )
         os.write(self.write, json.dumps(message).encode() + b"\0")
         answer = self._until(lambda message: message.get("id") == self.count)
         assert "error" not in answer, f"{method}: {answer['error']}"
@@ -69,7 +88,13 @@ class Browser:
             self.buffer += data
 
     def width(self, pixels: int) -> None:
-        self.call("Emulation.setDeviceMetricsOverride", width=pixels, height=800, deviceScaleFactor=1, mobile=True)
+        self.call(
+            "Emulation.setDeviceMetricsOverride",
+            width=pixels,
+            height=800,
+            deviceScaleFactor=1,
+            mobile=True,
+        )
 
     def open(self, page: Path) -> list[str]:
         """Load a file; what went wrong, in words: exceptions, console errors, resources from elsewhere or missing."""
@@ -77,12 +102,18 @@ class Browser:
         self.call("Page.navigate", url=page.resolve().as_uri())
         if not any(event["method"] == "Page.loadEventFired" for event in self.events):
             self._until(lambda message: message.get("method") == "Page.loadEventFired")
-        self.evaluate("Promise.all([...document.images].map(i => { i.loading = 'eager'; return i.decode().catch(() => null); })).then(() => 1)")
-        return [words for event in self.events if (words := _problem(event["method"], event["params"]))]
+        self.evaluate(
+            "Promise.all([...document.images].map(i => { i.loading = 'eager'; return i.decode().catch(() => null); })).then(() => 1)"
+        )
+        return [
+            words for event in self.events if (words := _problem(event["method"], event["params"]))
+        ]
 
     def evaluate(self, expression: str):
         """Value of a JavaScript expression; promises are awaited."""
-        result = self.call("Runtime.evaluate", expression=expression, returnByValue=True, awaitPromise=True)
+        result = self.call(
+            "Runtime.evaluate", expression=expression, returnByValue=True, awaitPromise=True
+        )
         assert "exceptionDetails" not in result, result["exceptionDetails"]
         return result["result"].get("value")
 
@@ -94,7 +125,9 @@ def _problem(method: str, params: dict) -> str | None:
         return f"console: {params['args']}"
     if method == "Log.entryAdded" and params["entry"]["level"] in ("error", "warning"):
         return f"log: {params['entry']['text']} {params['entry'].get('url', '')}"
-    if method == "Network.requestWillBeSent" and not params["request"]["url"].startswith(("file:", "data:")):
+    if method == "Network.requestWillBeSent" and not params["request"]["url"].startswith(
+        ("file:", "data:")
+    ):
         return f"loads {params['request']['url']}"
     if method == "Network.loadingFailed" and not params.get("canceled"):
         return f"failed to load: {params['errorText']}"

@@ -15,13 +15,30 @@ def launch(module: str, function: str, arguments: list, count: int) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    team = {"WORLD_SIZE": count, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "PYTHONPATH": TESTS.parent, "OMP_NUM_THREADS": 1,
-            "ACCELERATE_USE_CPU": "true", "CUDA_VISIBLE_DEVICES": ""}  # fmt: skip
+    team = {
+        "WORLD_SIZE": count,
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": port,
+        "PYTHONPATH": TESTS.parent,
+        "OMP_NUM_THREADS": 1,
+        "ACCELERATE_USE_CPU": "true",
+        "CUDA_VISIBLE_DEVICES": "",
+    }
     command = [sys.executable, "-c", SCRIPT, str(TESTS), module, function, *map(str, arguments)]
     started = []
     for rank in range(count):
-        environment = os.environ | {name: str(value) for name, value in (team | {"RANK": rank, "LOCAL_RANK": rank}).items()}
-        started.append(subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True))
+        environment = os.environ | {
+            name: str(value) for name, value in (team | {"RANK": rank, "LOCAL_RANK": rank}).items()
+        }
+        started.append(
+            subprocess.Popen(
+                command,
+                env=environment,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+            )
+        )
     outputs = [process.communicate(timeout=300)[0] for process in started]
     for process, output in zip(started, outputs):
         assert process.returncode == 0, output[-3000:]

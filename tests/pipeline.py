@@ -14,13 +14,29 @@ from posedive_lib.bench import pipeline
 ROOT = Path(__file__).resolve().parents[1]
 
 # They check input and show results, and cannot change a number or a picture.
-MACHINERY = {"posedive_lib/errors.py", "posedive_lib/params.py", "posedive_lib/bench/notebook.py", "posedive_lib/bench/page.py"}
+MACHINERY = {
+    "posedive_lib/errors.py",
+    "posedive_lib/params.py",
+    "posedive_lib/bench/notebook.py",
+    "posedive_lib/bench/page.py",
+}
 
 
 def run(folder: Path, *command: str) -> str:
     """What a command prints in a copy of the repository, with the tests' own Python; AssertionError with its last lines where it fails."""
-    environment = os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "PYTHONPATH": str(folder)}
-    result = subprocess.run(command, cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=1100)
+    environment = os.environ | {
+        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+        "PYTHONPATH": str(folder),
+    }
+    result = subprocess.run(
+        command,
+        cwd=folder,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=1100,
+    )
     assert result.returncode == 0, f"{' '.join(command)}\n{result.stdout[-6000:]}"
     return result.stdout
 
@@ -35,7 +51,9 @@ def notebooks() -> list[Path]:
 
 def code_of(path: Path) -> str:
     """The code cells of a notebook as one text, without IPython's magics."""
-    cells = [cell.source for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == "code"]
+    cells = [
+        cell.source for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == "code"
+    ]
     return re.sub(r"^\s*[%!].*$", "pass", "\n".join(cells), flags=re.MULTILINE)
 
 
@@ -69,5 +87,8 @@ def _imports(source: str, file: Path | None = None) -> list[str]:
 def _files(name: str) -> list[Path]:
     """The module's file and the __init__ of each package on the way, which Python runs too."""
     place = ROOT.joinpath(*name.split("."))
-    packages = [ROOT.joinpath(*name.split(".")[:depth], "__init__.py") for depth in range(1, name.count(".") + 2)]
+    packages = [
+        ROOT.joinpath(*name.split(".")[:depth], "__init__.py")
+        for depth in range(1, name.count(".") + 2)
+    ]
     return [file for file in [*packages, place.with_suffix(".py")] if file.is_file()]

@@ -7,14 +7,14 @@ import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
-
 from pipeline import ROOT
+
 from posedive_lib import datasets, params
 from posedive_lib.augment import __main__ as command
-from posedive_lib.own_data import augment
 from posedive_lib.body.camera import orient
 from posedive_lib.body.table import BodyTable
 from posedive_lib.errors import StudyError
+from posedive_lib.own_data import augment
 
 
 class Estimator:
@@ -25,7 +25,9 @@ class Estimator:
 
     def estimate(self, images, progress=None):
         sigma = np.asarray(images)[:, :, :2].mean(axis=(1, 2, 3)) / 255
-        return np.zeros((len(images), 17, 2), np.float32), np.repeat(sigma[:, None], 17, axis=1).astype(np.float32)
+        return np.zeros((len(images), 17, 2), np.float32), np.repeat(
+            sigma[:, None], 17, axis=1
+        ).astype(np.float32)
 
 
 class Painter:
@@ -34,7 +36,9 @@ class Painter:
 
     def __call__(self, rows, bodies, conditions, references, reference_index):
         self.painted += len(rows)
-        bright = np.where(rows["pid"].to_numpy() == 7, 10, 100 + rows["index"].to_numpy() % 2 * 20).astype(np.uint8)  # 7 never passes
+        bright = np.where(
+            rows["pid"].to_numpy() == 7, 10, 100 + rows["index"].to_numpy() % 2 * 20
+        ).astype(np.uint8)  # 7 never passes
         return np.broadcast_to(bright[:, None, None, None], (len(rows), 32, 16, 3)).copy()
 
 
@@ -42,33 +46,72 @@ class Painter:
 def market(tmp_path, monkeypatch):
     folder = tmp_path / "data" / "Market-1501-v15.09.15"
     rels = []
-    for split, pids in (("bounding_box_train", (2, 7)), ("query", (3,)), ("bounding_box_test", (3,))):
+    for split, pids in (
+        ("bounding_box_train", (2, 7)),
+        ("query", (3,)),
+        ("bounding_box_test", (3,)),
+    ):
         (folder / split).mkdir(parents=True)
         for pid in pids:
-            for camera in ((1, 2) if split != "query" else (1,)):
+            for camera in (1, 2) if split != "query" else (1,):
                 rels.append(f"{split}/{pid:04d}_c{camera}s1_000001_00.jpg")
                 Image.new("RGB", (64, 128), (140, 120, 100)).save(folder / rels[-1])
     n = len(rels)
-    BodyTable(np.array(rels), orient(np.zeros((n, 3)), np.zeros(n), np.full(n, 10.0)), np.zeros((n, 69)), np.zeros((n, 10)), np.tile([0, 0, 4.0], (n, 1)),
-              np.full(n, 320.0), np.zeros((n, 17, 2)), np.full((n, 17), 2)).save(folder / "smpl.npz")
+    BodyTable(
+        np.array(rels),
+        orient(np.zeros((n, 3)), np.zeros(n), np.full(n, 10.0)),
+        np.zeros((n, 69)),
+        np.zeros((n, 10)),
+        np.tile([0, 0, 4.0], (n, 1)),
+        np.full(n, 320.0),
+        np.zeros((n, 17, 2)),
+        np.full((n, 17), 2),
+    ).save(folder / "smpl.npz")
     monkeypatch.setattr(augment, "PoseEstimator", Estimator)
-    overrides = {"image.height": 32, "image.width": 16, "augment.images_per_pid": 2, "augment.candidates_per_pid": 3, "world.workers": 1,
-                 "augment.policy.pose": "uniform", "augment.tau_tar": 0.2, "augment.tau_gen": 0.3, "augment.epsilon_gen": 0.5}
-    P = params.load(ROOT / "params.yaml", overrides=overrides | {f"paths.{k}": str(ROOT / v) for k, v in
-                    {"body": "data/body/SMPL_NEUTRAL.npz", "motions": "data/motions/in-domain", "pose_estimator": "data/pretrained/vitpose"}.items()})
+    overrides = {
+        "image.height": 32,
+        "image.width": 16,
+        "augment.images_per_pid": 2,
+        "augment.candidates_per_pid": 3,
+        "world.workers": 1,
+        "augment.policy.pose": "uniform",
+        "augment.tau_tar": 0.2,
+        "augment.tau_gen": 0.3,
+        "augment.epsilon_gen": 0.5,
+    }
+    P = params.load(
+        ROOT / "params.yaml",
+        overrides=overrides
+        | {
+            f"paths.{k}": str(ROOT / v)
+            for k, v in {
+                "body": "data/body/SMPL_NEUTRAL.npz",
+                "motions": "data/motions/in-domain",
+                "pose_estimator": "data/pretrained/vitpose",
+            }.items()
+        },
+    )
     return tmp_path / "data", folder, P
 
 
-def test_the_same_layout_comes_back_with_manifest_and_sheet_and_nothing_is_made_twice(market, tmp_path):
+def test_the_same_layout_comes_back_with_manifest_and_sheet_and_nothing_is_made_twice(
+    market, tmp_path
+):
     root, folder, P = market
     painter = Painter()
     made = augment.augment("market1501", root, tmp_path / "out", P, painter=painter, progress=False)
     assert painter.painted == 2 + 3  # identity 2 passes at once, 7 spends its budget
     assert made.added["pid"].tolist() == [2, 2] and made.short.to_numpy().tolist() == [[7, 0, 2]]
     again = datasets.load("market1501", tmp_path / "out")
-    assert len(again.train) == 4 + 2 and again.train["generated"].sum() == 2 and len(again.query) == 1
+    assert (
+        len(again.train) == 4 + 2 and again.train["generated"].sum() == 2 and len(again.query) == 1
+    )
     manifest = pd.read_csv(tmp_path / "out" / "manifest.csv", keep_default_na=False)
-    assert len(manifest) == 5 and manifest["added"].sum() == 2 and set(manifest.loc[manifest["pid"] == 7, "rejected_by"]) == {"confidence"}
+    assert (
+        len(manifest) == 5
+        and manifest["added"].sum() == 2
+        and set(manifest.loc[manifest["pid"] == 7, "rejected_by"]) == {"confidence"}
+    )
     with Image.open(tmp_path / "out" / "contact_sheet.jpg") as sheet:
         assert sheet.width > 9 * 16 and sheet.height > 2 * 32
     with pytest.raises(StudyError, match="already exists"):
@@ -78,16 +121,22 @@ def test_the_same_layout_comes_back_with_manifest_and_sheet_and_nothing_is_made_
     assert painter.painted == 5
 
 
-def test_a_stop_before_the_last_file_leaves_nothing_that_the_next_run_refuses(market, tmp_path, monkeypatch):
+def test_a_stop_before_the_last_file_leaves_nothing_that_the_next_run_refuses(
+    market, tmp_path, monkeypatch
+):
     root, _, P = market
 
     def stop(*args, **options):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr(augment, "contact_sheet", lambda *args, **options: SimpleNamespace(save=stop))
+        patched.setattr(
+            augment, "contact_sheet", lambda *args, **options: SimpleNamespace(save=stop)
+        )
         with pytest.raises(KeyboardInterrupt):
-            augment.augment("market1501", root, tmp_path / "out", P, painter=Painter(), progress=False)
+            augment.augment(
+                "market1501", root, tmp_path / "out", P, painter=Painter(), progress=False
+            )
     assert not (tmp_path / "out").exists()
     augment.augment("market1501", root, tmp_path / "out", P, painter=Painter(), progress=False)
     assert (tmp_path / "out" / "contact_sheet.jpg").is_file()
@@ -96,9 +145,16 @@ def test_a_stop_before_the_last_file_leaves_nothing_that_the_next_run_refuses(ma
 def test_what_is_missing_is_said_first_in_one_sentence(market, tmp_path, capsys, monkeypatch):
     root, folder, P = market
     monkeypatch.chdir(ROOT)
-    call = ["market1501", str(root), "--out", str(tmp_path / "out"), "--generator", str(tmp_path / "none")]
+    call = [
+        "market1501",
+        str(root),
+        "--out",
+        str(tmp_path / "out"),
+        "--generator",
+        str(tmp_path / "none"),
+    ]
     assert command.main(call) == 2 and "no generator" in capsys.readouterr().err
-    (tmp_path / "none").mkdir()   # such as a Stable Diffusion folder
+    (tmp_path / "none").mkdir()  # such as a Stable Diffusion folder
     assert command.main(call) == 2 and "no trained generator" in capsys.readouterr().err
     painter = Painter()
     with pytest.raises(StudyError, match="lie one in the other"):
@@ -107,5 +163,8 @@ def test_what_is_missing_is_said_first_in_one_sentence(market, tmp_path, capsys,
     (folder / "smpl.npz").unlink()
     with pytest.raises(StudyError, match="posedive_lib.own_data.fit market1501"):
         augment.augment("market1501", root, tmp_path / "out", P, painter=Painter(), progress=False)
-    assert command.main([*call, "--images-per-pid", "0"]) == 2 and "images_per_pid" in capsys.readouterr().err
+    assert (
+        command.main([*call, "--images-per-pid", "0"]) == 2
+        and "images_per_pid" in capsys.readouterr().err
+    )
     assert not (tmp_path / "out").exists()

@@ -8,19 +8,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from pipeline import ROOT
 from scipy import sparse
 from scipy.spatial import cKDTree
 from scipy.spatial.transform import Rotation
 
-from pipeline import ROOT
+from miniworld.body import build_body, rest_joints
+from miniworld.skinning import moved_share
 from posedive_lib.body.camera import fit_to_crop, orient, project, viewpoint
 from posedive_lib.body.poses import load_poses
 from posedive_lib.body.raster import Mesh
 from posedive_lib.body.smpl import COCO_FROM_SMPL, KEYS, cached_smpl, load_smpl, pose
 from posedive_lib.body.table import SHAPES, BodyTable
 from posedive_lib.errors import StudyError
-from miniworld.body import build_body, rest_joints
-from miniworld.skinning import moved_share
 
 BODY = ROOT / "data/body/SMPL_NEUTRAL.npz"
 H, W, FOCAL = 128, 64, 320.0
@@ -40,7 +40,9 @@ def source():
 def smplx_forward(model, orientation, body_pose, betas):
     tensor = lambda values: torch.as_tensor(values, dtype=torch.float32).reshape(1, -1)
     with torch.no_grad():
-        out = model(global_orient=tensor(orientation), body_pose=tensor(body_pose), betas=tensor(betas))
+        out = model(
+            global_orient=tensor(orientation), body_pose=tensor(body_pose), betas=tensor(betas)
+        )
     return out.vertices[0].numpy(), out.joints[0].numpy()
 
 
@@ -58,7 +60,11 @@ def test_our_posing_is_smplx_s(seed):
 
 
 def test_pose_blend_shapes_are_used_where_a_body_has_them(arrays, tmp_path):
-    bent = arrays | {"posedirs": np.random.default_rng(0).normal(0, 1e-3, arrays["posedirs"].shape).astype(np.float32)}
+    bent = arrays | {
+        "posedirs": np.random.default_rng(0)
+        .normal(0, 1e-3, arrays["posedirs"].shape)
+        .astype(np.float32)
+    }
     np.savez(tmp_path / "bent.npz", **bent)
     model, body = load_smpl(tmp_path / "bent.npz"), random_body(4)
     vertices, _ = pose(model, *body)
@@ -84,23 +90,38 @@ def test_the_surface_is_closed_symmetric_and_well_shaped(arrays):
     v, f = arrays["v_template"].astype(float), arrays["f"].astype(int)
     edges = np.sort(np.concatenate([f[:, [0, 1]], f[:, [1, 2]], f[:, [2, 0]]]), axis=1)
     _, uses = np.unique(edges, axis=0, return_counts=True)
-    assert (uses == 2).all() and len(v) - len(uses) + len(f) == 2  # closed, in one piece, without handles
+    assert (uses == 2).all() and len(v) - len(uses) + len(
+        f
+    ) == 2  # closed, in one piece, without handles
     assert 0.055 < enclosed(v, f) < 0.085  # 55 to 85 litres, faces outward
     mirrored = v * [-1, 1, 1]
-    nearest, normal = cKDTree(v).query(mirrored)[1], Mesh(f).normals(v.astype(np.float32)) * [1, -1, -1]
-    off = abs(np.einsum("ij,ij->i", mirrored - v[nearest], normal[nearest]))  # metres from the mirrored surface
+    nearest, normal = (
+        cKDTree(v).query(mirrored)[1],
+        Mesh(f).normals(v.astype(np.float32)) * [1, -1, -1],
+    )
+    off = abs(
+        np.einsum("ij,ij->i", mirrored - v[nearest], normal[nearest])
+    )  # metres from the mirrored surface
     assert np.quantile(off, 0.99) < 0.003 and off.max() < 0.012
     sides = v[f] - v[np.roll(f, 1, axis=1)]
     area = np.linalg.norm(np.cross(sides[:, 0], sides[:, 1]), axis=1) / 2
-    quality = 4 * np.sqrt(3) * area / (sides**2).sum((1, 2))  # 1 for equilateral faces, 0 for slivers
+    quality = (
+        4 * np.sqrt(3) * area / (sides**2).sum((1, 2))
+    )  # 1 for equilateral faces, 0 for slivers
     assert np.quantile(quality, 0.01) > 0.5 and quality.min() > 0.05
     assert BODY.stat().st_size < 1.2e6 and 6890 <= len(v) <= 10500
 
 
 # Part of the volume around the joint that a bend may change: measured -12, -7, 0, -6, -6, -5 and -5 %; blending alone loses 16 to 37 %.
-BENDS = [("elbow", 18, (0, -1, 0), 120, 0.16), ("knee", 4, (1, 0, 0), 120, 0.11), ("knee", 5, (1, 0, 0), 90, 0.06),
-         ("hip", 1, (-1, 0, 0), 110, 0.11), ("forearm twist", 19, (1, 0, 0), 90, 0.11), ("arm twist", 16, (1, 0, 0), 90, 0.10),
-         ("leg twist", 2, (0, -1, 0), 45, 0.10)]
+BENDS = [
+    ("elbow", 18, (0, -1, 0), 120, 0.16),
+    ("knee", 4, (1, 0, 0), 120, 0.11),
+    ("knee", 5, (1, 0, 0), 90, 0.06),
+    ("hip", 1, (-1, 0, 0), 110, 0.11),
+    ("forearm twist", 19, (1, 0, 0), 90, 0.11),
+    ("arm twist", 16, (1, 0, 0), 90, 0.10),
+    ("leg twist", 2, (0, -1, 0), 45, 0.10),
+]
 
 
 @pytest.mark.parametrize("name, joint, axis, degrees, bound", BENDS)
@@ -120,19 +141,42 @@ def test_correctives_keep_the_volume_of_bent_joints(name, joint, axis, degrees, 
 
 
 EFFECTS = {  # what +2 of each beta does to the body in centimetres: (measure, at least)
-    "height": 8, "girth": 4, "shoulders": 4, "hips": 3, "legs": 5, "arms": 5, "torso": 4, "head": 2, "belly": 4, "chest": 3,
+    "height": 8,
+    "girth": 4,
+    "shoulders": 4,
+    "hips": 3,
+    "legs": 5,
+    "arms": 5,
+    "torso": 4,
+    "head": 2,
+    "belly": 4,
+    "chest": 3,
 }
 
 
 def measures(vertices, joints) -> dict[str, float]:
     """Sizes in centimetres that a tailor would take."""
     y, z = vertices[:, 1], vertices[:, 2]
-    depth = lambda low, high: float(np.ptp(z[(abs(vertices[:, 0]) < 0.1) & (y > joints[0, 1] + low) & (y < joints[0, 1] + high)]))
-    return {k: 100 * v for k, v in {
-        "height": np.ptp(y), "girth": np.ptp(vertices[abs(y - (joints[1, 1] - 0.12)) < 0.02, 2]) + depth(0.10, 0.18), "shoulders": joints[16, 0] - joints[17, 0],
-        "hips": np.ptp(vertices[abs(y - joints[1, 1]) < 0.05, 0]), "legs": joints[1, 1] - joints[7, 1], "arms": joints[20, 0] - joints[16, 0],
-        "torso": joints[12, 1] - joints[0, 1], "head": np.ptp(vertices[y > joints[15, 1] + 0.03, 2]), "belly": depth(0.10, 0.16), "chest": depth(0.33, 0.37),
-    }.items()}
+    depth = lambda low, high: float(
+        np.ptp(
+            z[(abs(vertices[:, 0]) < 0.1) & (y > joints[0, 1] + low) & (y < joints[0, 1] + high)]
+        )
+    )
+    return {
+        k: 100 * v
+        for k, v in {
+            "height": np.ptp(y),
+            "girth": np.ptp(vertices[abs(y - (joints[1, 1] - 0.12)) < 0.02, 2]) + depth(0.10, 0.18),
+            "shoulders": joints[16, 0] - joints[17, 0],
+            "hips": np.ptp(vertices[abs(y - joints[1, 1]) < 0.05, 0]),
+            "legs": joints[1, 1] - joints[7, 1],
+            "arms": joints[20, 0] - joints[16, 0],
+            "torso": joints[12, 1] - joints[0, 1],
+            "head": np.ptp(vertices[y > joints[15, 1] + 0.03, 2]),
+            "belly": depth(0.10, 0.16),
+            "chest": depth(0.33, 0.37),
+        }.items()
+    }
 
 
 def test_every_beta_has_its_own_visible_effect_and_nothing_turns_inside_out(arrays):
@@ -147,7 +191,10 @@ def test_every_beta_has_its_own_visible_effect_and_nothing_turns_inside_out(arra
             gain = sign / 2 * (measures(v, j)[name] - usual[name])
             assert gain > least, (name, sign, gain)
             assert (np.einsum("ij,ij->i", normals(v), normals(plain)) > 0).all(), (name, sign)
-            assert (v[:, 0] * plain[:, 0] >= -1e-6).all(), (name, sign)  # no side grows into the other
+            assert (v[:, 0] * plain[:, 0] >= -1e-6).all(), (
+                name,
+                sign,
+            )  # no side grows into the other
             np.testing.assert_allclose(j[17] * [-1, 1, 1], j[16], atol=0.004)
 
 
@@ -164,7 +211,12 @@ def test_landmarks_are_where_coco_wants_them():
     left, right = joints[COCO_FROM_SMPL][1::2], joints[COCO_FROM_SMPL][2::2]
     assert (left[:, 0] > 0).all()  # x to the person's left
     np.testing.assert_allclose(left * [-1, 1, 1], right, atol=0.02)
-    assert nose[2] > leye[2] > lear[2] and nose[1] < leye[1] and reye[0] < nose[0] < leye[0] and rear[0] < reye[0]
+    assert (
+        nose[2] > leye[2] > lear[2]
+        and nose[1] < leye[1]
+        and reye[0] < nose[0] < leye[0]
+        and rear[0] < reye[0]
+    )
     height = joints[COCO_FROM_SMPL][:, 1]
     assert height[0] > height[5] > height[11] > height[13] > height[15]
 
@@ -180,7 +232,9 @@ def test_missing_and_foreign_files_are_named(tmp_path):
         load_smpl(tmp_path / "body.obj")
 
 
-@pytest.mark.parametrize("content", [b"", b"no archive at all", b"PK\x03\x04 cut short", pickle.dumps([1, 2])])
+@pytest.mark.parametrize(
+    "content", [b"", b"no archive at all", b"PK\x03\x04 cut short", pickle.dumps([1, 2])]
+)
 def test_broken_archives_are_named(content, tmp_path):
     (tmp_path / "body.npz").write_bytes(content)
     with pytest.raises(StudyError, match="body.npz"):
@@ -202,13 +256,20 @@ def test_a_missing_key_is_named(key, arrays, tmp_path):
 
 
 def test_arrays_that_do_not_fit_are_refused(arrays, tmp_path):
-    np.savez(tmp_path / "odd.npz", **arrays | {"weights": arrays["weights"][:, :20], "posedirs": np.zeros(1)})
+    np.savez(
+        tmp_path / "odd.npz",
+        **arrays | {"weights": arrays["weights"][:, :20], "posedirs": np.zeros(1)},
+    )
     with pytest.raises(StudyError, match="24 SMPL joints"):
         load_smpl(tmp_path / "odd.npz")
 
 
 def test_object_arrays_are_not_unpickled(arrays, tmp_path):
-    np.savez(tmp_path / "objects.npz", **{k: v[:1] for k, v in arrays.items()} | {"v_template": np.array([Trap(tmp_path)], dtype=object)})
+    np.savez(
+        tmp_path / "objects.npz",
+        **{k: v[:1] for k, v in arrays.items()}
+        | {"v_template": np.array([Trap(tmp_path)], dtype=object)},
+    )
     (tmp_path / "sprung").unlink(missing_ok=True)
     with pytest.raises(StudyError, match="objects.npz"):
         load_smpl(tmp_path / "objects.npz")
@@ -225,7 +286,9 @@ class Trap:
         return os.system, (self.command,)
 
 
-@pytest.mark.parametrize("wrap", [lambda trap: trap, lambda trap: {"v_template": trap}, lambda trap: {"f": [trap]}])
+@pytest.mark.parametrize(
+    "wrap", [lambda trap: trap, lambda trap: {"v_template": trap}, lambda trap: {"f": [trap]}]
+)
 def test_a_malicious_pickle_is_refused_and_not_executed(wrap, tmp_path):
     (tmp_path / "evil.pkl").write_bytes(pickle.dumps(wrap(Trap(tmp_path)), protocol=2))
     with pytest.raises(StudyError, match="evil.pkl.*system"):
@@ -233,7 +296,9 @@ def test_a_malicious_pickle_is_refused_and_not_executed(wrap, tmp_path):
     assert not (tmp_path / "sprung").exists()
 
 
-@pytest.mark.parametrize("content", [pickle.dumps([1, 2]), b"", b"\x80\x02garbage", pickle.dumps({"f": 1})])
+@pytest.mark.parametrize(
+    "content", [pickle.dumps([1, 2]), b"", b"\x80\x02garbage", pickle.dumps({"f": 1})]
+)
 def test_pickles_that_hold_no_body_are_named(content, tmp_path):
     (tmp_path / "odd.pkl").write_bytes(content)
     with pytest.raises(StudyError, match="odd.pkl"):
@@ -244,7 +309,9 @@ def test_a_pickle_of_arrays_is_the_same_body(arrays, tmp_path):
     content = arrays | {"J_regressor": sparse.csc_matrix(arrays["J_regressor"])}
     (tmp_path / "body.pkl").write_bytes(pickle.dumps(content, protocol=2))
     model, body = load_smpl(tmp_path / "body.pkl"), random_body(7)
-    np.testing.assert_allclose(pose(model, *body)[0], pose(cached_smpl(str(BODY)), *body)[0], atol=1e-6)
+    np.testing.assert_allclose(
+        pose(model, *body)[0], pose(cached_smpl(str(BODY)), *body)[0], atol=1e-6
+    )
 
 
 # --- cameras ------------------------------------------------------------------------------------------------------------------
@@ -260,21 +327,36 @@ def test_viewpoint_is_the_inverse_of_orient():
 
 def test_viewpoint_does_not_depend_on_the_frame():
     rng = np.random.default_rng(2)
-    orientation, place, turn = rng.normal(0, 1, (50, 3)), rng.normal(0, 1, (50, 3)) + [0, 0, 5], Rotation.from_rotvec([0.3, -0.7, 1.1])
+    orientation, place, turn = (
+        rng.normal(0, 1, (50, 3)),
+        rng.normal(0, 1, (50, 3)) + [0, 0, 5],
+        Rotation.from_rotvec([0.3, -0.7, 1.1]),
+    )
     turned = (turn * Rotation.from_rotvec(orientation)).as_rotvec(), turn.apply(place)
     np.testing.assert_allclose(viewpoint(*turned), viewpoint(orientation, place), atol=1e-6)
 
 
-@pytest.mark.parametrize("azimuth, nearer", [(0, "front"), (180, "back"), (90, "left"), (-90, "right")])
+@pytest.mark.parametrize(
+    "azimuth, nearer", [(0, "front"), (180, "back"), (90, "left"), (-90, "right")]
+)
 def test_the_side_that_is_asked_for_faces_the_camera(azimuth, nearer):
-    vertices, joints = pose(cached_smpl(str(BODY)), orient(np.zeros((1, 3)), azimuth, 0)[0], np.zeros(69), np.zeros(10))
+    vertices, joints = pose(
+        cached_smpl(str(BODY)), orient(np.zeros((1, 3)), azimuth, 0)[0], np.zeros(69), np.zeros(10)
+    )
     nose, left, right, pelvis = joints[24], joints[16], joints[17], joints[0]
-    closest = {"front": nose[2] < pelvis[2], "back": nose[2] > pelvis[2], "left": left[2] < right[2], "right": right[2] < left[2]}
+    closest = {
+        "front": nose[2] < pelvis[2],
+        "back": nose[2] > pelvis[2],
+        "left": left[2] < right[2],
+        "right": right[2] < left[2],
+    }
     assert closest[nearer] and nose[1] < pelvis[1]  # y points down: the head is above
 
 
 def test_elevation_looks_down():
-    _, joints = pose(cached_smpl(str(BODY)), orient(np.zeros((1, 3)), 30, 25)[0], np.zeros(69), np.zeros(10))
+    _, joints = pose(
+        cached_smpl(str(BODY)), orient(np.zeros((1, 3)), 30, 25)[0], np.zeros(69), np.zeros(10)
+    )
     assert joints[24, 2] < joints[7, 2] - 0.3  # the head is nearer to a camera above than the feet
 
 
@@ -287,17 +369,25 @@ def test_fit_to_crop_puts_the_body_in_the_frame(domain, source):
         vertices, _ = pose(model, turn, source.body_pose[row], rng.normal(0, 1, 10))
         placed = vertices + fit_to_crop(vertices, FOCAL, H, W)
         low, high = (f(project(placed, FOCAL, H, W), axis=0) for f in (np.min, np.max))
-        assert placed[:, 2].min() > 0.5 and (low >= -0.5).all() and (high <= [W + 0.5, H + 0.5]).all()
+        assert (
+            placed[:, 2].min() > 0.5 and (low >= -0.5).all() and (high <= [W + 0.5, H + 0.5]).all()
+        )
         np.testing.assert_allclose((low + high) / 2, [W / 2, H / 2], atol=0.5)
         tightest = max((high - low)[1] / (0.86 * H), (high - low)[0] / (0.96 * W))
         assert tightest == pytest.approx(1, abs=0.02)
 
 
 def test_shift_moves_the_body_by_crop_heights():
-    vertices, _ = pose(cached_smpl(str(BODY)), orient(np.zeros((1, 3)), 20, 10)[0], np.zeros(69), np.zeros(10))
-    centre = lambda shift: project(vertices + fit_to_crop(vertices, FOCAL, H, W, shift=shift), FOCAL, H, W)
+    vertices, _ = pose(
+        cached_smpl(str(BODY)), orient(np.zeros((1, 3)), 20, 10)[0], np.zeros(69), np.zeros(10)
+    )
+    centre = lambda shift: project(
+        vertices + fit_to_crop(vertices, FOCAL, H, W, shift=shift), FOCAL, H, W
+    )
     middle = lambda points: (points.min(0) + points.max(0)) / 2
-    np.testing.assert_allclose(middle(centre((0.1, -0.05))) - middle(centre((0, 0))), [0.1 * H, -0.05 * H], atol=0.6)
+    np.testing.assert_allclose(
+        middle(centre((0.1, -0.05))) - middle(centre((0, 0))), [0.1 * H, -0.05 * H], atol=0.6
+    )
 
 
 # --- the table of bodies ------------------------------------------------------------------------------------------------------
@@ -306,8 +396,19 @@ def test_shift_moves_the_body_by_crop_heights():
 @pytest.fixture
 def table() -> BodyTable:
     rng = np.random.default_rng(5)
-    sizes = {"global_orient": (3,), "body_pose": (69,), "betas": (10,), "cam_t": (3,), "focal": (), "keypoints": (17, 2), "visible": (17,)}
-    return BodyTable(path=np.array(["a.jpg", "b.jpg", "c.jpg"]), **{name: rng.normal(0, 1, (3, *size)) for name, size in sizes.items()})
+    sizes = {
+        "global_orient": (3,),
+        "body_pose": (69,),
+        "betas": (10,),
+        "cam_t": (3,),
+        "focal": (),
+        "keypoints": (17, 2),
+        "visible": (17,),
+    }
+    return BodyTable(
+        path=np.array(["a.jpg", "b.jpg", "c.jpg"]),
+        **{name: rng.normal(0, 1, (3, *size)) for name, size in sizes.items()},
+    )
 
 
 def test_a_table_comes_back_as_it_was_and_selects_by_path(table, tmp_path):
@@ -317,7 +418,10 @@ def test_a_table_comes_back_as_it_was_and_selects_by_path(table, tmp_path):
     np.testing.assert_array_equal(found.betas, table.betas[[2, 0]])
     with pytest.raises(StudyError, match="The table of bodies has no body for d.jpg"):
         table.select(["a.jpg", "d.jpg"])
-    with pytest.raises(StudyError, match=r"smpl\.npz has no body for d.jpg \(2 of 3 images lack one\): fit or import"):
+    with pytest.raises(
+        StudyError,
+        match=r"smpl\.npz has no body for d.jpg \(2 of 3 images lack one\): fit or import",
+    ):
         BodyTable.load(tmp_path / "smpl.npz").select(["a.jpg", "d.jpg", "e.jpg"])
 
 
@@ -337,22 +441,30 @@ def test_broken_tables_are_named(table, tmp_path):
         BodyTable.load(path)
 
 
-@pytest.mark.parametrize("name, value, said", [
-    ("betas", lambda betas: betas.astype(str), "betas is of type <U32, expected numbers"), ("path", lambda path: np.array("a.jpg"), r"path is \(\), expected \(1,\)"),
-    ("path", lambda path: path.astype(bytes), "expected text"), ("path", lambda path: np.arange(3), "expected text"),
-    ("focal", lambda focal: focal[:2], r"focal is \(2,\), expected \(3,\)"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "name, value, said",
+    [
+        ("betas", lambda betas: betas.astype(str), "betas is of type <U32, expected numbers"),
+        ("path", lambda path: np.array("a.jpg"), r"path is \(\), expected \(1,\)"),
+        ("path", lambda path: path.astype(bytes), "expected text"),
+        ("path", lambda path: np.arange(3), "expected text"),
+        ("focal", lambda focal: focal[:2], r"focal is \(2,\), expected \(3,\)"),
+    ],
+)
 def test_columns_of_another_kind_are_named(table, tmp_path, name, value, said):
     replace(table, **{name: value(getattr(table, name))}).save(tmp_path / "smpl.npz")
     with pytest.raises(StudyError, match=rf"smpl\.npz: .*{said}"):
         BodyTable.load(tmp_path / "smpl.npz")
 
 
-@pytest.mark.parametrize("changes, said", [
-    (lambda body: {"f": np.full((5, 3), 10**6)}, "triangles"),
-    (lambda body: {"kintree_table": np.tile(np.arange(24), (2, 1))}, "tree of joints"),
-    (lambda body: {"v_template": np.full_like(body["v_template"], np.nan)}, "not finite"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "changes, said",
+    [
+        (lambda body: {"f": np.full((5, 3), 10**6)}, "triangles"),
+        (lambda body: {"kintree_table": np.tile(np.arange(24), (2, 1))}, "tree of joints"),
+        (lambda body: {"v_template": np.full_like(body["v_template"], np.nan)}, "not finite"),
+    ],
+)
 def test_a_body_that_would_crash_later_is_named(changes, said, arrays, tmp_path):
     np.savez(tmp_path / "bad.npz", **arrays | changes(arrays))
     with pytest.raises(StudyError, match=f"bad.npz.*{said}"):
@@ -370,8 +482,14 @@ def test_a_sparse_matrix_whose_indices_lie_is_not_unpacked(arrays, tmp_path):
 def test_joined_tables_keep_every_row_in_order(tmp_path):
     """Also of tables that know the file they were read from."""
     rng = np.random.default_rng(0)
-    columns = {name: rng.normal(size=(3, *shape)) for name, shape in SHAPES.items() if name != "path"}
+    columns = {
+        name: rng.normal(size=(3, *shape)) for name, shape in SHAPES.items() if name != "path"
+    }
     one = BodyTable(path=np.array(["a", "b", "c"]), **columns)
     one.save(tmp_path / "smpl.npz")
     joined = BodyTable.joined([BodyTable.load(tmp_path / "smpl.npz"), one.select(["b"])])
-    assert joined.path.tolist() == ["a", "b", "c", "b"] and np.array_equal(joined.cam_t[3], one.cam_t[1]) and joined.keypoints.shape == (4, 17, 2)
+    assert (
+        joined.path.tolist() == ["a", "b", "c", "b"]
+        and np.array_equal(joined.cam_t[3], one.cam_t[1])
+        and joined.keypoints.shape == (4, 17, 2)
+    )

@@ -10,8 +10,8 @@ import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
-
 from pipeline import ROOT
+
 from posedive_lib.augment import candidates, diversify
 from posedive_lib.augment.candidates import Rendering, usable_references
 from posedive_lib.augment.selection import SIGMA_GEN, SIGMA_TAR, judge, matched, select, shortfall
@@ -35,7 +35,9 @@ class Estimator:
     """Says that an image's confidence is its mean brightness."""
 
     def estimate(self, images):
-        return np.full((len(images), 17, 2), 3.0, np.float32), np.repeat(images.mean(axis=(1, 2, 3))[:, None] / 255, 17, axis=1)
+        return np.full((len(images), 17, 2), 3.0, np.float32), np.repeat(
+            images.mean(axis=(1, 2, 3))[:, None] / 255, 17, axis=1
+        )
 
 
 class Painter:
@@ -47,7 +49,9 @@ class Painter:
     def __call__(self, rows, bodies, conditions, references, reference_index):
         if self.fail_after is not None and self.painted >= self.fail_after:
             raise KeyboardInterrupt
-        assert len(rows) == len(bodies) == len(conditions.neutral) == len(reference_index) and references.shape[1:] == (H, W, 3)
+        assert len(rows) == len(bodies) == len(conditions.neutral) == len(
+            reference_index
+        ) and references.shape[1:] == (H, W, 3)
         self.painted += len(rows)
         grey = (rows["seed"].to_numpy() % 256).astype(np.uint8)
         return np.broadcast_to(grey[:, None, None, None], (len(rows), H, W, 3)).copy()
@@ -62,12 +66,24 @@ def study(tmp_path, monkeypatch):
         Image.new("RGB", (20, 40), (90, 60, 30)).save(path)
     n = len(train)
     bodies = BodyTable(
-        train["rel"].to_numpy(str), np.zeros((n, 3)), np.zeros((n, 69)), np.zeros((n, 10)), np.tile([0.0, 0, 4], (n, 1)),
-        np.full(n, 128.0), np.zeros((n, 17, 2)), np.full((n, 17), 2),
-    )  # fmt: skip
+        train["rel"].to_numpy(str),
+        np.zeros((n, 3)),
+        np.zeros((n, 69)),
+        np.zeros((n, 10)),
+        np.tile([0.0, 0, 4], (n, 1)),
+        np.full(n, 128.0),
+        np.zeros((n, 17, 2)),
+        np.full((n, 17), 2),
+    )
     training = diversify.Training(bodies, np.zeros(n), np.full(n, 10.0))
     rng = np.random.default_rng(0)
-    source = PoseSource(np.zeros((30, 3)), rng.normal(0, 0.3, (30, 69)), np.full(30, "in"), np.full(30, "walk"), np.arange(30))
+    source = PoseSource(
+        np.zeros((30, 3)),
+        rng.normal(0, 0.3, (30, 69)),
+        np.full(30, "in"),
+        np.full(30, "walk"),
+        np.arange(30),
+    )
 
     def start_rendering(rows, training, source, rendering, pool):
         drawn = SimpleConditions(np.full((len(rows), H, W, 3), 160, np.uint8))
@@ -80,9 +96,18 @@ def study(tmp_path, monkeypatch):
         plan = diversify.plan("market1501", train, training, source, n_per_pid=count)
         options = {"shard": 2, "block": 4, "progress": False} | options
         return candidates.generate(
-            plan, known, training, source, estimator=Estimator(), painter=painter, rendering=RENDERING, limits=LIMITS,
-            out=tmp_path / "out", key=key, **options,
-        )  # fmt: skip
+            plan,
+            known,
+            training,
+            source,
+            estimator=Estimator(),
+            painter=painter,
+            rendering=RENDERING,
+            limits=LIMITS,
+            out=tmp_path / "out",
+            key=key,
+            **options,
+        )
 
     return SimpleNamespace(run=run, train=train, out=tmp_path / "out", source=source)
 
@@ -93,7 +118,9 @@ def test_manifest_holds_every_candidate_with_its_scores(study):
     assert all((study.out / path).is_file() for path in manifest["path"])
     np.testing.assert_allclose(manifest["tar_mean"], 160 / 255, atol=1e-5)
     grey = manifest["seed"] % 256
-    np.testing.assert_allclose(manifest["gen_mean"], grey / 255, atol=2 / 255)  # scored as stored, after JPEG
+    np.testing.assert_allclose(
+        manifest["gen_mean"], grey / 255, atol=2 / 255
+    )  # scored as stored, after JPEG
     expected = np.where((manifest["difference"] <= 0.3) & (manifest["gen_mean"] >= 0.5), "", None)
     assert (manifest["kept"] == (expected == "")).all()
     assert set(manifest.loc[~manifest["kept"], "rejected_by"]) <= {"difference", "confidence"}
@@ -130,16 +157,25 @@ def test_generation_goes_on_until_each_identity_has_its_images_or_the_budget_is_
     everything = study.run(7, Painter(), key="all", shard=50, block=100)
     for wanted, budget in ((2, 7), (0, 5), (50, 3)):
         painter = Painter()
-        manifest = study.run(budget, painter, key="until", images_per_pid=wanted, shard=50, block=100)
+        manifest = study.run(
+            budget, painter, key="until", images_per_pid=wanted, shard=50, block=100
+        )
         for pid, own in everything[everything["index"] < budget].groupby("pid"):
             kept = own.sort_values("index")["kept"].cumsum().to_numpy()
-            needed = int(np.searchsorted(kept, wanted) + 1) if wanted and kept[-1] >= wanted else budget * bool(wanted)
+            needed = (
+                int(np.searchsorted(kept, wanted) + 1)
+                if wanted and kept[-1] >= wanted
+                else budget * bool(wanted)
+            )
             mine = manifest[manifest["pid"] == pid]
             assert sorted(mine["index"]) == list(range(needed))
             assert mine["kept"].sum() == min(wanted, kept[-1])
         assert manifest.duplicated(["pid", "index"]).sum() == 0
         again = Painter()
-        pd.testing.assert_frame_equal(study.run(budget, again, key="until", images_per_pid=wanted, shard=50, block=100), manifest)
+        pd.testing.assert_frame_equal(
+            study.run(budget, again, key="until", images_per_pid=wanted, shard=50, block=100),
+            manifest,
+        )
         assert again.painted == 0
 
 
@@ -158,7 +194,9 @@ def test_a_run_broken_off_in_a_later_round_resumes(study):
 
 def test_an_empty_plan_gives_an_empty_manifest(study):
     manifest = study.run(0, Painter())
-    assert len(manifest) == 0 and {"kept", "rejected_by", "difference", "path"} <= set(manifest.columns)
+    assert len(manifest) == 0 and {"kept", "rejected_by", "difference", "path"} <= set(
+        manifest.columns
+    )
 
 
 def test_unwritable_output_and_unknown_reference_are_named(study, tmp_path):
@@ -170,12 +208,23 @@ def test_unwritable_output_and_unknown_reference_are_named(study, tmp_path):
         study.run(2, Painter(), known=study.train[study.train["rel"] != "2_1.jpg"])
 
 
-@pytest.mark.parametrize("file, content", [("scores.csv", b""), ("scores.csv", b"pid,index\n"), ("scores.csv", None), ("bodies.npz", b""), ("0002_000.jpg", b"")])
+@pytest.mark.parametrize(
+    "file, content",
+    [
+        ("scores.csv", b""),
+        ("scores.csv", b"pid,index\n"),
+        ("scores.csv", None),
+        ("bodies.npz", b""),
+        ("0002_000.jpg", b""),
+    ],
+)
 def test_what_a_full_disk_left_of_a_shard_is_made_anew(file, content, study):
     whole = study.run(3, Painter())
     (shard,) = {path.parent for path in study.out.glob("shards/*/0002_000.jpg")}
     broken = shard / file
-    content = broken.read_bytes()[:-200] if content is None else content   # cut short in the middle of a row
+    content = (
+        broken.read_bytes()[:-200] if content is None else content
+    )  # cut short in the middle of a row
     broken.write_bytes(content)
     again = Painter()
     pd.testing.assert_frame_equal(study.run(3, again), whole)
@@ -201,40 +250,66 @@ def test_bodies_and_estimates_come_back_in_the_manifest_s_order(study):
     bodies, estimated = candidates.load_bodies(manifest, study.out)
     assert bodies.path.tolist() == manifest["path"].tolist() and estimated.shape == (9, 17, 2)
     writing = candidates.for_writing(manifest, study.out)
-    assert list(writing.columns) == ["pid", "camid", "index", "image_path"] and Image.open(writing["image_path"].iloc[0]).size == (W, H)
+    assert list(writing.columns) == ["pid", "camid", "index", "image_path"] and Image.open(
+        writing["image_path"].iloc[0]
+    ).size == (W, H)
 
 
 def table(means: dict[int, list[float]]) -> pd.DataFrame:
     rows = [(pid, index, mean) for pid, some in means.items() for index, mean in enumerate(some)]
     frame = pd.DataFrame(rows, columns=["pid", "index", "mean"]).assign(reference_min=0.5)
-    return frame.assign(**dict.fromkeys(SIGMA_TAR, 0.8), **{name: frame["mean"] for name in SIGMA_GEN})
+    return frame.assign(**dict.fromkeys(SIGMA_TAR, 0.8), **dict.fromkeys(SIGMA_GEN, frame["mean"]))
 
 
 def test_selection_is_by_rows():
     manifest = table({1: [0.9, 0.4, 0.7, 0.8], 2: [0.55, 0.45, 0.2, 0.95]})
-    assert judge(manifest, LIMITS)["rejected_by"].tolist() == ["", "difference", "", "", "", "difference", "difference", ""]
-    assert select(manifest, LIMITS)[["pid", "index"]].to_numpy().tolist() == [[1, 0], [1, 2], [1, 3], [2, 0], [2, 3]]
+    assert judge(manifest, LIMITS)["rejected_by"].tolist() == [
+        "",
+        "difference",
+        "",
+        "",
+        "",
+        "difference",
+        "difference",
+        "",
+    ]
+    assert select(manifest, LIMITS)[["pid", "index"]].to_numpy().tolist() == [
+        [1, 0],
+        [1, 2],
+        [1, 3],
+        [2, 0],
+        [2, 3],
+    ]
     assert select(manifest, LIMITS, images_per_pid=2)["index"].tolist() == [0, 2, 0, 3]
     chosen = select(manifest, LIMITS, tau_gen=0.85)
     assert chosen["mean"].tolist() == [0.9, 0.95]
     assert shortfall(manifest, chosen, 2).to_numpy().tolist() == [[1, 1, 1], [2, 1, 1]]
-    assert shortfall(manifest, select(manifest, LIMITS, tau_gen=1.0), 1)["missing"].tolist() == [1, 1]
+    assert shortfall(manifest, select(manifest, LIMITS, tau_gen=1.0), 1)["missing"].tolist() == [
+        1,
+        1,
+    ]
     assert len(select(manifest.iloc[:0], LIMITS)) == 0
     poor = manifest.assign(reference_min=np.where(manifest["pid"] == 1, 0.1, 0.5))
-    assert (judge(poor, LIMITS).query("pid == 1")["rejected_by"] == "reference").all()  # Eq. 3 comes first
+    assert (
+        judge(poor, LIMITS).query("pid == 1")["rejected_by"] == "reference"
+    ).all()  # Eq. 3 comes first
     assert select(poor, LIMITS)["pid"].unique().tolist() == [2]
 
 
 def test_matched_selections_have_equal_counts():
     rng = np.random.default_rng(0)
-    limits = SimpleNamespace(tau_ref=0.0, tau_tar=0.0, epsilon_gen=1.0, tau_gen=0.0, keypoints="all")
+    limits = SimpleNamespace(
+        tau_ref=0.0, tau_tar=0.0, epsilon_gen=1.0, tau_gen=0.0, keypoints="all"
+    )
     manifest = table({pid: rng.uniform(0.1, 0.97, 20).tolist() for pid in range(5)})
     sets = matched(manifest, limits, [0.15, 0.5, 0.8, 0.99], seed=3)
     assert len(sets[0.99]) == 0
     counts = [sets[tau]["pid"].value_counts().sort_index().tolist() for tau in (0.15, 0.5, 0.8)]
     assert counts[0] == counts[1] == counts[2] and sum(counts[0]) > 0
     assert sets[0.8]["mean"].min() >= 0.8 > 0.5 > sets[0.15]["mean"].min()
-    pd.testing.assert_frame_equal(sets[0.5], matched(manifest, limits, [0.15, 0.5, 0.8], seed=3)[0.5])
+    pd.testing.assert_frame_equal(
+        sets[0.5], matched(manifest, limits, [0.15, 0.5, 0.8], seed=3)[0.5]
+    )
     capped = matched(manifest, limits, [0.15, 0.5], images_per_pid=2)
     assert all(rows["pid"].value_counts().max() == 2 for rows in capped.values())
 
@@ -245,8 +320,15 @@ def test_references_fall_back_to_the_best_one():
     sigma[[0, 3, 4], 10] = [0.1, 0.1, 0.2]  # a wrist
     sigma[2, 0] = 0.0  # a nose, not of the body
     found = usable_references(train, sigma, tau_ref=0.3)
-    assert found["rel"].tolist() == ["b", "c", "e"] and found["reference_passed"].tolist() == [True, True, False]
-    assert usable_references(train, sigma, tau_ref=0.3, keypoints="all")["rel"].tolist() == ["b", "e"]
+    assert found["rel"].tolist() == ["b", "c", "e"] and found["reference_passed"].tolist() == [
+        True,
+        True,
+        False,
+    ]
+    assert usable_references(train, sigma, tau_ref=0.3, keypoints="all")["rel"].tolist() == [
+        "b",
+        "e",
+    ]
     assert usable_references(train, sigma, tau_ref=0.0)["reference_passed"].all()
 
 
@@ -268,13 +350,19 @@ def test_targets_are_fitted_and_rendered_in_order(monkeypatch):
     monkeypatch.setattr(conditions, "CHUNK", 2)
     renderer = conditions.ConditionRenderer(body, 64, 32, near=2.5, far=10.5, focal=2.5)
     for pool in (None, AtOnce()):
-        cam_t, drawn = conditions.render_fitted_later(orientation, body_pose, betas, 0.86, **options, pool=pool)()
+        cam_t, drawn = conditions.render_fitted_later(
+            orientation, body_pose, betas, 0.86, **options, pool=pool
+        )()
         for row in range(3):
             vertices, _ = pose(renderer.model, orientation[row], body_pose[row], betas[row])
-            np.testing.assert_allclose(cam_t[row], camera.fit_to_crop(vertices, 2.5 * 64, 64, 32, 0.86), atol=1e-6)
+            np.testing.assert_allclose(
+                cam_t[row], camera.fit_to_crop(vertices, 2.5 * 64, 64, 32, 0.86), atol=1e-6
+            )
             expected = renderer.render(orientation[row], body_pose[row], betas[row], cam_t[row])
             for name in ("skeleton", "depth", "normals", "neutral", "keypoints", "visible"):
-                np.testing.assert_array_equal(getattr(drawn, name)[row], getattr(expected, name), name)
+                np.testing.assert_array_equal(
+                    getattr(drawn, name)[row], getattr(expected, name), name
+                )
 
 
 def test_broken_reference_is_named(tmp_path):

@@ -5,9 +5,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from posedive_lib.errors import StudyError
 from posedive_lib.bench import figures
 from posedive_lib.bench.charts import azimuths, curves, estimates, roc
+from posedive_lib.errors import StudyError
 
 
 @pytest.fixture(autouse=True)
@@ -17,16 +17,36 @@ def closed():
 
 
 def differences() -> pd.DataFrame:
-    rows = [("a", "repeat", 0.1, -0.2, 0.4), ("a", "oracle", 2.0, 1.0, 3.0), ("b", "repeat", -1.0, -2.0, -0.5), ("b", "pose-dive", 0.3, np.nan, np.nan)]
-    return pd.DataFrame(rows, columns=["dataset", "arm", "difference", "ci_low", "ci_high"]).assign(metric="mAP", baseline="real")
+    rows = [
+        ("a", "repeat", 0.1, -0.2, 0.4),
+        ("a", "oracle", 2.0, 1.0, 3.0),
+        ("b", "repeat", -1.0, -2.0, -0.5),
+        ("b", "pose-dive", 0.3, np.nan, np.nan),
+    ]
+    return pd.DataFrame(rows, columns=["dataset", "arm", "difference", "ci_low", "ci_high"]).assign(
+        metric="mAP", baseline="real"
+    )
 
 
 def test_a_forest_plot_shows_every_row_and_which_exclude_zero():
     fig = estimates.forest(differences())
     (axes,) = fig.axes
-    assert [tick.get_text() for tick in axes.get_yticklabels()] == ["repeat", "oracle", "repeat", "pose-dive"]
-    points = {line.get_xdata()[0]: line.get_markerfacecolor() for line in axes.lines if len(line.get_xdata()) == 1}
-    assert points[0.1] == points[0.3] == "white" and points[2.0] == figures.arm_style("oracle")["color"] and points[-1.0] != "white"
+    assert [tick.get_text() for tick in axes.get_yticklabels()] == [
+        "repeat",
+        "oracle",
+        "repeat",
+        "pose-dive",
+    ]
+    points = {
+        line.get_xdata()[0]: line.get_markerfacecolor()
+        for line in axes.lines
+        if len(line.get_xdata()) == 1
+    }
+    assert (
+        points[0.1] == points[0.3] == "white"
+        and points[2.0] == figures.arm_style("oracle")["color"]
+        and points[-1.0] != "white"
+    )
     assert [text.get_text().strip() for text in axes.texts] == ["a", "b"]
     assert axes.get_xlabel() == "mAP against real (percentage points)"
 
@@ -37,15 +57,28 @@ def test_a_forest_plot_mixes_no_metrics():
 
 
 def test_bands_show_mean_and_interval():
-    table = pd.DataFrame({"n": [0, 5, 0, 5], "metric": ["mAP", "mAP", "rank1", "rank1"], "mean": [1.0, 2, 3, 4], "ci_low": [0.5, 1, 2, 3], "ci_high": [2.0, 3, 4, 5]})
+    table = pd.DataFrame(
+        {
+            "n": [0, 5, 0, 5],
+            "metric": ["mAP", "mAP", "rank1", "rank1"],
+            "mean": [1.0, 2, 3, 4],
+            "ci_low": [0.5, 1, 2, 3],
+            "ci_high": [2.0, 3, 4, 5],
+        }
+    )
     fig = curves.bands(table, "n", xlabel="images", before={"mAP": 1.5})
     assert [axes.get_ylabel() for axes in fig.axes] == ["mAP (%)", "rank-1 (%)"]
-    assert fig.axes[0].collections and fig.axes[0].get_legend().get_texts()[0].get_text() == "real images alone"
+    assert (
+        fig.axes[0].collections
+        and fig.axes[0].get_legend().get_texts()[0].get_text() == "real images alone"
+    )
     assert fig.axes[0].lines[0].get_marker() != fig.axes[1].lines[0].get_marker()
 
 
 def test_the_heat_map_writes_each_number_into_its_cell():
-    table = pd.DataFrame({"query": [0, 0, 90], "gallery": [0, -180, 90], "difference": [1.0, -2.0, 0.5]})
+    table = pd.DataFrame(
+        {"query": [0, 0, 90], "gallery": [0, -180, 90], "difference": [1.0, -2.0, 0.5]}
+    )
     fig = azimuths.heat_map(table, label="gain")
     texts = {(text.get_position()): text.get_text() for text in fig.axes[0].texts}
     assert sorted(texts.values()) == ["+0.5", "+1", "-2"]
@@ -54,33 +87,72 @@ def test_the_heat_map_writes_each_number_into_its_cell():
 
 
 def test_the_heat_map_brackets_cells_of_few_queries_and_takes_a_common_limit():
-    table = pd.DataFrame({"query": [0, 90], "gallery": [0, 90], "difference": [2.0, -1.0], "queries": [azimuths.FEW, azimuths.FEW - 1]})
+    table = pd.DataFrame(
+        {
+            "query": [0, 90],
+            "gallery": [0, 90],
+            "difference": [2.0, -1.0],
+            "queries": [azimuths.FEW, azimuths.FEW - 1],
+        }
+    )
     fig = azimuths.heat_map(table, label="gain", limit=8.0)
     assert sorted(text.get_text() for text in fig.axes[0].texts) == ["(-1)", "+2"]
     assert fig.axes[0].collections[0].get_clim() == (-8.0, 8.0)
 
 
 def test_roc_curves_name_their_areas_and_mark_the_chosen_threshold():
-    points = {"threshold": [np.inf, 0.8, 0.5, 0.2], "false_positive_rate": [0.0, 0.1, 0.4, 1.0], "true_positive_rate": [0.0, 0.5, 0.9, 1.0]}
-    table = pd.concat([pd.DataFrame(points).assign(score="confidence", auc=0.81), pd.DataFrame(points).assign(score="difference", auc=0.52)])
+    points = {
+        "threshold": [np.inf, 0.8, 0.5, 0.2],
+        "false_positive_rate": [0.0, 0.1, 0.4, 1.0],
+        "true_positive_rate": [0.0, 0.5, 0.9, 1.0],
+    }
+    table = pd.concat(
+        [
+            pd.DataFrame(points).assign(score="confidence", auc=0.81),
+            pd.DataFrame(points).assign(score="difference", auc=0.52),
+        ]
+    )
     fig = roc.curves(table, chosen={"confidence": 0.45, "difference": 2.0})
-    marks = [line.get_xydata()[0].tolist() for line in fig.axes[0].lines if line.get_markersize() == 11]
-    assert marks == [[0.4, 0.9], [0.0, 0.0]]   # the last point that passes; a threshold that only infinity passes
+    marks = [
+        line.get_xydata()[0].tolist() for line in fig.axes[0].lines if line.get_markersize() == 11
+    ]
+    assert marks == [
+        [0.4, 0.9],
+        [0.0, 0.0],
+    ]  # the last point that passes; a threshold that only infinity passes
     labels = [text.get_text() for text in fig.axes[0].get_legend().get_texts()]
     assert labels == ["confidence (AUC 0.81)", "difference (AUC 0.52)", "guessing"]
 
 
 def test_differences_has_a_panel_per_measure_and_marks_what_excludes_zero():
-    table = pd.DataFrame({"variant": ["a", "b"] * 2, "metric": ["pck", "pck", "ssim", "ssim"], "difference": [0.1, 0.0, -0.2, 0.3],
-                          "ci_low": [0.05, -0.1, -0.3, -0.1], "ci_high": [0.15, 0.1, -0.1, 0.7]})
+    table = pd.DataFrame(
+        {
+            "variant": ["a", "b"] * 2,
+            "metric": ["pck", "pck", "ssim", "ssim"],
+            "difference": [0.1, 0.0, -0.2, 0.3],
+            "ci_low": [0.05, -0.1, -0.3, -0.1],
+            "ci_high": [0.15, 0.1, -0.1, 0.7],
+        }
+    )
     fig = estimates.differences(table, "variant", "metric")
     assert [axes.get_title() for axes in fig.axes] == ["pose right (PCK)", "SSIM"]
-    filled = [[line.get_markerfacecolor() != "white" for line in axes.lines if line.get_marker() == "o"] for axes in fig.axes]
+    filled = [
+        [line.get_markerfacecolor() != "white" for line in axes.lines if line.get_marker() == "o"]
+        for axes in fig.axes
+    ]
     assert filled == [[True, False], [True, False]]
 
 
 def test_values_have_a_panel_per_measure_and_a_row_per_label():
-    table = pd.DataFrame({"method": ["a", "b", "b"], "metric": ["pck", "pck", "ssim"], "value": [0.5, 0.7, 0.2], "ci_low": [0.4, 0.6, 0.1], "ci_high": [0.7, 0.8, 0.3]})
+    table = pd.DataFrame(
+        {
+            "method": ["a", "b", "b"],
+            "metric": ["pck", "pck", "ssim"],
+            "value": [0.5, 0.7, 0.2],
+            "ci_low": [0.4, 0.6, 0.1],
+            "ci_high": [0.7, 0.8, 0.3],
+        }
+    )
     fig = estimates.values(table, "method", "metric")
     assert [axes.get_title() for axes in fig.axes] == ["pose right (PCK)", "SSIM"]
     drawn = [axes.containers[0].lines[0].get_xydata().tolist() for axes in fig.axes]
@@ -95,11 +167,22 @@ def test_a_curve_in_words():
 
 
 def test_gains_stand_where_their_quality_is():
-    table = pd.DataFrame({"arm": ["poor", "good"], "pck": [0.2, 0.9], "right_percent": [1.0, 80.0], "gain": [-1.0, 4.0], "gain_low": [-2.0, 3.0], "gain_high": [0.5, 6.0]})
+    table = pd.DataFrame(
+        {
+            "arm": ["poor", "good"],
+            "pck": [0.2, 0.9],
+            "right_percent": [1.0, 80.0],
+            "gain": [-1.0, 4.0],
+            "gain_low": [-2.0, 3.0],
+            "gain_high": [0.5, 6.0],
+        }
+    )
     fig = estimates.against_quality(table, {"pck": "PCK", "right_percent": "right person (%)"})
     for axes, column in zip(fig.axes, ("pck", "right_percent")):
         drawn = [container.lines[0].get_xydata()[0].tolist() for container in axes.containers]
         assert drawn == [[row[column], row["gain"]] for row in table.to_dict("records")]
-        bars = [container.lines[2][0].get_segments()[0][:, 1].tolist() for container in axes.containers]
+        bars = [
+            container.lines[2][0].get_segments()[0][:, 1].tolist() for container in axes.containers
+        ]
         assert bars == [[-2.0, 0.5], [3.0, 6.0]]
     assert [text.get_text() for text in fig.legends[0].get_texts()] == ["poor", "good"]

@@ -9,18 +9,24 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from reid_parts import people, save_tiny_clip, tiny_params
 from safetensors import safe_open
 from transformers import AutoTokenizer, CLIPTextModelWithProjection, CLIPVisionModelWithProjection
 
 from posedive_lib.errors import StudyError
-from posedive_lib.reid import transforms, image_set, loop, clip_reid_training
-from posedive_lib.reid.clip_reid import CONTEXT, attend, from_pretrained, patch_grid, resize_positions
+from posedive_lib.reid import clip_reid_training, image_set, loop, transforms
+from posedive_lib.reid.clip_reid import (
+    CONTEXT,
+    attend,
+    from_pretrained,
+    patch_grid,
+    resize_positions,
+)
+from posedive_lib.reid.clip_reid_training import PROMPTS_FILE, ClipReIDBaseline
 from posedive_lib.reid.image_set import ImageSet
 from posedive_lib.reid.models import MODELS, create, load, run
 from posedive_lib.reid.sampler import PKSampler, shuffled_batches
-from posedive_lib.reid.clip_reid_training import PROMPTS_FILE, ClipReIDBaseline
 from posedive_lib.reid.weights import load_clip
-from reid_parts import people, save_tiny_clip, tiny_params
 
 
 @pytest.fixture(scope="module")
@@ -45,9 +51,14 @@ def test_prompt_goes_through_clips_own_text_encoder(clip):
     prompts = from_pretrained(clip, 32, 16, 2, seed=0)[1]
     text = CLIPTextModelWithProjection.from_pretrained(clip / "text_encoder").eval()
     tokenizer = AutoTokenizer.from_pretrained(clip / "tokenizer")
-    words = tokenizer("A photo of a", add_special_tokens=False)["input_ids"], tokenizer("person.", add_special_tokens=False)["input_ids"]
+    words = (
+        tokenizer("A photo of a", add_special_tokens=False)["input_ids"],
+        tokenizer("person.", add_special_tokens=False)["input_ids"],
+    )
     learned = [3, 1, 4, 1]
-    ids = torch.tensor([[tokenizer.bos_token_id, *words[0], *learned, *words[1], tokenizer.eos_token_id]])
+    ids = torch.tensor(
+        [[tokenizer.bos_token_id, *words[0], *learned, *words[1], tokenizer.eos_token_id]]
+    )
     padded = torch.nn.functional.pad(ids, (0, 77 - ids.shape[1]), value=tokenizer.eos_token_id)
     with torch.no_grad():
         prompts.context[1] = text.get_input_embeddings()(torch.tensor(learned))
@@ -55,18 +66,26 @@ def test_prompt_goes_through_clips_own_text_encoder(clip):
         torch.testing.assert_close(ours[1:], text(padded).text_embeds, atol=1e-5, rtol=1e-5)
         assert torch.equal(prompts(torch.tensor([1, 0, 1])), ours[[1, 0, 1]])
     assert not torch.allclose(ours[0], ours[1])
-    assert prompts.context.shape == (2, CONTEXT, 32) and [name for name, value in prompts.named_parameters() if value.requires_grad] == ["context"]
+    assert prompts.context.shape == (2, CONTEXT, 32) and [
+        name for name, value in prompts.named_parameters() if value.requires_grad
+    ] == ["context"]
 
 
 def test_whole_clip_models_load_like_split_ones(tmp_path):
     vision, text, tokenizer = load_clip(save_tiny_clip(tmp_path / "whole", whole=True))
-    assert vision.visual_projection.out_features == text.text_projection.out_features == 16 and tokenizer.eos_token_id is not None
+    assert (
+        vision.visual_projection.out_features == text.text_projection.out_features == 16
+        and tokenizer.eos_token_id is not None
+    )
     with torch.no_grad():
         assert vision(torch.randn(2, 3, 32, 32)).image_embeds.shape == (2, 16)
     from_pretrained(tmp_path / "whole", 32, 16, 3, seed=0)
     from safetensors.torch import load_file, save_file
+
     tensors = load_file(tmp_path / "whole/model.safetensors")
-    tensors["vision_model.embeddings.position_ids"] = torch.arange(17)[None]   # in files of older versions
+    tensors["vision_model.embeddings.position_ids"] = torch.arange(17)[
+        None
+    ]  # in files of older versions
     save_file(tensors, tmp_path / "whole/model.safetensors", {"format": "pt"})
     load_clip(tmp_path / "whole")
     del tensors["visual_projection.weight"]
@@ -77,14 +96,24 @@ def test_whole_clip_models_load_like_split_ones(tmp_path):
 
 def test_a_wrong_folder_gets_one_sentence_and_no_report(tmp_path):
     """transformers would list every weight; its own logger does not go through pytest's capture, hence a process."""
-    folders = save_tiny_clip(tmp_path / "parts") / "image_encoder", save_tiny_clip(tmp_path / "whole", whole=True)
+    folders = (
+        save_tiny_clip(tmp_path / "parts") / "image_encoder",
+        save_tiny_clip(tmp_path / "whole", whole=True),
+    )
     config = json.loads((folders[1] / "config.json").read_text())
-    (folders[1] / "config.json").write_text(json.dumps(config | {"projection_dim": 12}))   # tensors of another shape
+    (folders[1] / "config.json").write_text(
+        json.dumps(config | {"projection_dim": 12})
+    )  # tensors of another shape
     code = "import sys\nfrom posedive_lib.errors import command\nfrom posedive_lib.reid.weights import load_clip\nsys.exit(command()(load_clip)(sys.argv[1]))"
     for folder in folders:
-        done = subprocess.run([sys.executable, "-c", code, str(folder)], capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            [sys.executable, "-c", code, str(folder)], capture_output=True, text=True, check=False
+        )
         assert done.returncode == 2 and not done.stdout
-        assert re.fullmatch(r"The weights in \S+ are not of the CLIPModel .* tensors differ, e\.g\. \S+; .*\n", done.stderr), done.stderr
+        assert re.fullmatch(
+            r"The weights in \S+ are not of the CLIPModel .* tensors differ, e\.g\. \S+; .*\n",
+            done.stderr,
+        ), done.stderr
 
 
 def test_attention_on_the_cpu_in_bf16():
@@ -98,7 +127,9 @@ def test_attention_on_the_cpu_in_bf16():
 
 
 def test_positions_are_resized_to_the_grid():
-    positions = torch.cat([torch.full((1, 2), 9.0), torch.arange(4.0).repeat_interleave(4)[:, None].expand(16, 2)])
+    positions = torch.cat(
+        [torch.full((1, 2), 9.0), torch.arange(4.0).repeat_interleave(4)[:, None].expand(16, 2)]
+    )
     resized = resize_positions(positions, (4, 2))
     assert resized.shape == (9, 2) and torch.equal(resized[0], positions[0])
     assert torch.allclose(resized[1:, 0], torch.arange(4.0).repeat_interleave(2))
@@ -123,7 +154,9 @@ def test_a_run_learns_and_is_a_function_of_its_seed(clip):
     np.random.seed(11)
     before = torch.get_rng_state(), np.random.get_state()[1].copy()
     first = run(train, query, gallery, tiny_params(), pretrained=clip, seed=1, device="cpu")
-    assert torch.equal(torch.get_rng_state(), before[0]) and np.array_equal(np.random.get_state()[1], before[1])
+    assert torch.equal(torch.get_rng_state(), before[0]) and np.array_equal(
+        np.random.get_state()[1], before[1]
+    )
     torch.manual_seed(99)
     again = run(train, query, gallery, tiny_params(), pretrained=clip, seed=1, device="cpu")
     other = run(train, query, gallery, tiny_params(), pretrained=clip, seed=2, device="cpu")
@@ -134,10 +167,28 @@ def test_a_run_learns_and_is_a_function_of_its_seed(clip):
         assert np.mean(history["loss"][-5:]) < np.mean(history["loss"][:5])
         terms = [values for name, values in history.items() if name not in ("rate", "loss")]
         np.testing.assert_allclose(np.sum(terms, axis=0), history["loss"], rtol=1e-5)
-    assert set(first["losses"]["stage2"]) == {"rate", "loss", "id_x12", "id_proj", "triplet_x11", "triplet_x12", "triplet_proj", "image_to_text"}
-    assert first["n_query"] == first["n_valid"] == 8 and first["mAP"] > 60 and first["rank1"] <= first["rank5"] <= 100
+    assert set(first["losses"]["stage2"]) == {
+        "rate",
+        "loss",
+        "id_x12",
+        "id_proj",
+        "triplet_x11",
+        "triplet_x12",
+        "triplet_proj",
+        "image_to_text",
+    }
+    assert (
+        first["n_query"] == first["n_valid"] == 8
+        and first["mAP"] > 60
+        and first["rank1"] <= first["rank5"] <= 100
+    )
     assert first["n_train"] == 36 and first["n_identities"] == 6 and first["n_generated"] == 0
-    assert first["model"] == "clip-reid" and first["precision"] == "fp32" and first["patch_stride"] is None and first["camera_weight"] == 0
+    assert (
+        first["model"] == "clip-reid"
+        and first["precision"] == "fp32"
+        and first["patch_stride"] is None
+        and first["camera_weight"] == 0
+    )
     json.dumps(first)
 
 
@@ -146,7 +197,9 @@ def test_threads_and_low_precision_repeat_too(clip):
     try:
         torch.set_num_threads(2)
         for _ in range(2):
-            baseline = ClipReIDBaseline(tiny_params(precision="bf16", stage1__steps=2, stage2__steps=2), clip, 32, 16, "cpu")
+            baseline = ClipReIDBaseline(
+                tiny_params(precision="bf16", stage1__steps=2, stage2__steps=2), clip, 32, 16, "cpu"
+            )
             histories.append(baseline.fit(people(6, 6), seed=0))
     finally:
         torch.set_num_threads(threads)
@@ -162,19 +215,28 @@ def test_auto_takes_bf16_only_where_it_is_native(native, chosen, clip, tmp_path,
     assert (baseline.precision, baseline.machine.dtype) == (chosen, loop.PRECISIONS[chosen])
     baseline.save(tmp_path)
     monkeypatch.setattr(loop, "computes_bfloat16", lambda device: not native)
-    assert load(tmp_path, "cpu").precision == chosen            # as trained, wherever it is loaded
+    assert load(tmp_path, "cpu").precision == chosen  # as trained, wherever it is loaded
     assert load(tmp_path, "cpu", "auto").precision != chosen
 
 
 def test_stage2_leaves_the_text_side_alone(clip):
-    baseline = ClipReIDBaseline(tiny_params(stage1__steps=3, stage2__steps=3), clip, 32, 16, "cpu").start(3, 0)
-    text, untrained = baseline.prompts.text, {name: value.clone() for name, value in baseline.model.state_dict().items()}
+    baseline = ClipReIDBaseline(
+        tiny_params(stage1__steps=3, stage2__steps=3), clip, 32, 16, "cpu"
+    ).start(3, 0)
+    text, untrained = (
+        baseline.prompts.text,
+        {name: value.clone() for name, value in baseline.model.state_dict().items()},
+    )
     kept = {name: value.clone() for name, value in text.state_dict().items()}
     baseline.start = lambda *args: baseline
     baseline.fit(people(3, 5), seed=0)
     assert all(torch.equal(value, kept[name]) for name, value in text.state_dict().items())
     assert torch.equal(baseline.model.head12.norm.bias, torch.zeros(32))
-    for name in ("encoder.positions", "head12.classifier.weight", "encoder.vision.encoder.layers.0.self_attn.q_proj.weight"):
+    for name in (
+        "encoder.positions",
+        "head12.classifier.weight",
+        "encoder.vision.encoder.layers.0.self_attn.q_proj.weight",
+    ):
         assert not torch.equal(baseline.model.state_dict()[name], untrained[name])
 
 
@@ -201,9 +263,14 @@ def test_a_killed_run_ends_in_the_same_weights(clip, whole_run, tmp_path, stage,
             raise Killed
 
     with pytest.raises(Killed):
-        create("clip-reid", params, clip, 32, 16, "cpu").fit(train, seed=3, progress=kill, checkpoints=tmp_path)
+        create("clip-reid", params, clip, 32, 16, "cpu").fit(
+            train, seed=3, progress=kill, checkpoints=tmp_path
+        )
     resumed, steps = create("clip-reid", params, clip, 32, 16, "cpu"), []
-    assert resumed.fit(train, seed=3, progress=lambda *at: steps.append(at), checkpoints=tmp_path) == history
+    assert (
+        resumed.fit(train, seed=3, progress=lambda *at: steps.append(at), checkpoints=tmp_path)
+        == history
+    )
     assert len(steps) < 15 and not list(tmp_path.glob(".*"))
     for key, value in whole.model.state_dict().items():
         assert torch.equal(value, resumed.model.state_dict()[key]), key
@@ -217,7 +284,12 @@ def test_stage2_starts_from_learned_prompts(clip, tmp_path):
     first.fit(train, seed=0, checkpoints=tmp_path)
     steps = []
     second = ClipReIDBaseline(params, clip, 32, 16, "cpu")
-    second.fit(train, seed=0, prompts=tmp_path / PROMPTS_FILE, progress=lambda stage, *_: steps.append(stage))
+    second.fit(
+        train,
+        seed=0,
+        prompts=tmp_path / PROMPTS_FILE,
+        progress=lambda stage, *_: steps.append(stage),
+    )
     assert set(steps) == {"stage2"}
     for key, value in first.model.state_dict().items():
         assert torch.equal(value, second.model.state_dict()[key])
@@ -235,13 +307,15 @@ def test_features_of_an_earlier_run_are_looked_up(clip, monkeypatch):
     train = people(4, 5)
 
     def features(images, **changes):
-        baseline = ClipReIDBaseline(tiny_params(**changes), clip, 32, 16, "cpu").start(4, 0, train.camids)
+        baseline = ClipReIDBaseline(tiny_params(**changes), clip, 32, 16, "cpu").start(
+            4, 0, train.camids
+        )
         before = len(clip_reid_training.SEEN)
         return baseline._clip_features(images), len(clip_reid_training.SEEN) - before
 
     first, computed = features(train.images)
     assert computed == 3
-    again, computed = features(train.images, camera_weight=1.0)   # cameras play no part in stage 1
+    again, computed = features(train.images, camera_weight=1.0)  # cameras play no part in stage 1
     assert computed == 0 and np.array_equal(again, first)
     changed = train.images.copy()
     changed[9] = 255 - changed[9]
@@ -265,31 +339,59 @@ def test_generated_images_can_weigh_nothing(clip):
     blank = train.images.copy()
     blank[train.generated] = 0
     histories = []
-    still = {"stage1__steps": 1, "stage1__learning_rate": 1e-12, "stage1__warmup_rate": 1e-12, "stage1__final_rate": 0.0, "stage2__steps": 1}   # the prompts stay
+    still = {
+        "stage1__steps": 1,
+        "stage1__learning_rate": 1e-12,
+        "stage1__warmup_rate": 1e-12,
+        "stage1__final_rate": 0.0,
+        "stage2__steps": 1,
+    }  # the prompts stay
     for pixels in (train.images, blank):
         params = tiny_params(generated__weight=0.0, **still)
-        histories.append(ClipReIDBaseline(params, clip, 32, 16, "cpu").fit(ImageSet(pixels, train.pids, train.camids, train.generated), seed=0))
-    assert histories[0]["stage2"]["image_to_text"] == pytest.approx(histories[1]["stage2"]["image_to_text"], abs=1e-6)
-    assert histories[0]["stage1"]["image_to_text"] == pytest.approx(histories[1]["stage1"]["image_to_text"], abs=1e-6)
+        histories.append(
+            ClipReIDBaseline(params, clip, 32, 16, "cpu").fit(
+                ImageSet(pixels, train.pids, train.camids, train.generated), seed=0
+            )
+        )
+    assert histories[0]["stage2"]["image_to_text"] == pytest.approx(
+        histories[1]["stage2"]["image_to_text"], abs=1e-6
+    )
+    assert histories[0]["stage1"]["image_to_text"] == pytest.approx(
+        histories[1]["stage1"]["image_to_text"], abs=1e-6
+    )
     full = ClipReIDBaseline(tiny_params(**still), clip, 32, 16, "cpu").fit(train, seed=0)
-    assert full["stage2"]["image_to_text"] != pytest.approx(histories[0]["stage2"]["image_to_text"], abs=1e-6)
+    assert full["stage2"]["image_to_text"] != pytest.approx(
+        histories[0]["stage2"]["image_to_text"], abs=1e-6
+    )
 
 
-@pytest.mark.parametrize("camera, rows, generated_row", [("inherit", 6, None), ("generated", 7, 6), ("none", 6, -1)])
+@pytest.mark.parametrize(
+    "camera, rows, generated_row", [("inherit", 6, None), ("generated", 7, 6), ("none", 6, -1)]
+)
 def test_cameras_of_generated_images(clip, tmp_path, camera, rows, generated_row):
     train = with_generated(people(4, 6))
-    params = tiny_params(camera_weight=3.0, generated__camera=camera, stage1__steps=2, stage2__steps=3)
+    params = tiny_params(
+        camera_weight=3.0, generated__camera=camera, stage1__steps=2, stage2__steps=3
+    )
     baseline = ClipReIDBaseline(params, clip, 32, 16, "cpu")
     baseline.fit(train, seed=0)
     assert baseline.model.encoder.cameras.shape == (rows, 32)
     found = baseline.camera_rows(train.camids, len(train), train.generated)
-    expected = train.camids if generated_row is None else np.where(train.generated, generated_row, train.camids)
+    expected = (
+        train.camids
+        if generated_row is None
+        else np.where(train.generated, generated_row, train.camids)
+    )
     assert np.array_equal(found, expected)
     tokens = baseline.model.encoder.camera_tokens(torch.tensor([1, -1, -2]))
     embedding = baseline.model.encoder.cameras
-    torch.testing.assert_close(tokens, 3 * torch.stack([embedding[1], torch.zeros(32), embedding[:6].mean(0)]))
+    torch.testing.assert_close(
+        tokens, 3 * torch.stack([embedding[1], torch.zeros(32), embedding[:6].mean(0)])
+    )
     features = baseline.extract(train.images, train.camids)
-    assert not np.allclose(features, baseline.extract(train.images, (train.camids + 1) % 6), atol=1e-3)
+    assert not np.allclose(
+        features, baseline.extract(train.images, (train.camids + 1) % 6), atol=1e-3
+    )
     with pytest.raises(StudyError, match="Camera 77"):
         baseline.extract(train.images[:1], np.array([77]))
     baseline.save(tmp_path)
@@ -300,7 +402,9 @@ def test_cameras_of_generated_images(clip, tmp_path, camera, rows, generated_row
 
 def test_save_and_load(clip, tmp_path):
     train = people(3, 5)
-    baseline = ClipReIDBaseline(tiny_params(patch_stride=6, stage1__steps=2, stage2__steps=3), clip, 32, 16, "cpu")
+    baseline = ClipReIDBaseline(
+        tiny_params(patch_stride=6, stage1__steps=2, stage2__steps=3), clip, 32, 16, "cpu"
+    )
     with pytest.raises(StudyError, match="fit or load"):
         baseline.extract(train.images)
     baseline.fit(train, seed=0)
@@ -308,7 +412,9 @@ def test_save_and_load(clip, tmp_path):
     assert features.shape == (15, 32 + 16) and features.dtype == np.float32
     assert baseline.extract(train.images[:0]).shape == (0, 48)
     baseline.save(tmp_path / "saved")
-    loaded = ClipReIDBaseline(None, None, 0, 0, "cpu").load(tmp_path / "saved")   # needs no other weights
+    loaded = ClipReIDBaseline(None, None, 0, 0, "cpu").load(
+        tmp_path / "saved"
+    )  # needs no other weights
     assert np.array_equal(loaded.extract(train.images), features)
     with safe_open(tmp_path / "saved/model.safetensors", "pt") as file:
         assert not any("text" in key for key in file.keys())
@@ -322,7 +428,12 @@ def test_save_and_load(clip, tmp_path):
 def test_images_of_other_sizes_are_resized(clip):
     baseline = ClipReIDBaseline(tiny_params(), clip, 32, 16, "cpu").start()
     large = np.random.default_rng(0).integers(0, 256, (2, 64, 40, 3), dtype=np.uint8)
-    small = np.stack([np.asarray(Image.fromarray(image).resize((16, 32), Image.Resampling.BILINEAR)) for image in large])
+    small = np.stack(
+        [
+            np.asarray(Image.fromarray(image).resize((16, 32), Image.Resampling.BILINEAR))
+            for image in large
+        ]
+    )
     assert np.array_equal(baseline.extract(large), baseline.extract(small))
 
 
@@ -348,10 +459,14 @@ def test_pk_batches():
     for batch in batches:
         found, counts = np.unique(labels[batch], return_counts=True)
         assert len(found) == 4 and (counts == 4).all()
-    seen = np.bincount(np.concatenate([np.unique(labels[batch]) for batch in batches]), minlength=10)
+    seen = np.bincount(
+        np.concatenate([np.unique(labels[batch]) for batch in batches]), minlength=10
+    )
     assert seen.max() - seen.min() <= 1
-    assert set(np.concatenate(batches)) == set(range(len(labels)))   # every image is used
-    assert np.array_equal(np.concatenate(batches), np.concatenate(list(PKSampler(labels, 16, 4, 25, seed=3))))
+    assert set(np.concatenate(batches)) == set(range(len(labels)))  # every image is used
+    assert np.array_equal(
+        np.concatenate(batches), np.concatenate(list(PKSampler(labels, 16, 4, 25, seed=3)))
+    )
     few = list(PKSampler(np.repeat([5, 9], 3), 64, 4, 2, seed=0))
     assert [len(batch) for batch in few] == [64, 64]
     with pytest.raises(StudyError, match="at least two"):
@@ -363,12 +478,16 @@ def test_pk_batches():
 @pytest.mark.parametrize("share", [0.0, 0.2, 0.5, 0.75])
 def test_generated_images_are_capped_per_batch(share):
     labels = np.repeat(np.arange(8), 10)
-    generated = np.arange(80) % 10 >= 3   # 7 of 10
-    batches = list(PKSampler(labels, 16, 4, 40, 0, generated=generated, max_share=share)) + list(shuffled_batches(80, 16, 20, 0, generated=generated, max_share=share))
+    generated = np.arange(80) % 10 >= 3  # 7 of 10
+    batches = list(PKSampler(labels, 16, 4, 40, 0, generated=generated, max_share=share)) + list(
+        shuffled_batches(80, 16, 20, 0, generated=generated, max_share=share)
+    )
     counts = np.array([generated[batch].sum() for batch in batches])
     assert (counts <= share * 16).all() and counts.max() == int(share * 16)
     assert all(len(batch) == 16 for batch in batches)
-    assert set(np.concatenate(batches)[~generated[np.concatenate(batches)]]) == set(np.flatnonzero(~generated))
+    assert set(np.concatenate(batches)[~generated[np.concatenate(batches)]]) == set(
+        np.flatnonzero(~generated)
+    )
     with pytest.raises(StudyError, match="generated images only"):
         list(PKSampler(labels, 16, 4, 1, 0, generated=labels < 9, max_share=0.5))
 
@@ -378,13 +497,24 @@ def test_augmentation():
         return torch.Generator().manual_seed(4)
 
     batch = torch.randint(1, 256, (40, 64, 32, 3), dtype=torch.uint8, generator=generator())
-    assert torch.equal(transforms.augment(batch, generator(), 0.5), transforms.augment(batch, generator(), 0.5))
+    assert torch.equal(
+        transforms.augment(batch, generator(), 0.5), transforms.augment(batch, generator(), 0.5)
+    )
     flipped = transforms.flip(batch, generator())
-    kinds = [torch.equal(a, b) or torch.equal(a, b.flip(1)) for a, b in zip(flipped, batch, strict=True)]
+    kinds = [
+        torch.equal(a, b) or torch.equal(a, b.flip(1)) for a, b in zip(flipped, batch, strict=True)
+    ]
     assert all(kinds) and not torch.equal(flipped, batch)
     cropped = transforms.pad_crop(batch, generator())
     padded = torch.nn.functional.pad(batch, (0, 0, 2, 2, 2, 2))
-    windows = [any(torch.equal(cropped[i], padded[i, y : y + 64, x : x + 32]) for y in range(5) for x in range(5)) for i in range(40)]
+    windows = [
+        any(
+            torch.equal(cropped[i], padded[i, y : y + 64, x : x + 32])
+            for y in range(5)
+            for x in range(5)
+        )
+        for i in range(40)
+    ]
     assert all(windows)
     plain = transforms.normalise(batch)
     assert plain.shape == (40, 3, 64, 32) and plain.min() >= -1 and plain.max() <= 1
@@ -399,7 +529,9 @@ def test_augmentation():
 
 def test_images_are_read_once_and_broken_ones_named(tmp_path):
     for index, size in enumerate([(16, 32), (20, 50)]):
-        Image.fromarray(np.full((size[1], size[0], 3), 60 + index, np.uint8)).save(tmp_path / f"{index}.png")
+        Image.fromarray(np.full((size[1], size[0], 3), 60 + index, np.uint8)).save(
+            tmp_path / f"{index}.png"
+        )
     loaded = image_set.read([tmp_path / "0.png", tmp_path / "1.png"], 32, 16)
     assert loaded.shape == (2, 32, 16, 3) and loaded.dtype == np.uint8 and loaded[1].max() == 61
     (tmp_path / "bad.jpg").write_bytes(b"\xff\xd8 no image")
@@ -410,7 +542,11 @@ def test_images_are_read_once_and_broken_ones_named(tmp_path):
     with pytest.raises(StudyError, match="uint8"):
         ImageSet(loaded.astype(float), np.zeros(2), np.zeros(2))
     both = ImageSet(loaded, np.array([1, 2]), np.array([0, 0]))
-    joined = both.plus(ImageSet(loaded, np.array([1, 2]), np.array([0, 0]), np.array([True, False])).take(np.array([0])))
+    joined = both.plus(
+        ImageSet(loaded, np.array([1, 2]), np.array([0, 0]), np.array([True, False])).take(
+            np.array([0])
+        )
+    )
     assert len(joined) == 3 and joined.generated.tolist() == [False, False, True]
 
 

@@ -8,16 +8,27 @@ from posedive_lib.study.collect import IDENTITY, RESULT, collect
 
 
 def run(**values) -> dict:
-    row = dict.fromkeys(IDENTITY + RESULT, 1.0) | {"experiment": "comparison", "dataset": "msmt17", "arm": "real", "model": "clip-reid"}
+    row = dict.fromkeys(IDENTITY + RESULT, 1.0) | {
+        "experiment": "comparison",
+        "dataset": "msmt17",
+        "arm": "real",
+        "model": "clip-reid",
+    }
     return row | values
 
 
 def test_runs_are_gathered_in_one_order(tmp_path):
     pd.DataFrame([run(seed=1), run(seed=0)]).to_csv(tmp_path / "05.csv", index=False)
-    pd.DataFrame([run(experiment="a", threshold=None, protocol="767/700")]).to_csv(tmp_path / "06.csv", index=False)
+    pd.DataFrame([run(experiment="a", threshold=None, protocol="767/700")]).to_csv(
+        tmp_path / "06.csv", index=False
+    )
     runs = collect(tmp_path)
     assert list(runs.columns) == IDENTITY + RESULT + ["protocol"]
-    assert list(runs["experiment"]) == ["a", "comparison", "comparison"] and list(runs["seed"]) == [1, 0, 1]
+    assert list(runs["experiment"]) == ["a", "comparison", "comparison"] and list(runs["seed"]) == [
+        1,
+        0,
+        1,
+    ]
 
 
 @pytest.mark.parametrize(

@@ -6,8 +6,8 @@ from importlib import import_module
 import pytest
 
 from posedive_lib import params
-from posedive_lib.errors import StudyError, command
 from posedive_lib.bench import notebook
+from posedive_lib.errors import StudyError, command
 
 RESUMING = {
     "posedive_lib.augment.__main__": ["market1501", "data", "--out", "augmented"],
@@ -24,10 +24,13 @@ def raises(error):
 
 
 @pytest.mark.parametrize("module", RESUMING)
-@pytest.mark.parametrize("error, status, said", [
-    (StudyError("seed is -1: choose another."), 2, "seed is -1: choose another."),
-    (KeyboardInterrupt(), 130, "Stopped: the same command goes on from here."),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "error, status, said",
+    [
+        (StudyError("seed is -1: choose another."), 2, "seed is -1: choose another."),
+        (KeyboardInterrupt(), 130, "Stopped: the same command goes on from here."),
+    ],
+)
 def test_long_commands_say_how_to_go_on(module, error, status, said, monkeypatch, capsys):
     monkeypatch.setattr(params, "load", raises(error))
     assert import_module(module).main(RESUMING[module]) == status
@@ -39,7 +42,10 @@ def test_a_stopped_notebook_says_how_to_go_on(monkeypatch, capsys):
     monkeypatch.setattr(notebook, "measured", lambda *arguments: nullcontext())
     monkeypatch.setattr(notebook, "run", raises(KeyboardInterrupt()))
     monkeypatch.setattr(notebook.signal, "signal", lambda *arguments: None)
-    assert notebook.main(["01_dataset_splits"]) == 130 and "`make repro` goes on" in capsys.readouterr().err
+    assert (
+        notebook.main(["01_dataset_splits"]) == 130
+        and "`make repro` goes on" in capsys.readouterr().err
+    )
 
 
 def test_other_errors_are_not_hidden():

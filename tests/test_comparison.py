@@ -4,18 +4,33 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from posedive_lib.bench.statistics import holm, joint_p
 from posedive_lib.errors import StudyError
 from posedive_lib.study import comparison
-from posedive_lib.bench.statistics import holm, joint_p
 
 
 def runs(values: dict, column: str, dataset: str = "d") -> pd.DataFrame:
-    return pd.DataFrame([{"dataset": dataset, "arm": level if column == "arm" else "pose-dive", column: level, "seed": seed, "mAP": value, "rank1": value, "n_generated": 1}
-                         for level, row in values.items() for seed, value in enumerate(row)])
+    return pd.DataFrame(
+        [
+            {
+                "dataset": dataset,
+                "arm": level if column == "arm" else "pose-dive",
+                column: level,
+                "seed": seed,
+                "mAP": value,
+                "rank1": value,
+                "n_generated": 1,
+            }
+            for level, row in values.items()
+            for seed, value in enumerate(row)
+        ]
+    )
 
 
 def test_an_arm_is_compared_with_the_same_seeds_of_the_baseline():
-    table = runs({"real": [10.0, 20, 30], "pose-dive": [11.0, 22, 33, 99]}, "arm").sample(frac=1, random_state=0)
+    table = runs({"real": [10.0, 20, 30], "pose-dive": [11.0, 22, 33, 99]}, "arm").sample(
+        frac=1, random_state=0
+    )
     row = comparison.against(table, "real", seed=0).query("metric == 'mAP'").iloc[0]
     assert (row["difference"], row["p"], row["seeds"]) == (pytest.approx(2), pytest.approx(0.25), 3)
     assert "too few seeds" in row["verdict"]
@@ -30,55 +45,110 @@ def test_arms_without_a_common_seed_are_refused():
 
 def test_holm_runs_over_each_metrics_family():
     rng = np.random.default_rng(0)
-    sets = [runs({"real": rng.normal(50, 1, 6), "pose-dive": rng.normal(52, 1, 6), "repeat": rng.normal(50, 1, 6)}, "arm", name) for name in "ab"]
+    sets = [
+        runs(
+            {
+                "real": rng.normal(50, 1, 6),
+                "pose-dive": rng.normal(52, 1, 6),
+                "repeat": rng.normal(50, 1, 6),
+            },
+            "arm",
+            name,
+        )
+        for name in "ab"
+    ]
     table = comparison.against(pd.concat(sets), "real", seed=0)
     for _, family in table.groupby("metric"):
         assert family["p_holm"].to_numpy() == pytest.approx(holm(family["p"].to_numpy()))
-        assert (family["smallest_p_holm"] == 4 * 2 / 2**6).all() and (family["p_holm"] >= family["smallest_p_holm"] - 1e-12).any()
+        assert (family["smallest_p_holm"] == 4 * 2 / 2**6).all() and (
+            family["p_holm"] >= family["smallest_p_holm"] - 1e-12
+        ).any()
 
 
 def test_p_is_corrected_jointly_over_the_seeds_that_all_have():
     rng = np.random.default_rng(0)
     noise = {name: rng.normal(0, 0.1, 6) for name in ("real", "good", "bad")}
-    table = runs({"real": noise["real"] + 50, "good": noise["good"] + 52, "bad": noise["bad"] + 50}, "arm")
+    table = runs(
+        {"real": noise["real"] + 50, "good": noise["good"] + 52, "bad": noise["bad"] + 50}, "arm"
+    )
     found = comparison.against(table, "real", seed=0).query("metric == 'mAP'").set_index("arm")
-    differences = np.stack([noise["good"] - noise["real"] + 2, noise["bad"] - noise["real"]], axis=1)
-    assert found["p_joint"].to_numpy() == pytest.approx(joint_p(differences, seed=0)) and found.loc["good", "p_joint"] == 2 / 2**6
+    differences = np.stack(
+        [noise["good"] - noise["real"] + 2, noise["bad"] - noise["real"]], axis=1
+    )
+    assert (
+        found["p_joint"].to_numpy() == pytest.approx(joint_p(differences, seed=0))
+        and found.loc["good", "p_joint"] == 2 / 2**6
+    )
     fewer = table[~((table["arm"] == "bad") & (table["seed"] > 2))]
-    assert comparison.against(fewer, "real", seed=0).query("arm == 'good'")["p_joint"].tolist() == [2 / 2**3] * 2   # three are left to both
-    apart = table[~((table["arm"] == "bad") & (table["seed"] > 2)) & ~((table["arm"] == "good") & (table["seed"] <= 2))]
+    assert (
+        comparison.against(fewer, "real", seed=0).query("arm == 'good'")["p_joint"].tolist()
+        == [2 / 2**3] * 2
+    )  # three are left to both
+    apart = table[
+        ~((table["arm"] == "bad") & (table["seed"] > 2))
+        & ~((table["arm"] == "good") & (table["seed"] <= 2))
+    ]
     assert comparison.against(apart, "real", seed=0)["p_joint"].isna().all()
 
 
 def test_a_peak_is_reported_with_its_neighbours():
-    table = runs({0: [1.0, 2, 3], 5: [4.0, 5, 6], 9: [3.0, 6, 5], 20: [0.0, 0, 0]}, "images_per_pid")
+    table = runs(
+        {0: [1.0, 2, 3], 5: [4.0, 5, 6], 9: [3.0, 6, 5], 20: [0.0, 0, 0]}, "images_per_pid"
+    )
     assert comparison.best_level(table, "images_per_pid", "mAP") == 5
     sentence = comparison.best_sentence(table, "images_per_pid", "mAP", seed=0)
-    assert sentence.startswith("Highest mean mAP: 5.00 at 5; +3.00 [+3.00, +3.00] against 0 (gain, too few seeds to test); ")
+    assert sentence.startswith(
+        "Highest mean mAP: 5.00 at 5; +3.00 [+3.00, +3.00] against 0 (gain, too few seeds to test); "
+    )
     assert sentence.endswith("against 9 (no difference shown).") and "against 20" not in sentence
 
 
 def test_a_level_is_compared_with_every_other_one():
-    table = comparison.level_against_others(runs({0: [1.0, 2, 3], 5: [4.0, 5, 7], 9: [3.0, 6, 5]}, "images_per_pid"), "images_per_pid", 0, metric="mAP", seed=0)
+    table = comparison.level_against_others(
+        runs({0: [1.0, 2, 3], 5: [4.0, 5, 7], 9: [3.0, 6, 5]}, "images_per_pid"),
+        "images_per_pid",
+        0,
+        metric="mAP",
+        seed=0,
+    )
     assert table["other"].tolist() == [5, 9] and table["beside"].tolist() == [True, False]
     assert table["difference"].tolist() == pytest.approx([-10 / 3, -8 / 3])
     with pytest.raises(StudyError, match="no run with images_per_pid 15; there are 0, 5"):
-        comparison.level_against_others(runs({0: [1.0], 5: [1.0]}, "images_per_pid"), "images_per_pid", 15, metric="mAP", seed=0)
+        comparison.level_against_others(
+            runs({0: [1.0], 5: [1.0]}, "images_per_pid"), "images_per_pid", 15, metric="mAP", seed=0
+        )
 
 
 def test_shares_of_the_oracle():
-    defined = runs({"real": [10.0, 11, 12], "oracle": [14.0, 15, 17], "pose-dive": [11.0, 12, 14]}, "arm", "a")
-    undefined = runs({"real": [10.0, 11, 12], "oracle": [9.0, 12, 12], "pose-dive": [11.0, 12, 14]}, "arm", "b")
+    defined = runs(
+        {"real": [10.0, 11, 12], "oracle": [14.0, 15, 17], "pose-dive": [11.0, 12, 14]}, "arm", "a"
+    )
+    undefined = runs(
+        {"real": [10.0, 11, 12], "oracle": [9.0, 12, 12], "pose-dive": [11.0, 12, 14]}, "arm", "b"
+    )
     without = runs({"real": [10.0], "pose-dive": [11.0]}, "arm", "c")
-    losing = runs({"real": [10.0, 11, 12], "oracle": [6.0, 7, 9], "pose-dive": [11.0, 12, 14]}, "arm", "d")
+    losing = runs(
+        {"real": [10.0, 11, 12], "oracle": [6.0, 7, 9], "pose-dive": [11.0, 12, 14]}, "arm", "d"
+    )
     table = comparison.oracle_shares(pd.concat([defined, undefined, without, losing]), seed=0)
     assert set(table["of"]) == {"gain"}
     assert table["dataset"].tolist() == ["a", "b", "d"]
-    assert table["share"].iloc[0] == pytest.approx(100 * 4 / 13) and table["share"].iloc[1:].isna().all()
-    assert table["note"].tolist() == ["", "undefined: no effect of the oracle shown", "undefined: the oracle loses"]
-    controls = runs({"same-distribution": [10.0, 11, 13], "oracle-same": [12.0, 13, 13]}, "arm", "a")
+    assert (
+        table["share"].iloc[0] == pytest.approx(100 * 4 / 13)
+        and table["share"].iloc[1:].isna().all()
+    )
+    assert table["note"].tolist() == [
+        "",
+        "undefined: no effect of the oracle shown",
+        "undefined: the oracle loses",
+    ]
+    controls = runs(
+        {"same-distribution": [10.0, 11, 13], "oracle-same": [12.0, 13, 13]}, "arm", "a"
+    )
     both = comparison.oracle_shares(pd.concat([defined, controls]), seed=0).set_index("of")
-    assert both.loc["diversity", "share"] == pytest.approx(100 * 3 / 8) and both.loc["gain", "share"] == pytest.approx(100 * 4 / 13)
+    assert both.loc["diversity", "share"] == pytest.approx(100 * 3 / 8) and both.loc[
+        "gain", "share"
+    ] == pytest.approx(100 * 4 / 13)
 
 
 def test_a_study_without_pairs_has_an_empty_table_with_its_columns():

@@ -5,11 +5,17 @@ import signal
 
 import numpy as np
 import pytest
+from pipeline import ROOT
 from scipy.ndimage import binary_erosion, maximum_filter, minimum_filter
 
-from pipeline import ROOT
 from posedive_lib.body import raster
-from posedive_lib.body.conditions import COLOURS, LIMBS, ConditionRenderer, draw_skeleton, rendering_processes
+from posedive_lib.body.conditions import (
+    COLOURS,
+    LIMBS,
+    ConditionRenderer,
+    draw_skeleton,
+    rendering_processes,
+)
 from posedive_lib.body.poses import load_poses
 from posedive_lib.body.raster import open_rasteriser
 from posedive_lib.body.smpl import COCO_FROM_SMPL, pose
@@ -21,17 +27,24 @@ BETAS = np.zeros(10)
 
 @pytest.fixture(scope="module")
 def renderer():
-    return ConditionRenderer(str(ROOT / "data/body/SMPL_NEUTRAL.npz"), H, W, near=NEAR, far=FAR, focal=FOCAL)
+    return ConditionRenderer(
+        str(ROOT / "data/body/SMPL_NEUTRAL.npz"), H, W, near=NEAR, far=FAR, focal=FOCAL
+    )
 
 
 @pytest.fixture(scope="module")
 def bodies(renderer):
     """Four bodies: ordinary and unusual poses, each from another side; rows of (orientation, pose, betas, translation)."""
     source, rng = load_poses(ROOT / "data/motions", fps=2), np.random.default_rng(0)
-    rows = [*rng.choice(np.flatnonzero(source.domain == "in"), 2), *rng.choice(np.flatnonzero(source.domain == "out"), 2)]
+    rows = [
+        *rng.choice(np.flatnonzero(source.domain == "in"), 2),
+        *rng.choice(np.flatnonzero(source.domain == "out"), 2),
+    ]
     found = []
     for row, azimuth, elevation in zip(rows, (0, 120, -60, 200), (5, 25, 15, 0)):
-        orientation, cam_t, *_ = renderer.place(source.root_tilt[row], source.body_pose[row], BETAS, azimuth, elevation)
+        orientation, cam_t, *_ = renderer.place(
+            source.root_tilt[row], source.body_pose[row], BETAS, azimuth, elevation
+        )
         found.append((orientation, source.body_pose[row], BETAS, cam_t))
     return found
 
@@ -40,7 +53,13 @@ def face_normals(points: np.ndarray, faces: np.ndarray) -> np.ndarray:
     """(V, 3) unit normals from sums over faces, written apart from the renderer's."""
     total = np.zeros_like(points)
     for triangle in (0, 1, 2):
-        np.add.at(total, faces[:, triangle], np.cross(points[faces[:, 1]] - points[faces[:, 0]], points[faces[:, 2]] - points[faces[:, 0]]))
+        np.add.at(
+            total,
+            faces[:, triangle],
+            np.cross(
+                points[faces[:, 1]] - points[faces[:, 0]], points[faces[:, 2]] - points[faces[:, 0]]
+            ),
+        )
     return total / np.linalg.norm(total, axis=1, keepdims=True)
 
 
@@ -50,8 +69,12 @@ def z_buffer(points: np.ndarray, faces: np.ndarray) -> tuple[np.ndarray, np.ndar
     pixel = points[:, :2] / points[:, 2:] * FOCAL * H + [W / 2, H / 2]
     corner = pixel[faces]
     low = np.maximum(np.ceil(corner.min(1) - 0.5).astype(int), 0)
-    size = np.maximum(np.minimum(np.floor(corner.max(1) - 0.5).astype(int), [W - 1, H - 1]) - low + 1, 0)
-    face = np.repeat(np.arange(len(faces)), size.prod(1))  # every face with every pixel centre of its box
+    size = np.maximum(
+        np.minimum(np.floor(corner.max(1) - 0.5).astype(int), [W - 1, H - 1]) - low + 1, 0
+    )
+    face = np.repeat(
+        np.arange(len(faces)), size.prod(1)
+    )  # every face with every pixel centre of its box
     index = np.arange(len(face)) - np.repeat(np.cumsum(size.prod(1)) - size.prod(1), size.prod(1))
     x, y = low[face, 0] + index % size[face, 0], low[face, 1] + index // size[face, 0]
     a, b, c = corner[face].transpose(1, 2, 0)
@@ -75,14 +98,22 @@ def compared(renderer, bodies):
     found = []
     for body in bodies[1:3]:
         points = pose(renderer.model, *body[:3])[0].astype(float) + body[3]
-        found.append((renderer.render(*body), renderer.rasterise(points, renderer.faces), *z_buffer(points, renderer.faces)))
+        found.append(
+            (
+                renderer.render(*body),
+                renderer.rasterise(points, renderer.faces),
+                *z_buffer(points, renderer.faces),
+            )
+        )
     return found
 
 
 def interior(depth: np.ndarray) -> np.ndarray:
     """Pixels on the body whose neighbours are too, on one surface: no silhouette, no edge of an arm in front of the trunk."""
     filled = np.where(depth > 0, depth, 100)
-    return binary_erosion(depth > 0, np.ones((3, 3))) & (maximum_filter(filled, 3) - minimum_filter(filled, 3) < 0.08)
+    return binary_erosion(depth > 0, np.ones((3, 3))) & (
+        maximum_filter(filled, 3) - minimum_filter(filled, 3) < 0.08
+    )
 
 
 def test_silhouettes_agree_to_a_pixel(compared):
@@ -105,7 +136,11 @@ def test_the_depth_map_is_metric_over_its_range(compared):
         metres = FAR - drawn.depth[..., 0] / 255 * (FAR - NEAR)
         step = (FAR - NEAR) / 255
         assert (np.abs(metres - depth)[inside] <= 0.01 + step / 2).mean() >= 0.99
-        assert (drawn.depth[~drawn.mask] == 0).all() and drawn.depth.dtype == np.uint8 and drawn.depth.shape == (H, W, 1)
+        assert (
+            (drawn.depth[~drawn.mask] == 0).all()
+            and drawn.depth.dtype == np.uint8
+            and drawn.depth.shape == (H, W, 1)
+        )
 
 
 def test_normals_agree_with_the_z_buffer(compared):
@@ -129,13 +164,18 @@ def test_the_library_s_z_buffer_draws_what_opengl_draws(size, renderer, bodies):
     colours = np.random.default_rng(1).random(renderer.model.v_template.shape, np.float32)
     orientation, body_pose, betas, cam_t = bodies[3]
     points = pose(renderer.model, orientation, body_pose, betas)[0] + cam_t
-    draw = {backend: open_rasteriser(height, width, 1.9 * height, backend) for backend in ("opengl", "zbuffer")}
+    draw = {
+        backend: open_rasteriser(height, width, 1.9 * height, backend)
+        for backend in ("opengl", "zbuffer")
+    }
     one, other = (draw[backend](points, renderer.faces, colours) for backend in draw)
     for name in ("albedo", "cover", "normals", "depth"):
         drawn, expected = getattr(one, name), getattr(other, name)
         assert drawn.dtype == expected.dtype == np.float32 and drawn.shape == expected.shape
         off = np.abs(drawn - expected) > 1e-3
-        assert off.reshape(height, width, -1).any(-1).mean() < 0.005, name  # a sample on an edge may fall to either side
+        assert off.reshape(height, width, -1).any(-1).mean() < 0.005, (
+            name
+        )  # a sample on an edge may fall to either side
     for backend, coloured in (("opengl", one), ("zbuffer", other)):
         bare = draw[backend](points, renderer.faces)
         assert bare.albedo is None
@@ -147,7 +187,12 @@ def test_a_body_partly_outside_or_behind_is_drawn_alike(renderer, bodies):
     orientation, body_pose, betas, _ = bodies[0]
     points = pose(renderer.model, orientation, body_pose, betas)[0]
     for cam_t in ([0.25, 0.5, 2.0], [0, 0, -5.0]):
-        one, other = (open_rasteriser(H, W, FOCAL * H, backend)(points + np.float32(cam_t), renderer.faces).cover for backend in ("opengl", "zbuffer"))
+        one, other = (
+            open_rasteriser(H, W, FOCAL * H, backend)(
+                points + np.float32(cam_t), renderer.faces
+            ).cover
+            for backend in ("opengl", "zbuffer")
+        )
         assert (np.abs(one - other) > 1e-3).mean() < 0.005
         assert one.any() == (cam_t[2] > 0)
 
@@ -156,7 +201,9 @@ def test_without_opengl_the_z_buffer_takes_over_and_says_so_once(monkeypatch, ca
     monkeypatch.setattr(raster, "check_libraries", lambda: "Off-screen OpenGL is missing")
     raster._opengl_problem.cache_clear()
     try:
-        assert [raster.choose_backend(name) for name in ("auto", "auto", "zbuffer")] == ["zbuffer"] * 3
+        assert [raster.choose_backend(name) for name in ("auto", "auto", "zbuffer")] == [
+            "zbuffer"
+        ] * 3
         assert len(caplog.records) == 1 and "z-buffer" in caplog.text
         with pytest.raises(StudyError, match="OpenGL"):
             raster.choose_backend("opengl")
@@ -199,13 +246,21 @@ def test_key_points_are_projected_joints(renderer, bodies):
 def standing(renderer, azimuth: float, **options):
     arms_down = np.zeros((23, 3))
     arms_down[15], arms_down[16] = (0, 0, -1.3), (0, 0, 1.3)
-    orientation, cam_t, *_ = renderer.place(np.zeros(3), arms_down.ravel(), BETAS, azimuth, 5, **options)
+    orientation, cam_t, *_ = renderer.place(
+        np.zeros(3), arms_down.ravel(), BETAS, azimuth, 5, **options
+    )
     return renderer.render(orientation, arms_down.ravel(), BETAS, cam_t)
 
 
-@pytest.mark.parametrize("azimuth, shown, hidden", [
-    (0, [0, 1, 2, 5, 6, 11, 12, 13, 14, 15, 16], []), (180, [5, 6, 13, 14, 15, 16], [0, 1, 2]), (90, [5, 7, 9, 13], [6, 8]), (-90, [6, 8, 10, 14], [5, 7]),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "azimuth, shown, hidden",
+    [
+        (0, [0, 1, 2, 5, 6, 11, 12, 13, 14, 15, 16], []),
+        (180, [5, 6, 13, 14, 15, 16], [0, 1, 2]),
+        (90, [5, 7, 9, 13], [6, 8]),
+        (-90, [6, 8, 10, 14], [5, 7]),
+    ],
+)
 def test_visibility_follows_the_side_that_is_seen(azimuth, shown, hidden, renderer):
     visible = standing(renderer, azimuth).visible
     assert (visible[shown] == 2).all() and (visible[hidden] == 1).all()
@@ -214,7 +269,11 @@ def test_visibility_follows_the_side_that_is_seen(azimuth, shown, hidden, render
 def test_points_outside_the_picture_are_not_visible(renderer):
     drawn = standing(renderer, 0, shift=(0, 0.4))
     outside = (drawn.keypoints[:, 1] >= H) | (drawn.keypoints[:, 1] < 0)
-    assert outside.any() and (drawn.visible[outside] == 0).all() and (drawn.visible[~outside] > 0).all()
+    assert (
+        outside.any()
+        and (drawn.visible[outside] == 0).all()
+        and (drawn.visible[~outside] > 0).all()
+    )
 
 
 def test_left_and_right_have_their_own_colours():
@@ -228,7 +287,9 @@ def test_left_and_right_have_their_own_colours():
 
 def test_a_nearer_body_is_whiter(renderer, bodies):
     orientation, body_pose, betas, cam_t = bodies[0]
-    near, far = (renderer.render(orientation, body_pose, betas, cam_t * [1, 1, f]).depth for f in (0.9, 1.5))
+    near, far = (
+        renderer.render(orientation, body_pose, betas, cam_t * [1, 1, f]).depth for f in (0.9, 1.5)
+    )
     assert near[near > 0].mean() > far[far > 0].mean() + 20
 
 
@@ -241,14 +302,29 @@ def test_rendering_is_the_same_twice(renderer, bodies):
 def test_ctrl_c_is_left_to_the_process_that_started_the_others():
     with rendering_processes(1) as pool:
         first = pool.submit(os.getpid)
-        for process in pool._processes.values():   # while they start
+        for process in pool._processes.values():  # while they start
             os.kill(process.pid, signal.SIGINT)
         pid = first.result()
         os.kill(pid, signal.SIGINT)
         assert pool.submit(os.getpid).result() == pid
 
 
-@pytest.mark.parametrize("lens", [dict(focal=0.0), dict(focal=np.nan), dict(near=11.0), dict(near=-1.0), dict(far=np.inf), dict(near=np.nan)])
+@pytest.mark.parametrize(
+    "lens",
+    [
+        dict(focal=0.0),
+        dict(focal=np.nan),
+        dict(near=11.0),
+        dict(near=-1.0),
+        dict(far=np.inf),
+        dict(near=np.nan),
+    ],
+)
 def test_a_lens_or_range_that_cannot_be_is_refused(lens):
     with pytest.raises(StudyError, match="give 0 ≤ near < far"):
-        ConditionRenderer(str(ROOT / "data/body/SMPL_NEUTRAL.npz"), H, W, **{"near": NEAR, "far": FAR, "focal": FOCAL, **lens})
+        ConditionRenderer(
+            str(ROOT / "data/body/SMPL_NEUTRAL.npz"),
+            H,
+            W,
+            **{"near": NEAR, "far": FAR, "focal": FOCAL, **lens},
+        )

@@ -7,16 +7,29 @@ import pytest
 import torch
 from transformers import VitPoseBackboneConfig, VitPoseConfig, VitPoseForPoseEstimation
 
-from posedive_lib.augment.confidence import PoseEstimator, from_heatmap, keypoint_subset, peaks, to_heatmap
+from posedive_lib.augment.confidence import (
+    PoseEstimator,
+    from_heatmap,
+    keypoint_subset,
+    peaks,
+    to_heatmap,
+)
 from posedive_lib.errors import StudyError
 
 
 def tiny(image_size=(128, 64), labels=17, **head) -> VitPoseForPoseEstimation:
     torch.manual_seed(0)
     backbone = VitPoseBackboneConfig(
-        image_size=list(image_size), hidden_size=32, num_hidden_layers=2, num_attention_heads=2, mlp_ratio=2, out_indices=[2]
+        image_size=list(image_size),
+        hidden_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        mlp_ratio=2,
+        out_indices=[2],
     )
-    return VitPoseForPoseEstimation(VitPoseConfig(backbone_config=backbone, num_labels=labels, **head)).eval()
+    return VitPoseForPoseEstimation(
+        VitPoseConfig(backbone_config=backbone, num_labels=labels, **head)
+    ).eval()
 
 
 @pytest.fixture(scope="module")
@@ -51,9 +64,13 @@ def test_flat_and_negative_maps_have_finite_peaks():
 def test_heatmap_coordinates_round_trip():
     pixels = np.array([[0.5, 0.5], [63.5, 127.5], [10.0, 90.0]])
     cells = to_heatmap(pixels, (128, 64), (32, 16))
-    np.testing.assert_allclose(cells[:2], [[0, 0], [15, 31]])  # first and last pixel centres are first and last cells
+    np.testing.assert_allclose(
+        cells[:2], [[0, 0], [15, 31]]
+    )  # first and last pixel centres are first and last cells
     np.testing.assert_allclose(from_heatmap(cells, (128, 64), (32, 16)), pixels)
-    assert torch.allclose(from_heatmap(torch.tensor(cells), (128, 64), (32, 16)), torch.tensor(pixels))
+    assert torch.allclose(
+        from_heatmap(torch.tensor(cells), (128, 64), (32, 16)), torch.tensor(pixels)
+    )
 
 
 def test_estimate_does_not_depend_on_the_batch(folder, images):
@@ -68,7 +85,9 @@ def test_estimate_does_not_depend_on_the_batch(folder, images):
     assert empty[0].shape == (0, 17, 2) and empty[1].shape == (0, 17)
 
 
-@pytest.mark.parametrize("shape, padding", [((128, 64), 1.0), ((256, 128), 1.0), ((100, 80), 1.0), ((128, 64), 1.25)])
+@pytest.mark.parametrize(
+    "shape, padding", [((128, 64), 1.0), ((256, 128), 1.0), ((100, 80), 1.0), ((128, 64), 1.25)]
+)
 def test_key_points_come_back_in_the_pixels_of_the_image(folder, shape, padding, monkeypatch):
     """A bright dot is followed through resize and padding: the network is replaced by the brightness of its own input."""
     estimator = PoseEstimator(folder, padding=padding)
@@ -89,13 +108,19 @@ def test_key_points_come_back_in_the_pixels_of_the_image(folder, shape, padding,
 def test_published_layout_loads(tmp_path):
     """256 × 192 input, the other head, a preprocessor file with its own normalisation."""
     tiny((256, 192), use_simple_decoder=False).save_pretrained(tmp_path)
-    preprocessor = {"image_processor_type": "VitPoseImageProcessor", "image_mean": [0.5, 0.5, 0.5], "image_std": [0.25, 0.25, 0.25]}
+    preprocessor = {
+        "image_processor_type": "VitPoseImageProcessor",
+        "image_mean": [0.5, 0.5, 0.5],
+        "image_std": [0.25, 0.25, 0.25],
+    }
     (tmp_path / "preprocessor_config.json").write_text(json.dumps(preprocessor))
     estimator = PoseEstimator(tmp_path)
     assert estimator.input_size == (256, 192) and float(estimator.mean.flatten()[0]) == 0.5
     pixels = estimator.preprocess(torch.full((1, 128, 64, 3), 255, dtype=torch.uint8))
     assert pixels.shape == (1, 3, 256, 192)
-    assert float(pixels[0, 0, 100, 0]) == -2 and float(pixels[0, 0, 100, 96]) == 2  # black beside a white image
+    assert (
+        float(pixels[0, 0, 100, 0]) == -2 and float(pixels[0, 0, 100, 96]) == 2
+    )  # black beside a white image
 
 
 def test_what_is_not_a_pose_estimator_is_refused(tmp_path, folder, images):

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-
 from pipeline import ROOT, stages
+
 from posedive_lib.bench import costs
 
 
@@ -15,7 +15,13 @@ from posedive_lib.bench import costs
 def inside(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     Path("params.yaml").write_text("seed: 0\nreid: {steps: 1, seeds: [0]}\n")
-    Path("dvc.yaml").write_text("stages:\n" + "".join(f'  "{name}": {{cmd: x, params: [seed, reid.steps]}}\n' for name in ("busy", "broken", "05", "b")))
+    Path("dvc.yaml").write_text(
+        "stages:\n"
+        + "".join(
+            f'  "{name}": {{cmd: x, params: [seed, reid.steps]}}\n'
+            for name in ("busy", "broken", "05", "b")
+        )
+    )
     return tmp_path
 
 
@@ -23,7 +29,11 @@ def test_a_command_is_timed_and_a_failing_one_is_not():
     work = "import time; s = b'x' * 80_000_000; t = time.process_time()\nwhile time.process_time() - t < 0.3: pass"
     assert costs.main(["busy", sys.executable, "-c", work]) == 0
     cost = costs.RECORDS.get({"stage": "busy"})
-    assert 0.3 <= cost["cpu_seconds"] < 5 and cost["wall_seconds"] >= 0.3 and cost["peak_gigabytes"] > 0.08
+    assert (
+        0.3 <= cost["cpu_seconds"] < 5
+        and cost["wall_seconds"] >= 0.3
+        and cost["peak_gigabytes"] > 0.08
+    )
     with pytest.raises(SystemExit) as status:
         costs.main(["broken", sys.executable, "-c", "raise SystemExit(3)"])
     assert status.value.code == 3 and costs.RECORDS.get({"stage": "broken"}) is None
@@ -37,7 +47,9 @@ def test_a_stage_that_found_its_records_keeps_the_cost_of_making_them():
     with costs.measured("05"):
         pass
     assert costs.RECORDS.get({"stage": "05"}) == first
-    Path("params.yaml").write_text("seed: 0\nreid: {steps: 1, seeds: [0, 1]}\n")   # nothing that the stage reads
+    Path("params.yaml").write_text(
+        "seed: 0\nreid: {steps: 1, seeds: [0, 1]}\n"
+    )  # nothing that the stage reads
     with costs.measured("05"):
         pass
     assert costs.RECORDS.get({"stage": "05"}) == first
@@ -50,9 +62,15 @@ def test_a_stage_that_found_its_records_keeps_the_cost_of_making_them():
 def test_the_table_has_the_pipelines_order_and_keeps_what_it_knows():
     with costs.measured("b"):
         pass
-    known = pd.DataFrame([{"stage": stage, "wall_seconds": 7.0} for stage in ("gone", "a", "b")]).reindex(columns=costs.COLUMNS)
+    known = pd.DataFrame(
+        [{"stage": stage, "wall_seconds": 7.0} for stage in ("gone", "a", "b")]
+    ).reindex(columns=costs.COLUMNS)
     table = costs.gather(known, ["a", "b", "c"])
-    assert table["stage"].tolist() == ["a", "b"] and table["wall_seconds"].iloc[0] == 7.0 and table["wall_seconds"].iloc[1] < 1
+    assert (
+        table["stage"].tolist() == ["a", "b"]
+        and table["wall_seconds"].iloc[0] == 7.0
+        and table["wall_seconds"].iloc[1] < 1
+    )
 
 
 def test_no_stage_depends_on_costs():
@@ -62,7 +80,12 @@ def test_no_stage_depends_on_costs():
 
 def test_the_gathering_command(inside):
     Path("dvc.yaml").write_text("stages:\n  world: {cmd: x}\n  collect: {cmd: y}\n")
-    run = lambda *words: subprocess.run([sys.executable, "-m", "posedive_lib.bench.costs", *words], cwd=inside, capture_output=True, text=True)
+    run = lambda *words: subprocess.run(
+        [sys.executable, "-m", "posedive_lib.bench.costs", *words],
+        cwd=inside,
+        capture_output=True,
+        text=True,
+    )
     assert run("world", sys.executable, "-c", "pass").returncode == 0 and run().returncode == 0
     assert pd.read_csv("reports/costs.csv")["stage"].tolist() == ["world"]
     assert run("world").returncode == 2

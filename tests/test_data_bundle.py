@@ -6,13 +6,20 @@ import sys
 from pathlib import Path
 
 from pipeline import ROOT
+
 from posedive_lib.bench.runs import folder_digest
 
 
 def run(folder: Path, *command: str) -> str:
-    environment = os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "GIT_CONFIG_COUNT": "1",
-                                "GIT_CONFIG_KEY_0": "safe.directory", "GIT_CONFIG_VALUE_0": "*"}
-    result = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=120)
+    environment = os.environ | {
+        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+        "GIT_CONFIG_COUNT": "1",
+        "GIT_CONFIG_KEY_0": "safe.directory",
+        "GIT_CONFIG_VALUE_0": "*",
+    }
+    result = subprocess.run(
+        command, cwd=folder, env=environment, capture_output=True, text=True, timeout=120
+    )
     assert result.returncode == 0, f"{' '.join(command)}\n{result.stdout}\n{result.stderr}"
     return result.stdout
 
@@ -29,4 +36,7 @@ def test_a_clone_pulls_its_data_from_the_bundle(tmp_path):
 
 def test_the_bundle_is_the_default_remote_and_small():
     assert run(ROOT, "dvc", "remote", "default").strip() == "bundle"
-    assert sum(path.stat().st_size for path in (ROOT / ".dvc/bundle").rglob("*") if path.is_file()) <= 40e6
+    assert (
+        sum(path.stat().st_size for path in (ROOT / ".dvc/bundle").rglob("*") if path.is_file())
+        <= 40e6
+    )

@@ -4,10 +4,10 @@ import shutil
 
 import numpy as np
 import pytest
+import trees
 from PIL import Image
 from scipy.io import loadmat, savemat
 
-import trees
 from posedive_lib import datasets
 from posedive_lib.datasets import cuhk03_mat
 from posedive_lib.errors import StudyError
@@ -26,7 +26,14 @@ def test_every_pixel_arrives_and_the_protocol_is_kept(tmp_path, place, boxes):
     names = [str(cell[0][0]) for cell in config["filelist"]]
     for split, frame in (("train", data.train), ("query", data.query), ("gallery", data.gallery)):
         rows = config[f"{split}_idx"].ravel() - 1
-        expected = sorted((f"images_{boxes}/{names[i]}", config["labels"].ravel()[i], config["camId"].ravel()[i] - 1) for i in rows)
+        expected = sorted(
+            (
+                f"images_{boxes}/{names[i]}",
+                config["labels"].ravel()[i],
+                config["camId"].ravel()[i] - 1,
+            )
+            for i in rows
+        )
         assert list(frame[["rel", "pid", "camid"]].itertuples(index=False, name=None)) == expected
     assert set(data.train["pid"]).isdisjoint(data.query["pid"]) and data.protocol["boxes"] == boxes
     assert not list((tmp_path / place).glob(".*"))
@@ -35,14 +42,21 @@ def test_every_pixel_arrives_and_the_protocol_is_kept(tmp_path, place, boxes):
 def test_extraction_happens_once_and_the_folder_may_move(tmp_path):
     trees.cuhk03_mat(tmp_path / "cuhk03")
     first = datasets.load("cuhk03-labeled", tmp_path)
-    stamps = {path: path.stat().st_mtime_ns for path in (tmp_path / "cuhk03" / "images_labeled").iterdir()}
+    stamps = {
+        path: path.stat().st_mtime_ns for path in (tmp_path / "cuhk03" / "images_labeled").iterdir()
+    }
     again = datasets.load("cuhk03-labeled", tmp_path)
-    assert stamps == {path: path.stat().st_mtime_ns for path in (tmp_path / "cuhk03" / "images_labeled").iterdir()}
+    assert stamps == {
+        path: path.stat().st_mtime_ns for path in (tmp_path / "cuhk03" / "images_labeled").iterdir()
+    }
     assert first.train.equals(again.train)
     (tmp_path / "cuhk03").rename(tmp_path / "moved")
-    shutil.rmtree(tmp_path / "moved" / "cuhk03_release")   # not needed any more
+    shutil.rmtree(tmp_path / "moved" / "cuhk03_release")  # not needed any more
     moved = datasets.load("cuhk03-labeled", tmp_path / "moved")
-    assert moved.train["rel"].tolist() == first.train["rel"].tolist() and str(tmp_path / "moved") in moved.train["path"].iloc[0]
+    assert (
+        moved.train["rel"].tolist() == first.train["rel"].tolist()
+        and str(tmp_path / "moved") in moved.train["path"].iloc[0]
+    )
 
 
 def test_one_thread_and_many_write_the_same(tmp_path):

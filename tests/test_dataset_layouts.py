@@ -6,16 +6,31 @@ import string
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given, strategies as st
-
 import trees
+from hypothesis import given
+from hypothesis import strategies as st
+
 from posedive_lib import datasets
 from posedive_lib.datasets import market1501, msmt17
 from posedive_lib.datasets.trees import market_name, msmt17_name
 from posedive_lib.errors import StudyError
 
-MARKET = ["", "Market-1501-v15.09.15", "market1501", "market1501/Market-1501-v15.09.15", "Market-1501"]
-MSMT17 = [("MSMT17", "V1"), ("MSMT17_V1", "V1"), ("MSMT17_V2", "V2"), ("msmt17/MSMT17_V1", "V1"), ("msmt17/MSMT17_V2", "V2"), ("", "V1"), ("", "V2")]
+MARKET = [
+    "",
+    "Market-1501-v15.09.15",
+    "market1501",
+    "market1501/Market-1501-v15.09.15",
+    "Market-1501",
+]
+MSMT17 = [
+    ("MSMT17", "V1"),
+    ("MSMT17_V1", "V1"),
+    ("MSMT17_V2", "V2"),
+    ("msmt17/MSMT17_V1", "V1"),
+    ("msmt17/MSMT17_V2", "V2"),
+    ("", "V1"),
+    ("", "V2"),
+]
 NP = ["cuhk03-np/{}", "CUHK03-NP/{}", "cuhk03/{}", "{}"]
 
 
@@ -30,13 +45,21 @@ def refusal(name, root):
 
 @pytest.mark.parametrize("place", MARKET)
 def test_market_is_found_below_and_at_the_root(tmp_path, place):
-    root = tmp_path / "exp_12_c3"   # a careless pattern reads identity 12 of camera 3 here
+    root = tmp_path / "exp_12_c3"  # a careless pattern reads identity 12 of camera 3 here
     trees.market(root / place)
     data = datasets.load("market1501", root)
     assert data.folder == root / place and data.counts()["images"].tolist() == [18, 6, 7]
-    assert sorted(data.train["pid"].unique()) == [2, 7, 9] and sorted(data.train["camid"].unique()) == [0, 1, 2]
+    assert sorted(data.train["pid"].unique()) == [2, 7, 9] and sorted(
+        data.train["camid"].unique()
+    ) == [0, 1, 2]
     assert (data.gallery["pid"] == 0).sum() == 1 and (data.gallery["pid"] >= 0).all()
-    assert data.protocol == {"dataset": "market1501", "version": None, "train_val": None, "boxes": None, "split": "751/750 identities"}
+    assert data.protocol == {
+        "dataset": "market1501",
+        "version": None,
+        "train_val": None,
+        "boxes": None,
+        "split": "751/750 identities",
+    }
 
 
 @pytest.mark.parametrize("place, version", MSMT17)
@@ -62,8 +85,14 @@ def test_both_versions_in_one_folder_are_refused(tmp_path):
 def test_train_val_is_a_choice_and_on_record(tmp_path):
     trees.msmt17(tmp_path / "MSMT17_V1")
     both, alone = (datasets.load("msmt17", tmp_path, train_val=value) for value in (True, False))
-    assert len(both.train) - len(alone.train) == 3 and set(alone.train["rel"]) < set(both.train["rel"])
-    assert (both.protocol["split"], alone.protocol["split"], alone.protocol["train_val"]) == ("list_train + list_val", "list_train", False)
+    assert len(both.train) - len(alone.train) == 3 and set(alone.train["rel"]) < set(
+        both.train["rel"]
+    )
+    assert (both.protocol["split"], alone.protocol["split"], alone.protocol["train_val"]) == (
+        "list_train + list_val",
+        "list_train",
+        False,
+    )
     pd.testing.assert_frame_equal(both.gallery, alone.gallery)
     (tmp_path / "MSMT17_V1" / "list_val.txt").unlink()
     assert len(datasets.load("msmt17", tmp_path, train_val=False).train) == 15
@@ -79,13 +108,20 @@ def test_cuhk03_np_is_found_and_boxes_never_mixed(tmp_path, place, boxes):
     assert data.counts()["images"].tolist() == [12, 4, 4]
     other = "detected" if boxes == "labeled" else "labeled"
     assert other in refusal(f"cuhk03-{other}", tmp_path)
-    assert datasets.load(f"cuhk03-{boxes}", data.folder).folder == data.folder   # the folder itself is a root, too
+    assert (
+        datasets.load(f"cuhk03-{boxes}", data.folder).folder == data.folder
+    )  # the folder itself is a root, too
 
 
-@pytest.mark.parametrize("name, build, first, second", [
-    ("market1501", trees.market, "Market-1501-v15.09.15", "market1501"), ("msmt17", trees.msmt17, "MSMT17_V1", "MSMT17"),
-    ("msmt17", trees.msmt17, "MSMT17_V1", "msmt17/MSMT17_V2"), ("cuhk03-labeled", trees.market, "cuhk03-np/labeled", "CUHK03/labeled"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "name, build, first, second",
+    [
+        ("market1501", trees.market, "Market-1501-v15.09.15", "market1501"),
+        ("msmt17", trees.msmt17, "MSMT17_V1", "MSMT17"),
+        ("msmt17", trees.msmt17, "MSMT17_V1", "msmt17/MSMT17_V2"),
+        ("cuhk03-labeled", trees.market, "cuhk03-np/labeled", "CUHK03/labeled"),
+    ],
+)
 def test_two_folders_are_refused_and_links_are_not_two(tmp_path, name, build, first, second):
     build(tmp_path / first)
     (tmp_path / second).parent.mkdir(parents=True, exist_ok=True)
@@ -115,7 +151,9 @@ def test_train_and_test_identities_of_msmt17_are_told_apart(tmp_path):
     data = datasets.load("msmt17", tmp_path)
     images = data.images()
     assert set(data.train["pid"]) == set(data.query["pid"]) and not data.shared_pids
-    sides = images.groupby("identity")["split"].agg(lambda s: {"train" if x == "train" else "test" for x in s})
+    sides = images.groupby("identity")["split"].agg(
+        lambda s: {"train" if x == "train" else "test" for x in s}
+    )
     assert (sides.map(len) == 1).all() and len(sides) == 6
     trees.market(tmp_path / "m")
     assert datasets.load("market1501", tmp_path / "m").shared_pids
@@ -128,8 +166,14 @@ def test_generated_names_round_trip(pid, cam, index):
     assert msmt17.camera(msmt17_name(pid, cam, index).rsplit("/", 1)[1], "here") == cam
 
 
-@given(pid=st.sampled_from([-1, 0, 1, 77, 1501, 123456]), cam=st.integers(1, 99), width=st.integers(1, 3),
-       tail=st.text(string.ascii_lowercase + "_s0123456789", max_size=12).filter(lambda t: not t[:1].isdigit()))
+@given(
+    pid=st.sampled_from([-1, 0, 1, 77, 1501, 123456]),
+    cam=st.integers(1, 99),
+    width=st.integers(1, 3),
+    tail=st.text(string.ascii_lowercase + "_s0123456789", max_size=12).filter(
+        lambda t: not t[:1].isdigit()
+    ),
+)
 def test_market_names_are_read_from_their_start(pid, cam, width, tail):
     number = "-1" if pid == -1 else f"{pid:04d}"
     assert market1501.parse(f"{number}_c{cam:0{width}d}{tail}.jpg", "here") == (pid, cam - 1)
@@ -158,13 +202,26 @@ def test_own_data_come_with_their_columns(tmp_path):
     assert len(datasets.load("folder", tmp_path).train) == 4
 
 
-@pytest.mark.parametrize("line, expected", [
-    ("train/p4/0.png,4,0,train,1", "each image once"), ("none.png,4,0,train,1", "a file in"), ("train/p4/0.png,four,0,query,1", "pid 'four'"),
-    ("train/p4/0.png,4,-1,query,1", "camid '-1'"), ("train/p4/0.png,4,0,valid,1", "split 'valid'"), ("../x.png,4,0,train,1", "below the folder"),
-    ("/etc/hosts,4,0,train,1", "below the folder"), (",4,0,train,1", "below the folder"), ("train/p4/0.png,,0,query,1", "pid ''"),
-    ("./train/p4/0.png,4,0,train,1", "each image once"), ("train//p4/0.png,4,0,train,1", "each image once"), ("train/p4/0.png,4,0,query,1,2", "6 fields and the header 5"),
-    ("train/p4/0.png,4,0,query", "4 fields and the header 5"), ("contact_sheet.jpg,4,0,train,1", "another name"), (f"{'x' * 300}.jpg,4,0,train,1", "a file in"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "line, expected",
+    [
+        ("train/p4/0.png,4,0,train,1", "each image once"),
+        ("none.png,4,0,train,1", "a file in"),
+        ("train/p4/0.png,four,0,query,1", "pid 'four'"),
+        ("train/p4/0.png,4,-1,query,1", "camid '-1'"),
+        ("train/p4/0.png,4,0,valid,1", "split 'valid'"),
+        ("../x.png,4,0,train,1", "below the folder"),
+        ("/etc/hosts,4,0,train,1", "below the folder"),
+        (",4,0,train,1", "below the folder"),
+        ("train/p4/0.png,,0,query,1", "pid ''"),
+        ("./train/p4/0.png,4,0,train,1", "each image once"),
+        ("train//p4/0.png,4,0,train,1", "each image once"),
+        ("train/p4/0.png,4,0,query,1,2", "6 fields and the header 5"),
+        ("train/p4/0.png,4,0,query", "4 fields and the header 5"),
+        ("contact_sheet.jpg,4,0,train,1", "another name"),
+        (f"{'x' * 300}.jpg,4,0,train,1", "a file in"),
+    ],
+)
 def test_own_tables_that_lie_are_refused_by_line(tmp_path, line, expected):
     trees.folder(tmp_path, extra=line + "\n")
     text = refusal("folder", tmp_path)
@@ -180,27 +237,53 @@ def test_lines_are_counted_as_an_editor_does(tmp_path):
 
 
 def test_one_file_has_one_spelling(tmp_path):
-    (tmp_path / "images.csv").write_text("\ufeff" + "\n".join(trees.folder(tmp_path)).replace("train/p4", "./train//p4"), encoding="utf-8")   # with Excel's mark
-    assert datasets.load("folder", tmp_path).train["rel"].tolist()[:2] == ["train/p4/0.png", "train/p4/11.png"]
+    (tmp_path / "images.csv").write_text(
+        "\ufeff" + "\n".join(trees.folder(tmp_path)).replace("train/p4", "./train//p4"),
+        encoding="utf-8",
+    )  # with Excel's mark
+    assert datasets.load("folder", tmp_path).train["rel"].tolist()[:2] == [
+        "train/p4/0.png",
+        "train/p4/11.png",
+    ]
 
 
-@pytest.mark.parametrize("cells, dtype, values", [
-    (["007", "012"], "str", ["007", "012"]), (["7", "-12"], "int64", [7, -12]), (["7", ""], "Int64", [7, None]), (["7", "1.50"], "float64", [7, 1.5]),
-    (["1e-05", "NaN"], "float64", [1e-5, None]), (["-inf", "0"], "float64", [-np.inf, 0]), (["True", "False"], "bool", [True, False]),
-    (["TRUE", ""], "boolean", [True, None]), (["NA", "no"], "str", ["NA", "no"]), (["12345678901234567890", "1"], "str", ["12345678901234567890", "1"]),
-    (["", ""], "str", [None, None]), (["left, below", '"quoted"'], "str", ["left, below", '"quoted"']),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "cells, dtype, values",
+    [
+        (["007", "012"], "str", ["007", "012"]),
+        (["7", "-12"], "int64", [7, -12]),
+        (["7", ""], "Int64", [7, None]),
+        (["7", "1.50"], "float64", [7, 1.5]),
+        (["1e-05", "NaN"], "float64", [1e-5, None]),
+        (["-inf", "0"], "float64", [-np.inf, 0]),
+        (["True", "False"], "bool", [True, False]),
+        (["TRUE", ""], "boolean", [True, None]),
+        (["NA", "no"], "str", ["NA", "no"]),
+        (["12345678901234567890", "1"], "str", ["12345678901234567890", "1"]),
+        (["", ""], "str", [None, None]),
+        (["left, below", '"quoted"'], "str", ["left, below", '"quoted"']),
+    ],
+)
 def test_cells_of_own_columns_mean_what_they_say(tmp_path, cells, dtype, values):
     trees.folder(tmp_path)
-    pd.read_csv(tmp_path / "images.csv").assign(note=cells * 4).to_csv(tmp_path / "images.csv", index=False)
+    pd.read_csv(tmp_path / "images.csv").assign(note=cells * 4).to_csv(
+        tmp_path / "images.csv", index=False
+    )
     for frame in (datasets.load("folder", tmp_path).train, datasets.load("folder", tmp_path).query):
-        assert str(frame["note"].dtype) == dtype and [None if pd.isna(found) else found for found in frame["note"]] == values * (len(frame) // 2)
+        assert str(frame["note"].dtype) == dtype and [
+            None if pd.isna(found) else found for found in frame["note"]
+        ] == values * (len(frame) // 2)
 
 
-@pytest.mark.parametrize("text, expected", [
-    ("path;pid;camid;split\na.jpg;1;0;train\n", "by semicolons: use commas"), ("path\tpid\tcamid\tsplit\na,b\t1\t0\ttrain\n", "by tabs: use commas"),
-    ("path,pid,camid,split,note,note\n", "two columns 'note'"), ('path,pid,camid,split\n"a.jpg,1,0,train\n', "cannot be read as a table"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "text, expected",
+    [
+        ("path;pid;camid;split\na.jpg;1;0;train\n", "by semicolons: use commas"),
+        ("path\tpid\tcamid\tsplit\na,b\t1\t0\ttrain\n", "by tabs: use commas"),
+        ("path,pid,camid,split,note,note\n", "two columns 'note'"),
+        ('path,pid,camid,split\n"a.jpg,1,0,train\n', "cannot be read as a table"),
+    ],
+)
 def test_own_tables_of_another_form_are_told_what_to_change(tmp_path, text, expected):
     (tmp_path / "images.csv").write_text(text)
     assert expected in refusal("folder", tmp_path)
@@ -209,11 +292,17 @@ def test_own_tables_of_another_form_are_told_what_to_change(tmp_path, text, expe
 def test_training_photos_alone_are_loaded_and_not_evaluated(tmp_path):
     lines = trees.folder(tmp_path)
     (tmp_path / "images.csv").write_text("\n".join(line for line in lines if "gallery" not in line))
-    assert "The gallery split of folder" in refusal("folder", tmp_path)   # half a test was forgotten
-    (tmp_path / "images.csv").write_text("\n".join(line for line in lines if "split" in line or "train" in line))
+    assert "The gallery split of folder" in refusal("folder", tmp_path)  # half a test was forgotten
+    (tmp_path / "images.csv").write_text(
+        "\n".join(line for line in lines if "split" in line or "train" in line)
+    )
     (tmp_path / "truth.csv").write_text("path,lamp\ntrain/p4/0.png,3\n")
     data = datasets.load("folder", tmp_path)
-    assert data.counts()["images"].tolist() == [4, 0, 0] and data.images()["pid"].dtype == "int64" and data.train["lamp"].notna().sum() == 1
+    assert (
+        data.counts()["images"].tolist() == [4, 0, 0]
+        and data.images()["pid"].dtype == "int64"
+        and data.train["lamp"].notna().sum() == 1
+    )
     from posedive_lib.study import reid_runs
 
     for evaluate in (data.require_test, lambda: reid_runs._photos("folder", str(tmp_path), 32, 16)):
@@ -237,10 +326,16 @@ def test_own_tables_that_are_none(tmp_path):
     assert "cannot be read as a table" in refusal("folder", tmp_path)
 
 
-@pytest.mark.parametrize("line, expected", [
-    ("0000/0000_000_01_0303morning_0000_0.jpg 0", "again"), ("../../secret_000_01_x.jpg 0", "leaves the data set's folder"),
-    ("/etc/a_b_01_c.jpg 0", "leaves the data set's folder"), ("0000/x.jpg zero", "expected '<path> <pid>'"), ("0000/0000_000_01_no_such.jpg 0", "not in"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "line, expected",
+    [
+        ("0000/0000_000_01_0303morning_0000_0.jpg 0", "again"),
+        ("../../secret_000_01_x.jpg 0", "leaves the data set's folder"),
+        ("/etc/a_b_01_c.jpg 0", "leaves the data set's folder"),
+        ("0000/x.jpg zero", "expected '<path> <pid>'"),
+        ("0000/0000_000_01_no_such.jpg 0", "not in"),
+    ],
+)
 def test_lists_that_lie_are_refused(tmp_path, line, expected):
     trees.msmt17(tmp_path)
     path = tmp_path / "list_train.txt"
@@ -252,7 +347,9 @@ def test_bad_trees_are_named(tmp_path):
     assert "Market-1501 not found" in refusal("market1501", tmp_path)
     trees.market(tmp_path / "market1501")
     (tmp_path / "market1501" / "query").rename(tmp_path / "market1501" / "queries")
-    assert f"The folder {tmp_path / 'market1501' / 'query'} is missing" in refusal("market1501", tmp_path)
+    assert f"The folder {tmp_path / 'market1501' / 'query'} is missing" in refusal(
+        "market1501", tmp_path
+    )
     trees.msmt17(tmp_path / "MSMT17")
     for name in ("train", "val", "query", "gallery"):
         (tmp_path / "MSMT17" / f"list_{name}.txt").unlink()
@@ -261,7 +358,9 @@ def test_bad_trees_are_named(tmp_path):
     (tmp_path / "MSMT17" / "test").rename(tmp_path / "MSMT17" / "tests")
     assert "MSMT17/test is missing" in refusal("msmt17", tmp_path)
     (tmp_path / "MSMT17" / "tests").rename(tmp_path / "MSMT17" / "test")
-    (tmp_path / "MSMT17" / "list_val.txt").write_text((tmp_path / "MSMT17" / "list_train.txt").read_text())
+    (tmp_path / "MSMT17" / "list_val.txt").write_text(
+        (tmp_path / "MSMT17" / "list_train.txt").read_text()
+    )
     assert "in list_train.txt and in list_val.txt" in refusal("msmt17", tmp_path)
     trees.msmt17(tmp_path / "MSMT17")
     (tmp_path / "MSMT17" / "list_query.txt").write_bytes(b"\xff\xfe\xfa")

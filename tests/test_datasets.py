@@ -53,7 +53,7 @@ def root(tmp_path):
 def test_market_names_junk_and_distractors(root):
     data = datasets.load("market1501", root)
     assert data.train[["pid", "camid"]].values.tolist() == [[2, 0], [2, 1], [7, 11]]
-    assert data.gallery["pid"].tolist() == [0, 1]   # junk is gone, the distractor stays
+    assert data.gallery["pid"].tolist() == [0, 1]  # junk is gone, the distractor stays
     assert data.train["rel"].tolist() == sorted(data.train["rel"])
     assert all(path.startswith("/") for path in data.train["path"])
     assert data.counts()["images"].tolist() == [3, 1, 2]
@@ -69,12 +69,23 @@ def test_msmt17_joins_val_and_reads_cameras(root):
     data = datasets.load("msmt17", root)
     assert len(data.train) == 18 and len(data.query) == 9 and len(data.gallery) == 9
     assert set(data.train["camid"]) == {0, 1, 2}
-    assert data.train["rel"].str.startswith("train/").all() and data.query["rel"].str.startswith("test/").all()
+    assert (
+        data.train["rel"].str.startswith("train/").all()
+        and data.query["rel"].str.startswith("test/").all()
+    )
 
 
 def test_truth_is_joined_without_twins(root):
     folder = root / "Market-1501-v15.09.15"
-    truth = pd.DataFrame({"path": ["bounding_box_train/0002_c2s1_000551_01.jpg"], "split": ["train"], "pid": [999], "camid": [9], "azimuth": [33.0]})
+    truth = pd.DataFrame(
+        {
+            "path": ["bounding_box_train/0002_c2s1_000551_01.jpg"],
+            "split": ["train"],
+            "pid": [999],
+            "camid": [9],
+            "azimuth": [33.0],
+        }
+    )
     truth.to_csv(folder / "truth.csv", index=False)
     train = datasets.load("market1501", root).train
     assert list(train.columns).count("pid") == 1 and train["pid"].tolist() == [2, 2, 7]
@@ -85,7 +96,9 @@ def test_truth_is_joined_without_twins(root):
         datasets.load("market1501", root)
 
 
-@pytest.mark.parametrize("content", [b"", b"path,azimuth\n\xff\xfe,1\n", b"path,azimuth\na.jpg,1,2\n", b"path;azimuth\n"])
+@pytest.mark.parametrize(
+    "content", [b"", b"path,azimuth\n\xff\xfe,1\n", b"path,azimuth\na.jpg,1,2\n", b"path;azimuth\n"]
+)
 def test_a_truth_that_is_no_table_is_named(root, content):
     (root / "Market-1501-v15.09.15" / "truth.csv").write_bytes(content)
     with pytest.raises(StudyError, match=r"truth\.csv") as caught:
@@ -126,8 +139,10 @@ def test_cam_sides_are_disjoint():
     is_train = np.array([1, 1, 1, 1, 0, 0, 0, 0], bool)
     kept = splits.cam_sides(azimuth, is_train, train_max_azimuth=60, test_min_azimuth=90)
     assert kept.tolist() == [True, True, False, False, False, True, True, False]
-    edge = splits.cam_sides(np.array([90.0, 90.0]), np.array([True, False]), train_max_azimuth=90, test_min_azimuth=90)
-    assert edge.tolist() == [True, False]   # without a margin, the border belongs to the training
+    edge = splits.cam_sides(
+        np.array([90.0, 90.0]), np.array([True, False]), train_max_azimuth=90, test_min_azimuth=90
+    )
+    assert edge.tolist() == [True, False]  # without a margin, the border belongs to the training
     with pytest.raises(StudyError, match="overlap"):
         splits.cam_sides(azimuth, is_train, train_max_azimuth=90, test_min_azimuth=89)
 
@@ -149,7 +164,14 @@ def test_pose_sides_put_the_common_clusters_in_training():
 
 def test_every_query_keeps_a_match_from_another_camera():
     rng = np.random.default_rng(1)
-    test = pd.DataFrame({"pid": rng.integers(0, 12, 60), "camid": rng.integers(0, 4, 60), "rel": [f"test/x/{i}.jpg" for i in range(60)], "was_query": rng.random(60) < 0.3})
+    test = pd.DataFrame(
+        {
+            "pid": rng.integers(0, 12, 60),
+            "camid": rng.integers(0, 4, 60),
+            "rel": [f"test/x/{i}.jpg" for i in range(60)],
+            "was_query": rng.random(60) < 0.3,
+        }
+    )
     query, gallery = splits.arrange_test(test)
     assert not query.duplicated(["pid", "camid"]).any()
     assert set(query["rel"]).isdisjoint(gallery["rel"])
@@ -163,8 +185,12 @@ def write_s(root, kind="cam"):
     data = datasets.load("msmt17", root)
     pool = splits.pool_of(data)
     azimuth = np.where(pool.index % 2 == 0, 0.0, 120.0)
-    kept = splits.cam_sides(azimuth, (pool["split"] == "train").to_numpy(), train_max_azimuth=60, test_min_azimuth=90)
-    kept |= (pool["split"] == "train").to_numpy() & (pool["pid"] == 0).to_numpy()   # all of one identity: the others fall below four images
+    kept = splits.cam_sides(
+        azimuth, (pool["split"] == "train").to_numpy(), train_max_azimuth=60, test_min_azimuth=90
+    )
+    kept |= (pool["split"] == "train").to_numpy() & (
+        pool["pid"] == 0
+    ).to_numpy()  # all of one identity: the others fall below four images
     tables = splits.select(data, kept, pool)
     splits.write_lists(root / "MSMT17-S" / kind, tables)
     return tables
@@ -183,7 +209,12 @@ def test_msmt17_s_is_read_back_as_written(root):
 def test_a_rule_that_leaves_nothing_is_refused(root):
     data = datasets.load("msmt17", root)
     with pytest.raises(StudyError, match="leaves no train images"):
-        splits.select(data, np.zeros(len(splits.pool_of(data)), bool) | (splits.pool_of(data)["split"] != "train").to_numpy(), splits.pool_of(data))
+        splits.select(
+            data,
+            np.zeros(len(splits.pool_of(data)), bool)
+            | (splits.pool_of(data)["split"] != "train").to_numpy(),
+            splits.pool_of(data),
+        )
 
 
 def test_write_msmt17_s_from_bodies(root, monkeypatch):
@@ -194,14 +225,27 @@ def test_write_msmt17_s_from_bodies(root, monkeypatch):
     n, rng = len(pool), np.random.default_rng(0)
     # turned about the vertical axis only: half seen from the front, half from behind (OpenCV axes, so upright is a half turn about x)
     orient = np.where((np.arange(n) % 2 == 0)[:, None], [[np.pi, 0.0, 0.0]], [[0.0, 0.0, np.pi]])
-    bodies = table.BodyTable(path=np.array(pool["rel"].tolist()), global_orient=orient, body_pose=rng.normal(size=(n, 69)), betas=np.zeros((n, 10)),
-                             cam_t=np.tile([0.0, 0.0, 5.0], (n, 1)), focal=np.full(n, 512.0), keypoints=np.zeros((n, 17, 2)), visible=np.full((n, 17), 2))
+    bodies = table.BodyTable(
+        path=np.array(pool["rel"].tolist()),
+        global_orient=orient,
+        body_pose=rng.normal(size=(n, 69)),
+        betas=np.zeros((n, 10)),
+        cam_t=np.tile([0.0, 0.0, 5.0], (n, 1)),
+        focal=np.full(n, 512.0),
+        keypoints=np.zeros((n, 17, 2)),
+        visible=np.full((n, 17), 2),
+    )
     bodies.save(data.folder / "smpl.npz")
     pid = pool["pid"].to_numpy()
     poses = np.where(np.random.default_rng(3).random(n) < 0.45, 1.0, -1.0)
     monkeypatch.setattr(splits, "drop_rare", lambda train: train.reset_index(drop=True))
-    monkeypatch.setattr(splits, "body_joints", lambda pose, path: np.stack([poses, pid * 1e-3], 1)[:, None, :])
-    params = SimpleNamespace(cam=SimpleNamespace(train_max_azimuth=60.0, test_min_azimuth=90.0), pose=SimpleNamespace(clusters=2, train_clusters=1))
+    monkeypatch.setattr(
+        splits, "body_joints", lambda pose, path: np.stack([poses, pid * 1e-3], 1)[:, None, :]
+    )
+    params = SimpleNamespace(
+        cam=SimpleNamespace(train_max_azimuth=60.0, test_min_azimuth=90.0),
+        pose=SimpleNamespace(clusters=2, train_clusters=1),
+    )
     written = splits.write_msmt17_s(root, params, "unused.npz")
     for kind in ("cam", "pose"):
         data_s = datasets.load(f"msmt17-s-{kind}", root)
@@ -220,7 +264,9 @@ def generated_for(data, tmp_path, suffix="png"):
     for index, row in enumerate(data.train.groupby("pid").head(1).itertuples()):
         path = tmp_path / "generated" / f"{index}.{suffix}"
         paint(path, 200)
-        rows.append({"image_path": str(path), "pid": row.pid, "camid": row.camid, "index": index + 7})
+        rows.append(
+            {"image_path": str(path), "pid": row.pid, "camid": row.camid, "index": index + 7}
+        )
     return pd.DataFrame(rows)
 
 
@@ -230,12 +276,16 @@ def test_augmented_tree_reads_back(root, tmp_path, name, suffix):
     if name == "msmt17-s-cam":
         write_s(root)
     data = datasets.load(name, root)
-    pd.DataFrame({"path": data.train["rel"], "azimuth": 1.0}).to_csv(data.folder / "truth.csv", index=False)
+    pd.DataFrame({"path": data.train["rel"], "azimuth": 1.0}).to_csv(
+        data.folder / "truth.csv", index=False
+    )
     generated = generated_for(data, tmp_path, suffix)
     out = write_augmented(data, generated, tmp_path / "out")
     assert out.train["generated"].sum() == len(generated)
     made = out.train[out.train["generated"]]
-    assert sorted(zip(made["pid"], made["camid"], strict=True)) == sorted(zip(generated["pid"], generated["camid"], strict=True))
+    assert sorted(zip(made["pid"], made["camid"], strict=True)) == sorted(
+        zip(generated["pid"], generated["camid"], strict=True)
+    )
     assert made["azimuth"].isna().all()
     assert set(out.train.loc[~out.train["generated"], "rel"]) == set(data.train["rel"])
     assert out.query["rel"].tolist() == data.query["rel"].tolist()
@@ -246,7 +296,9 @@ def test_augmented_tree_reads_back(root, tmp_path, name, suffix):
         lines = (tmp_path / "out" / "MSMT17_V1" / "list_train.txt").read_text().split("\n")
         gen = [line for line in lines if "_gen" in line]
         assert len(gen) == len(generated)
-        assert [int(line.split("_")[2]) - 1 for line in gen] == generated["camid"].tolist()   # as the usual code bases read it
+        assert [int(line.split("_")[2]) - 1 for line in gen] == generated[
+            "camid"
+        ].tolist()  # as the usual code bases read it
 
 
 def test_augmented_tree_is_whole_or_absent(root, tmp_path):
@@ -266,4 +318,6 @@ def test_augmented_tree_is_whole_or_absent(root, tmp_path):
     write_augmented(data, generated, tmp_path / "out")
     with pytest.raises(StudyError, match="already exists"):
         write_augmented(data, generated, tmp_path / "out")
-    assert len(write_augmented(data, generated[:0], tmp_path / "out", overwrite=True).train) == len(data.train)
+    assert len(write_augmented(data, generated[:0], tmp_path / "out", overwrite=True).train) == len(
+        data.train
+    )

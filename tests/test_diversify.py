@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from miniworld.motions import write_motions
 from posedive_lib.augment import distribution, diversify
 from posedive_lib.augment.distribution import Training, coverage, pose_cells, pose_coverage
 from posedive_lib.augment.diversify import ARMS, plan, policies_of
@@ -14,7 +15,6 @@ from posedive_lib.body.camera import orient, viewpoint
 from posedive_lib.body.poses import PoseSource, load_poses
 from posedive_lib.body.table import BodyTable
 from posedive_lib.errors import StudyError
-from miniworld.motions import write_motions
 
 
 @pytest.fixture(scope="module")
@@ -32,23 +32,38 @@ def training(source) -> Training:
     rows = rng.choice(walking, 120)
     azimuth, elevation = rng.uniform(-40, 40, 120), rng.uniform(5, 12, 120)
     bodies = BodyTable(
-        path=np.array([f"{row:04d}.jpg" for row in range(120)]), global_orient=orient(source.root_tilt[rows], azimuth, elevation),
-        body_pose=source.body_pose[rows], betas=np.zeros((120, 10)), cam_t=np.tile([0.0, 0, 4.5], (120, 1)), focal=np.full(120, 512.0),
-        keypoints=np.zeros((120, 17, 2)), visible=np.full((120, 17), 2),
-    )  # fmt: skip
+        path=np.array([f"{row:04d}.jpg" for row in range(120)]),
+        global_orient=orient(source.root_tilt[rows], azimuth, elevation),
+        body_pose=source.body_pose[rows],
+        betas=np.zeros((120, 10)),
+        cam_t=np.tile([0.0, 0, 4.5], (120, 1)),
+        focal=np.full(120, 512.0),
+        keypoints=np.zeros((120, 17, 2)),
+        visible=np.full((120, 17), 2),
+    )
     return Training(bodies, azimuth, elevation)
 
 
 @pytest.fixture(scope="module")
 def references() -> pd.DataFrame:
-    return pd.DataFrame([(pid, f"{pid}_{shot}.jpg", shot) for pid in (2, 7, 11) for shot in range(3)], columns=["pid", "rel", "camid"])
+    return pd.DataFrame(
+        [(pid, f"{pid}_{shot}.jpg", shot) for pid in (2, 7, 11) for shot in range(3)],
+        columns=["pid", "rel", "camid"],
+    )
 
 
 POLICY = SimpleNamespace(viewpoint="uniform", pose="inverse-density")
 
 
 def make(references, training, source, n=30, arm="pose-dive", **options):
-    return plan("market1501", references, training, source, n_per_pid=n, **policies_of(arm, POLICY) | options)
+    return plan(
+        "market1501",
+        references,
+        training,
+        source,
+        n_per_pid=n,
+        **policies_of(arm, POLICY) | options,
+    )
 
 
 @pytest.mark.parametrize("arm", ARMS)
@@ -68,7 +83,10 @@ def test_dropping_an_identity_changes_no_other(references, training, source):
 def test_policies_share_references_and_noise(references, training, source):
     plans = [make(references, training, source, 6, arm=arm) for arm in ARMS]
     for other in plans[1:]:
-        pd.testing.assert_frame_equal(plans[0][["pid", "index", "reference", "camid", "seed"]], other[["pid", "index", "reference", "camid", "seed"]])
+        pd.testing.assert_frame_equal(
+            plans[0][["pid", "index", "reference", "camid", "seed"]],
+            other[["pid", "index", "reference", "camid", "seed"]],
+        )
 
 
 def test_references_take_turns_and_give_their_camera(references, training, source):
@@ -81,7 +99,12 @@ def test_references_take_turns_and_give_their_camera(references, training, sourc
 def test_sampled_viewpoints_are_uniform_in_the_paper_s_range(references, training, source):
     made = make(references, training, source, 400)
     assert made["azimuth"].between(-180, 180).all() and made["elevation"].between(0, 30).all()
-    assert coverage(made["azimuth"], made["elevation"]) < 0.01 < 0.3 < coverage(training.azimuth, training.elevation)
+    assert (
+        coverage(made["azimuth"], made["elevation"])
+        < 0.01
+        < 0.3
+        < coverage(training.azimuth, training.elevation)
+    )
     assert abs(made["elevation"].mean() - 15) < 1
 
 
@@ -102,7 +125,10 @@ def test_sparse_poses_are_unlike_the_training_set(references, training, source):
 
     assert mean_distance("inverse-density") > 1.15 * mean_distance("uniform")
     cells = pose_cells(source.body_pose, 12)
-    both = [pose_coverage(source.body_pose[make(references, training, source, 200)["pose_row"]], cells), pose_coverage(training.bodies.body_pose, cells)]
+    both = [
+        pose_coverage(source.body_pose[make(references, training, source, 200)["pose_row"]], cells),
+        pose_coverage(training.bodies.body_pose, cells),
+    ]
     assert both[0] < 0.1 < both[1]
 
 
@@ -114,7 +140,9 @@ def test_sparse_viewpoints_avoid_what_is_common(references, training, source):
 
 
 def test_bodies_are_seen_from_the_planned_viewpoint(references, training, source):
-    still = PoseSource(np.zeros((5, 3)), source.body_pose[:5], source.domain[:5], source.name[:5], source.frame[:5])
+    still = PoseSource(
+        np.zeros((5, 3)), source.body_pose[:5], source.domain[:5], source.name[:5], source.frame[:5]
+    )
     for arm in ("pose-dive", "viewpoint"):
         made = make(references, training, still, 5, arm=arm)
         orientation, body_pose = diversify.oriented(made, training, still)
@@ -125,11 +153,15 @@ def test_bodies_are_seen_from_the_planned_viewpoint(references, training, source
         np.testing.assert_allclose(body_pose, expected[made["pose_row"]])
     made = make(references, training, source, 5, arm="same-distribution")
     orientation, _ = diversify.oriented(made, training, source)
-    np.testing.assert_allclose(orientation, training.bodies.global_orient[made["pose_row"]], atol=1e-6)
+    np.testing.assert_allclose(
+        orientation, training.bodies.global_orient[made["pose_row"]], atol=1e-6
+    )
 
 
 def test_coverage_numbers():
-    centres = np.array([(azimuth, elevation) for azimuth in range(15, 360, 30) for elevation in (5, 15, 25)]).T
+    centres = np.array(
+        [(azimuth, elevation) for azimuth in range(15, 360, 30) for elevation in (5, 15, 25)]
+    ).T
     assert coverage(*centres) == pytest.approx(0)
     assert coverage(*centres - np.array([[360], [0]])) == pytest.approx(0)  # azimuth wraps
     assert coverage([10.0], [5.0]) > 0.8
@@ -137,10 +169,16 @@ def test_coverage_numbers():
     assert np.isnan(coverage([], []))
 
 
-@pytest.mark.parametrize("options, said", [
-    ({"arm": "both"}, "arm"), ({"pose_policy": "random"}, "augment.policy.pose"), ({"viewpoint_policy": "front"}, "augment.policy.viewpoint"),
-    ({"elevation": (30, 0)}, "augment.elevation"), ({"n": -1}, "n_per_pid"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "options, said",
+    [
+        ({"arm": "both"}, "arm"),
+        ({"pose_policy": "random"}, "augment.policy.pose"),
+        ({"viewpoint_policy": "front"}, "augment.policy.viewpoint"),
+        ({"elevation": (30, 0)}, "augment.elevation"),
+        ({"n": -1}, "n_per_pid"),
+    ],
+)
 def test_bad_requests(options, said, references, training, source):
     with pytest.raises(StudyError, match=said):
         make(references, training, source, **options)
@@ -149,12 +187,20 @@ def test_bad_requests(options, said, references, training, source):
 
 
 def test_an_arm_is_a_pair_of_policies(references, training, source):
-    expected = {"pose-dive": ("uniform", "inverse-density"), "viewpoint": ("uniform", "same-distribution"),
-                "pose": ("same-distribution", "inverse-density"), "same-distribution": ("same-distribution", "same-distribution")}
+    expected = {
+        "pose-dive": ("uniform", "inverse-density"),
+        "viewpoint": ("uniform", "same-distribution"),
+        "pose": ("same-distribution", "inverse-density"),
+        "same-distribution": ("same-distribution", "same-distribution"),
+    }
     for arm, pair in expected.items():
         made = make(references, training, source, 2, arm=arm)
-        assert set(zip(made["policy"], made["viewpoint_policy"], made["pose_policy"])) == {(arm, *pair)}
-        assert set(made["pose_from"]) == {"training" if pair[1] == "same-distribution" else "source"}
+        assert set(zip(made["policy"], made["viewpoint_policy"], made["pose_policy"])) == {
+            (arm, *pair)
+        }
+        assert set(made["pose_from"]) == {
+            "training" if pair[1] == "same-distribution" else "source"
+        }
         assert ((made["view_row"] >= 0) == (pair[0] == "same-distribution")).all()
 
 
@@ -169,18 +215,33 @@ def test_balanced_poses_are_uniform_over_pose_space(references, training, source
     weights = diversify.pose_weights(source, training.bodies.body_pose, "balanced")
     per_cell = np.bincount(distribution.nearest_cell(source.body_pose, cells), weights, len(cells))
     np.testing.assert_allclose(per_cell, 1 / len(cells))
-    by = {policy: source.body_pose[make(references, training, source, 200, pose_policy=policy)["pose_row"]] for policy in ("balanced", "uniform")}
+    by = {
+        policy: source.body_pose[
+            make(references, training, source, 200, pose_policy=policy)["pose_row"]
+        ]
+        for policy in ("balanced", "uniform")
+    }
     assert pose_coverage(by["balanced"], cells) < 0.02 < pose_coverage(by["uniform"], cells)
 
 
 def test_viewpoint_density_is_a_density():
     """Integrates to 1 over the sphere, and is highest where the cameras are."""
-    azimuth, elevation = (grid.ravel() for grid in np.meshgrid(np.arange(-179, 180, 2.0), np.arange(-89, 90, 2.0)))
+    azimuth, elevation = (
+        grid.ravel() for grid in np.meshgrid(np.arange(-179, 180, 2.0), np.arange(-89, 90, 2.0))
+    )
     density = distribution.viewpoint_density([0, 5, 170], [0, 10, 20], (azimuth, elevation))
-    assert (density * np.cos(np.radians(elevation))).sum() * np.radians(2) ** 2 == pytest.approx(1, abs=1e-3)
+    assert (density * np.cos(np.radians(elevation))).sum() * np.radians(2) ** 2 == pytest.approx(
+        1, abs=1e-3
+    )
     assert abs(azimuth[density.argmax()] - 2.5) < 5 and abs(elevation[density.argmax()] - 5) < 6
-    np.testing.assert_allclose(distribution.sphere_points([0, 90, 0], [0, 0, 90]), [[0, 0, 1], [1, 0, 0], [0, 1, 0]], atol=1e-12)
-    table = distribution.sphere_table({"real": (np.array([0.0, 90]), np.array([0.0, 10])), "none": (np.zeros(0), np.zeros(0))})
+    np.testing.assert_allclose(
+        distribution.sphere_points([0, 90, 0], [0, 0, 90]),
+        [[0, 0, 1], [1, 0, 0], [0, 1, 0]],
+        atol=1e-12,
+    )
+    table = distribution.sphere_table(
+        {"real": (np.array([0.0, 90]), np.array([0.0, 10])), "none": (np.zeros(0), np.zeros(0))}
+    )
     assert len(table) == 2 and np.allclose((table[["x", "y", "z"]] ** 2).sum(axis=1), 1)
 
 
@@ -188,12 +249,23 @@ def test_coverage_table_says_that_diversification_widens(references, training, s
     made = make(references, training, source, 60)
     bodies = training.bodies.select(["0000.jpg"] * len(made))
     bodies = replace(bodies, body_pose=source.body_pose[made["pose_row"]])
-    table = distribution.coverage_table(training, Training(bodies, made["azimuth"].to_numpy(), made["elevation"].to_numpy()), pose_cells(source.body_pose))
+    table = distribution.coverage_table(
+        training,
+        Training(bodies, made["azimuth"].to_numpy(), made["elevation"].to_numpy()),
+        pose_cells(source.body_pose),
+    )
     table = table.set_index("images_of")
     assert table["images"].to_dict() == {"real": 120, "generated": 180, "combined": 300}
-    assert (table.loc["combined", ["viewpoint", "pose"]] < table.loc["real", ["viewpoint", "pose"]]).all()
-    alone = distribution.coverage_table(training, None, pose_cells(source.body_pose)).set_index("images_of")
-    assert alone.loc["generated"].isna().sum() == 2 and alone.loc["combined", "pose"] == alone.loc["real", "pose"]
+    assert (
+        table.loc["combined", ["viewpoint", "pose"]] < table.loc["real", ["viewpoint", "pose"]]
+    ).all()
+    alone = distribution.coverage_table(training, None, pose_cells(source.body_pose)).set_index(
+        "images_of"
+    )
+    assert (
+        alone.loc["generated"].isna().sum() == 2
+        and alone.loc["combined", "pose"] == alone.loc["real", "pose"]
+    )
 
 
 @pytest.mark.parametrize("method", ["pca", "tsne"])

@@ -22,7 +22,9 @@ def locked() -> dict[str, str]:
     pins = [line for line in lines if line and not line.startswith("#")]
     for line in pins:
         assert re.fullmatch(r"[A-Za-z0-9._-]+==[A-Za-z0-9.]+", line), f"not a plain pin: {line}"
-    return {canonicalize_name(name): version for name, version in (line.split("==") for line in pins)}
+    return {
+        canonicalize_name(name): version for name, version in (line.split("==") for line in pins)
+    }
 
 
 def declared() -> dict[str, str]:
@@ -90,7 +92,9 @@ def test_every_import_of_the_library_is_declared():
     for name in imported_packages():
         owners = {canonicalize_name(owner) for owner in distributions.get(name, [])}
         # PyOpenGL is pinned by pyrender, which needs exactly that version.
-        assert owners & (set(declared()) | {"pyopengl"}), f"{name} is imported but not declared in pyproject.toml"
+        assert owners & (set(declared()) | {"pyopengl"}), (
+            f"{name} is imported but not declared in pyproject.toml"
+        )
 
 
 @pytest.mark.parametrize("path", ["requirements.lock", "environment.yml", "pyproject.toml"])

@@ -3,21 +3,25 @@
 import numpy as np
 import pytest
 from PIL import ExifTags, Image
+from reid_parts import people, save_tiny_clip, tiny_params
 
 from posedive_lib.errors import StudyError
 from posedive_lib.own_data.features import extract
+from posedive_lib.reid.clip_reid_training import ClipReIDBaseline
 from posedive_lib.reid.loop import load_tensors, save_tensors
 from posedive_lib.reid.models import load
 from posedive_lib.reid.resnet import ResNetBaseline
-from posedive_lib.reid.clip_reid_training import ClipReIDBaseline
-from reid_parts import people, save_tiny_clip, tiny_params
 
 
 @pytest.fixture(scope="module", params=["clip-reid", "resnet"])
 def trained(request, tmp_path_factory):
     folder = tmp_path_factory.mktemp(request.param)
     params = tiny_params(stage1__steps=2, stage2__steps=3, resnet__steps=3)
-    kind, weights = (ClipReIDBaseline, save_tiny_clip(folder / "clip")) if request.param == "clip-reid" else (ResNetBaseline, None)
+    kind, weights = (
+        (ClipReIDBaseline, save_tiny_clip(folder / "clip"))
+        if request.param == "clip-reid"
+        else (ResNetBaseline, None)
+    )
     baseline = kind(params, weights, 32, 16, "cpu")
     baseline.fit(people(4, 5), seed=0)
     baseline.save(folder / "saved")
@@ -31,23 +35,40 @@ def test_arrays_and_paths_give_the_same_unit_features(trained, tmp_path):
     assert features.dtype == np.float32 and features.shape[0] == 5
     np.testing.assert_allclose(np.linalg.norm(features, axis=1), 1, atol=1e-6)
     own = baseline.extract(images)
-    np.testing.assert_allclose(features, own / np.linalg.norm(own, axis=1, keepdims=True), atol=1e-6)
+    np.testing.assert_allclose(
+        features, own / np.linalg.norm(own, axis=1, keepdims=True), atol=1e-6
+    )
     paths = []
     for index, image in enumerate(images):
         paths.append(tmp_path / f"{index}.png")
         Image.fromarray(image).save(paths[-1])
-    for same in (paths, np.array(paths, str), [Image.open(path) for path in paths], (image for image in images), [*paths[:2], *images[2:]]):
+    for same in (
+        paths,
+        np.array(paths, str),
+        [Image.open(path) for path in paths],
+        (image for image in images),
+        [*paths[:2], *images[2:]],
+    ):
         assert np.array_equal(extract(same, folder, device="cpu"), features)
     small = Image.fromarray(images[0]).resize((12, 20))
-    different = extract([images[1], small.convert("L"), np.asarray(small)], folder, device="cpu")   # of different sizes and modes
-    np.testing.assert_allclose(different[[0, 2]], [features[1], extract(np.asarray(small)[None], folder, device="cpu")[0]], atol=1e-6)
+    different = extract(
+        [images[1], small.convert("L"), np.asarray(small)], folder, device="cpu"
+    )  # of different sizes and modes
+    np.testing.assert_allclose(
+        different[[0, 2]],
+        [features[1], extract(np.asarray(small)[None], folder, device="cpu")[0]],
+        atol=1e-6,
+    )
     assert np.abs(different[1] - different[2]).max() > 1e-3
     exif = Image.Exif()
     exif[ExifTags.Base.Orientation] = 6
     Image.fromarray(images[0]).save(tmp_path / "turned.png", exif=exif)
     with Image.open(tmp_path / "turned.png") as turned:
-        assert np.array_equal(extract([turned], folder, device="cpu"), extract([tmp_path / "turned.png"], folder, device="cpu"))
-        assert turned.size == (24, 40)   # the caller's image is as it was
+        assert np.array_equal(
+            extract([turned], folder, device="cpu"),
+            extract([tmp_path / "turned.png"], folder, device="cpu"),
+        )
+        assert turned.size == (24, 40)  # the caller's image is as it was
     assert extract([], folder, device="cpu").shape == (0, features.shape[1])
 
 
@@ -67,10 +88,19 @@ def test_mistakes_get_one_sentence(trained, tmp_path):
     for wrong in (Image.new("RGB", (16, 32)), None, 3):
         with pytest.raises(StudyError, match="no list of images"):
             extract(wrong, folder)
-    for wrong, said in ((images[0] / 255, "float64"), (images[0, :, :, 0], r"\(32, 16\)"), (None, "NoneType"), (Image.new("I;16", (16, 32)), "8 bits")):
+    for wrong, said in (
+        (images[0] / 255, "float64"),
+        (images[0, :, :, 0], r"\(32, 16\)"),
+        (None, "NoneType"),
+        (Image.new("I;16", (16, 32)), "8 bits"),
+    ):
         with pytest.raises(StudyError, match=f"Image 1 of the list is .*{said}"):
             extract([images[0], wrong], folder)
-    for options, said in ((dict(precision="fp99"), "'fp99': choose one of auto"), (dict(device="cuda:99"), "no device 'cuda:99'"), (dict(device="tin"), "no device 'tin'")):
+    for options, said in (
+        (dict(precision="fp99"), "'fp99': choose one of auto"),
+        (dict(device="cuda:99"), "no device 'cuda:99'"),
+        (dict(device="tin"), "no device 'tin'"),
+    ):
         with pytest.raises(StudyError, match=said):
             load(folder, **options)
 
@@ -78,9 +108,13 @@ def test_mistakes_get_one_sentence(trained, tmp_path):
 def test_a_model_file_that_says_too_little_is_refused(trained, tmp_path):
     tensors, about = load_tensors(trained[1] / "model.safetensors")
     for name in ("height", "precision", "model"):
-        save_tensors(tensors, tmp_path / "model.safetensors", {key: value for key, value in about.items() if key != name})
+        save_tensors(
+            tensors,
+            tmp_path / "model.safetensors",
+            {key: value for key, value in about.items() if key != name},
+        )
         if name == "precision":
-            assert load(tmp_path).precision == "fp32"   # not one of the model's own properties
+            assert load(tmp_path).precision == "fp32"  # not one of the model's own properties
             continue
         with pytest.raises(StudyError, match=r"model\.safetensors"):
             load(tmp_path)

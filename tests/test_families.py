@@ -5,14 +5,17 @@ from itertools import product
 import numpy as np
 import pytest
 
-from posedive_lib.errors import StudyError
 from posedive_lib.bench.statistics import holm, joint_p
+from posedive_lib.errors import StudyError
 
 
 def enumerated(differences: np.ndarray) -> np.ndarray:
     scaled = differences / np.sqrt((differences**2).mean(axis=0))
     observed = np.abs(scaled.mean(axis=0))
-    largest = [np.abs((np.array(signs)[:, None] * scaled).mean(axis=0)).max() for signs in product((-1, 1), repeat=len(differences))]
+    largest = [
+        np.abs((np.array(signs)[:, None] * scaled).mean(axis=0)).max()
+        for signs in product((-1, 1), repeat=len(differences))
+    ]
     return np.array([np.mean([value >= own - 1e-9 for value in largest]) for own in observed])
 
 
@@ -25,7 +28,10 @@ def test_six_seeds_can_show_many_gains_at_once():
     """Twenty-two steady gains: jointly each is as sure as alone, by Holm none is."""
     differences = 3 + np.random.default_rng(1).normal(0, 0.3, (6, 22))
     assert (joint_p(differences, seed=0) == 2 / 2**6).all()
-    assert holm(np.array([joint_p(column[:, None], seed=0)[0] for column in differences.T])).min() > 0.5
+    assert (
+        holm(np.array([joint_p(column[:, None], seed=0)[0] for column in differences.T])).min()
+        > 0.5
+    )
 
 
 def test_false_claims_are_as_rare_as_promised():
@@ -41,7 +47,9 @@ def test_false_claims_are_as_rare_as_promised():
 def test_nothing_and_too_little():
     assert joint_p(np.zeros((6, 2)), seed=0).tolist() == [1, 1]
     assert joint_p(np.array([[3.0, -1]]), seed=0).tolist() == [1, 1]
-    drawn = joint_p(np.full((20, 1), 2.0), seed=0, patterns=999)   # 2^20 patterns are too many: drawn, and never 0
+    drawn = joint_p(
+        np.full((20, 1), 2.0), seed=0, patterns=999
+    )  # 2^20 patterns are too many: drawn, and never 0
     assert 0 < drawn[0] <= 2 / 1000
     for wrong in (np.zeros((0, 2)), np.array([[1.0, np.nan]]), np.zeros(3)):
         with pytest.raises(StudyError, match="same seeds"):

@@ -5,8 +5,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from posedive_lib.errors import StudyError
 from posedive_lib.bench import figures, tables
+from posedive_lib.errors import StudyError
 
 
 @pytest.fixture(autouse=True)
@@ -26,8 +26,15 @@ def test_a_figure_comes_with_everything(inside):
     table = pd.DataFrame({"x": [1, 2], "y": [1 / 3, 2.0]})
     figures.save(line(), "05/gain", data=table, caption="mAP\n  by arm.", alt="A rising line.")
     folder = inside / "reports/figures/05"
-    assert sorted(path.name for path in folder.iterdir()) == ["gain.csv", "gain.md", "gain.png", "gain.svg"]
-    assert (folder / "gain.md").read_text().startswith("![A rising line.](gain.png)\n\nmAP by arm.\n")
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "gain.csv",
+        "gain.md",
+        "gain.png",
+        "gain.svg",
+    ]
+    assert (
+        (folder / "gain.md").read_text().startswith("![A rising line.](gain.png)\n\nmAP by arm.\n")
+    )
     assert (folder / "gain.csv").read_text() == "x,y\n1,0.333333\n2,2\n"
     before = {path: path.read_bytes() for path in folder.iterdir()}
     figures.save(line(), "05/gain", data=table, caption="mAP by arm.", alt="A rising line.")
@@ -58,7 +65,12 @@ def test_arms_differ_in_colour_marker_and_line():
 
 def test_image_grid_keeps_the_shape_of_its_images(inside):
     image = np.zeros((128, 64, 3), dtype=np.uint8)
-    fig = figures.image_grid([[image, None], [image[..., :1], image]], row_labels=["a", "b"], column_labels=["x", "y"], captions=[["1", None], [None, "2"]])
+    fig = figures.image_grid(
+        [[image, None], [image[..., :1], image]],
+        row_labels=["a", "b"],
+        column_labels=["x", "y"],
+        captions=[["1", None], [None, "2"]],
+    )
     fig.canvas.draw()
     boxes = [axes.get_window_extent() for axes in fig.axes]
     assert all(box.height / box.width == pytest.approx(2, rel=0.02) for box in boxes)
@@ -74,7 +86,9 @@ def test_image_grid_refuses_mixed_sizes_and_types():
 
 
 def test_tables(inside):
-    tables.save(pd.DataFrame({"dataset": ["msmt17"], "mAP": [12.3456789]}), "comparison", caption="Gain.")
+    tables.save(
+        pd.DataFrame({"dataset": ["msmt17"], "mAP": [12.3456789]}), "comparison", caption="Gain."
+    )
     assert (inside / "reports/tables/comparison.csv").read_text() == "dataset,mAP\nmsmt17,12.3457\n"
     with pytest.raises(StudyError, match="Table comparison has no caption"):
         tables.save(pd.DataFrame(), "comparison", caption="")

@@ -5,21 +5,21 @@ import pandas as pd
 import pytest
 import torch
 from PIL import Image
+from pipeline import ROOT
 from roma import rotvec_to_rotmat
 
-from pipeline import ROOT
-from posedive_lib.own_data import fit
 from posedive_lib.body import archive
 from posedive_lib.body.camera import fit_to_crop, orient, project, viewpoint
-from posedive_lib.own_data.fitting import FitSettings, fit_keypoints, visibility
-from posedive_lib.own_data.heading import Heading
-from posedive_lib.own_data.keypoint_body import KeypointBody, rotations_of, view_rotation
 from posedive_lib.body.kinematics import joint_positions
-from posedive_lib.own_data.pose_prior import PosePrior, Views, mirrored, pose_rows, spread
 from posedive_lib.body.poses import load_poses
 from posedive_lib.body.smpl import COCO_FROM_SMPL, cached_smpl, load_smpl, pose
 from posedive_lib.body.table import BodyTable
 from posedive_lib.errors import StudyError
+from posedive_lib.own_data import fit
+from posedive_lib.own_data.fitting import FitSettings, fit_keypoints, visibility
+from posedive_lib.own_data.heading import Heading
+from posedive_lib.own_data.keypoint_body import KeypointBody, rotations_of, view_rotation
+from posedive_lib.own_data.pose_prior import PosePrior, Views, mirrored, pose_rows, spread
 
 BODY = str(ROOT / "data/body/SMPL_NEUTRAL.npz")
 H, W = 128, 64
@@ -35,10 +35,14 @@ def people(source):
     """Bodies with truth, in poses of the motions and from all sides."""
     rng, model, count = np.random.default_rng(3), cached_smpl(BODY), 24
     rows = rng.choice(len(source), count, replace=False)
-    orientation = orient(source.root_tilt[rows], rng.uniform(-180, 180, count), rng.uniform(0, 30, count))
+    orientation = orient(
+        source.root_tilt[rows], rng.uniform(-180, 180, count), rng.uniform(0, 30, count)
+    )
     keypoints, cam_t = np.zeros((count, 17, 2)), np.zeros((count, 3))
     for i, row in enumerate(rows):
-        vertices, joints = pose(model, orientation[i], source.body_pose[row], rng.normal(0, 0.7, 10))
+        vertices, joints = pose(
+            model, orientation[i], source.body_pose[row], rng.normal(0, 0.7, 10)
+        )
         cam_t[i] = fit_to_crop(vertices, 2.5 * H, H, W)
         keypoints[i] = project(joints[COCO_FROM_SMPL] + cam_t[i], 2.5 * H, H, W)
     return keypoints, viewpoint(orientation, cam_t)[0]
@@ -46,7 +50,9 @@ def people(source):
 
 @pytest.fixture(scope="module")
 def fitted(people, source) -> BodyTable:
-    return fit_keypoints(people[0], np.ones((len(people[0]), 17)), cached_smpl(BODY), source, height=H, width=W)
+    return fit_keypoints(
+        people[0], np.ones((len(people[0]), 17)), cached_smpl(BODY), source, height=H, width=W
+    )
 
 
 def gap(a, b):
@@ -60,27 +66,45 @@ def test_key_points_are_those_of_the_posed_surface(bends, tmp_path):
     if bends:
         with np.load(BODY) as file:
             arrays = dict(file)
-        np.savez(tmp_path / "bent.npz", **arrays | {"posedirs": rng.normal(0, 1e-3, arrays["posedirs"].shape).astype(np.float32)})
+        np.savez(
+            tmp_path / "bent.npz",
+            **arrays
+            | {"posedirs": rng.normal(0, 1e-3, arrays["posedirs"].shape).astype(np.float32)},
+        )
         model = load_smpl(tmp_path / "bent.npz")
-    root, body_pose, betas = rng.normal(0, 1, (3, 3)), rng.normal(0, 0.4, (3, 69)), rng.normal(0, 1, (3, 10))
+    root, body_pose, betas = (
+        rng.normal(0, 1, (3, 3)),
+        rng.normal(0, 0.4, (3, 69)),
+        rng.normal(0, 1, (3, 10)),
+    )
     as_tensor = lambda value: torch.from_numpy(value).float()
-    found = KeypointBody(model)(rotations_of(rotvec_to_rotmat(as_tensor(root)), as_tensor(body_pose)), as_tensor(betas))
+    found = KeypointBody(model)(
+        rotations_of(rotvec_to_rotmat(as_tensor(root)), as_tensor(body_pose)), as_tensor(betas)
+    )
     for i in range(3):
-        np.testing.assert_allclose(found[i], pose(model, root[i], body_pose[i], betas[i])[1][COCO_FROM_SMPL], atol=1e-5)
+        np.testing.assert_allclose(
+            found[i], pose(model, root[i], body_pose[i], betas[i])[1][COCO_FROM_SMPL], atol=1e-5
+        )
 
 
 def test_views_are_seen_as_cameras_see_them():
     rng = np.random.default_rng(1)
     azimuth, elevation = rng.uniform(-180, 180, 20), rng.uniform(-80, 80, 20)
     ours = view_rotation(*torch.from_numpy(np.radians([azimuth, elevation])))
-    np.testing.assert_allclose(ours, rotvec_to_rotmat(torch.from_numpy(orient(np.zeros((20, 3)), azimuth, elevation))), atol=1e-9)
+    np.testing.assert_allclose(
+        ours,
+        rotvec_to_rotmat(torch.from_numpy(orient(np.zeros((20, 3)), azimuth, elevation))),
+        atol=1e-9,
+    )
 
 
 def test_mirroring_reflects_the_joints_and_undoes_itself(source):
     rows = pose_rows(source)[::20]
     joints = lambda rows: joint_positions(rows[:, :3], np.pad(rows[:, 3:], ((0, 0), (0, 6))))
     swap = [0, 2, 1, 3, 5, 4, 6, 8, 7, 9, 11, 10, 12, 14, 13, 15, 17, 16, 19, 18, 21, 20, 23, 22]
-    np.testing.assert_allclose(joints(mirrored(rows)), joints(rows)[:, swap] * [-1, 1, 1], atol=1e-9)
+    np.testing.assert_allclose(
+        joints(mirrored(rows)), joints(rows)[:, swap] * [-1, 1, 1], atol=1e-9
+    )
     np.testing.assert_allclose(mirrored(mirrored(rows)), rows, atol=1e-12)
 
 
@@ -96,8 +120,12 @@ def test_the_prior_holds_its_motions_and_not_broken_limbs(source):
 
 def test_spread_poses_are_farther_apart_than_random_ones(source):
     joints = joint_positions(source.root_tilt, source.body_pose).reshape(len(source), -1)
-    nearest = lambda rows: np.sort(np.linalg.norm(joints[rows][:, None] - joints[rows][None], axis=-1), axis=1)[:, 1].min()
-    assert nearest(spread(source, 30)) > 3 * nearest(np.random.default_rng(0).choice(len(source), 30, replace=False))
+    nearest = lambda rows: np.sort(
+        np.linalg.norm(joints[rows][:, None] - joints[rows][None], axis=-1), axis=1
+    )[:, 1].min()
+    assert nearest(spread(source, 30)) > 3 * nearest(
+        np.random.default_rng(0).choice(len(source), 30, replace=False)
+    )
 
 
 def test_matching_is_the_least_squares_of_scale_and_shift(source):
@@ -109,11 +137,17 @@ def test_matching_is_the_least_squares_of_scale_and_shift(source):
     for i in range(3):
         for j in range(len(views.azimuth)):
             x, root = views.keypoints[j].numpy().astype(float), np.sqrt(np.repeat(weight[i], 2))
-            design = np.column_stack([x.ravel(), np.tile([1, 0], 17), np.tile([0, 1], 17)]) * root[:, None]
+            design = (
+                np.column_stack([x.ravel(), np.tile([1, 0], 17), np.tile([0, 1], 17)])
+                * root[:, None]
+            )
             solution, *_ = np.linalg.lstsq(design, points[i].ravel() * root, rcond=None)
             centred = points[i] - np.average(points[i], axis=0, weights=weight[i])
             if solution[0] > 0:
-                rest = np.square(design @ solution - points[i].ravel() * root).sum() / (weight[i][:, None] * centred**2).sum()
+                rest = (
+                    np.square(design @ solution - points[i].ravel() * root).sum()
+                    / (weight[i][:, None] * centred**2).sum()
+                )
                 assert found[i, j] == pytest.approx(rest, abs=1e-3)
             else:
                 assert found[i, j] == pytest.approx(1, abs=1e-5)
@@ -133,8 +167,12 @@ def test_the_table_says_what_it_draws(fitted, tmp_path):
     fitted.save(tmp_path / "smpl.npz")
     table = BodyTable.load(tmp_path / "smpl.npz")
     for i in range(0, len(table), 6):
-        joints = pose(cached_smpl(BODY), table.global_orient[i], table.body_pose[i], table.betas[i])[1][COCO_FROM_SMPL]
-        np.testing.assert_allclose(project(joints + table.cam_t[i], table.focal[i], H, W), table.keypoints[i], atol=0.02)
+        joints = pose(
+            cached_smpl(BODY), table.global_orient[i], table.body_pose[i], table.betas[i]
+        )[1][COCO_FROM_SMPL]
+        np.testing.assert_allclose(
+            project(joints + table.cam_t[i], table.focal[i], H, W), table.keypoints[i], atol=0.02
+        )
     assert [path.name for path in tmp_path.iterdir()] == ["smpl.npz"]
 
 
@@ -143,19 +181,32 @@ def test_noise_and_an_outlier_do_not_throw_it_off(people, source):
     keypoints, azimuth = people
     tall = np.ptp(keypoints[..., 1], axis=1)
     noisy = keypoints + rng.normal(0, 0.03, keypoints.shape) * tall[:, None, None]
-    noisy[np.arange(len(noisy)), rng.integers(5, 17, len(noisy))] += tall[:, None]  # one key point per image somewhere else
-    table = fit_keypoints(noisy, rng.uniform(0.3, 1, noisy.shape[:2]), cached_smpl(BODY), source, height=H, width=W)
+    noisy[np.arange(len(noisy)), rng.integers(5, 17, len(noisy))] += tall[
+        :, None
+    ]  # one key point per image somewhere else
+    table = fit_keypoints(
+        noisy, rng.uniform(0.3, 1, noisy.shape[:2]), cached_smpl(BODY), source, height=H, width=W
+    )
     error = gap(viewpoint(table.global_orient, table.cam_t)[0], azimuth)
     assert np.median(error) < 20 and (error < 45).mean() > 0.75
 
 
 def test_images_do_not_change_each_other(people, source, fitted):
-    alone = fit_keypoints(people[0][5:7], np.ones((2, 17)), cached_smpl(BODY), source, height=H, width=W)
+    alone = fit_keypoints(
+        people[0][5:7], np.ones((2, 17)), cached_smpl(BODY), source, height=H, width=W
+    )
     np.testing.assert_allclose(alone.keypoints, fitted.keypoints[5:7], atol=0.1)
 
 
 def test_sizes_may_differ(people, source, fitted):
-    larger = fit_keypoints(people[0][:2] * [[[2.0]], [[1.0]]], np.ones((2, 17)), cached_smpl(BODY), source, height=[2 * H, H], width=[2 * W, W])
+    larger = fit_keypoints(
+        people[0][:2] * [[[2.0]], [[1.0]]],
+        np.ones((2, 17)),
+        cached_smpl(BODY),
+        source,
+        height=[2 * H, H],
+        width=[2 * W, W],
+    )
     np.testing.assert_allclose(larger.focal, [5.0 * H, 2.5 * H])
     np.testing.assert_allclose(larger.cam_t, fitted.cam_t[:2], atol=0.05)
 
@@ -165,18 +216,24 @@ def test_confidence_tells_front_from_back():
     azimuth = torch.from_numpy(rng.uniform(-np.pi, np.pi, 400)).float()
     confidence = torch.from_numpy(rng.uniform(0.4, 0.6, (400, 17))).float()
     confidence[:, 0] += 0.2 * azimuth.cos()
-    rough = torch.where(torch.arange(400) % 5 == 0, azimuth + np.pi, azimuth)  # a fifth is the wrong way round
+    rough = torch.where(
+        torch.arange(400) % 5 == 0, azimuth + np.pi, azimuth
+    )  # a fifth is the wrong way round
     cue = Heading.learn(confidence, rough)
     cost = cue.cost(torch.stack([azimuth, azimuth + np.pi], 1))
     clear = azimuth.cos().abs() > 0.5
     assert (cost[:, 0] < cost[:, 1])[clear].float().mean() > 0.9
-    assert cue.expected[:, 0].std() > 2 * cue.expected[:, 1].std()  # the sine cannot be told from these
+    assert (
+        cue.expected[:, 0].std() > 2 * cue.expected[:, 1].std()
+    )  # the sine cannot be told from these
     assert Heading.learn(confidence[:50], rough[:50]) is None
 
 
 def test_visibility_from_confidence():
     points = np.array([[[1.0, 1], [1, 1], [1, 1], [-1, 1]]])
-    assert visibility(points, np.array([[0.9, 0.3, 0.1, 0.9]]), np.array([4]), np.array([4])).tolist() == [[2, 1, 0, 0]]
+    assert visibility(
+        points, np.array([[0.9, 0.3, 0.1, 0.9]]), np.array([4]), np.array([4])
+    ).tolist() == [[2, 1, 0, 0]]
 
 
 @pytest.mark.parametrize(
@@ -198,10 +255,18 @@ def test_a_stopped_run_goes_on(tmp_path, source, monkeypatch):
     paths = [tmp_path / f"{i}.png" for i in range(5)]
     for path, height in zip(paths, (32, 32, 48, 32, 48)):
         Image.fromarray(rng.integers(0, 255, (height, 16, 3), dtype=np.uint8)).save(path)
-    images = pd.DataFrame({"path": [str(path) for path in paths], "rel": [path.name for path in paths]})
+    images = pd.DataFrame(
+        {"path": [str(path) for path in paths], "rel": [path.name for path in paths]}
+    )
     monkeypatch.setattr(fit, "BATCH", 2)
-    settings = dict(body=BODY, motions=str(ROOT / "data/motions/in-domain"), estimator=str(ROOT / "data/pretrained/vitpose"), focal=2.5,
-                    settings=FitSettings(steps=2, starts=2), progress=False)
+    settings = dict(
+        body=BODY,
+        motions=str(ROOT / "data/motions/in-domain"),
+        estimator=str(ROOT / "data/pretrained/vitpose"),
+        focal=2.5,
+        settings=FitSettings(steps=2, starts=2),
+        progress=False,
+    )
     monkeypatch.setattr(fit, "FPS", 1.0)
     real, calls = fit.fit_rows, []
 
@@ -230,10 +295,18 @@ def photo(tmp_path):
     """A table of one image, and what `fit_images` needs beside it."""
     Image.new("RGB", (16, 32), (90, 60, 30)).save(tmp_path / "a.png")
     images = pd.DataFrame({"path": [str(tmp_path / "a.png")], "rel": ["a.png"]})
-    return images, dict(body=BODY, motions=str(ROOT / "data/motions/in-domain"), estimator=str(ROOT / "data/pretrained/vitpose"), focal=2.5, progress=False)
+    return images, dict(
+        body=BODY,
+        motions=str(ROOT / "data/motions/in-domain"),
+        estimator=str(ROOT / "data/pretrained/vitpose"),
+        focal=2.5,
+        progress=False,
+    )
 
 
-@pytest.mark.parametrize("wrong", [{"body": "no/body.npz"}, {"motions": "no/motions"}, {"estimator": "no/vitpose"}])
+@pytest.mark.parametrize(
+    "wrong", [{"body": "no/body.npz"}, {"motions": "no/motions"}, {"estimator": "no/vitpose"}]
+)
 def test_a_missing_input_is_named_before_anything_is_estimated(wrong, photo, tmp_path, monkeypatch):
     images, options = photo
     monkeypatch.setattr(fit, "estimate", lambda *arguments: pytest.fail("estimated"))
@@ -247,7 +320,9 @@ def test_lost_images_and_places_that_cannot_be_written_are_named(photo, tmp_path
     with pytest.raises(StudyError, match="at least one"):
         fit.fit_images(images.iloc[:0], tmp_path / "smpl.npz", **options)
     with pytest.raises(StudyError, match=r"b\.png cannot be read"):
-        fit.fit_images(images.assign(path=str(tmp_path / "b.png")), tmp_path / "smpl.npz", **options)
+        fit.fit_images(
+            images.assign(path=str(tmp_path / "b.png")), tmp_path / "smpl.npz", **options
+        )
     with pytest.raises(StudyError, match=r"smpl\.npz\.parts cannot be written"):
         fit.fit_images(images, tmp_path / "a.png" / "smpl.npz", **options)
 
@@ -257,18 +332,26 @@ def test_lost_images_and_places_that_cannot_be_written_are_named(photo, tmp_path
 
     with monkeypatch.context() as patched:
         patched.setattr(archive.np, "savez", full)
-        with pytest.raises(StudyError, match=r"cannot be written \(No space left on device\): free space"):
+        with pytest.raises(
+            StudyError, match=r"cannot be written \(No space left on device\): free space"
+        ):
             fit.fit_images(images, tmp_path / "smpl.npz", **options)
-    assert not list((tmp_path / "smpl.npz.parts").iterdir())   # no half batch to be taken for a finished one
-    monkeypatch.setattr(archive.np, "savez_compressed", full)   # the table's own writer
-    with pytest.raises(StudyError, match=r"smpl\.npz cannot be written \(No space left on device\)"):
+    assert not list(
+        (tmp_path / "smpl.npz.parts").iterdir()
+    )  # no half batch to be taken for a finished one
+    monkeypatch.setattr(archive.np, "savez_compressed", full)  # the table's own writer
+    with pytest.raises(
+        StudyError, match=r"smpl\.npz cannot be written \(No space left on device\)"
+    ):
         fit.fit_images(images, tmp_path / "smpl.npz", **options)
-    assert len(list((tmp_path / "smpl.npz.parts").iterdir())) == 2   # the work is kept
+    assert len(list((tmp_path / "smpl.npz.parts").iterdir())) == 2  # the work is kept
 
 
 def test_a_sentence_does_not_follow_a_bar_on_its_line(photo, tmp_path, monkeypatch, capsys):
     images, options = photo
-    monkeypatch.setattr(fit, "estimate", lambda *arguments: (_ for _ in ()).throw(StudyError("a.png is broken.")))
+    monkeypatch.setattr(
+        fit, "estimate", lambda *arguments: (_ for _ in ()).throw(StudyError("a.png is broken."))
+    )
     with pytest.raises(StudyError):
         fit.fit_images(images, tmp_path / "smpl.npz", **options | {"progress": True})
     assert "key points" in (shown := capsys.readouterr().err) and shown.endswith("\n")

@@ -7,15 +7,20 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from diffusers import AutoencoderKL, DDPMScheduler, EulerAncestralDiscreteScheduler, UNet2DConditionModel
+from diffusers import (
+    AutoencoderKL,
+    DDPMScheduler,
+    EulerAncestralDiscreteScheduler,
+    UNet2DConditionModel,
+)
 from torch import nn
 from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
 from posedive_lib.errors import StudyError
 from posedive_lib.generator import PoseDiveModel, TrainingArrays, encode, load, train
 from posedive_lib.generator.guiders import CONDITIONS, PoseGuiders
-from posedive_lib.generator.reference import ReferenceCall, names_without_gradient
 from posedive_lib.generator.noise_schedule import load_scheduler, loss_weights
+from posedive_lib.generator.reference import ReferenceCall, names_without_gradient
 from posedive_lib.generator.train import Trainer
 
 HEIGHT, WIDTH, FACTOR = 32, 16, 4
@@ -23,11 +28,35 @@ HEIGHT, WIDTH, FACTOR = 32, 16, 4
 
 def parameters(**changes) -> SimpleNamespace:
     defaults = dict(
-        prediction_type="v_prediction", zero_snr=True, snr_gamma=5.0, noise_offset=0.05,
-        guider_widths={"depth": 4, "normals": 6, "skeleton": 6}, guider_channels=[4, 4, 8], clip_tokens="pooled", condition_dropout=0.3, token_dropout=0.2, same_photo=0.0, person_weight=1.0, timestep_power=1.0,
-        conditions=["depth", "normals", "skeleton"], reference_attention=True, pretrained=True, revision=None, vae=None, image_encoder=None,
-        gradient_accumulation=1, gradient_checkpointing=False, mixed_precision="no", sample_every=0,
-        learning_rate=1e-3, weight_decay=0.01, batch_size=4, steps=6, ema_decay=0.9, log_every=2, checkpoint_every=3,
+        prediction_type="v_prediction",
+        zero_snr=True,
+        snr_gamma=5.0,
+        noise_offset=0.05,
+        guider_widths={"depth": 4, "normals": 6, "skeleton": 6},
+        guider_channels=[4, 4, 8],
+        clip_tokens="pooled",
+        condition_dropout=0.3,
+        token_dropout=0.2,
+        same_photo=0.0,
+        person_weight=1.0,
+        timestep_power=1.0,
+        conditions=["depth", "normals", "skeleton"],
+        reference_attention=True,
+        pretrained=True,
+        revision=None,
+        vae=None,
+        image_encoder=None,
+        gradient_accumulation=1,
+        gradient_checkpointing=False,
+        mixed_precision="no",
+        sample_every=0,
+        learning_rate=1e-3,
+        weight_decay=0.01,
+        batch_size=4,
+        steps=6,
+        ema_decay=0.9,
+        log_every=2,
+        checkpoint_every=3,
         sampling=SimpleNamespace(scheduler="DDIMScheduler", steps=3, guidance=2.0, batch_size=4),
     )
     return SimpleNamespace(**{**defaults, **changes})
@@ -48,34 +77,62 @@ def stable_diffusion(tmp_path_factory):
     torch.manual_seed(0)
     folder = tmp_path_factory.mktemp("sd") / "stable-diffusion"
     AutoencoderKL(
-        down_block_types=["DownEncoderBlock2D"] * 3, up_block_types=["UpDecoderBlock2D"] * 3, block_out_channels=[8, 8, 8],
-        norm_num_groups=4, latent_channels=4,
+        down_block_types=["DownEncoderBlock2D"] * 3,
+        up_block_types=["UpDecoderBlock2D"] * 3,
+        block_out_channels=[8, 8, 8],
+        norm_num_groups=4,
+        latent_channels=4,
     ).save_pretrained(folder / "vae")
     UNet2DConditionModel(
-        sample_size=8, block_out_channels=(16, 32), layers_per_block=1, cross_attention_dim=24, norm_num_groups=8, attention_head_dim=2,
-        down_block_types=("CrossAttnDownBlock2D", "DownBlock2D"), up_block_types=("UpBlock2D", "CrossAttnUpBlock2D"),
+        sample_size=8,
+        block_out_channels=(16, 32),
+        layers_per_block=1,
+        cross_attention_dim=24,
+        norm_num_groups=8,
+        attention_head_dim=2,
+        down_block_types=("CrossAttnDownBlock2D", "DownBlock2D"),
+        up_block_types=("UpBlock2D", "CrossAttnUpBlock2D"),
     ).save_pretrained(folder / "unet")
     CLIPVisionModelWithProjection(
         CLIPVisionConfig(
-            hidden_size=16, intermediate_size=32, projection_dim=24, num_hidden_layers=1, num_attention_heads=2, image_size=32, patch_size=8
+            hidden_size=16,
+            intermediate_size=32,
+            projection_dim=24,
+            num_hidden_layers=1,
+            num_attention_heads=2,
+            image_size=32,
+            patch_size=8,
         )
     ).save_pretrained(folder / "image_encoder")
     (folder / "image_encoder" / "preprocessor_config.json").write_text(
-        json.dumps({"size": {"height": 32, "width": 16}, "image_mean": [0.5] * 3, "image_std": [0.5] * 3})
+        json.dumps(
+            {"size": {"height": 32, "width": 16}, "image_mean": [0.5] * 3, "image_std": [0.5] * 3}
+        )
     )
-    DDPMScheduler(beta_schedule="scaled_linear", beta_start=0.00085, beta_end=0.012).save_pretrained(folder / "scheduler")
+    DDPMScheduler(
+        beta_schedule="scaled_linear", beta_start=0.00085, beta_end=0.012
+    ).save_pretrained(folder / "scheduler")
     return folder
 
 
 def pictures(n, channels, seed):
-    return np.random.default_rng(seed).integers(0, 256, (n, HEIGHT, WIDTH, channels), dtype=np.uint8)
+    return np.random.default_rng(seed).integers(
+        0, 256, (n, HEIGHT, WIDTH, channels), dtype=np.uint8
+    )
 
 
 @pytest.fixture(scope="module")
 def arrays(stable_diffusion):
     n = 12
     maps = pictures(n, 1, 1), pictures(n, 3, 2), pictures(n, 3, 3)
-    return encode(pictures(n, 3, 0), *maps, np.arange(n) // 3, np.arange(n) % 3, stable_diffusion, progress=False)
+    return encode(
+        pictures(n, 3, 0),
+        *maps,
+        np.arange(n) // 3,
+        np.arange(n) % 3,
+        stable_diffusion,
+        progress=False,
+    )
 
 
 @pytest.fixture
@@ -88,7 +145,12 @@ def inputs(n, seed=0):
     """latents, t, tokens, depth, normals, skeleton."""
     g = torch.Generator().manual_seed(seed)
     maps = [torch.rand(n, c, HEIGHT, WIDTH, generator=g) for c in (1, 3, 3)]
-    return torch.randn(n, 4, 8, 4, generator=g), torch.randint(1000, (n,), generator=g), torch.randn(n, 1, 24, generator=g), *maps
+    return (
+        torch.randn(n, 4, 8, 4, generator=g),
+        torch.randint(1000, (n,), generator=g),
+        torch.randn(n, 1, 24, generator=g),
+        *maps,
+    )
 
 
 def wake_guiders(model):
@@ -99,11 +161,19 @@ def wake_guiders(model):
 
 def test_reference_attention_equals_concatenate_attend_keep_first_half(model):
     model = model.double()
-    name, attn = next((n, m) for n, m in model.denoising_unet.named_modules() if n.endswith("attn1"))
-    f1, f2 = torch.randn(3, 10, 16, dtype=torch.float64), torch.randn(3, 10, 16, dtype=torch.float64)
+    name, attn = next(
+        (n, m) for n, m in model.denoising_unet.named_modules() if n.endswith("attn1")
+    )
+    f1, f2 = (
+        torch.randn(3, 10, 16, dtype=torch.float64),
+        torch.randn(3, 10, 16, dtype=torch.float64),
+    )
     ours = attn(f1, reference=ReferenceCall("read", {f"{name}.processor": f2}))
     both = torch.cat([f1, f2], dim=1)
-    q, k, v = (layer(both).unflatten(-1, (2, -1)).transpose(1, 2) for layer in (attn.to_q, attn.to_k, attn.to_v))
+    q, k, v = (
+        layer(both).unflatten(-1, (2, -1)).transpose(1, 2)
+        for layer in (attn.to_q, attn.to_k, attn.to_v)
+    )
     naive = (q @ k.mT / q.shape[-1] ** 0.5).softmax(-1) @ v
     naive = attn.to_out[0](naive.transpose(1, 2).flatten(2))[:, :10]
     assert (ours - naive).abs().max() <= 1e-10
@@ -113,14 +183,25 @@ def test_fresh_model_equals_its_base_unet(stable_diffusion, model):
     base = UNet2DConditionModel.from_pretrained(stable_diffusion / "unet")
     latents, t, tokens, *maps = inputs(3)
     with torch.no_grad():
-        torch.testing.assert_close(model(latents, t, tokens, None, *maps), base(latents, t, tokens).sample, atol=1e-6, rtol=1e-5)
+        torch.testing.assert_close(
+            model(latents, t, tokens, None, *maps),
+            base(latents, t, tokens).sample,
+            atol=1e-6,
+            rtol=1e-5,
+        )
         wake_guiders(model)
-        assert not torch.allclose(model(latents, t, tokens, None, *maps), base(latents, t, tokens).sample, atol=1e-3)
-    assert not model.denoising_unet._forward_hooks and not model.denoising_unet.conv_in._forward_hooks
+        assert not torch.allclose(
+            model(latents, t, tokens, None, *maps), base(latents, t, tokens).sample, atol=1e-3
+        )
+    assert (
+        not model.denoising_unet._forward_hooks and not model.denoising_unet.conv_in._forward_hooks
+    )
 
 
 def test_both_unets_start_from_the_same_weights(model):
-    for (name, a), (_, b) in zip(model.denoising_unet.named_parameters(), model.reference_unet.named_parameters()):
+    for (name, a), (_, b) in zip(
+        model.denoising_unet.named_parameters(), model.reference_unet.named_parameters()
+    ):
         assert torch.equal(a, b) and a is not b, name
 
 
@@ -174,16 +255,36 @@ def test_dropout_is_per_sample_and_equals_the_unconditional_branch(model):
 
 @pytest.mark.parametrize("prediction", ["epsilon", "v_prediction"])
 def test_loss_weights_are_min_snr(stable_diffusion, prediction):
-    scheduler = load_scheduler(stable_diffusion, parameters(prediction_type=prediction, zero_snr=prediction != "epsilon"), DDPMScheduler)
+    scheduler = load_scheduler(
+        stable_diffusion,
+        parameters(prediction_type=prediction, zero_snr=prediction != "epsilon"),
+        DDPMScheduler,
+    )
     weights = loss_weights(scheduler, torch.arange(1000), 5.0)
-    assert torch.isfinite(weights).all() and weights.min() > 0 and weights.max() <= 1 and weights[0] < 0.05 and weights[-1] == 1
+    assert (
+        torch.isfinite(weights).all()
+        and weights.min() > 0
+        and weights.max() <= 1
+        and weights[0] < 0.05
+        and weights[-1] == 1
+    )
     assert (loss_weights(scheduler, torch.arange(3), 0.0) == 1).all()
 
 
 def test_clip_input_may_be_a_portrait_and_patch_tokens_are_projected(stable_diffusion):
     maps = pictures(2, 1, 1), pictures(2, 3, 2), pictures(2, 3, 3)
-    tokens = encode(pictures(2, 3, 0), *maps, [0, 0], [0, 1], stable_diffusion, clip_tokens="patch", progress=False).clip_tokens
-    pooled = encode(pictures(2, 3, 0), *maps, [0, 0], [0, 1], stable_diffusion, progress=False).clip_tokens
+    tokens = encode(
+        pictures(2, 3, 0),
+        *maps,
+        [0, 0],
+        [0, 1],
+        stable_diffusion,
+        clip_tokens="patch",
+        progress=False,
+    ).clip_tokens
+    pooled = encode(
+        pictures(2, 3, 0), *maps, [0, 0], [0, 1], stable_diffusion, progress=False
+    ).clip_tokens
     assert tokens.shape == (2, 1 + 4 * 2, 24)
     np.testing.assert_allclose(tokens[:, :1], pooled, atol=1e-5)  # CLIP pools its class token
 
@@ -205,7 +306,9 @@ def test_resumed_training_is_the_uninterrupted_one(stable_diffusion, arrays, tmp
         run(tmp_path / "killed")
     monkeypatch.setattr(Trainer, "step", original)
     resumed = run(tmp_path / "killed")
-    assert (tmp_path / "killed/losses.csv").read_text() == (tmp_path / "whole/losses.csv").read_text()
+    assert (tmp_path / "killed/losses.csv").read_text() == (
+        tmp_path / "whole/losses.csv"
+    ).read_text()
     assert len((tmp_path / "whole/losses.csv").read_text().splitlines()) == 1 + 3
     for part in ("guiders.safetensors", "denoising_unet/diffusion_pytorch_model.safetensors"):
         assert (whole / part).read_bytes() == (resumed / part).read_bytes()
@@ -215,12 +318,21 @@ def test_resumed_training_is_the_uninterrupted_one(stable_diffusion, arrays, tmp
 
 @pytest.fixture(scope="module")
 def trained(stable_diffusion, arrays, tmp_path_factory):
-    return train(stable_diffusion, arrays, parameters(steps=3, learning_rate=5e-3), tmp_path_factory.mktemp("run"), 0, progress=False)
+    return train(
+        stable_diffusion,
+        arrays,
+        parameters(steps=3, learning_rate=5e-3),
+        tmp_path_factory.mktemp("run"),
+        0,
+        progress=False,
+    )
 
 
 def generate(generator, n=5, **options):
     maps = pictures(n, 3, 6), pictures(n, 1, 7), pictures(n, 3, 8)
-    return generator.generate(pictures(2, 3, 9), np.arange(n) % 2, *maps, seeds=np.arange(n), progress=False, **options)
+    return generator.generate(
+        pictures(2, 3, 9), np.arange(n) % 2, *maps, seeds=np.arange(n), progress=False, **options
+    )
 
 
 def test_sampling_does_not_depend_on_the_batch(trained):
@@ -235,7 +347,11 @@ def test_reference_unet_runs_once_per_person(trained, monkeypatch):
     generator = load(trained)
     seen = []
     features = generator.model.reference_features
-    monkeypatch.setattr(generator.model, "reference_features", lambda latents, tokens: seen.append(len(latents)) or features(latents, tokens))
+    monkeypatch.setattr(
+        generator.model,
+        "reference_features",
+        lambda latents, tokens: seen.append(len(latents)) or features(latents, tokens),
+    )
     generate(generator, n=6, batch_size=2)
     assert sum(seen) == 2
 
@@ -243,22 +359,32 @@ def test_reference_unet_runs_once_per_person(trained, monkeypatch):
 def test_a_photo_is_encoded_once_in_all_calls(trained, monkeypatch):
     generator, seen = load(trained), []
     latents = generator.encoders.latents
-    monkeypatch.setattr(generator.encoders, "latents", lambda images: seen.append(len(images)) or latents(images))
+    monkeypatch.setattr(
+        generator.encoders, "latents", lambda images: seen.append(len(images)) or latents(images)
+    )
     first = generate(generator, n=4)
     monkeypatch.setattr("posedive_lib.generator.sampling.ENCODED", 1)
     assert np.array_equal(generate(generator, n=4), first) and seen == [2]
     again = generate(generator, n=4)
-    assert np.abs(again.astype(int) - first).max() <= 1 and seen == [2, 1]  # one of the two had been let go
+    assert np.abs(again.astype(int) - first).max() <= 1 and seen == [
+        2,
+        1,
+    ]  # one of the two had been let go
 
 
 def test_other_schedulers_and_no_guidance(trained):
     generator = load(trained)
-    images = [generate(generator, scheduler=EulerAncestralDiscreteScheduler, batch_size=size) for size in (2, 5)]
+    images = [
+        generate(generator, scheduler=EulerAncestralDiscreteScheduler, batch_size=size)
+        for size in (2, 5)
+    ]
     assert np.abs(images[0].astype(int) - images[1]).max() <= 1
     assert generate(generator, guidance=1.0).shape == (5, HEIGHT, WIDTH, 3)
 
 
-def test_saved_generator_loads_to_the_same_images_even_when_moved(trained, stable_diffusion, tmp_path):
+def test_saved_generator_loads_to_the_same_images_even_when_moved(
+    trained, stable_diffusion, tmp_path
+):
     generator = load(trained)
     generator.save(tmp_path / "copy")
     assert np.array_equal(generate(load(tmp_path / "copy", stable_diffusion)), generate(generator))
@@ -266,8 +392,18 @@ def test_saved_generator_loads_to_the_same_images_even_when_moved(trained, stabl
 
 
 def test_phase_2_starts_from_phase_1(trained, stable_diffusion, arrays, tmp_path):
-    folder = train(stable_diffusion, arrays, parameters(steps=0), tmp_path, 0, init_from=trained, progress=False)
-    assert (folder / "guiders.safetensors").read_bytes() == (trained / "guiders.safetensors").read_bytes()
+    folder = train(
+        stable_diffusion,
+        arrays,
+        parameters(steps=0),
+        tmp_path,
+        0,
+        init_from=trained,
+        progress=False,
+    )
+    assert (folder / "guiders.safetensors").read_bytes() == (
+        trained / "guiders.safetensors"
+    ).read_bytes()
 
 
 def copy_of(trained, tmp_path, stable_diffusion):
@@ -289,7 +425,9 @@ def test_broken_folders_are_named(trained, stable_diffusion, tmp_path):
             load(folder)
         (folder / part).write_bytes(whole)
     config = folder / "denoising_unet" / "config.json"
-    config.write_text(config.read_text().replace('"cross_attention_dim": 24', '"cross_attention_dim": 20'))
+    config.write_text(
+        config.read_text().replace('"cross_attention_dim": 24', '"cross_attention_dim": 20')
+    )
     with pytest.raises(StudyError, match="denoising_unet"):
         load(folder)
 
@@ -299,19 +437,49 @@ def test_settings_that_say_too_little_are_named(trained, stable_diffusion, tmp_p
     whole = json.loads((folder / "posedive.json").read_text())
     sampling = whole["generator"]["sampling"]
     cases = [
-        ([], "holds a list"), (None, "holds a NoneType"), ({}, "lacks generator, stable_diffusion"), (whole | {"generator": []}, "generator lacks prediction_type"),
-        *((whole | {"generator": {k: v for k, v in whole["generator"].items() if k != name}}, f"generator lacks {name}") for name in
-          ("prediction_type", "zero_snr", "guider_widths", "guider_channels", "clip_tokens", "sampling")),
-        *((whole | {"generator": whole["generator"] | {"sampling": {k: v for k, v in sampling.items() if k != name}}}, f"sampling lacks {name}") for name in
-          ("steps", "guidance", "batch_size")),
+        ([], "holds a list"),
+        (None, "holds a NoneType"),
+        ({}, "lacks generator, stable_diffusion"),
+        (whole | {"generator": []}, "generator lacks prediction_type"),
+        *(
+            (
+                whole | {"generator": {k: v for k, v in whole["generator"].items() if k != name}},
+                f"generator lacks {name}",
+            )
+            for name in (
+                "prediction_type",
+                "zero_snr",
+                "guider_widths",
+                "guider_channels",
+                "clip_tokens",
+                "sampling",
+            )
+        ),
+        *(
+            (
+                whole
+                | {
+                    "generator": whole["generator"]
+                    | {"sampling": {k: v for k, v in sampling.items() if k != name}}
+                },
+                f"sampling lacks {name}",
+            )
+            for name in ("steps", "guidance", "batch_size")
+        ),
         (whole | {"stable_diffusion": None}, "pass stable_diffusion="),
-    ]  # fmt: skip
+    ]
     for content, said in cases:
         (folder / "posedive.json").write_text(json.dumps(content))
         with pytest.raises(StudyError, match=said):
             load(folder)
-    early = {k: v for k, v in whole["generator"].items() if k not in ("conditions", "reference_attention", "pretrained", "vae", "image_encoder")}
-    (folder / "posedive.json").write_text(json.dumps(whole | {"generator": early}))   # saved before these could be chosen
+    early = {
+        k: v
+        for k, v in whole["generator"].items()
+        if k not in ("conditions", "reference_attention", "pretrained", "vae", "image_encoder")
+    }
+    (folder / "posedive.json").write_text(
+        json.dumps(whole | {"generator": early})
+    )  # saved before these could be chosen
     assert load(folder).params.conditions == ["depth", "normals", "skeleton"]
     vae = tmp_path / "sd"
     shutil.copytree(stable_diffusion, vae)
@@ -336,14 +504,27 @@ def test_bad_images_are_refused(trained):
     with pytest.raises(StudyError, match="must be uint8"):
         generator.generate(np.zeros((1, 32, 16, 1), np.uint8), [0], *maps, [0])
     with pytest.raises(StudyError, match="reference_index"):
-        generator.generate(pictures(1, 3, 0), [1], pictures(1, 3, 0), pictures(1, 1, 0), pictures(1, 3, 0), [0])
+        generator.generate(
+            pictures(1, 3, 0), [1], pictures(1, 3, 0), pictures(1, 1, 0), pictures(1, 3, 0), [0]
+        )
 
 
-@pytest.mark.parametrize("options, said", [
-    ({"steps": -1}, "steps is -1: give a whole number from 1 to 1000"), ({"steps": 0}, "steps is 0"), ({"steps": 2.5}, "steps is 2.5"), ({"steps": 1001}, "steps is 1001"),
-    ({"batch_size": -1}, "batch_size is -1"), ({"batch_size": 0}, "batch_size is 0"), ({"guidance": float("nan")}, "guidance is nan"),
-    ({"guidance": float("inf")}, "guidance is inf"), ({"guidance": 0.5}, "guidance is 0.5"), ({"guidance": "2"}, "guidance is 2"), ({"scheduler": "None"}, "name a scheduler"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "options, said",
+    [
+        ({"steps": -1}, "steps is -1: give a whole number from 1 to 1000"),
+        ({"steps": 0}, "steps is 0"),
+        ({"steps": 2.5}, "steps is 2.5"),
+        ({"steps": 1001}, "steps is 1001"),
+        ({"batch_size": -1}, "batch_size is -1"),
+        ({"batch_size": 0}, "batch_size is 0"),
+        ({"guidance": float("nan")}, "guidance is nan"),
+        ({"guidance": float("inf")}, "guidance is inf"),
+        ({"guidance": 0.5}, "guidance is 0.5"),
+        ({"guidance": "2"}, "guidance is 2"),
+        ({"scheduler": "None"}, "name a scheduler"),
+    ],
+)
 def test_sampling_that_cannot_be_is_refused(options, said, trained):
     with pytest.raises(StudyError, match=said):
         generate(load(trained), **options)
@@ -354,7 +535,17 @@ def test_a_device_that_is_not_there_is_named(device, trained, stable_diffusion):
     with pytest.raises(StudyError, match=f"no device '{device}'"):
         load(trained, device=device)
     with pytest.raises(StudyError, match=f"no device '{device}'"):
-        encode(pictures(1, 3, 0), pictures(1, 1, 1), pictures(1, 3, 2), pictures(1, 3, 3), [0], [0], stable_diffusion, device=device, progress=False)
+        encode(
+            pictures(1, 3, 0),
+            pictures(1, 1, 1),
+            pictures(1, 3, 2),
+            pictures(1, 3, 3),
+            [0],
+            [0],
+            stable_diffusion,
+            device=device,
+            progress=False,
+        )
 
 
 def test_bad_parameters_are_refused(stable_diffusion):
@@ -373,7 +564,9 @@ def test_maps_reach_the_last_layer_of_every_guider():
     figure[..., 16:56, 8:24] = 0.8
     guiders = PoseGuiders({"depth": 16, "normals": 24, "skeleton": 24}, [8, 16, 32, 64], 64, 8)
     for name, guider in guiders.guiders.items():
-        first = last = nn.functional.silu(guider.conv_in(figure.expand(-1, CONDITIONS[name], -1, -1)))
+        first = last = nn.functional.silu(
+            guider.conv_in(figure.expand(-1, CONDITIONS[name], -1, -1))
+        )
         for block in guider.blocks:
             last = nn.functional.silu(block(last))
         assert 0.1 < (last.std() / first.std()).item() < 10, name
@@ -403,4 +596,6 @@ def test_full_disk_keeps_the_last_checkpoint(stable_diffusion, arrays, tmp_path,
     monkeypatch.setattr(folders, "save_file", full)
     with pytest.raises(StudyError, match="free space"):
         folders.save_tensors({}, tmp_path / "checkpoint.safetensors")
-    assert (tmp_path / "checkpoint.safetensors").read_bytes() == b"the last good one" and len(list(tmp_path.iterdir())) == 1
+    assert (tmp_path / "checkpoint.safetensors").read_bytes() == b"the last good one" and len(
+        list(tmp_path.iterdir())
+    ) == 1

@@ -6,6 +6,16 @@ from pathlib import Path
 import pytest
 import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
+from published import (
+    CLIP_VIT_L,
+    OLD_VAE_NAMES,
+    SD15_UNET,
+    SD21_UNET,
+    SD_VAE,
+    clip_tensors,
+    unet_tensors,
+    vae_tensors,
+)
 from safetensors.torch import load_file, save_file
 from transformers import CLIPConfig, CLIPModel, CLIPVisionConfig, CLIPVisionModelWithProjection
 
@@ -15,7 +25,6 @@ from posedive_lib.generator.clip import ClipImageEncoder
 from posedive_lib.generator.guiders import PoseGuiders
 from posedive_lib.generator.model import PoseDiveModel
 from posedive_lib.generator.reference import names_without_gradient
-from published import CLIP_VIT_L, OLD_VAE_NAMES, SD15_UNET, SD21_UNET, SD_VAE, clip_tensors, unet_tensors, vae_tensors
 
 
 def on_meta(kind, config):
@@ -34,7 +43,12 @@ def count(module) -> int:
 @pytest.mark.parametrize(
     "kind, config, tensors, parameters",
     [
-        (UNet2DConditionModel, SD15_UNET, unet_tensors, 859_520_964),  # also sd-image-variations: its pooled CLIP token is 768 wide as well
+        (
+            UNet2DConditionModel,
+            SD15_UNET,
+            unet_tensors,
+            859_520_964,
+        ),  # also sd-image-variations: its pooled CLIP token is 768 wide as well
         (UNet2DConditionModel, SD21_UNET, unet_tensors, 865_910_724),
         (AutoencoderKL, SD_VAE, vae_tensors, 83_653_863),
         (clip_vision, CLIP_VIT_L, clip_tensors, 303_966_208),
@@ -52,13 +66,22 @@ def test_published_weights_fit_name_by_name(kind, config, tensors, parameters):
 
 @pytest.mark.parametrize(
     "channels, inputs, parameters",
-    [((16, 32, 96, 256), 3, 1_086_480), ((16, 32, 96, 256), 1, 1_086_192), ((16, 32, 64, 128), 3, 514_896), ((16, 32, 64, 128), 1, 514_608)],
+    [
+        ((16, 32, 96, 256), 3, 1_086_480),
+        ((16, 32, 96, 256), 1, 1_086_192),
+        ((16, 32, 64, 128), 3, 514_896),
+        ((16, 32, 64, 128), 1, 514_608),
+    ],
 )
 def test_guiders_are_the_lineages(channels, inputs, parameters):
     with torch.device("meta"):
-        guiders = PoseGuiders({"depth": 106, "normals": 107, "skeleton": 107}, list(channels), 320, 8)
+        guiders = PoseGuiders(
+            {"depth": 106, "normals": 107, "skeleton": 107}, list(channels), 320, 8
+        )
     name = "depth" if inputs == 1 else "normals"
-    out = guiders.widths[name]  # the lineage's guider is 320 wide; ours shares this width among three
+    out = guiders.widths[
+        name
+    ]  # the lineage's guider is 320 wide; ours shares this width among three
     rest = count(guiders.guiders[name]) - count(guiders.guiders[name].conv_out)
     assert rest + 320 * (9 * channels[-1] + 1) == parameters
     assert guiders.guiders[name].conv_out.weight.shape == (out, channels[-1], 3, 3)
@@ -66,21 +89,39 @@ def test_guiders_are_the_lineages(channels, inputs, parameters):
 
 @pytest.mark.parametrize("config", [SD15_UNET, SD21_UNET], ids=["sd-1.5", "sd-2.1"])
 def test_the_papers_model_is_built_on_the_published_unet(config):
-    denoising, reference = on_meta(UNet2DConditionModel, config), on_meta(UNet2DConditionModel, config)
+    denoising, reference = (
+        on_meta(UNet2DConditionModel, config),
+        on_meta(UNet2DConditionModel, config),
+    )
     with torch.device("meta"):
-        model = PoseDiveModel(denoising, reference, PoseGuiders({"depth": 96, "normals": 112, "skeleton": 112}, [16, 32, 96, 256], 320, 8))
-    assert {name: tuple(t.shape) for name, t in model.denoising_unet.state_dict().items()} == unet_tensors(config)
-    assert len([name for name in reference.attn_processors if name.endswith("attn1.processor")]) == 16  # 6 down, 1 middle, 9 up
+        model = PoseDiveModel(
+            denoising,
+            reference,
+            PoseGuiders({"depth": 96, "normals": 112, "skeleton": 112}, [16, 32, 96, 256], 320, 8),
+        )
+    assert {
+        name: tuple(t.shape) for name, t in model.denoising_unet.state_dict().items()
+    } == unet_tensors(config)
+    assert (
+        len([name for name in reference.attn_processors if name.endswith("attn1.processor")]) == 16
+    )  # 6 down, 1 middle, 9 up
     tail = names_without_gradient(reference)
     last = "up_blocks.3.attentions.2.transformer_blocks.0."
     assert set(tail) == {
-        name for name in unet_tensors(config)
-        if name.startswith(("conv_norm_out", "conv_out", "up_blocks.3.attentions.2.proj_out")) or (name.startswith(last) and not name.startswith(last + "norm1"))
-    }  # fmt: skip
+        name
+        for name in unet_tensors(config)
+        if name.startswith(("conv_norm_out", "conv_out", "up_blocks.3.attentions.2.proj_out"))
+        or (name.startswith(last) and not name.startswith(last + "norm1"))
+    }
     with torch.device("meta"):
         maps = torch.empty(2, 1, 384, 192), torch.empty(2, 3, 384, 192), torch.empty(2, 3, 384, 192)
-        latents, tokens = torch.empty(2, 4, 48, 24), torch.empty(2, 1, config["cross_attention_dim"])
-        predicted = model(latents, torch.zeros(2), tokens, model.reference_features(latents, tokens), *maps)
+        latents, tokens = (
+            torch.empty(2, 4, 48, 24),
+            torch.empty(2, 1, config["cross_attention_dim"]),
+        )
+        predicted = model(
+            latents, torch.zeros(2), tokens, model.reference_features(latents, tokens), *maps
+        )
     assert predicted.shape == (2, 4, 48, 24)
 
 
@@ -95,26 +136,52 @@ def test_a_vae_with_the_published_files_old_attention_names_loads(tmp_path):
     path = tmp_path / "vae/diffusion_pytorch_model.safetensors"
     renamed = load_file(path)
     for new, old in zip(("to_q", "to_k", "to_v", "to_out.0"), OLD_VAE_NAMES):
-        renamed = {name.replace(f"attentions.0.{new}.", f"attentions.0.{old}."): tensor for name, tensor in renamed.items()}
-    assert {name: tuple(t.shape) for name, t in renamed.items()} == vae_tensors(TINY_VAE, OLD_VAE_NAMES)
+        renamed = {
+            name.replace(f"attentions.0.{new}.", f"attentions.0.{old}."): tensor
+            for name, tensor in renamed.items()
+        }
+    assert {name: tuple(t.shape) for name, t in renamed.items()} == vae_tensors(
+        TINY_VAE, OLD_VAE_NAMES
+    )
     save_file(renamed, path, metadata={"format": "pt"})
     for source in (None, tmp_path / "vae", tmp_path):
         loaded = folders.load_part(AutoencoderKL, tmp_path, "vae", source)
-        assert all(torch.equal(a, b) for a, b in zip(vae.state_dict().values(), loaded.state_dict().values()))
+        assert all(
+            torch.equal(a, b)
+            for a, b in zip(vae.state_dict().values(), loaded.state_dict().values())
+        )
 
 
 def test_clip_loads_from_a_checkpoint_of_both_towers(tmp_path):
     """openai/clip-vit-large-patch14 holds text and vision, with the preprocessor beside them."""
     torch.manual_seed(0)
-    vision = dict(hidden_size=16, intermediate_size=32, num_hidden_layers=1, num_attention_heads=2, image_size=28, patch_size=14, projection_dim=12)
-    text = dict(hidden_size=16, intermediate_size=32, num_hidden_layers=1, num_attention_heads=2, vocab_size=64)
+    vision = dict(
+        hidden_size=16,
+        intermediate_size=32,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        image_size=28,
+        patch_size=14,
+        projection_dim=12,
+    )
+    text = dict(
+        hidden_size=16,
+        intermediate_size=32,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        vocab_size=64,
+    )
     whole = CLIPModel(CLIPConfig(text_config=text, vision_config=vision, projection_dim=12)).eval()
     whole.save_pretrained(tmp_path)
-    (tmp_path / "preprocessor_config.json").write_text('{"size": {"shortest_edge": 28}, "crop_size": 28}')
+    (tmp_path / "preprocessor_config.json").write_text(
+        '{"size": {"shortest_edge": 28}, "crop_size": 28}'
+    )
     encoder = ClipImageEncoder.load(tmp_path / "elsewhere", tmp_path)
     images = torch.randint(0, 256, (2, 40, 20, 3), dtype=torch.uint8)
     with torch.no_grad():
-        expected = whole.visual_projection(whole.vision_model(pixel_values=encoder.preprocess(images)).pooler_output)
+        expected = whole.visual_projection(
+            whole.vision_model(pixel_values=encoder.preprocess(images)).pooler_output
+        )
     torch.testing.assert_close(encoder.tokens(images)[:, 0], expected)
     assert encoder.size == (28, 28) and encoder.dimension == 12
 
@@ -123,7 +190,11 @@ def test_a_hub_id_is_fetched_at_its_pinned_commit(monkeypatch, tmp_path):
     import huggingface_hub
 
     asked = []
-    monkeypatch.setattr(huggingface_hub, "snapshot_download", lambda name, revision, allow_patterns: asked.append((name, revision)) or str(tmp_path))
+    monkeypatch.setattr(
+        huggingface_hub,
+        "snapshot_download",
+        lambda name, revision, allow_patterns: asked.append((name, revision)) or str(tmp_path),
+    )
     folders.resolve("org/name@abc123")
     folders.resolve("org/name", "def456")
     folders.resolve("org/name")

@@ -8,28 +8,48 @@ import pytest
 import torch
 from accelerate import Accelerator
 from diffusers import DDPMScheduler
+from launching import launch
 from PIL import Image
+from test_generator import (  # noqa: F401
+    arrays,
+    generate,
+    inputs,
+    loss_of,
+    model,
+    one_thread,
+    parameters,
+    pictures,
+    stable_diffusion,
+    trained,
+    wake_guiders,
+)
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from posedive_lib.errors import StudyError
 from posedive_lib.generator import TrainingArrays, generate_files, load, saved, train
 from posedive_lib.generator.denoising import denoise
+from posedive_lib.generator.noise_schedule import load_scheduler
 from posedive_lib.generator.pairs import Pairs
 from posedive_lib.generator.processes import processes
 from posedive_lib.generator.progress import Losses
 from posedive_lib.generator.reference import ReferenceCall, keys_and_values
-from posedive_lib.generator.noise_schedule import load_scheduler
 from posedive_lib.generator.saved import load_weights
 from posedive_lib.generator.train import Errors, Trainer
-from launching import launch
-from test_generator import arrays, generate, inputs, loss_of, model, one_thread, parameters, pictures, stable_diffusion, trained, wake_guiders  # noqa: F401
 
 ROOT = Path(__file__).resolve().parents[1]
 
 
 def run(stable_diffusion, arrays, folder, **changes):
-    train(stable_diffusion, arrays, parameters(**{"steps": 3, "log_every": 1, **changes}), folder, 0, progress=False, cpu=True)
+    train(
+        stable_diffusion,
+        arrays,
+        parameters(**{"steps": 3, "log_every": 1, **changes}),
+        folder,
+        0,
+        progress=False,
+        cpu=True,
+    )
     return np.loadtxt(folder / "losses.csv", delimiter=",", skiprows=1), folder
 
 
@@ -48,8 +68,15 @@ def assert_same_run(one, other, atol=2e-4):
     assert max((a[name] - b[name]).abs().max().item() for name in a) < atol
 
 
-def test_accumulation_and_checkpointing_change_only_rounding(stable_diffusion, arrays, plain_run, tmp_path):  # noqa: F811
-    assert_same_run(plain_run, run(stable_diffusion, arrays, tmp_path, gradient_accumulation=2, gradient_checkpointing=True))
+def test_accumulation_and_checkpointing_change_only_rounding(
+    stable_diffusion, arrays, plain_run, tmp_path
+):  # noqa: F811
+    assert_same_run(
+        plain_run,
+        run(
+            stable_diffusion, arrays, tmp_path, gradient_accumulation=2, gradient_checkpointing=True
+        ),
+    )
 
 
 def test_pictures_in_between_do_not_touch_training(stable_diffusion, arrays, plain_run, tmp_path):  # noqa: F811
@@ -66,12 +93,31 @@ def work(folder, stable_diffusion):  # noqa: F811
     """What one process does; the folder holds the arrays."""
     folder = Path(folder)
     data = TrainingArrays.load(folder / "arrays.npz")
-    finished = train(stable_diffusion, data, parameters(steps=2, log_every=1), folder / "run", 0, progress=False, cpu=True)
+    finished = train(
+        stable_diffusion,
+        data,
+        parameters(steps=2, log_every=1),
+        folder / "run",
+        0,
+        progress=False,
+        cpu=True,
+    )
     generator = load(finished, device="cpu")
-    references, maps = pictures(3, 3, 20), (pictures(5, 3, 21), pictures(5, 1, 22), pictures(5, 3, 23))
+    references, maps = (
+        pictures(3, 3, 20),
+        (pictures(5, 3, 21), pictures(5, 1, 22), pictures(5, 3, 23)),
+    )
     images = generator.generate(references, [2, 0, 1, 0, 2], *maps, seeds=range(5), progress=False)
     np.save(folder / f"images-{processes().process_index}.npy", images)
-    generate_files(generator, list("abcde"), folder / "files", references, [2, 0, 1, 0, 2], *maps, seeds=range(5))
+    generate_files(
+        generator,
+        list("abcde"),
+        folder / "files",
+        references,
+        [2, 0, 1, 0, 2],
+        *maps,
+        seeds=range(5),
+    )
 
 
 def test_two_processes_train_and_sample_as_one_does(stable_diffusion, arrays, tmp_path):  # noqa: F811
@@ -81,7 +127,13 @@ def test_two_processes_train_and_sample_as_one_does(stable_diffusion, arrays, tm
         arrays.save(tmp_path / number / "arrays.npz")
     work(tmp_path / "1", stable_diffusion)
     launch("test_generator_training", "work", [tmp_path / "2", stable_diffusion], 2)
-    one, two = ((np.loadtxt(tmp_path / n / "run/losses.csv", delimiter=",", skiprows=1), tmp_path / n / "run") for n in "12")
+    one, two = (
+        (
+            np.loadtxt(tmp_path / n / "run/losses.csv", delimiter=",", skiprows=1),
+            tmp_path / n / "run",
+        )
+        for n in "12"
+    )
     assert_same_run(one, two)
     images = [np.load(tmp_path / "2" / f"images-{rank}.npy") for rank in (0, 1)]
     assert np.array_equal(*images)
@@ -96,18 +148,34 @@ def test_compiled_model_computes_the_same(model):  # noqa: F811
     latents, t, tokens, *maps = inputs(2)
 
     def both(latents, t, tokens, *maps):
-        return model(latents, t, tokens, model.reference_features(latents.flip(0), tokens), *maps, keep=torch.tensor([True, False]))
+        return model(
+            latents,
+            t,
+            tokens,
+            model.reference_features(latents.flip(0), tokens),
+            *maps,
+            keep=torch.tensor([True, False]),
+        )
 
     compiled = torch.compile(both, backend="eager", fullgraph=True)
     with torch.no_grad():
-        torch.testing.assert_close(compiled(latents, t, tokens, *maps), both(latents, t, tokens, *maps))
-        torch.testing.assert_close(compiled(latents, t, tokens, *maps), both(latents, t, tokens, *maps))
+        torch.testing.assert_close(
+            compiled(latents, t, tokens, *maps), both(latents, t, tokens, *maps)
+        )
+        torch.testing.assert_close(
+            compiled(latents, t, tokens, *maps), both(latents, t, tokens, *maps)
+        )
 
 
 def test_nothing_is_left_on_the_modules(model):  # noqa: F811
-    tensors = lambda: {id(x) for m in model.modules() for x in vars(m).values() if torch.is_tensor(x)} | {
-        (name, key) for name, p in model.denoising_unet.attn_processors.items() for key in vars(p)
-    }
+    tensors = lambda: (
+        {id(x) for m in model.modules() for x in vars(m).values() if torch.is_tensor(x)}
+        | {
+            (name, key)
+            for name, p in model.denoising_unet.attn_processors.items()
+            for key in vars(p)
+        }
+    )
     before = tensors()
     loss_of(model, keep=torch.tensor([True, False])).backward()
     assert tensors() == before
@@ -115,22 +183,38 @@ def test_nothing_is_left_on_the_modules(model):  # noqa: F811
 
 def test_half_the_queries_cost_about_half(model):  # noqa: F811
     """FLOPs of attention against concatenate, attend, keep the first half: exactly half; with the projections, 6 of 8 parts of those."""
-    name, attn = next((n, m) for n, m in model.denoising_unet.named_modules() if n.endswith("attn1"))
+    name, attn = next(
+        (n, m) for n, m in model.denoising_unet.named_modules() if n.endswith("attn1")
+    )
     n = 512  # tokens: enough that attention outweighs the projections, as at the paper's size
     f1, f2 = torch.randn(2, n, 16), torch.randn(2, n, 16)
     call = ReferenceCall("read", {f"{name}.processor": f2})
 
     def flops(work):
-        with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
+        with (
+            torch.no_grad(),
+            sdpa_kernel(SDPBackend.MATH),
+            FlopCounterMode(display=False) as counter,
+        ):
             work()
         return counter.get_total_flops()
 
-    ours, naive = flops(lambda: attn(f1, reference=call)), flops(lambda: attn(torch.cat([f1, f2], dim=1))[:, :n])
-    projection, attention = 2 * 2 * n * 16 * 16, 2 * 2 * n * n * 16  # of f1 by one matrix; scores of f1 against f1, both for a batch of 2
-    assert ours == 6 * projection + 2 * 2 * attention and naive == 8 * projection + 2 * 4 * attention
+    ours, naive = (
+        flops(lambda: attn(f1, reference=call)),
+        flops(lambda: attn(torch.cat([f1, f2], dim=1))[:, :n]),
+    )
+    projection, attention = (
+        2 * 2 * n * 16 * 16,
+        2 * 2 * n * n * 16,
+    )  # of f1 by one matrix; scores of f1 against f1, both for a batch of 2
+    assert (
+        ours == 6 * projection + 2 * 2 * attention and naive == 8 * projection + 2 * 4 * attention
+    )
     assert 0.5 <= ours / naive < 0.52
     with torch.no_grad():
-        torch.testing.assert_close(attn(f1, reference=call), attn(torch.cat([f1, f2], dim=1))[:, :n], atol=1e-5, rtol=1e-4)
+        torch.testing.assert_close(
+            attn(f1, reference=call), attn(torch.cat([f1, f2], dim=1))[:, :n], atol=1e-5, rtol=1e-4
+        )
 
 
 def test_keys_and_values_made_once_equal_those_of_every_step(model):  # noqa: F811
@@ -139,7 +223,10 @@ def test_keys_and_values_made_once_equal_those_of_every_step(model):  # noqa: F8
         features = model.reference_features(latents.flip(0), tokens)
         once = keys_and_values(model.denoising_unet, features)
         guide = model.guiders(*maps)
-        torch.testing.assert_close(model.guided(latents, t, tokens, once, guide, 2.0), model.guided(latents, t, tokens, features, guide, 2.0))
+        torch.testing.assert_close(
+            model.guided(latents, t, tokens, once, guide, 2.0),
+            model.guided(latents, t, tokens, features, guide, 2.0),
+        )
 
 
 def test_guided_sampling_equals_a_loop_that_reuses_nothing(model, stable_diffusion):  # noqa: F811
@@ -151,7 +238,9 @@ def test_guided_sampling_equals_a_loop_that_reuses_nothing(model, stable_diffusi
     with torch.no_grad():
         features = keys_and_values(model.denoising_unet, model.reference_features(latents, tokens))
         scheduler = load_scheduler(stable_diffusion, parameters())
-        ours = denoise(model, scheduler, tokens, features, model.guiders(*maps), [7, 8], steps=3, guidance=2.0)
+        ours = denoise(
+            model, scheduler, tokens, features, model.guiders(*maps), [7, 8], steps=3, guidance=2.0
+        )
         for row in range(2):
             one = slice(row, row + 1)
             scheduler = load_scheduler(stable_diffusion, parameters())
@@ -159,7 +248,13 @@ def test_guided_sampling_equals_a_loop_that_reuses_nothing(model, stable_diffusi
             z = torch.randn(4, 8, 4, generator=torch.Generator().manual_seed(7 + row))[None]
             for t in scheduler.timesteps:
                 condition = [x[one] for x in maps]
-                with_identity = model(z, t[None], tokens[one], model.reference_features(latents[one], tokens[one]), *condition)
+                with_identity = model(
+                    z,
+                    t[None],
+                    tokens[one],
+                    model.reference_features(latents[one], tokens[one]),
+                    *condition,
+                )
                 without = model(z, t[None], model.null_tokens.expand(1, 1, -1), None, *condition)
                 z = scheduler.step(without + 2.0 * (with_identity - without), t, z).prev_sample
             assert (z - ours[one]).abs().max() <= 1e-4
@@ -168,7 +263,9 @@ def test_guided_sampling_equals_a_loop_that_reuses_nothing(model, stable_diffusi
 @pytest.mark.parametrize("left_out", ["depth", "normals", "skeleton"])
 def test_a_condition_left_out_has_no_influence(stable_diffusion, trained, left_out):  # noqa: F811
     kept = [name for name in ("depth", "normals", "skeleton") if name != left_out]
-    model = load_weights(trained, parameters(conditions=kept), stable_diffusion)  # phase 2 may leave out what phase 1 had
+    model = load_weights(
+        trained, parameters(conditions=kept), stable_diffusion
+    )  # phase 2 may leave out what phase 1 had
     whole = load_weights(trained, parameters(), stable_diffusion)
     maps = dict(zip(("depth", "normals", "skeleton"), inputs(2)[3:]))
     with torch.no_grad():
@@ -176,34 +273,69 @@ def test_a_condition_left_out_has_no_influence(stable_diffusion, trained, left_o
         changed = model.guiders(**{**maps, left_out: 1 - maps[left_out]})
         assert torch.equal(before, changed) and before.shape == full.shape
         blank = (before == 0).all(dim=(0, 2, 3))
-        assert blank.sum() == parameters().guider_widths[left_out] and torch.equal(before[:, ~blank], full[:, ~blank])
+        assert blank.sum() == parameters().guider_widths[left_out] and torch.equal(
+            before[:, ~blank], full[:, ~blank]
+        )
     assert sorted(model.guiders.guiders) == sorted(kept)
 
 
 def test_ablations_train_save_and_load(stable_diffusion, arrays, tmp_path):  # noqa: F811
-    changes = dict(reference_attention=False, conditions=["skeleton"], pretrained=False, prediction_type="epsilon", zero_snr=False, steps=1)
-    folder = train(stable_diffusion, arrays, parameters(**changes), tmp_path, 0, progress=False, cpu=True)
+    changes = dict(
+        reference_attention=False,
+        conditions=["skeleton"],
+        pretrained=False,
+        prediction_type="epsilon",
+        zero_snr=False,
+        steps=1,
+    )
+    folder = train(
+        stable_diffusion, arrays, parameters(**changes), tmp_path, 0, progress=False, cpu=True
+    )
     assert not (folder / "reference_unet").exists()
     generator = load(folder, device="cpu")
-    assert generator.model.reference_unet is None and list(generator.model.guiders.guiders) == ["skeleton"]
+    assert generator.model.reference_unet is None and list(generator.model.guiders.guiders) == [
+        "skeleton"
+    ]
     assert generate(generator).shape == (5, 32, 16, 3)
     base = load(stable_diffusion, device="cpu").model.denoising_unet.state_dict()["conv_in.weight"]
-    assert not torch.allclose(generator.model.denoising_unet.state_dict()["conv_in.weight"], base, atol=1e-2)  # one step moves it by 1e-3
+    assert not torch.allclose(
+        generator.model.denoising_unet.state_dict()["conv_in.weight"], base, atol=1e-2
+    )  # one step moves it by 1e-3
     with pytest.raises(StudyError, match="phase1 to null"):
-        train(stable_diffusion, arrays, parameters(**changes), tmp_path / "b", 0, init_from=folder, progress=False, cpu=True)
+        train(
+            stable_diffusion,
+            arrays,
+            parameters(**changes),
+            tmp_path / "b",
+            0,
+            init_from=folder,
+            progress=False,
+            cpu=True,
+        )
 
 
 def test_patch_tokens_train_and_sample(stable_diffusion, arrays, tmp_path):  # noqa: F811
     tokens = np.random.default_rng(0).standard_normal((len(arrays), 9, 24), dtype=np.float32)
     data = TrainingArrays(**{**vars(arrays), "clip_tokens": tokens})
-    folder = train(stable_diffusion, data, parameters(clip_tokens="patch", steps=1), tmp_path, 0, progress=False, cpu=True)
+    folder = train(
+        stable_diffusion,
+        data,
+        parameters(clip_tokens="patch", steps=1),
+        tmp_path,
+        0,
+        progress=False,
+        cpu=True,
+    )
     assert generate(load(folder, device="cpu")).shape == (5, 32, 16, 3)
 
 
 def test_bfloat16_is_close_to_float32(stable_diffusion, arrays, plain_run, trained, tmp_path):  # noqa: F811
     losses, _ = run(stable_diffusion, arrays, tmp_path, mixed_precision="bf16")
     np.testing.assert_allclose(losses[:, 1], plain_run[0][:, 1], rtol=0.03)
-    exact, rough = (generate(load(trained, device="cpu", mixed_precision=precision)).astype(int) for precision in (None, "bf16"))
+    exact, rough = (
+        generate(load(trained, device="cpu", mixed_precision=precision)).astype(int)
+        for precision in (None, "bf16")
+    )
     assert 0 < np.abs(exact - rough).max() <= 40 and np.abs(exact - rough).mean() < 3
 
 
@@ -218,21 +350,50 @@ def test_schedulers_by_name(trained):  # noqa: F811
 def test_a_finished_image_is_never_made_twice(trained, tmp_path, monkeypatch):  # noqa: F811
     generator = load(trained, device="cpu")
     maps = pictures(4, 3, 6), pictures(4, 1, 7), pictures(4, 3, 8)
-    call = lambda folder: generate_files(generator, ["0/a", "0/b", "1/a", "1/b"], folder, pictures(2, 3, 9), [0, 0, 1, 1], *maps, [1, 2, 3, 4], block=2)
+    call = lambda folder: generate_files(
+        generator,
+        ["0/a", "0/b", "1/a", "1/b"],
+        folder,
+        pictures(2, 3, 9),
+        [0, 0, 1, 1],
+        *maps,
+        [1, 2, 3, 4],
+        block=2,
+    )
     whole = [path.read_bytes() for path in call(tmp_path / "whole")]
     call(tmp_path / "stopped")[2].unlink()
     (tmp_path / "stopped/0/b.png").unlink()
     drawn = []
     original = type(generator).generate
-    monkeypatch.setattr(type(generator), "generate", lambda self, *a, **k: drawn.append(len(a[-1])) or original(self, *a, **k))
+    monkeypatch.setattr(
+        type(generator),
+        "generate",
+        lambda self, *a, **k: drawn.append(len(a[-1])) or original(self, *a, **k),
+    )
     again = [path.read_bytes() for path in call(tmp_path / "stopped")]
     assert sum(drawn) == 2
     pixels = lambda data: np.asarray(Image.open(__import__("io").BytesIO(data))).astype(int)
     assert all(np.abs(pixels(a) - pixels(b)).max() <= 1 for a, b in zip(whole, again))
     with pytest.raises(StudyError, match="distinct"):
-        generate_files(generator, ["a", "a", "b", "c"], tmp_path, pictures(2, 3, 9), [0, 0, 1, 1], *maps, [1, 2, 3, 4])
+        generate_files(
+            generator,
+            ["a", "a", "b", "c"],
+            tmp_path,
+            pictures(2, 3, 9),
+            [0, 0, 1, 1],
+            *maps,
+            [1, 2, 3, 4],
+        )
     with pytest.raises(StudyError, match="within the folder"):
-        generate_files(generator, ["../a", "a", "b", "c"], tmp_path, pictures(2, 3, 9), [0, 0, 1, 1], *maps, [1, 2, 3, 4])
+        generate_files(
+            generator,
+            ["../a", "a", "b", "c"],
+            tmp_path,
+            pictures(2, 3, 9),
+            [0, 0, 1, 1],
+            *maps,
+            [1, 2, 3, 4],
+        )
 
 
 def test_the_five_line_example_runs(tmp_path, monkeypatch):
@@ -242,24 +403,44 @@ def test_the_five_line_example_runs(tmp_path, monkeypatch):
     code = load.__doc__.split("A photo, a pose and a camera give an image:")[1].strip()
     assert len(code.splitlines()) == 5
     (tmp_path / "data").symlink_to(ROOT / "data")
-    Image.fromarray(np.random.default_rng(0).integers(0, 256, (128, 64, 3), dtype=np.uint8)).save(tmp_path / "person.png")
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (128, 64, 3), dtype=np.uint8)).save(
+        tmp_path / "person.png"
+    )
     monkeypatch.chdir(tmp_path)
     names = {"load": load, "Image": Image, "load_poses": load_poses}
     exec("\n".join(line.strip() for line in code.splitlines()), names)
     made = Image.open("like_that.png")
     assert made.size == (64, 128) and np.asarray(made).std() > 5
-    other = names["generator"].draw(names["photo"], names["pose"], azimuth=-90, elevation=10, body="data/body/SMPL_NEUTRAL.npz")
+    other = names["generator"].draw(
+        names["photo"], names["pose"], azimuth=-90, elevation=10, body="data/body/SMPL_NEUTRAL.npz"
+    )
     assert np.abs(np.asarray(other).astype(int) - np.asarray(made)).mean() > 1
     with pytest.raises(StudyError, match="convert"):
-        names["generator"].draw(names["photo"].convert("L"), names["pose"], 0, 0, body="data/body/SMPL_NEUTRAL.npz")
+        names["generator"].draw(
+            names["photo"].convert("L"), names["pose"], 0, 0, body="data/body/SMPL_NEUTRAL.npz"
+        )
     with pytest.raises(StudyError, match="multiples of"):
-        names["generator"].draw(names["photo"].crop((0, 0, 60, 128)), names["pose"], 0, 0, body="data/body/SMPL_NEUTRAL.npz")
+        names["generator"].draw(
+            names["photo"].crop((0, 0, 60, 128)),
+            names["pose"],
+            0,
+            0,
+            body="data/body/SMPL_NEUTRAL.npz",
+        )
     for wrong, said in (
-        ({"betas": np.full(10, np.nan)}, "10 finite numbers"), ({"betas": np.zeros(9)}, "10 finite numbers"), ({"azimuth": np.nan}, "give degrees"),
-        ({"focal": 0}, "focal length above 0"), ({"near": 8, "far": 7}, "near < far"), ({"steps": -1}, "steps is -1"),
-    ):  # fmt: skip
+        ({"betas": np.full(10, np.nan)}, "10 finite numbers"),
+        ({"betas": np.zeros(9)}, "10 finite numbers"),
+        ({"azimuth": np.nan}, "give degrees"),
+        ({"focal": 0}, "focal length above 0"),
+        ({"near": 8, "far": 7}, "near < far"),
+        ({"steps": -1}, "steps is -1"),
+    ):
         with pytest.raises(StudyError, match=said):
-            names["generator"].draw(names["photo"], names["pose"], **{"azimuth": 0, "elevation": 0, "body": "data/body/SMPL_NEUTRAL.npz", **wrong})
+            names["generator"].draw(
+                names["photo"],
+                names["pose"],
+                **{"azimuth": 0, "elevation": 0, "body": "data/body/SMPL_NEUTRAL.npz", **wrong},
+            )
 
 
 def test_unequal_parts_and_foreign_checkpoints_are_refused(stable_diffusion, arrays, tmp_path):  # noqa: F811
@@ -268,7 +449,11 @@ def test_unequal_parts_and_foreign_checkpoints_are_refused(stable_diffusion, arr
     from safetensors.torch import save_file
 
     (tmp_path / "b").mkdir()
-    save_file({"model.x": torch.zeros(1)}, tmp_path / "b/checkpoint.safetensors", metadata={"state": json.dumps({"key": "another"})})
+    save_file(
+        {"model.x": torch.zeros(1)},
+        tmp_path / "b/checkpoint.safetensors",
+        metadata={"state": json.dumps({"key": "another"})},
+    )
     with pytest.raises(StudyError, match="belongs to a run with other data"):
         run(stable_diffusion, arrays, tmp_path / "b")
     (tmp_path / "b/checkpoint.safetensors").write_bytes(b"\x10\x00\x00\x00\x00\x00\x00\x00{half")
@@ -280,13 +465,25 @@ def test_damaged_and_other_arrays_are_named(arrays, tmp_path):  # noqa: F811
     (tmp_path / "arrays.npz").write_bytes(b"PK\x03\x04 half")
     with pytest.raises(StudyError, match="cannot be read as training arrays"):
         TrainingArrays.load(tmp_path / "arrays.npz")
-    for changes, said in (({"latents": None}, "latents is missing"), ({"depth": arrays.depth[..., 0]}, "depth is missing or of another shape")):
-        np.savez(tmp_path / "other.npz", **{name: value for name, value in {**vars(arrays), **changes}.items() if value is not None})
+    for changes, said in (
+        ({"latents": None}, "latents is missing"),
+        ({"depth": arrays.depth[..., 0]}, "depth is missing or of another shape"),
+    ):
+        np.savez(
+            tmp_path / "other.npz",
+            **{
+                name: value
+                for name, value in {**vars(arrays), **changes}.items()
+                if value is not None
+            },
+        )
         with pytest.raises(StudyError, match=said):
             TrainingArrays.load(tmp_path / "other.npz")
 
 
-def test_a_full_disk_keeps_the_last_checkpoint_and_the_run_goes_on_from_it(stable_diffusion, arrays, plain_run, tmp_path, monkeypatch):  # noqa: F811
+def test_a_full_disk_keeps_the_last_checkpoint_and_the_run_goes_on_from_it(
+    stable_diffusion, arrays, plain_run, tmp_path, monkeypatch
+):  # noqa: F811
     """A real run: the second checkpoint does not fit, the first survives, and with space again the run ends as if nothing had been."""
     from posedive_lib.generator import folders
 
@@ -302,16 +499,25 @@ def test_a_full_disk_keeps_the_last_checkpoint_and_the_run_goes_on_from_it(stabl
     monkeypatch.setattr(folders, "save_file", sometimes_full)
     with pytest.raises(StudyError, match="free space"):
         run(stable_diffusion, arrays, tmp_path, checkpoint_every=1)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["checkpoint.safetensors", "losses.csv"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "checkpoint.safetensors",
+        "losses.csv",
+    ]
     monkeypatch.setattr(folders, "save_file", original)
     resumed = run(stable_diffusion, arrays, tmp_path, checkpoint_every=1)
     assert (tmp_path / "losses.csv").read_text() == (plain_run[1] / "losses.csv").read_text()
     assert_same_run(resumed, plain_run, atol=1e-9)
 
 
-def test_a_full_disk_under_the_loss_log_is_one_sentence_and_a_row_it_cut_is_forgotten(plain_run, tmp_path):
-    with pytest.raises(StudyError, match="/dev/full cannot be written .No space left on device.: free space"):
-        Losses(Path("/dev/full"), every=1, num_timesteps=1000).add(1, np.array([0]), np.array([1.0]), 1.0)
+def test_a_full_disk_under_the_loss_log_is_one_sentence_and_a_row_it_cut_is_forgotten(
+    plain_run, tmp_path
+):
+    with pytest.raises(
+        StudyError, match="/dev/full cannot be written .No space left on device.: free space"
+    ):
+        Losses(Path("/dev/full"), every=1, num_timesteps=1000).add(
+            1, np.array([0]), np.array([1.0]), 1.0
+        )
     whole, log = (plain_run[1] / "losses.csv").read_text(), tmp_path / "losses.csv"
     for cut in ("", "4", "4,0.5", "4,0.5,1,1,1,1"):
         log.write_text(whole + cut)
@@ -319,38 +525,71 @@ def test_a_full_disk_under_the_loss_log_is_one_sentence_and_a_row_it_cut_is_forg
         assert log.read_text() == whole
 
 
-def test_a_checkpoint_of_more_steps_is_not_passed_off_as_fewer(stable_diffusion, arrays, tmp_path, monkeypatch):  # noqa: F811
+def test_a_checkpoint_of_more_steps_is_not_passed_off_as_fewer(
+    stable_diffusion, arrays, tmp_path, monkeypatch
+):  # noqa: F811
     def stopped(*arguments):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(saved, "save_model", stopped)
         run(stable_diffusion, arrays, tmp_path, steps=4, checkpoint_every=4)
-    with pytest.raises(StudyError, match=r"has 4 steps behind it, more than generator.steps \(2\): raise generator.steps"):
+    with pytest.raises(
+        StudyError,
+        match=r"has 4 steps behind it, more than generator.steps \(2\): raise generator.steps",
+    ):
         run(stable_diffusion, arrays, tmp_path, steps=2, checkpoint_every=4)
 
 
 def test_the_command_trains_and_says_what_is_wrong_in_one_sentence(tmp_path, capsys):
     from posedive_lib.generator.__main__ import main
 
-    assert main([str(tmp_path / "none.npz"), str(tmp_path / "out"), "--params", str(ROOT / "params/smoke.yaml")]) == 2
+    assert (
+        main(
+            [
+                str(tmp_path / "none.npz"),
+                str(tmp_path / "out"),
+                "--params",
+                str(ROOT / "params/smoke.yaml"),
+            ]
+        )
+        == 2
+    )
     message = capsys.readouterr().err
     assert "none.npz is missing" in message and message.count("\n") == 1
-    bodies = tmp_path / "smpl.npz"   # a mistake for the arrays, and nothing to delete
+    bodies = tmp_path / "smpl.npz"  # a mistake for the arrays, and nothing to delete
     np.savez(bodies, path=np.array(["a.jpg"]))
-    assert main([str(bodies), str(tmp_path / "out"), "--params", str(ROOT / "params/smoke.yaml")]) == 2
+    assert (
+        main([str(bodies), str(tmp_path / "out"), "--params", str(ROOT / "params/smoke.yaml")]) == 2
+    )
     message = capsys.readouterr().err
-    assert "smpl.npz holds no training arrays" in message and "delete" not in message and "remove" not in message
+    assert (
+        "smpl.npz holds no training arrays" in message
+        and "delete" not in message
+        and "remove" not in message
+    )
 
 
 def test_a_dropped_token_leaves_the_reference_attention_alone(stable_diffusion, arrays, model):  # noqa: F811
     """Token dropout: what the CLIP token says is gone, what the reference latents say is not, and it happens as often as asked."""
-    trainer = Trainer(model, arrays, parameters(token_dropout=0.25, batch_size=4), load_scheduler(stable_diffusion, parameters(), DDPMScheduler), 0, Accelerator(cpu=True))
+    trainer = Trainer(
+        model,
+        arrays,
+        parameters(token_dropout=0.25, batch_size=4),
+        load_scheduler(stable_diffusion, parameters(), DDPMScheduler),
+        0,
+        Accelerator(cpu=True),
+    )
     wake_guiders(model)
-    part = next(trainer.parts(trainer.batch(0))) | {"keep": torch.ones(4, dtype=torch.bool), "token_keep": torch.zeros(4, dtype=torch.bool)}
+    part = next(trainer.parts(trainer.batch(0))) | {
+        "keep": torch.ones(4, dtype=torch.bool),
+        "token_keep": torch.zeros(4, dtype=torch.bool),
+    }
     errors = Errors(model, 1.0)(part)
     assert torch.equal(Errors(model, 1.0)(part | {"clip_tokens": part["clip_tokens"] + 1}), errors)
-    assert not torch.allclose(Errors(model, 1.0)(part | {"reference": part["reference"] + 1}), errors)
+    assert not torch.allclose(
+        Errors(model, 1.0)(part | {"reference": part["reference"] + 1}), errors
+    )
     assert not torch.allclose(Errors(model, 1.0)(part | {"token_keep": part["keep"]}), errors)
     share = torch.cat([trainer.batch(step)["token_keep"] for step in range(200)]).float().mean()
     assert abs(share - 0.75) < 0.06
@@ -358,18 +597,29 @@ def test_a_dropped_token_leaves_the_reference_attention_alone(stable_diffusion, 
 
 def test_the_persons_pixels_weigh_as_much_as_asked(stable_diffusion, arrays, model, monkeypatch):  # noqa: F811
     """person_weight 1 is the plain mean of Eq. 1; a great weight leaves the background out."""
-    trainer = Trainer(model, arrays, parameters(batch_size=4), load_scheduler(stable_diffusion, parameters(), DDPMScheduler), 0, Accelerator(cpu=True))
+    trainer = Trainer(
+        model,
+        arrays,
+        parameters(batch_size=4),
+        load_scheduler(stable_diffusion, parameters(), DDPMScheduler),
+        0,
+        Accelerator(cpu=True),
+    )
     batch = next(trainer.parts(trainer.batch(0)))
     height, width = batch["target"].shape[2:]
     normals = torch.zeros_like(batch["normals"])
-    normals[..., : normals.shape[2] // height, : normals.shape[3] // width] = 1.0   # the body covers the first latent pixel, and no other
+    normals[..., : normals.shape[2] // height, : normals.shape[3] // width] = (
+        1.0  # the body covers the first latent pixel, and no other
+    )
     batch["normals"] = normals
     predicted = torch.randn(batch["target"].shape, generator=torch.Generator().manual_seed(0))
     monkeypatch.setattr(model, "forward", lambda *args, **kwargs: predicted)
     squares = (predicted - batch["target"]).square().mean(1)
     pixels, person = height * width, squares[:, 0, 0]
     assert torch.allclose(Errors(model, 1.0)(batch), squares.mean((1, 2)))
-    assert torch.allclose(Errors(model, 3.0)(batch), (squares.sum((1, 2)) + 2 * person) / (pixels + 2))
+    assert torch.allclose(
+        Errors(model, 3.0)(batch), (squares.sum((1, 2)) + 2 * person) / (pixels + 2)
+    )
     assert torch.allclose(Errors(model, 1e9)(batch), person, rtol=1e-4)
 
 
@@ -385,7 +635,14 @@ def test_pairs_show_one_photo_twice_as_often_as_asked(arrays):
 def test_timesteps_spread_over_the_schedule_as_asked(stable_diffusion, arrays, model, power):  # noqa: F811
     """t = T u^power with u uniform: the share below T / 2 is 0.5^(1 / power), and no batch leaves the noisiest stratum out."""
     asked = parameters(batch_size=4, timestep_power=power)
-    trainer = Trainer(model, arrays, asked, load_scheduler(stable_diffusion, parameters(), DDPMScheduler), 0, Accelerator(cpu=True))
+    trainer = Trainer(
+        model,
+        arrays,
+        asked,
+        load_scheduler(stable_diffusion, parameters(), DDPMScheduler),
+        0,
+        Accelerator(cpu=True),
+    )
     steps = trainer.scheduler.config.num_train_timesteps
     t = torch.stack([trainer.batch(step)["t"] for step in range(300)])
     assert abs((t < steps / 2).float().mean() - 0.5 ** (1 / power)) < 0.03

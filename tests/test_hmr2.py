@@ -7,15 +7,15 @@ import zipfile
 
 import numpy as np
 import pytest
+from pipeline import ROOT
 from safetensors.numpy import save_file
 from scipy.spatial.transform import Rotation
 
-from pipeline import ROOT
 from posedive_lib.body.archive import read_npz, write_npz
-from posedive_lib.own_data.hmr2 import camera_of, export_hmr2, import_hmr2, main, read_hmr2
 from posedive_lib.body.smpl import cached_smpl
 from posedive_lib.body.table import BodyTable
 from posedive_lib.errors import StudyError
+from posedive_lib.own_data.hmr2 import camera_of, export_hmr2, import_hmr2, main, read_hmr2
 
 BODY = str(ROOT / "data/body/SMPL_NEUTRAL.npz")
 SIZE = np.array([64.0, 128.0])
@@ -27,9 +27,15 @@ def table() -> BodyTable:
     rng = np.random.default_rng(0)
     focal = 5000 / 256 * 128
     return BodyTable(
-        np.array(["a.jpg", "b.jpg", "c.jpg"]), Rotation.random(COUNT, random_state=1).as_rotvec(), rng.normal(0, 0.4, (COUNT, 69)),
-        rng.normal(0, 1, (COUNT, 10)), np.column_stack([rng.normal(0, 0.1, (COUNT, 2)), rng.uniform(36, 44, COUNT)]),
-        np.full(COUNT, focal), np.zeros((COUNT, 17, 2)), np.zeros((COUNT, 17), np.int8))  # fmt: skip
+        np.array(["a.jpg", "b.jpg", "c.jpg"]),
+        Rotation.random(COUNT, random_state=1).as_rotvec(),
+        rng.normal(0, 0.4, (COUNT, 69)),
+        rng.normal(0, 1, (COUNT, 10)),
+        np.column_stack([rng.normal(0, 0.1, (COUNT, 2)), rng.uniform(36, 44, COUNT)]),
+        np.full(COUNT, focal),
+        np.zeros((COUNT, 17, 2)),
+        np.zeros((COUNT, 17), np.int8),
+    )
 
 
 def write(path, columns):
@@ -37,13 +43,21 @@ def write(path, columns):
     if path.suffix == ".npz":
         np.savez(path, **columns)
     elif path.suffix == ".safetensors":
-        tensors = {name: np.ascontiguousarray(value) for name, value in columns.items() if name != "path"}
+        tensors = {
+            name: np.ascontiguousarray(value) for name, value in columns.items() if name != "path"
+        }
         save_file(tensors, path, {"path": json.dumps(plain["path"])})
     elif path.name.startswith("nested"):
         inner = ("global_orient", "body_pose", "betas")
-        path.write_text(json.dumps([
-            {name: rows[i] for name, rows in plain.items() if name not in inner} | {"pred_smpl_params": {name: plain[name][i] for name in inner}}
-            for i in range(len(plain["path"]))]))  # fmt: skip
+        path.write_text(
+            json.dumps(
+                [
+                    {name: rows[i] for name, rows in plain.items() if name not in inner}
+                    | {"pred_smpl_params": {name: plain[name][i] for name in inner}}
+                    for i in range(len(plain["path"]))
+                ]
+            )
+        )
     else:
         path.write_text(json.dumps(plain))
     return path
@@ -54,61 +68,103 @@ def test_there_and_back_in_every_container(name, table, tmp_path):
     found = import_hmr2(write(tmp_path / name, export_hmr2(table, SIZE)), cached_smpl(BODY))
     assert found.path.tolist() == table.path.tolist()
     for column in ("global_orient", "body_pose", "betas", "cam_t", "focal"):
-        np.testing.assert_allclose(getattr(found, column), getattr(table, column), atol=1e-9, err_msg=column)
+        np.testing.assert_allclose(
+            getattr(found, column), getattr(table, column), atol=1e-9, err_msg=column
+        )
 
 
 def test_a_camera_translation_alone_is_enough(table, tmp_path):
     columns = export_hmr2(table, SIZE)
-    np.testing.assert_allclose(columns["pred_cam_t"][:, 2], 2 * 5000 / (256 * columns["pred_cam"][:, 0]))
+    np.testing.assert_allclose(
+        columns["pred_cam_t"][:, 2], 2 * 5000 / (256 * columns["pred_cam"][:, 0])
+    )
     del columns["pred_cam"]
-    np.testing.assert_allclose(import_hmr2(write(tmp_path / "a.npz", columns), cached_smpl(BODY)).cam_t, table.cam_t, atol=1e-9)
+    np.testing.assert_allclose(
+        import_hmr2(write(tmp_path / "a.npz", columns), cached_smpl(BODY)).cam_t,
+        table.cam_t,
+        atol=1e-9,
+    )
 
 
 def test_a_box_in_a_larger_image_is_projected_where_the_crop_saw_it():
     """A point's place in the 256 px crop, by HMR2's own camera, and in the whole image, by ours, are the same place."""
-    cam, centre, box, size = np.array([0.9, 0.1, -0.2]), np.array([300.0, 210.0]), 150.0, np.array([640.0, 480.0])
-    columns = {"pred_cam": cam[None], "box_center": centre[None], "box_size": np.array([box]), "img_size": size[None]}
+    cam, centre, box, size = (
+        np.array([0.9, 0.1, -0.2]),
+        np.array([300.0, 210.0]),
+        150.0,
+        np.array([640.0, 480.0]),
+    )
+    columns = {
+        "pred_cam": cam[None],
+        "box_center": centre[None],
+        "box_size": np.array([box]),
+        "img_size": size[None],
+    }
     cam_t, focal = camera_of(columns)
     point = np.array([0.3, -0.4, 0.0])  # in the plane of the translation both cameras agree exactly
     crop_t = np.array([cam[1], cam[2], 2 * 5000 / (256 * cam[0])])
-    in_crop = (point + crop_t)[:2] / (point + crop_t)[2] * 5000  # pixels of the crop, from its centre
+    in_crop = (
+        (point + crop_t)[:2] / (point + crop_t)[2] * 5000
+    )  # pixels of the crop, from its centre
     in_image = (point + cam_t[0])[:2] / (point + cam_t[0])[2] * focal[0] + size / 2
     np.testing.assert_allclose(in_image, centre + in_crop * box / 256, atol=1e-9)
 
 
 def test_another_focal_length_keeps_the_size(table, tmp_path):
     path = write(tmp_path / "a.npz", export_hmr2(table, SIZE))
-    far, near = import_hmr2(path, cached_smpl(BODY)), import_hmr2(path, cached_smpl(BODY), focal=2.5)
+    far, near = (
+        import_hmr2(path, cached_smpl(BODY)),
+        import_hmr2(path, cached_smpl(BODY), focal=2.5),
+    )
     np.testing.assert_allclose(near.focal, 320)
     np.testing.assert_allclose(near.focal / near.cam_t[:, 2], far.focal / far.cam_t[:, 2])
-    assert np.abs(near.keypoints - far.keypoints).max() < 0.3 * 128 and np.abs(near.keypoints - far.keypoints).max() > 0
+    assert (
+        np.abs(near.keypoints - far.keypoints).max() < 0.3 * 128
+        and np.abs(near.keypoints - far.keypoints).max() > 0
+    )
 
 
 def test_the_command_writes_a_table(table, tmp_path, capsys):
     path = write(tmp_path / "a.npz", export_hmr2(table, SIZE))
     assert main([str(path), "--body", BODY, "--out", str(tmp_path / "smpl.npz")]) == 0
     assert len(BodyTable.load(tmp_path / "smpl.npz")) == COUNT
-    assert main([str(tmp_path / "none.npz"), "--body", BODY, "--out", str(tmp_path / "no.npz")]) == 2
+    assert (
+        main([str(tmp_path / "none.npz"), "--body", BODY, "--out", str(tmp_path / "no.npz")]) == 2
+    )
     assert "none.npz" in capsys.readouterr().err and not (tmp_path / "no.npz").exists()
 
 
 @pytest.mark.parametrize("focal", ["nan", "0", "-2", "inf"])
 def test_a_focal_length_that_cannot_be_is_refused(focal, table, tmp_path, capsys):
     path = write(tmp_path / "a.npz", export_hmr2(table, SIZE))
-    assert main([str(path), "--body", BODY, "--focal", focal, "--out", str(tmp_path / "smpl.npz")]) == 2
-    assert "image heights above 0" in capsys.readouterr().err and not (tmp_path / "smpl.npz").exists()
+    assert (
+        main([str(path), "--body", BODY, "--focal", focal, "--out", str(tmp_path / "smpl.npz")])
+        == 2
+    )
+    assert (
+        "image heights above 0" in capsys.readouterr().err and not (tmp_path / "smpl.npz").exists()
+    )
 
 
-def test_a_table_that_is_there_is_not_replaced_and_a_place_that_cannot_be_written_is_named(table, tmp_path, capsys):
+def test_a_table_that_is_there_is_not_replaced_and_a_place_that_cannot_be_written_is_named(
+    table, tmp_path, capsys
+):
     path = write(tmp_path / "a.npz", export_hmr2(table, SIZE))
     before = path.read_bytes()
-    for out, said in ((path, "exists: name another table"), (path / "smpl.npz", "smpl.npz cannot be written")):
+    for out, said in (
+        (path, "exists: name another table"),
+        (path / "smpl.npz", "smpl.npz cannot be written"),
+    ):
         assert main([str(path), "--body", BODY, "--out", str(out)]) == 2
         printed = capsys.readouterr().err
         assert said in printed and printed.count("\n") == 1
     assert path.read_bytes() == before and list(tmp_path.iterdir()) == [path]
-    assert main([str(path), "--body", BODY, "--out", str(tmp_path / "new/smpl.npz")]) == 0   # a folder that is missing is made, as by augment.fit
-    assert len(BodyTable.load(tmp_path / "new/smpl.npz")) == COUNT and [file.name for file in (tmp_path / "new").iterdir()] == ["smpl.npz"]
+    assert (
+        main([str(path), "--body", BODY, "--out", str(tmp_path / "new/smpl.npz")]) == 0
+    )  # a folder that is missing is made, as by augment.fit
+    assert len(BodyTable.load(tmp_path / "new/smpl.npz")) == COUNT and [
+        file.name for file in (tmp_path / "new").iterdir()
+    ] == ["smpl.npz"]
 
 
 @pytest.mark.parametrize(
@@ -131,7 +187,11 @@ def test_a_table_that_is_there_is_not_replaced_and_a_place_that_cannot_be_writte
     ],
 )
 def test_results_that_lie_are_named(changes, said, table, tmp_path):
-    columns = {name: value for name, value in (export_hmr2(table, SIZE) | changes).items() if value is not None}
+    columns = {
+        name: value
+        for name, value in (export_hmr2(table, SIZE) | changes).items()
+        if value is not None
+    }
     with pytest.raises(StudyError, match=said):
         read_hmr2(write(tmp_path / "bad.npz", columns))
 
@@ -191,17 +251,24 @@ def test_a_header_that_promises_more_than_there_is(tmp_path):
     header = b"{'descr': '<f8', 'fortran_order': False, 'shape': (1000000000000, 156), }"
     header += b" " * (117 - len(header)) + b"\n"
     with zipfile.ZipFile(tmp_path / "huge.npz", "w") as archive:
-        archive.writestr("poses.npy", b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header + b"\0" * 64)
+        archive.writestr(
+            "poses.npy",
+            b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header + b"\0" * 64,
+        )
     with pytest.raises(StudyError, match="huge.npz: 'poses' claims"):
         read_npz(tmp_path / "huge.npz", what="a motion")
 
 
 def test_an_archive_is_written_whole_or_not_at_all(tmp_path, monkeypatch):
     write_npz(tmp_path / "a.npz", {"x": np.arange(3)})
-    monkeypatch.setattr(os, "replace", lambda *paths: (_ for _ in ()).throw(OSError(28, "No space left on device")))
+    monkeypatch.setattr(
+        os, "replace", lambda *paths: (_ for _ in ()).throw(OSError(28, "No space left on device"))
+    )
     with pytest.raises(StudyError, match=r"a\.npz cannot be written \(No space left on device\)"):
         write_npz(tmp_path / "a.npz", {"x": np.arange(9)})
-    assert [path.name for path in tmp_path.iterdir()] == ["a.npz"] and len(read_npz(tmp_path / "a.npz", what="numbers")["x"]) == 3
+    assert [path.name for path in tmp_path.iterdir()] == ["a.npz"] and len(
+        read_npz(tmp_path / "a.npz", what="numbers")["x"]
+    ) == 3
 
 
 @pytest.mark.parametrize("cut", [0, 30, -40])

@@ -5,9 +5,9 @@ import pytest
 from scipy.spatial import cKDTree
 from scipy.spatial.transform import Rotation
 
+from miniworld import anatomy, motions
 from posedive_lib.body.kinematics import JOINT_NAMES, joint_positions
 from posedive_lib.body.poses import load_poses
-from miniworld import anatomy, motions
 
 J = {name: index for index, name in enumerate(JOINT_NAMES)}
 
@@ -59,7 +59,9 @@ def test_centre_angles():
     head = J["head"]
     assert posed(spine_flex=60)[head, 2] > 0.2
     assert posed(spine_side=30)[head, 0] < -0.1
-    assert posed(spine_twist=45)[J["left_shoulder"], 2] < posed()[J["left_shoulder"], 2] - 0.05  # turns to the left
+    assert (
+        posed(spine_twist=45)[J["left_shoulder"], 2] < posed()[J["left_shoulder"], 2] - 0.05
+    )  # turns to the left
     assert posed(neck_flex=40)[head, 1] < posed()[head, 1]
     assert posed(neck_turn=60)[head, 0] > posed()[head, 0]
 
@@ -74,7 +76,11 @@ def test_amass_format(folder):
             frames += len(file["poses"])
             unusual += len(file["poses"]) * (path.parent.name == "out-of-domain")
             assert set(file.files) == {"poses", "betas", "trans", "gender", "mocap_framerate"}
-            assert np.isfinite(file["poses"]).all() and np.isfinite(file["trans"]).all() and np.isfinite(file["betas"]).all()
+            assert (
+                np.isfinite(file["poses"]).all()
+                and np.isfinite(file["trans"]).all()
+                and np.isfinite(file["betas"]).all()
+            )
             assert file["poses"].shape == (len(file["trans"]), 156) and file["betas"].shape == (16,)
             assert file["trans"].shape[1] == 3 and float(file["mocap_framerate"]) == 30
             assert str(file["gender"]) == "neutral"
@@ -84,7 +90,9 @@ def test_amass_format(folder):
 
 def test_same_seed_writes_the_same_bytes(folder, tmp_path):
     again = motions.write_motions(tmp_path)
-    assert all(path.read_bytes() == (folder / path.relative_to(tmp_path)).read_bytes() for path in again)
+    assert all(
+        path.read_bytes() == (folder / path.relative_to(tmp_path)).read_bytes() for path in again
+    )
 
 
 def test_written_joints_stay_within_their_limits(folder):
@@ -92,7 +100,11 @@ def test_written_joints_stay_within_their_limits(folder):
     degrees = lambda name: np.degrees(source.body_pose.reshape(-1, 23, 3)[:, J[name] - 1])
     for side in ("left", "right"):
         knee, ankle = degrees(f"{side}_knee"), degrees(f"{side}_ankle")
-        assert knee[:, 0].min() >= -1e-3 and knee[:, 0].max() <= 135.1 and abs(knee[:, 1:]).max() < 1e-3  # a hinge that bends backward only
+        assert (
+            knee[:, 0].min() >= -1e-3
+            and knee[:, 0].max() <= 135.1
+            and abs(knee[:, 1:]).max() < 1e-3
+        )  # a hinge that bends backward only
         assert ankle[:, 0].min() >= -32.1 and ankle[:, 0].max() <= 40.1
         assert np.linalg.norm(degrees(f"{side}_shoulder"), axis=1).max() < 150
         assert np.linalg.norm(degrees(f"{side}_hip"), axis=1).max() < 125
@@ -125,7 +137,9 @@ def test_feet_touch_the_ground_and_do_not_slide(folder):
         carrying = feet[1:, :, 2].argmin(axis=1)
         step = np.take_along_axis(np.diff(feet[..., :2], axis=0), carrying[:, None, None], axis=1)
         grounded = lowest[1:] < 0.01
-        assert np.quantile(np.linalg.norm(step[:, 0], axis=1)[grounded], 0.95) * 30 < (0.15 if path.stem.startswith("jump") else 0.05), path.stem  # m/s
+        assert np.quantile(np.linalg.norm(step[:, 0], axis=1)[grounded], 0.95) * 30 < (
+            0.15 if path.stem.startswith("jump") else 0.05
+        ), path.stem  # m/s
 
 
 def test_jumps_leave_the_ground_and_come_back(folder):
@@ -141,13 +155,17 @@ def test_unusual_poses_are_away_from_ordinary_ones_but_not_a_world_apart(folder)
     between = tree.query(unusual)[0]
     usual = tree.query(ordinary, k=2)[0][:, 1]
     assert np.median(between) > 5 * np.quantile(usual, 0.95)
-    assert (between < 3 * np.quantile(usual, 0.95)).mean() > 0.02  # they begin and end as everybody stands
+    assert (
+        between < 3 * np.quantile(usual, 0.95)
+    ).mean() > 0.02  # they begin and end as everybody stands
 
 
 def test_performers_do_the_same_thing_differently(folder):
     source = load_poses(folder)
     for name in {str(name)[:-2] for name in source.name}:
-        first, second = (source.body_pose[source.name == f"{name}_{performer}"] for performer in (0, 1))
+        first, second = (
+            source.body_pose[source.name == f"{name}_{performer}"] for performer in (0, 1)
+        )
         assert np.median(cKDTree(first).query(second)[0]) > 0.05, name
 
 
@@ -172,7 +190,10 @@ def test_walking_goes_forward(folder):
 def test_gait_alternates(folder):
     source = load_poses(folder / "in-domain")
     joints = joint_positions(source.root_tilt, source.body_pose)[source.name == "walk_normal_0"]
-    feet, hands = (joints[:, J[f"left_{part}"], 2] - joints[:, J[f"right_{part}"], 2] for part in ("ankle", "wrist"))
+    feet, hands = (
+        joints[:, J[f"left_{part}"], 2] - joints[:, J[f"right_{part}"], 2]
+        for part in ("ankle", "wrist")
+    )
     assert feet.max() > 0.3 and feet.min() < -0.3
     assert np.corrcoef(feet, hands)[0, 1] < -0.8  # arms against legs
 
@@ -181,7 +202,12 @@ def test_raised_arms_are_above_the_head_and_dances_differ(folder):
     source = load_poses(folder)
     joints = joint_positions(source.root_tilt, source.body_pose)
     up = joints[source.name == "raised_arms_0"]
-    assert (up[:, [J["left_wrist"], J["right_wrist"]], 1].min(axis=1) > up[:, J["head"], 1]).mean() > 0.3
-    dances = [joints[source.name == name].std(axis=0).mean() for name in ("dance_0", "dance_1", "dance_fast_0", "dance_fast_1")]
+    assert (
+        up[:, [J["left_wrist"], J["right_wrist"]], 1].min(axis=1) > up[:, J["head"], 1]
+    ).mean() > 0.3
+    dances = [
+        joints[source.name == name].std(axis=0).mean()
+        for name in ("dance_0", "dance_1", "dance_fast_0", "dance_fast_1")
+    ]
     walking = joints[source.name == "walk_normal_0"].std(axis=0).mean()
     assert min(dances) > walking

@@ -59,7 +59,9 @@ def test_two_runs_give_the_same_bytes(study):
     page = (study / "reports/notebooks/00_tiny.html").read_text()
     assert 'alt="A line that rises from 0 to 1."' in page and "loss 0.5" in page
     assert "training: 100%" not in page
-    assert "training: 100%" in first.stderr and "loss 0.5" in first.stdout  # the terminal shows what the report leaves out
+    assert (
+        "training: 100%" in first.stderr and "loss 0.5" in first.stdout
+    )  # the terminal shows what the report leaves out
     assert "cell 3: import sys, time" in first.stderr
 
 
@@ -84,15 +86,24 @@ def one_line_refusal(study: Path, *arguments: str) -> str:
 
 def test_wrong_input_is_refused_before_anything_runs(study):
     write_notebook(study, STORY)
-    assert "There is no notebook notebooks/01_none.ipynb; there are: 00_tiny." in one_line_refusal(study, "01_none")
-    assert "other.yaml cannot be read" in one_line_refusal(study, "00_tiny", "--params", "other.yaml")
+    assert "There is no notebook notebooks/01_none.ipynb; there are: 00_tiny." in one_line_refusal(
+        study, "01_none"
+    )
+    assert "other.yaml cannot be read" in one_line_refusal(
+        study, "00_tiny", "--params", "other.yaml"
+    )
     (study / "data").rename(study / "elsewhere")
-    assert "paths.body names data/body/SMPL_NEUTRAL.npz, which does not exist; run `dvc pull data.dvc`" in one_line_refusal(study, "00_tiny")
+    assert (
+        "paths.body names data/body/SMPL_NEUTRAL.npz, which does not exist; run `dvc pull data.dvc`"
+        in one_line_refusal(study, "00_tiny")
+    )
 
 
 def test_a_notebook_without_the_parameter_is_refused(study):
     path = write_notebook(study, STORY)
     path.write_text(path.read_text().replace("params_file =", "parameter_file ="))
-    assert "has no cell tagged 'parameters' that sets params_file" in one_line_refusal(study, "00_tiny")
+    assert "has no cell tagged 'parameters' that sets params_file" in one_line_refusal(
+        study, "00_tiny"
+    )
     path.write_text("{")
     assert "is not a readable notebook" in one_line_refusal(study, "00_tiny")

@@ -4,14 +4,21 @@ import re
 
 import nbformat
 import pytest
-
 from pipeline import ROOT, code_of, modules_used, notebooks, stages
+
 from posedive_lib.bench import pipeline
 from posedive_lib.bench.notebook import PARAMETER, _parameter_names
 
 NAMES = [
-    "01_dataset_splits", "02_poses_viewpoints_conditions", "03_generator_training", "04_augmentation_filtering", "05_reid_comparison",
-    "06_images_per_identity", "07_threshold_sweep", "08_controlled_comparisons", "09_failure_cases",
+    "01_dataset_splits",
+    "02_poses_viewpoints_conditions",
+    "03_generator_training",
+    "04_augmentation_filtering",
+    "05_reid_comparison",
+    "06_images_per_identity",
+    "07_threshold_sweep",
+    "08_controlled_comparisons",
+    "09_failure_cases",
 ]
 
 QUOTED = {"0.6", "33%"}  # the paper's threshold, and what a uniform distribution would have
@@ -31,7 +38,9 @@ def test_committed_notebooks_are_stripped(path):
     nbformat.validate(notebook)
     for cell in notebook.cells:
         if cell.cell_type == "code":
-            assert not cell.outputs and cell.execution_count is None, "run: nbstripout notebooks/*.ipynb"
+            assert not cell.outputs and cell.execution_count is None, (
+                "run: nbstripout notebooks/*.ipynb"
+            )
         assert set(cell.metadata) <= {"tags"}
 
 
@@ -46,19 +55,36 @@ def test_a_notebook_starts_with_one_title_and_its_headings_are_in_order(path):
     cells = nbformat.read(path, as_version=4).cells
     assert cells[0].cell_type == "markdown" and cells[0].source.startswith("# ")
     text = "\n".join(cell.source for cell in cells if cell.cell_type == "markdown")
-    levels = [len(match) for match in re.findall(r"^(#+) ", re.sub(r"```.*?```", "", text, flags=re.DOTALL), flags=re.MULTILINE)]
+    levels = [
+        len(match)
+        for match in re.findall(
+            r"^(#+) ", re.sub(r"```.*?```", "", text, flags=re.DOTALL), flags=re.MULTILINE
+        )
+    ]
     assert levels.count(1) == 1
     assert all(after <= before + 1 for before, after in zip(levels, levels[1:]))
 
 
 def texts(path) -> list[str]:
-    return [cell.source for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == "markdown"]
+    return [
+        cell.source
+        for cell in nbformat.read(path, as_version=4).cells
+        if cell.cell_type == "markdown"
+    ]
 
 
 @every_notebook
 def test_a_notebook_opens_with_question_claim_goal_prediction_and_run_time(path):
     opening = texts(path)[0]
-    order = ["**Question.**", "**The paper", "**You will learn**", "> **Predict before you look.**", "| run time |", "**Inputs** ", "**Outputs** "]
+    order = [
+        "**Question.**",
+        "**The paper",
+        "**You will learn**",
+        "> **Predict before you look.**",
+        "| run time |",
+        "**Inputs** ",
+        "**Outputs** ",
+    ]
     places = [opening.find(part) for part in order]
     assert -1 not in places and places == sorted(places)
     assert "§" in opening or path.stem.startswith("05"), "name the section of the paper"
@@ -68,19 +94,39 @@ def test_a_notebook_opens_with_question_claim_goal_prediction_and_run_time(path)
 @every_notebook
 def test_inputs_and_outputs_are_named_as_in_the_pipeline(path):
     opening, stage = texts(path)[0], stages()[path.stem]
-    inputs, outputs = (re.findall(r"`(.+?)`", opening.split(f"**{word}** ")[1].split("\n\n")[0]) for word in ("Inputs", "Outputs"))
-    assert inputs and {item for item in inputs if not any(dep == item or dep.startswith(f"{item}/") for dep in pipeline.paths(stage["deps"]))} == set()
-    assert set(outputs) == set(pipeline.paths(stage["outs"])) - {f"reports/notebooks/{path.stem}.html"}
+    inputs, outputs = (
+        re.findall(r"`(.+?)`", opening.split(f"**{word}** ")[1].split("\n\n")[0])
+        for word in ("Inputs", "Outputs")
+    )
+    assert (
+        inputs
+        and {
+            item
+            for item in inputs
+            if not any(
+                dep == item or dep.startswith(f"{item}/") for dep in pipeline.paths(stage["deps"])
+            )
+        }
+        == set()
+    )
+    assert set(outputs) == set(pipeline.paths(stage["outs"])) - {
+        f"reports/notebooks/{path.stem}.html"
+    }
 
 
 @every_notebook
 def test_a_notebook_ends_with_results_limits_exercises_and_solutions(path):
-    headings = [line for text in texts(path) for line in text.splitlines() if line.startswith("## ")]
+    headings = [
+        line for text in texts(path) for line in text.splitlines() if line.startswith("## ")
+    ]
     assert headings[-3:] == ["## What we saw", "## Limits", "## Exercises"]
     ending = texts(path)[-1].split("## Exercises")[1]
     exercises, solutions = ending.split("<details><summary>Solutions</summary>")
     numbers = lambda text: re.findall(r"^(\d)\. ", text, flags=re.MULTILINE)
-    assert numbers(exercises) == numbers(solutions.split("</details>")[0]) and 2 <= len(numbers(exercises)) <= 3
+    assert (
+        numbers(exercises) == numbers(solutions.split("</details>")[0])
+        and 2 <= len(numbers(exercises)) <= 3
+    )
     assert any("the paper" in text.lower() for text in between(path, "## What we saw", "## Limits"))
     following = [other for other in NAMES if other > path.stem][:1]
     assert all(f"({name}.html)" in solutions for name in following)
@@ -98,7 +144,9 @@ def test_what_we_saw_holds_no_typed_number(path):
     """Measured numbers in a sentence come from variables: outside of {…} there is no decimal number and no percentage."""
     for source in between(path, "## What we saw", "## Limits"):
         strings = re.findall(r'f?"""(.*?)"""|f"(.*?)"', source, flags=re.DOTALL)
-        sentences = "".join(long or short for long, short in strings) if "Markdown(" in source else source
+        sentences = (
+            "".join(long or short for long, short in strings) if "Markdown(" in source else source
+        )
         typed = re.findall(r"\b\d+\.\d+\b|\b\d+ ?%", re.sub(r"\{.*?\}", "", sentences))
         assert set(typed) <= QUOTED, f"typed: {typed}"
 
@@ -109,8 +157,14 @@ def test_code_cells_are_short_and_every_section_starts_with_words(path):
     for before, cell in zip(cells, cells[1:]):
         if cell.cell_type == "code":
             assert cell.source.count("\n") < 15, cell.source
-        if before.cell_type == "markdown" and before.source.strip().startswith("## ") and "\n" not in before.source.strip():
-            assert cell.cell_type == "markdown" or before.source.strip() in WORDLESS, f"{before.source} starts with code"
+        if (
+            before.cell_type == "markdown"
+            and before.source.strip().startswith("## ")
+            and "\n" not in before.source.strip()
+        ):
+            assert cell.cell_type == "markdown" or before.source.strip() in WORDLESS, (
+                f"{before.source} starts with code"
+            )
 
 
 @every_notebook
@@ -126,7 +180,9 @@ def modules_of(name: str) -> set[str]:
     notebook = ROOT / f"notebooks/{name}.ipynb"
     if notebook.exists():
         return modules_used(code_of(notebook))
-    return modules_used("import " + re.findall(r"python -m (\S+)", stages()[name]["cmd"])[-1])  # costs may wrap the module
+    return modules_used(
+        "import " + re.findall(r"python -m (\S+)", stages()[name]["cmd"])[-1]
+    )  # costs may wrap the module
 
 
 @every_stage
@@ -151,8 +207,12 @@ def test_no_image_in_the_reports_lacks_its_alternative_text():
     for page in (ROOT / "reports/notebooks").glob("*.html"):
         for image in re.findall(r"<img\b[^>]*?>", page.read_text()):
             head = image.split("base64,")[0]
-            assert re.search(r'alt="[^"]{10,}"', image) and "No description" not in head, f"{page.name}: {head[:200]}"
+            assert re.search(r'alt="[^"]{10,}"', image) and "No description" not in head, (
+                f"{page.name}: {head[:200]}"
+            )
 
 
 def test_reports_are_small_enough_for_git():
-    assert sum(path.stat().st_size for path in (ROOT / "reports").rglob("*") if path.is_file()) <= 10e6
+    assert (
+        sum(path.stat().st_size for path in (ROOT / "reports").rglob("*") if path.is_file()) <= 10e6
+    )

@@ -13,12 +13,21 @@ def test_a_missing_library_is_named_with_the_line_that_installs_it(monkeypatch, 
     monkeypatch.setattr(opengl, "LIBRARIES", ("libNoSuchThing.so.9",))
     assert opengl.main(["--libraries"]) == 1
     printed = capsys.readouterr().err.strip()
-    assert "libNoSuchThing.so.9" in printed and f"apt-get install -y {' '.join(opengl.PACKAGES)}" in printed and "\n" not in printed
+    assert (
+        "libNoSuchThing.so.9" in printed
+        and f"apt-get install -y {' '.join(opengl.PACKAGES)}" in printed
+        and "\n" not in printed
+    )
 
 
 def test_this_machine_draws():
     """In a process of its own: pyrender ends the display of all renderers when it deletes one."""
-    done = subprocess.run([sys.executable, "-m", "posedive_lib.body.opengl"], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-m", "posedive_lib.body.opengl"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert (done.returncode, done.stderr) == (0, "")
 
 
@@ -27,11 +36,18 @@ def test_another_platform_is_named_and_the_z_buffer_draws(platform, monkeypatch,
     monkeypatch.setenv("PYOPENGL_PLATFORM", platform)
     assert opengl.main([]) == 1
     printed = capsys.readouterr().err.strip()
-    assert f"PYOPENGL_PLATFORM is '{platform}'" in printed and "set it to egl" in printed and "\n" not in printed
+    assert (
+        f"PYOPENGL_PLATFORM is '{platform}'" in printed
+        and "set it to egl" in printed
+        and "\n" not in printed
+    )
     raster._opengl_problem.cache_clear()
     try:
         with pytest.raises(StudyError, match="set it to egl"):
             raster.open_rasteriser(8, 4, 10.0, "opengl")
-        assert type(raster.open_rasteriser(8, 4, 10.0)).__name__ == "ZBuffer" and "slower z-buffer" in caplog.text
+        assert (
+            type(raster.open_rasteriser(8, 4, 10.0)).__name__ == "ZBuffer"
+            and "slower z-buffer" in caplog.text
+        )
     finally:
         raster._opengl_problem.cache_clear()

@@ -13,7 +13,9 @@ ROOT = Path(__file__).resolve().parents[1]
 
 def message(path, **overrides) -> str:
     with pytest.raises(StudyError) as caught:
-        params.load(path, overrides={key.replace("__", "."): value for key, value in overrides.items()})
+        params.load(
+            path, overrides={key.replace("__", "."): value for key, value in overrides.items()}
+        )
     text = str(caught.value)
     assert "\n" not in text and str(path) in text
     return text
@@ -53,27 +55,60 @@ def test_values_are_typed_and_cannot_be_changed(mini):
 
 def test_pick_gives_plain_values_by_dotted_key(mini):
     overrides = {"generator.sampling.steps": 12, "augment.tau_gen": 0.6}
-    picked = params.load(mini, overrides=overrides).pick("seed", "generator.sampling", "augment.tau_gen")
-    assert picked == {"seed": 0, "generator.sampling": {"scheduler": "DDIMScheduler", "steps": 12, "guidance": 2.0, "batch_size": 64}, "augment.tau_gen": 0.6}
+    picked = params.load(mini, overrides=overrides).pick(
+        "seed", "generator.sampling", "augment.tau_gen"
+    )
+    assert picked == {
+        "seed": 0,
+        "generator.sampling": {
+            "scheduler": "DDIMScheduler",
+            "steps": 12,
+            "guidance": 2.0,
+            "batch_size": 64,
+        },
+        "augment.tau_gen": 0.6,
+    }
 
 
 def test_overrides_change_one_value(mini):
-    assert params.load(mini, overrides={"generator.sampling.steps": 3}).generator.sampling.steps == 3
+    assert (
+        params.load(mini, overrides={"generator.sampling.steps": 3}).generator.sampling.steps == 3
+    )
 
 
 @pytest.mark.parametrize(
     "old, new, expected",
     [
-        ("tau_gen: 0.55", "tau_genn: 0.55", "augment.tau_genn is not a parameter; did you mean augment.tau_gen?"),
-        ("tau_gen: 0.55", "tau_gen: 1.6", "augment.tau_gen is 1.6, but it must be less than or equal to 1"),
-        ("learning_rate: 2.0e-4", "learning_rate: 2e-4", "generator.learning_rate is the text '2e-4', not a number; write 2.0e-4"),
+        (
+            "tau_gen: 0.55",
+            "tau_genn: 0.55",
+            "augment.tau_genn is not a parameter; did you mean augment.tau_gen?",
+        ),
+        (
+            "tau_gen: 0.55",
+            "tau_gen: 1.6",
+            "augment.tau_gen is 1.6, but it must be less than or equal to 1",
+        ),
+        (
+            "learning_rate: 2.0e-4",
+            "learning_rate: 2e-4",
+            "generator.learning_rate is the text '2e-4', not a number; write 2.0e-4",
+        ),
         ("learning_rate: 2.0e-4", "learning_rate: fast", "generator.learning_rate is 'fast'"),
         ("seed: 0", "", "seed is missing"),
         ("seed: 0", "seed: 0\nseed: 1", "line 5: the key 'seed' stands there twice"),
         ("seeds: [0, 1, 2, 3, 4, 5]", "seeds: [0, 1, 2", "not valid YAML on line"),
         ("[0.15, 0.30,", "[0.30, 0.15,", "study.thresholds is [0.3, 0.15"),
-        ("batch_size: 64              # P", "batch_size: 63              # P", "reid must have batch_size a multiple of instances"),
-        ("count_dataset: cuhk03-labeled", "count_dataset: cuhk03", "study.count_dataset is 'cuhk03', but it must be 'market1501'"),
+        (
+            "batch_size: 64              # P",
+            "batch_size: 63              # P",
+            "reid must have batch_size a multiple of instances",
+        ),
+        (
+            "count_dataset: cuhk03-labeled",
+            "count_dataset: cuhk03",
+            "study.count_dataset is 'cuhk03', but it must be 'market1501'",
+        ),
     ],
 )
 def test_a_mistake_gets_one_sentence(mini, old, new, expected):
@@ -94,8 +129,12 @@ def test_values_that_contradict_each_other(mini):
     assert "overlap" in message(mini, splits__cam__train_max_azimuth=120.0)
     assert "train_clusters below clusters" in message(mini, splits__pose__train_clusters=6)
     assert "at most candidates_per_pid" in message(mini, augment__images_per_pid=21)
-    assert "generated_control_datasets only what control_datasets names, and market1501" in message(mini, study__generated_control_datasets=["market1501"])
-    assert "resnet_arms only arms and control_arms, and oracle is neither" in message(mini, study__control_arms=["pose"])
+    assert "generated_control_datasets only what control_datasets names, and market1501" in message(
+        mini, study__generated_control_datasets=["market1501"]
+    )
+    assert "resnet_arms only arms and control_arms, and oracle is neither" in message(
+        mini, study__control_arms=["pose"]
+    )
 
 
 def test_unreadable_files(tmp_path):

@@ -11,19 +11,24 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import yaml
-
 from pipeline import ROOT, stages
+
 from posedive_lib import params
-from posedive_lib.errors import StudyError
 from posedive_lib.bench import pipeline
+from posedive_lib.errors import StudyError
 from posedive_lib.study.collect import metrics
 
 EXAMPLES = re.findall(r'dvc exp run -S "(.+?)" (\w+)', (ROOT / "README.md").read_text())
 
 
 def run(folder: Path, *command: str) -> str:
-    environment = os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "DVC_NO_ANALYTICS": "1"}
-    result = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=120)
+    environment = os.environ | {
+        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+        "DVC_NO_ANALYTICS": "1",
+    }
+    result = subprocess.run(
+        command, cwd=folder, env=environment, capture_output=True, text=True, timeout=120
+    )
     assert result.returncode == 0, result.stderr
     return result.stdout
 
@@ -46,13 +51,20 @@ def repository(tmp_path_factory) -> Path:
 
 def test_plots_show_every_row_and_interval(repository):
     shown = json.loads(run(repository, "dvc", "plots", "show", "--json", "--out", "plots"))["data"]
-    declared = [next(iter(plot)) for plot in yaml.safe_load((ROOT / "dvc.yaml").read_text())["plots"]]
+    declared = [
+        next(iter(plot)) for plot in yaml.safe_load((ROOT / "dvc.yaml").read_text())["plots"]
+    ]
     assert list(shown) == declared
     for name in ("comparison", "images_per_pid", "threshold_sweep"):
         (plot,) = shown[name]
         table = pd.read_csv(ROOT / f"reports/tables/{name}.csv")
-        assert len(plot["content"]["data"]["values"]) == len(table) and "DVC_METRIC" not in json.dumps(plot["content"])
-        used = set(re.findall(r'"field": "(\w+)"', json.dumps(plot["content"]["spec"]))) - {"comparison", "rev"}
+        assert len(plot["content"]["data"]["values"]) == len(
+            table
+        ) and "DVC_METRIC" not in json.dumps(plot["content"])
+        used = set(re.findall(r'"field": "(\w+)"', json.dumps(plot["content"]["spec"]))) - {
+            "comparison",
+            "rev",
+        }
         assert used and used <= set(table.columns) and {"ci_low", "ci_high"} <= used
 
 
@@ -71,13 +83,21 @@ def test_metrics_differ_between_revisions(repository):
 def test_metrics_are_those_of_the_tables():
     read = lambda name: pd.read_csv(ROOT / f"reports/tables/{name}.csv")
     shown = pd.json_normalize(json.loads((ROOT / "reports/metrics.json").read_text()))
-    again = pd.json_normalize(metrics(read("reid_runs"), read("comparison"), read("generator_quality")))
+    again = pd.json_normalize(
+        metrics(read("reid_runs"), read("comparison"), read("generator_quality"))
+    )
     assert set(shown) == set(again)
-    assert shown.iloc[0].to_dict() == pytest.approx(again.iloc[0].to_dict(), rel=0, abs=0, nan_ok=True)
+    assert shown.iloc[0].to_dict() == pytest.approx(
+        again.iloc[0].to_dict(), rel=0, abs=0, nan_ok=True
+    )
 
 
 def test_the_readme_shows_a_threshold_a_count_and_a_seed():
-    assert [override.partition("=")[0] for override, _ in EXAMPLES] == ["study.thresholds", "study.counts", "reid.seeds"]
+    assert [override.partition("=")[0] for override, _ in EXAMPLES] == [
+        "study.thresholds",
+        "study.counts",
+        "reid.seeds",
+    ]
 
 
 @pytest.mark.parametrize("override, stage", EXAMPLES)
@@ -91,7 +111,9 @@ def test_experiments_of_the_readme_are_accepted_and_reach_their_stage(tmp_path, 
     section, key = override.partition("=")[0].split(".")
     assert len(after[section].pop(key)) > len(before[section].pop(key)) and after == before
     todo, reached = [stage], set()
-    while todo:  # the stage itself or one that it needs has to list the parameter, or DVC would run nothing
+    while (
+        todo
+    ):  # the stage itself or one that it needs has to list the parameter, or DVC would run nothing
         name = todo.pop()
         reached |= set(stages()[name].get("params", []))
         todo += [start for start, end in pipeline.edges(stages()) if end == name]

@@ -2,13 +2,13 @@
 
 import numpy as np
 import pytest
+from pipeline import ROOT
 from scipy.spatial.transform import Rotation
 
-from pipeline import ROOT
+from miniworld import anatomy
 from posedive_lib.body.poses import load_poses, read_motion, remove_heading
 from posedive_lib.body.table import BodyTable
 from posedive_lib.errors import StudyError
-from miniworld import anatomy
 
 Z_UP = Rotation.from_euler("x", 90, degrees=True)
 
@@ -19,7 +19,13 @@ def write(path, root=None, frames=12, width=156, **changes):
     poses[:, :3] = (Z_UP * root).as_rotvec()
     poses[:, 3:66] = np.linspace(0, 0.5, frames)[:, None]
     poses[:, 66:] = 9.0 if width > 72 else 0.0  # hands must not leak into the body
-    arrays = {"poses": poses, "betas": np.zeros(16), "trans": np.zeros((frames, 3)), "gender": "male", "mocap_framerate": 60.0} | changes
+    arrays = {
+        "poses": poses,
+        "betas": np.zeros(16),
+        "trans": np.zeros((frames, 3)),
+        "gender": "male",
+        "mocap_framerate": 60.0,
+    } | changes
     path.parent.mkdir(parents=True, exist_ok=True)
     np.savez(path, **{key: value for key, value in arrays.items() if value is not None})
     return path
@@ -117,14 +123,18 @@ def test_upside_down_broken_and_missing(tmp_path):
 def test_a_motion_written_as_amass_comes_back_whatever_its_heading(tmp_path):
     """Angles → file → source: joint rotations as written, the root's tilt whole, its turn gone."""
     rng, frames = np.random.default_rng(0), 20
-    track = {name: np.clip(rng.normal(0, 15, frames), *anatomy.LIMITS[name]) for name in anatomy.LIMITS}
+    track = {
+        name: np.clip(rng.normal(0, 15, frames), *anatomy.LIMITS[name]) for name in anatomy.LIMITS
+    }
     for heading in (-170.0, 0.0, 65.0):
         arrays = anatomy.amass(track, heading=heading, betas=np.zeros(16))
         (tmp_path / "in-domain").mkdir(exist_ok=True)
         np.savez(tmp_path / "in-domain" / "m.npz", **arrays)
         source = load_poses(tmp_path)
         np.testing.assert_allclose(source.body_pose[:, :63], arrays["poses"][:, 3:66], atol=1e-6)
-        up = Rotation.from_rotvec(arrays["poses"][:, :3].astype(float)).apply([0.0, 1.0, 0.0])  # of the person, in the z-up world
+        up = Rotation.from_rotvec(arrays["poses"][:, :3].astype(float)).apply(
+            [0.0, 1.0, 0.0]
+        )  # of the person, in the z-up world
         ours = Rotation.from_rotvec(source.root_tilt).apply([0.0, 1.0, 0.0])
         np.testing.assert_allclose(ours[:, 1], up[:, 2], atol=1e-6)
         if heading == -170.0:
@@ -136,12 +146,16 @@ def test_a_motion_written_as_amass_comes_back_whatever_its_heading(tmp_path):
 
 def test_the_tracked_motions_are_a_source(tmp_path):
     source = load_poses(ROOT / "data/motions")
-    assert len(source) == 6200 and len(set(source.name)) == 56 and set(source.domain) == {"in", "out"}
+    assert (
+        len(source) == 6200 and len(set(source.name)) == 56 and set(source.domain) == {"in", "out"}
+    )
 
 
 # --- files of SMPL parameters --------------------------------------------------------------------------------------------------
 
-STANDING = Rotation.from_euler("YX", [[100 * i, 8] for i in range(6)], degrees=True)  # any heading, leaning by 8°
+STANDING = Rotation.from_euler(
+    "YX", [[100 * i, 8] for i in range(6)], degrees=True
+)  # any heading, leaning by 8°
 CAMERA = Rotation.from_euler("x", 180, degrees=True)  # y-up to y-down
 
 
@@ -159,16 +173,30 @@ def test_smpl_parameters_are_y_up(tmp_path, width):
     source = load_poses(tmp_path)
     np.testing.assert_allclose(source.root_tilt, np.tile([np.radians(8), 0, 0], (6, 1)), atol=1e-6)
     np.testing.assert_allclose(source.body_pose[:, :63], pose[:, :63])
-    assert not source.body_pose[:, 63:].any() and set(source.domain) == {"out"} and list(source.frame) == list(range(6))
+    assert (
+        not source.body_pose[:, 63:].any()
+        and set(source.domain) == {"out"}
+        and list(source.frame) == list(range(6))
+    )
 
 
 def test_a_table_of_bodies_is_in_the_camera_s_frame(tmp_path):
     """A `BodyTable`, as fits and HMR2 imports write it, is a pose source: the camera's y points down."""
     rows = 6
-    table = BodyTable(path=np.array([f"{i}.jpg" for i in range(rows)]), global_orient=(CAMERA * STANDING).as_rotvec(), body_pose=np.zeros((rows, 69)), betas=np.zeros((rows, 10)),
-                      cam_t=np.tile([0, 0, 4.0], (rows, 1)), focal=np.full(rows, 320.0), keypoints=np.zeros((rows, 17, 2)), visible=np.full((rows, 17), 2))
+    table = BodyTable(
+        path=np.array([f"{i}.jpg" for i in range(rows)]),
+        global_orient=(CAMERA * STANDING).as_rotvec(),
+        body_pose=np.zeros((rows, 69)),
+        betas=np.zeros((rows, 10)),
+        cam_t=np.tile([0, 0, 4.0], (rows, 1)),
+        focal=np.full(rows, 320.0),
+        keypoints=np.zeros((rows, 17, 2)),
+        visible=np.full((rows, 17), 2),
+    )
     table.save(tmp_path / "smpl.npz")
-    np.testing.assert_allclose(load_poses(tmp_path).root_tilt, np.tile([np.radians(8), 0, 0], (rows, 1)), atol=1e-5)
+    np.testing.assert_allclose(
+        load_poses(tmp_path).root_tilt, np.tile([np.radians(8), 0, 0], (rows, 1)), atol=1e-5
+    )
 
 
 def test_frame_rates_of_parameters_are_optional(tmp_path):
@@ -182,20 +210,39 @@ FRAMES = {"cam_t": np.tile([0, 0, 4.0], (6, 1))}
 LYING = Rotation.from_euler("x", [[90]] * 6, degrees=True)
 
 
-@pytest.mark.parametrize("root, changes, said", [
-    (Z_UP * STANDING, {}, "should be y-up but looks z-up"),
-    (CAMERA * STANDING, {}, "should be y-up but looks in a camera's frame"),
-    (STANDING, FRAMES, "should be in a camera's frame (y down) but looks y-up"),
-    (Rotation.from_euler("z", [[90]] * 6, degrees=True), {}, "lies flat in most frames: check the file's axes, expected y-up"),
-    (STANDING, {"body_pose": np.full((6, 69), 90.0)}, "as if given in degrees: convert to radians"),
-    (STANDING, {"body_pose": np.zeros((5, 69))}, "(6, 3) and body_pose (5, 69)"),
-    (STANDING, {"body_pose": np.zeros((6, 23, 3))}, "not (N, 3) and (N, 63 or 69)"),
-    (STANDING, {"body_pose": np.array([["a"] * 69] * 6)}, "not (N, 3) and (N, 63 or 69) numbers"),
-    (STANDING, {"body_pose": np.where(np.arange(6)[:, None] == 4, np.inf, np.zeros((6, 69)))}, "not finite in frame 4"),
-    (STANDING, {"fps": 0.0}, "expected one number of frames per second above 0"),
-    (STANDING, {"fps": np.array([30.0, 30.0])}, "expected one number"),
-    (STANDING, {"body_pose": None}, "has no 'poses'"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "root, changes, said",
+    [
+        (Z_UP * STANDING, {}, "should be y-up but looks z-up"),
+        (CAMERA * STANDING, {}, "should be y-up but looks in a camera's frame"),
+        (STANDING, FRAMES, "should be in a camera's frame (y down) but looks y-up"),
+        (
+            Rotation.from_euler("z", [[90]] * 6, degrees=True),
+            {},
+            "lies flat in most frames: check the file's axes, expected y-up",
+        ),
+        (
+            STANDING,
+            {"body_pose": np.full((6, 69), 90.0)},
+            "as if given in degrees: convert to radians",
+        ),
+        (STANDING, {"body_pose": np.zeros((5, 69))}, "(6, 3) and body_pose (5, 69)"),
+        (STANDING, {"body_pose": np.zeros((6, 23, 3))}, "not (N, 3) and (N, 63 or 69)"),
+        (
+            STANDING,
+            {"body_pose": np.array([["a"] * 69] * 6)},
+            "not (N, 3) and (N, 63 or 69) numbers",
+        ),
+        (
+            STANDING,
+            {"body_pose": np.where(np.arange(6)[:, None] == 4, np.inf, np.zeros((6, 69)))},
+            "not finite in frame 4",
+        ),
+        (STANDING, {"fps": 0.0}, "expected one number of frames per second above 0"),
+        (STANDING, {"fps": np.array([30.0, 30.0])}, "expected one number"),
+        (STANDING, {"body_pose": None}, "has no 'poses'"),
+    ],
+)
 def test_parameters_that_lie_are_named(root, changes, said, tmp_path):
     parameters(tmp_path / "bad.npz", root, **changes)
     with pytest.raises(StudyError, match="bad.npz") as error:
@@ -203,10 +250,16 @@ def test_parameters_that_lie_are_named(root, changes, said, tmp_path):
     assert said in str(error.value)
 
 
-@pytest.mark.parametrize("root, said", [
-    (Rotation.from_euler("z", [[90]] * 12, degrees=True), "lies flat in most frames: check the file's axes, expected z-up"),
-    (Rotation.from_euler("x", [[180]] * 12, degrees=True), "stands on the head"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "root, said",
+    [
+        (
+            Rotation.from_euler("z", [[90]] * 12, degrees=True),
+            "lies flat in most frames: check the file's axes, expected z-up",
+        ),
+        (Rotation.from_euler("x", [[180]] * 12, degrees=True), "stands on the head"),
+    ],
+)
 def test_amass_motions_with_confused_axes_are_named(root, said, tmp_path):
     write(tmp_path / "odd.npz", root)
     with pytest.raises(StudyError, match="odd.npz") as error:
@@ -221,5 +274,7 @@ def test_amass_in_degrees_is_named_and_a_few_lying_frames_are_not(tmp_path):
     with pytest.raises(StudyError, match="degrees.npz.*convert to radians"):
         load_poses(tmp_path)
     (tmp_path / "degrees.npz").unlink()
-    write(tmp_path / "falls.npz", Rotation.from_euler("x", [[0]] * 8 + [[90]] * 4, degrees=True))  # most frames stand
+    write(
+        tmp_path / "falls.npz", Rotation.from_euler("x", [[0]] * 8 + [[90]] * 4, degrees=True)
+    )  # most frames stand
     assert len(load_poses(tmp_path)) == 12

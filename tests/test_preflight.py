@@ -7,9 +7,9 @@ import sys
 import numpy as np
 import pandas as pd
 import pytest
+import trees
 from PIL import Image
 
-import trees
 from posedive_lib import datasets
 from posedive_lib.datasets.preflight import main, preflight, valid_queries
 from posedive_lib.errors import StudyError
@@ -25,7 +25,9 @@ def report(root, name="market1501", **options):
     found = preflight(datasets.load(name, root), **{"batch_size": 8, "instances": 4} | options)
     for text in (*found.problems, *found.notes):
         assert "\n" not in text and text.endswith(".")
-        assert len(text.replace(str(root), "")) < 600   # how deep the data set lies is not the sentence's fault
+        assert (
+            len(text.replace(str(root), "")) < 600
+        )  # how deep the data set lies is not the sentence's fault
     return found
 
 
@@ -38,7 +40,11 @@ def test_a_good_data_set_has_nothing_to_say(market):
     found = report(market)
     assert found.findings == [] and found.require() is found
     table = found.table.set_index("split")
-    assert table["images"].tolist() == [18, 6, 7] and table["identities"].tolist() == [3, 2, 3] and table["cameras"].tolist() == [3, 3, 3]
+    assert (
+        table["images"].tolist() == [18, 6, 7]
+        and table["identities"].tolist() == [3, 2, 3]
+        and table["cameras"].tolist() == [3, 3, 3]
+    )
     assert table["fewest"].tolist() == [6, 3, 1] and set(table["size"]) == {"32 x 16"}
     assert len(found.images) == 31 and (found.images["error"] == "").all()
 
@@ -49,7 +55,10 @@ def test_all_queries_in_the_camera_of_their_matches(market):
             if "_c1" not in path.name:
                 path.unlink()
     text = only(report(market).problems)
-    assert "All 2 queries share their camera with every true match (all are camera 1)" in text and "camera numbers were lost" in text
+    assert (
+        "All 2 queries share their camera with every true match (all are camera 1)" in text
+        and "camera numbers were lost" in text
+    )
 
 
 def test_some_queries_without_a_valid_match(market):
@@ -58,7 +67,10 @@ def test_some_queries_without_a_valid_match(market):
     trees.paint(market / "query" / "0044_c1s1_000001_00.jpg")
     found = report(market)
     assert not found.problems
-    assert "2 of 7 queries have no valid match (1 share their camera with every true match, 1 have none in the gallery)" in only(found.notes)
+    assert (
+        "2 of 7 queries have no valid match (1 share their camera with every true match, 1 have none in the gallery)"
+        in only(found.notes)
+    )
 
 
 def test_no_query_in_the_gallery(market):
@@ -70,11 +82,16 @@ def test_no_query_in_the_gallery(market):
 def test_valid_queries_equal_their_definition():
     rng = np.random.default_rng(2)
     for _ in range(50):
-        query, gallery = (pd.DataFrame({"pid": rng.integers(0, 6, n), "camid": rng.integers(0, 3, n)}) for n in (20, 12))
+        query, gallery = (
+            pd.DataFrame({"pid": rng.integers(0, 6, n), "camid": rng.integers(0, 3, n)})
+            for n in (20, 12)
+        )
         known, valid = valid_queries(query, gallery)
         for i, q in enumerate(query.itertuples()):
             same = [g for g in gallery.itertuples() if g.pid == q.pid]
-            assert known.iloc[i] == bool(same) and valid.iloc[i] == any(g.camid != q.camid for g in same)
+            assert known.iloc[i] == bool(same) and valid.iloc[i] == any(
+                g.camid != q.camid for g in same
+            )
 
 
 def test_unreadable_images_are_counted_and_the_first_is_named(market):
@@ -105,7 +122,9 @@ def test_masked_faces_are_said(tmp_path):
 
 def test_identities_for_the_sampler(market):
     assert "fewer than the 16 of a batch (P = 64 / 4)" in only(report(market, batch_size=64).notes)
-    assert "3 training identities have fewer than 8 images" in only(report(market, batch_size=16, instances=8).notes)
+    assert "3 training identities have fewer than 8 images" in only(
+        report(market, batch_size=16, instances=8).notes
+    )
     for path in (market / "bounding_box_train").glob("000[79]_*"):
         path.unlink()
     assert "at least two" in only(report(market, batch_size=4).problems)
@@ -115,7 +134,9 @@ def test_cameras_that_an_embedding_does_not_know(market):
     trees.paint(market / "query" / "0001_c6s1_000001_00.jpg")
     trees.paint(market / "bounding_box_train" / "0002_c5s1_000001_00.jpg")
     notes = report(market).notes
-    assert any("Test cameras 6 are not in training" in note for note in notes) and any("Training cameras are 1, 2, 3, 5" in note for note in notes)
+    assert any("Test cameras 6 are not in training" in note for note in notes) and any(
+        "Training cameras are 1, 2, 3, 5" in note for note in notes
+    )
 
 
 def test_equal_files(market):
@@ -123,18 +144,33 @@ def test_equal_files(market):
     shutil.copy(train[0], train[1])
     shutil.copy(train[2], train[-1])
     found = report(market)
-    assert not found.problems and any("occur more than once" in note for note in found.notes) and any("carry two identities" in note for note in found.notes)
+    assert (
+        not found.problems
+        and any("occur more than once" in note for note in found.notes)
+        and any("carry two identities" in note for note in found.notes)
+    )
     shutil.copy(train[3], market / "query" / "0001_c1s1_000001_00.jpg")
-    shutil.copy(market / "query" / "0003_c1s1_000001_00.jpg", market / "bounding_box_test" / "0003_c2s1_000002_01.jpg")
+    shutil.copy(
+        market / "query" / "0003_c1s1_000001_00.jpg",
+        market / "bounding_box_test" / "0003_c2s1_000002_01.jpg",
+    )
     leak, own = report(market).problems
-    assert "1 files with equal content are in training and in test" in leak and "find themselves" in own
+    assert (
+        "1 files with equal content are in training and in test" in leak
+        and "find themselves" in own
+    )
 
 
 def test_odd_sizes(market):
     trees.paint(market / "query" / "0001_c1s1_000001_00.jpg", size=(80, 40))
     trees.paint(market / "query" / "0001_c2s1_000001_00.jpg", size=(9, 40))
     wide, small = report(market).notes
-    assert "1 images are wider than tall" in wide and "40 x 80" in wide and "below 16 pixels" in small and "0001_c2s1" in small
+    assert (
+        "1 images are wider than tall" in wide
+        and "40 x 80" in wide
+        and "below 16 pixels" in small
+        and "0001_c2s1" in small
+    )
 
 
 def test_what_other_code_bases_would_misread(tmp_path):
@@ -142,13 +178,23 @@ def test_what_other_code_bases_would_misread(tmp_path):
     assert "would read identity 12 and camera 3" in only(report(tmp_path / "exp_12_c3").notes)
     trees.market(tmp_path / "wide", cameras=(1, 2, 12), suffix=".png")
     notes = report(tmp_path / "wide").notes
-    assert any("identity 0001 and camera 1 from" in note or "camera 1 from" in note for note in notes)
-    assert any("cameras above 6" in note for note in notes) and any(".jpg only" in note for note in notes)
+    assert any(
+        "identity 0001 and camera 1 from" in note or "camera 1 from" in note for note in notes
+    )
+    assert any("cameras above 6" in note for note in notes) and any(
+        ".jpg only" in note for note in notes
+    )
     trees.msmt17(tmp_path / "MSMT17", people=4)
     for name in ("train", "val"):
         path = tmp_path / "MSMT17" / f"list_{name}.txt"
-        path.write_text("".join(line + "\n" for line in path.read_text().splitlines() if not line.endswith(" 1")))
-    assert "those of train leave numbers out (3 identities up to 3)" in only(report(tmp_path, "msmt17").notes)
+        path.write_text(
+            "".join(
+                line + "\n" for line in path.read_text().splitlines() if not line.endswith(" 1")
+            )
+        )
+    assert "those of train leave numbers out (3 identities up to 3)" in only(
+        report(tmp_path, "msmt17").notes
+    )
 
 
 def test_own_data_and_cuhk03(tmp_path):
@@ -160,18 +206,39 @@ def test_own_data_and_cuhk03(tmp_path):
 
 def test_training_photos_alone_are_worth_a_note(tmp_path):
     lines = trees.folder(tmp_path)
-    (tmp_path / "images.csv").write_text("\n".join(line for line in lines if "split" in line or "train" in line))
+    (tmp_path / "images.csv").write_text(
+        "\n".join(line for line in lines if "split" in line or "train" in line)
+    )
     found = report(tmp_path, "folder", instances=2, batch_size=4)
-    assert not found.problems and any("nothing can be evaluated" in note for note in found.notes) and "12 x" not in str(found)
+    assert (
+        not found.problems
+        and any("nothing can be evaluated" in note for note in found.notes)
+        and "12 x" not in str(found)
+    )
     table = found.table.set_index("split")
-    assert table["fewest"].tolist() == [2, 0, 0] and table["size"].tolist() == ["32 x 16", "- x -", "- x -"]
+    assert table["fewest"].tolist() == [2, 0, 0] and table["size"].tolist() == [
+        "32 x 16",
+        "- x -",
+        "- x -",
+    ]
 
 
 def test_own_columns_may_have_the_name_of_what_is_found(tmp_path):
     lines = trees.folder(tmp_path)
-    (tmp_path / "images.csv").write_text("\n".join([lines[0] + ",width,height,digest,error,turned,identity", *(line + ",1,2,3,4,5,6" for line in lines[1:])]))
+    (tmp_path / "images.csv").write_text(
+        "\n".join(
+            [
+                lines[0] + ",width,height,digest,error,turned,identity",
+                *(line + ",1,2,3,4,5,6" for line in lines[1:]),
+            ]
+        )
+    )
     found = report(tmp_path, "folder", instances=2)
-    assert not found.problems and set(found.images["width"]) == {16} and (found.images["error"] == "").all()
+    assert (
+        not found.problems
+        and set(found.images["width"]) == {16}
+        and (found.images["error"] == "").all()
+    )
 
 
 def test_photos_that_only_some_turn(market):
@@ -180,7 +247,10 @@ def test_photos_that_only_some_turn(market):
     exif[0x0112] = 6
     Image.new("RGB", (32, 16)).save(path, exif=exif)
     found = report(market)
-    assert "1 images are turned by their EXIF orientation" in only(found.notes) and found.table["size"].tolist() == ["32 x 16"] * 3
+    assert (
+        "1 images are turned by their EXIF orientation" in only(found.notes)
+        and found.table["size"].tolist() == ["32 x 16"] * 3
+    )
 
 
 def test_the_command_for_more_can_be_copied(tmp_path):
@@ -189,7 +259,10 @@ def test_the_command_for_more_can_be_copied(tmp_path):
     for path in (root / "market1501" / "query").iterdir():
         if "_c1" not in path.name:
             path.write_text("no image")
-    shutil.copy(next((root / "market1501" / "query").glob("*_c1*")), root / "market1501" / "bounding_box_train" / "0002_c1s1_000005_00.jpg")
+    shutil.copy(
+        next((root / "market1501" / "query").glob("*_c1*")),
+        root / "market1501" / "bounding_box_train" / "0002_c1s1_000005_00.jpg",
+    )
     with pytest.raises(StudyError) as caught:
         report(root).require()
     assert f"preflight market1501 '{root}')" in str(caught.value)
@@ -198,7 +271,13 @@ def test_the_command_for_more_can_be_copied(tmp_path):
 def test_the_command_prints_a_table_and_ends_with_0_or_1(market, capsys):
     assert main(["market1501", str(market)]) == 0
     out = capsys.readouterr().out
-    assert "bounding" not in out and "train" in out and "gallery" in out and "0 problems" in out and "market1501" in out
+    assert (
+        "bounding" not in out
+        and "train" in out
+        and "gallery" in out
+        and "0 problems" in out
+        and "market1501" in out
+    )
     next((market / "query").iterdir()).write_text("no image")
     assert main(["market1501", str(market.parent)]) == 1
     assert "PROBLEM" in capsys.readouterr().out
@@ -212,10 +291,20 @@ def test_the_command_names_what_cannot_be_loaded(tmp_path, capsys):
     assert out.startswith("PROBLEM: The list file") and out.count("\n") == 1
     trees.msmt17(tmp_path / "MSMT17")
     (tmp_path / "MSMT17" / "list_val.txt").unlink()
-    assert main(["msmt17", str(tmp_path)]) == 1 and "list_val.txt is missing" in capsys.readouterr().out
-    assert main(["msmt17", str(tmp_path), "--train-only"]) == 0   # where it does not train, it is not needed
+    assert (
+        main(["msmt17", str(tmp_path)]) == 1
+        and "list_val.txt is missing" in capsys.readouterr().out
+    )
+    assert (
+        main(["msmt17", str(tmp_path), "--train-only"]) == 0
+    )  # where it does not train, it is not needed
 
 
 def test_it_runs_as_a_module(market):
-    done = subprocess.run([sys.executable, "-m", "posedive_lib.datasets.preflight", "market1501", str(market)], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-m", "posedive_lib.datasets.preflight", "market1501", str(market)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert done.returncode == 0 and "Traceback" not in done.stderr and "31 images" in done.stdout

@@ -8,16 +8,22 @@ import sys
 
 import pandas as pd
 import pytest
-
 from pipeline import ROOT, run
+
 from posedive_lib.bench.runs import folder_digest
 
 
 def shorter(text: str) -> str:
     """miniworld/pretrain/params.yaml with few people and steps."""
-    for pattern, value in ((r"persons: \d+", "persons: 24"), (r"images_per_person: \d+", "images_per_person: 2"), (r"held_out: \d+", "held_out: 64"),
-                           (r"held_out_images: \d+", "held_out_images: 2"), (r"(?<!\w)steps: \d+", "steps: 2"), (r"batch_size: \d+", "batch_size: 4"),
-                           (r"cameras: \d+", "cameras: 4")):
+    for pattern, value in (
+        (r"persons: \d+", "persons: 24"),
+        (r"images_per_person: \d+", "images_per_person: 2"),
+        (r"held_out: \d+", "held_out: 64"),
+        (r"held_out_images: \d+", "held_out_images: 2"),
+        (r"(?<!\w)steps: \d+", "steps: 2"),
+        (r"batch_size: \d+", "batch_size: 4"),
+        (r"cameras: \d+", "cameras: 4"),
+    ):
         text, count = re.subn(pattern, value, text)
         assert count, pattern
     return text
@@ -26,7 +32,11 @@ def shorter(text: str) -> str:
 @pytest.mark.slow
 def test_all_models_are_trained_measured_and_published(tmp_path):
     for folder in ("miniworld", "posedive_lib"):
-        shutil.copytree(ROOT / folder, tmp_path / folder, ignore=shutil.ignore_patterns("runs", "__pycache__", "tmp", "cache", "dvc.lock"))
+        shutil.copytree(
+            ROOT / folder,
+            tmp_path / folder,
+            ignore=shutil.ignore_patterns("runs", "__pycache__", "tmp", "cache", "dvc.lock"),
+        )
     shutil.copytree(ROOT / "data", tmp_path / "data")
     shutil.copy2(ROOT / "params.yaml", tmp_path / "params.yaml")
     settings = tmp_path / "miniworld/pretrain/params.yaml"
@@ -37,11 +47,16 @@ def test_all_models_are_trained_measured_and_published(tmp_path):
     run(tmp_path / "miniworld/pretrain", "dvc", "repro")
     assert "up to date" in run(tmp_path / "miniworld/pretrain", "dvc", "status")
     measured = pd.read_csv(tmp_path / "miniworld/pretrain/metrics.csv").set_index("metric")["value"]
-    assert set(measured.index) == set(pd.read_csv(ROOT / "miniworld/pretrain/metrics.csv")["metric"])
+    assert set(measured.index) == set(
+        pd.read_csv(ROOT / "miniworld/pretrain/metrics.csv")["metric"]
+    )
     assert all(map(math.isfinite, measured))
 
     run(tmp_path, sys.executable, "-m", "miniworld.pretrain.publish")
     for name in sorted(path.name for path in (ROOT / "data/pretrained").iterdir()):
-        published, before = folder_digest(tmp_path / "data/pretrained" / name), folder_digest(ROOT / "data/pretrained" / name)
+        published, before = (
+            folder_digest(tmp_path / "data/pretrained" / name),
+            folder_digest(ROOT / "data/pretrained" / name),
+        )
         assert published != before, f"{name} is still the old one"
     assert not list((tmp_path / "data/pretrained").glob("*.new"))

@@ -11,12 +11,12 @@ from transformers import CLIPConfig, CLIPModel
 from posedive_lib import params
 from posedive_lib.reid import losses
 from posedive_lib.reid.clip_reid import ClipReID, ImageEncoder, PromptLearner
-from posedive_lib.reid.learning_rate import epoch_of, stage1_rate, stage2_rate, steps_of
 from posedive_lib.reid.clip_reid_training import parameter_groups, stage2_terms
+from posedive_lib.reid.learning_rate import epoch_of, stage1_rate, stage2_rate, steps_of
 from posedive_lib.reid.weights import halves
 
 ROOT = Path(__file__).resolve().parents[1]
-STAGE1 = {1: 7.8e-5, 60: 1.76e-4, 119: 1.06e-6}   # published learning rates by epoch
+STAGE1 = {1: 7.8e-5, 60: 1.76e-4, 119: 1.06e-6}  # published learning rates by epoch
 STAGE2 = {1: 9.5e-7, 5: 2.75e-6, 10: 5e-6, 29: 5e-6, 30: 5e-7, 49: 5e-7, 50: 5e-8, 60: 5e-8}
 
 
@@ -38,7 +38,10 @@ def test_stage2_learning_rates(paper, epoch, expected):
 
 
 def test_the_rest_of_the_published_recipe(paper):
-    assert (paper.image.height, paper.image.width) == (256, 128) and (paper.batch_size, paper.instances) == (64, 4)
+    assert (paper.image.height, paper.image.width) == (256, 128) and (
+        paper.batch_size,
+        paper.instances,
+    ) == (64, 4)
     assert (paper.id_weight, paper.triplet_weight, paper.i2t_weight) == (0.25, 1.0, 1.0)
     assert (paper.margin, paper.label_smoothing, paper.random_erasing) == (0.3, 0.1, 0.5)
     assert paper.stage1.weight_decay == paper.stage2.weight_decay == 1e-4
@@ -54,11 +57,14 @@ def test_fewer_steps_walk_through_the_same_epochs(paper):
             epoch = epoch_of(step, ours.steps, ours.epochs)
             assert epoch == 1 + math.floor(step / ours.steps * theirs.epochs)
             assert rate(epoch, ours) == pytest.approx(scale * rate(epoch, theirs), rel=1e-9)
-    assert steps_of(paper.stage2, 12936, 64) == 60 * 203 and steps_of(mini.stage2, 12936, 64) == mini.stage2.steps
+    assert (
+        steps_of(paper.stage2, 12936, 64) == 60 * 203
+        and steps_of(mini.stage2, 12936, 64) == mini.stage2.steps
+    )
     assert [epoch_of(step, 60 * 203, 60) for step in (0, 202, 203, 60 * 203 - 1)] == [1, 1, 2, 60]
 
 
-LABELS = torch.tensor([0, 0, 0, 1, 1, 2, 2])   # unequal counts
+LABELS = torch.tensor([0, 0, 0, 1, 1, 2, 2])  # unequal counts
 
 
 def batch(seed=0):
@@ -107,20 +113,34 @@ def mean(values, weights=None):
 def test_losses_by_hand(weights):
     x, y = batch()
     w = None if weights is None else torch.tensor(weights)
-    assert float(losses.hard_triplet(x, LABELS, 0.3, w)) == pytest.approx(mean(triplet_by_hand(x), weights), abs=1e-5)
-    assert float(losses.supervised_contrastive(x, y, LABELS, LABELS, w)) == pytest.approx(mean(contrastive_by_hand(x, y), weights), abs=1e-5)
-    assert float(losses.identity(x, LABELS, 0.1, w)) == pytest.approx(mean(smoothed_by_hand(x), weights), abs=1e-5)
+    assert float(losses.hard_triplet(x, LABELS, 0.3, w)) == pytest.approx(
+        mean(triplet_by_hand(x), weights), abs=1e-5
+    )
+    assert float(losses.supervised_contrastive(x, y, LABELS, LABELS, w)) == pytest.approx(
+        mean(contrastive_by_hand(x, y), weights), abs=1e-5
+    )
+    assert float(losses.identity(x, LABELS, 0.1, w)) == pytest.approx(
+        mean(smoothed_by_hand(x), weights), abs=1e-5
+    )
 
 
 def test_values_that_can_be_worked_out_on_paper():
     two = torch.tensor([[0.0, 0.0], [3.0, 4.0], [0.0, 1.0]])
     # farthest positive 5, 5, and 0 (itself); nearest negative 1, sqrt(18), 1: (4.3 + (5 - sqrt(18) + 0.3) + 0) / 3
-    assert float(losses.hard_triplet(two, torch.tensor([0, 0, 1]), 0.3)) == pytest.approx((4.3 + 5.3 - math.sqrt(18)) / 3, abs=1e-4)
-    assert float(losses.identity(torch.zeros(2, 5), torch.tensor([0, 3]), 0.1)) == pytest.approx(math.log(5))
-    ones = torch.ones(4, 3)   # all alike: every softmax is uniform over four
+    assert float(losses.hard_triplet(two, torch.tensor([0, 0, 1]), 0.3)) == pytest.approx(
+        (4.3 + 5.3 - math.sqrt(18)) / 3, abs=1e-4
+    )
+    assert float(losses.identity(torch.zeros(2, 5), torch.tensor([0, 3]), 0.1)) == pytest.approx(
+        math.log(5)
+    )
+    ones = torch.ones(4, 3)  # all alike: every softmax is uniform over four
     labels = torch.tensor([0, 0, 1, 1])
-    assert float(losses.supervised_contrastive(ones, ones, labels, labels)) == pytest.approx(math.log(4))
-    assert float(losses.hard_triplet(ones, torch.zeros(4, dtype=int), 0.3)) == 0   # one identity: no negatives
+    assert float(losses.supervised_contrastive(ones, ones, labels, labels)) == pytest.approx(
+        math.log(4)
+    )
+    assert (
+        float(losses.hard_triplet(ones, torch.zeros(4, dtype=int), 0.3)) == 0
+    )  # one identity: no negatives
     twins = torch.ones(4, 3, requires_grad=True)
     losses.hard_triplet(twins, labels, 0.3).backward()
     assert torch.isfinite(twins.grad).all()
@@ -129,12 +149,25 @@ def test_values_that_can_be_worked_out_on_paper():
 
 def test_terms_of_stage_2():
     (x11, x12), (proj, text) = batch(1), batch(2)
-    logits12, logits_proj = torch.randn(7, 3, generator=torch.Generator().manual_seed(3)), torch.randn(7, 3, generator=torch.Generator().manual_seed(4))
-    recipe = Section(id_weight=0.25, triplet_weight=1.0, i2t_weight=1.0, label_smoothing=0.1, margin=0.3)
-    terms = {name: float(value) for name, value in stage2_terms((x11, x12, proj, logits12, logits_proj), LABELS, text[:3], recipe).items()}
+    logits12, logits_proj = (
+        torch.randn(7, 3, generator=torch.Generator().manual_seed(3)),
+        torch.randn(7, 3, generator=torch.Generator().manual_seed(4)),
+    )
+    recipe = Section(
+        id_weight=0.25, triplet_weight=1.0, i2t_weight=1.0, label_smoothing=0.1, margin=0.3
+    )
+    terms = {
+        name: float(value)
+        for name, value in stage2_terms(
+            (x11, x12, proj, logits12, logits_proj), LABELS, text[:3], recipe
+        ).items()
+    }
     expected = {
-        "id_x12": 0.25 * mean(smoothed_by_hand(logits12)), "id_proj": 0.25 * mean(smoothed_by_hand(logits_proj)),
-        "triplet_x11": mean(triplet_by_hand(x11)), "triplet_x12": mean(triplet_by_hand(x12)), "triplet_proj": mean(triplet_by_hand(proj)),
+        "id_x12": 0.25 * mean(smoothed_by_hand(logits12)),
+        "id_proj": 0.25 * mean(smoothed_by_hand(logits_proj)),
+        "triplet_x11": mean(triplet_by_hand(x11)),
+        "triplet_x12": mean(triplet_by_hand(x12)),
+        "triplet_proj": mean(triplet_by_hand(proj)),
         "image_to_text": mean(smoothed_by_hand(proj @ text[:3].T)),
     }
     assert terms == pytest.approx(expected, abs=1e-4)
@@ -146,10 +179,16 @@ def transformer(prefix, width, layers=12):
     for layer in range(layers):
         block = f"{prefix}.encoder.layers.{layer}"
         for name in ("k_proj", "v_proj", "q_proj", "out_proj"):
-            table |= {f"{block}.self_attn.{name}.weight": (width, width), f"{block}.self_attn.{name}.bias": (width,)}
+            table |= {
+                f"{block}.self_attn.{name}.weight": (width, width),
+                f"{block}.self_attn.{name}.bias": (width,),
+            }
         for name in ("layer_norm1", "layer_norm2"):
             table |= {f"{block}.{name}.weight": (width,), f"{block}.{name}.bias": (width,)}
-        table |= {f"{block}.mlp.fc1.weight": (4 * width, width), f"{block}.mlp.fc1.bias": (4 * width,)}
+        table |= {
+            f"{block}.mlp.fc1.weight": (4 * width, width),
+            f"{block}.mlp.fc1.bias": (4 * width,),
+        }
         table |= {f"{block}.mlp.fc2.weight": (width, 4 * width), f"{block}.mlp.fc2.bias": (width,)}
     return table
 
@@ -157,14 +196,21 @@ def transformer(prefix, width, layers=12):
 # openai/clip-vit-base-patch16: 224 pixels in patches of 16 are 14 x 14 + 1 = 197 positions; 77 tokens of 49,408 words
 PUBLISHED = {
     "logit_scale": (),
-    "vision_model.embeddings.class_embedding": (768,), "vision_model.embeddings.patch_embedding.weight": (768, 3, 16, 16),
+    "vision_model.embeddings.class_embedding": (768,),
+    "vision_model.embeddings.patch_embedding.weight": (768, 3, 16, 16),
     "vision_model.embeddings.position_embedding.weight": (197, 768),
-    "vision_model.pre_layrnorm.weight": (768,), "vision_model.pre_layrnorm.bias": (768,),
-    "vision_model.post_layernorm.weight": (768,), "vision_model.post_layernorm.bias": (768,),
-    "text_model.embeddings.token_embedding.weight": (49408, 512), "text_model.embeddings.position_embedding.weight": (77, 512),
-    "text_model.final_layer_norm.weight": (512,), "text_model.final_layer_norm.bias": (512,),
-    "visual_projection.weight": (512, 768), "text_projection.weight": (512, 512),
-    **transformer("vision_model", 768), **transformer("text_model", 512),
+    "vision_model.pre_layrnorm.weight": (768,),
+    "vision_model.pre_layrnorm.bias": (768,),
+    "vision_model.post_layernorm.weight": (768,),
+    "vision_model.post_layernorm.bias": (768,),
+    "text_model.embeddings.token_embedding.weight": (49408, 512),
+    "text_model.embeddings.position_embedding.weight": (77, 512),
+    "text_model.final_layer_norm.weight": (512,),
+    "text_model.final_layer_norm.bias": (512,),
+    "visual_projection.weight": (512, 768),
+    "text_projection.weight": (512, 512),
+    **transformer("vision_model", 768),
+    **transformer("text_model", 512),
 }
 
 
@@ -180,8 +226,17 @@ class Words:
 @pytest.fixture(scope="module")
 def vit_b16():
     with torch.device("meta"):
-        config = CLIPConfig(text_config={"projection_dim": 512}, projection_dim=512,
-                            vision_config={"hidden_size": 768, "intermediate_size": 3072, "num_attention_heads": 12, "patch_size": 16, "projection_dim": 512})
+        config = CLIPConfig(
+            text_config={"projection_dim": 512},
+            projection_dim=512,
+            vision_config={
+                "hidden_size": 768,
+                "intermediate_size": 3072,
+                "num_attention_heads": 12,
+                "patch_size": 16,
+                "projection_dim": 512,
+            },
+        )
         return CLIPModel(config)
 
 
@@ -202,10 +257,21 @@ def test_clip_reid_on_vit_b16(vit_b16):
         assert plain.positions.shape == (1 + 16 * 8, 768)
         model = ClipReID(plain, 751, None)
         prompts = PromptLearner(text, Words(), 751, None)
-    assert prompts.context.shape == (751, 4, 512) and prompts.prefix.shape == (5, 512)   # start, "a photo of a"
+    assert prompts.context.shape == (751, 4, 512) and prompts.prefix.shape == (
+        5,
+        512,
+    )  # start, "a photo of a"
     x11, x12, proj, logits12, logits_proj = model(torch.empty(2, 3, 256, 128, device="meta"))
-    assert (x11.shape, x12.shape, proj.shape) == ((2, 768), (2, 768), (2, 512)) and logits12.shape == logits_proj.shape == (2, 751)
+    assert (x11.shape, x12.shape, proj.shape) == (
+        (2, 768),
+        (2, 768),
+        (2, 512),
+    ) and logits12.shape == logits_proj.shape == (2, 751)
     assert model.features(torch.empty(2, 3, 256, 128, device="meta")).shape == (2, 1280)
     (_, one), (biases, two) = parameter_groups(model)
-    assert (one, two) == (1.0, 2.0) and biases and not any(value is model.head12.norm.bias for value in biases)
+    assert (
+        (one, two) == (1.0, 2.0)
+        and biases
+        and not any(value is model.head12.norm.bias for value in biases)
+    )
     assert not any(value.requires_grad for value in prompts.text.parameters())

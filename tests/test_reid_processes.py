@@ -5,19 +5,36 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-
 from launching import launch
-from posedive_lib.reid.models import create
 from reid_parts import people, save_tiny_clip, tiny_params
+
+from posedive_lib.reid.models import create
 
 
 def work(name: str, folder: str, clip: str) -> None:
     """What one process does: train, go on from a checkpoint that is finished, extract."""
-    params = tiny_params(stage1__steps=4, stage2__steps=6, resnet__steps=6, checkpoint_every=2, batch_size=12, instances=3)
-    model, again = (create(name, params, clip if name == "clip-reid" else None, 32, 16, "cpu") for _ in range(2))
-    history, _ = (m.fit(people(6, 6), seed=0, checkpoints=Path(folder) / "run") for m in (model, again))
+    params = tiny_params(
+        stage1__steps=4,
+        stage2__steps=6,
+        resnet__steps=6,
+        checkpoint_every=2,
+        batch_size=12,
+        instances=3,
+    )
+    model, again = (
+        create(name, params, clip if name == "clip-reid" else None, 32, 16, "cpu") for _ in range(2)
+    )
+    history, _ = (
+        m.fit(people(6, 6), seed=0, checkpoints=Path(folder) / "run") for m in (model, again)
+    )
     features = [m.extract(people(4, 4, seed=1).images) for m in (model, again)]
-    np.savez(Path(folder) / f"{model.machine.index}.npz", features=features[0], again=features[1], history=json.dumps(history), processes=model.machine.processes)
+    np.savez(
+        Path(folder) / f"{model.machine.index}.npz",
+        features=features[0],
+        again=features[1],
+        history=json.dumps(history),
+        processes=model.machine.processes,
+    )
 
 
 @pytest.mark.parametrize("name", ["clip-reid", "resnet"])
@@ -28,11 +45,17 @@ def test_two_processes_train_one_model(name, tmp_path):
     one, two = (np.load(tmp_path / f"{rank}.npz") for rank in (0, 1))
     assert one["processes"] == two["processes"] == 2
     losses = [json.loads(str(part["history"])) for part in (one, two)]
-    last = lambda history: (history["stage2"] if "stage2" in history else next(iter(history.values())))["loss"]
-    assert last(losses[0]) != last(losses[1]) and all(np.isfinite(last(history)).all() for history in losses)
+    last = lambda history: (
+        history["stage2"] if "stage2" in history else next(iter(history.values()))
+    )["loss"]
+    assert last(losses[0]) != last(losses[1]) and all(
+        np.isfinite(last(history)).all() for history in losses
+    )
     np.testing.assert_allclose(one["features"], two["features"], atol=1e-5)
     np.testing.assert_allclose(one["again"], one["features"], atol=1e-5)
     (tmp_path / "alone").mkdir()
     work(name, str(tmp_path / "alone"), clip)
     alone = np.load(tmp_path / "alone" / "0.npz")
-    assert alone["processes"] == 1 and not np.allclose(alone["features"], one["features"], atol=1e-5)
+    assert alone["processes"] == 1 and not np.allclose(
+        alone["features"], one["features"], atol=1e-5
+    )

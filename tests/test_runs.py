@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from posedive_lib.errors import StudyError
 from posedive_lib.bench import runs
 from posedive_lib.bench.runs import RunStore, code_digest, file_digest, folder_digest
+from posedive_lib.errors import StudyError
 
 
 def test_a_result_is_computed_once(tmp_path):
@@ -21,7 +21,11 @@ def test_a_result_is_computed_once(tmp_path):
 
     spec = {"seed": 0, "steps": 3}
     assert store.get(spec) is None
-    assert store.get_or_run(spec, work) == store.get_or_run({"steps": 3, "seed": 0}, work) == {"mAP": 0.5, "cmc": [0, 1]}
+    assert (
+        store.get_or_run(spec, work)
+        == store.get_or_run({"steps": 3, "seed": 0}, work)
+        == {"mAP": 0.5, "cmc": [0, 1]}
+    )
     assert len(calls) == 1
 
 

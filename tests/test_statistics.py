@@ -8,10 +8,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from posedive_lib.errors import StudyError
 from posedive_lib.bench.statistics import (
-    NO_EFFECT, bootstrap_interval, captured_share, contains_zero, holm, identity_interval, joint_p, paired_difference, verdict,
+    NO_EFFECT,
+    bootstrap_interval,
+    captured_share,
+    contains_zero,
+    holm,
+    identity_interval,
+    joint_p,
+    paired_difference,
+    verdict,
 )
+from posedive_lib.errors import StudyError
 
 single_p = lambda values, **options: joint_p(np.array(values)[:, None], **options)[0]
 numbers = st.floats(-100, 100).map(lambda value: round(value, 3))
@@ -25,20 +33,31 @@ def test_the_smallest_p_is_a_matter_of_pairs(n, smallest):
 
 @given(st.lists(numbers, min_size=1, max_size=8))
 def test_sign_flip_is_the_share_of_sign_patterns_at_least_as_far_from_zero(values):
-    sums = [abs(sum(sign * value for sign, value in zip(signs, values))) for signs in itertools.product((1, -1), repeat=len(values))]
-    assert single_p(values, seed=0) == pytest.approx(np.mean(np.array(sums) >= abs(sum(values)) - 1e-9))
+    sums = [
+        abs(sum(sign * value for sign, value in zip(signs, values)))
+        for signs in itertools.product((1, -1), repeat=len(values))
+    ]
+    assert single_p(values, seed=0) == pytest.approx(
+        np.mean(np.array(sums) >= abs(sum(values)) - 1e-9)
+    )
 
 
 def test_drawn_sign_flips_are_near_the_exact_ones():
     values = np.random.default_rng(0).normal(0.4, 1, 14)
     exact, drawn = single_p(values, seed=0), single_p(values, seed=1, patterns=9_999)
-    assert drawn == pytest.approx(exact, abs=0.02) and drawn != exact and drawn == single_p(values, seed=1, patterns=9_999)
+    assert (
+        drawn == pytest.approx(exact, abs=0.02)
+        and drawn != exact
+        and drawn == single_p(values, seed=1, patterns=9_999)
+    )
 
 
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=10))
 def test_holm_is_bonferroni_at_most_and_the_raw_p_at_least(p):
     adjusted = holm(p)
-    assert (adjusted >= np.array(p) - 1e-15).all() and (adjusted <= np.minimum(np.array(p) * len(p), 1) + 1e-12).all()
+    assert (adjusted >= np.array(p) - 1e-15).all() and (
+        adjusted <= np.minimum(np.array(p) * len(p), 1) + 1e-12
+    ).all()
     assert (np.diff(adjusted[np.argsort(p, kind="stable")]) >= 0).all()
 
 
@@ -49,7 +68,9 @@ def test_holm_by_hand():
 def test_bootstrap_interval_is_scipys_bca_and_repeatable():
     values = np.random.default_rng(0).exponential(1, 20)
     interval = bootstrap_interval(values, seed=3)
-    reference = stats.bootstrap((values,), np.mean, method="BCa", rng=np.random.default_rng(3)).confidence_interval
+    reference = stats.bootstrap(
+        (values,), np.mean, method="BCa", rng=np.random.default_rng(3)
+    ).confidence_interval
     assert (interval.low, interval.high) == (reference.low, reference.high)
     assert interval.method == "BCa" and interval == bootstrap_interval(values, seed=3)
 
@@ -59,14 +80,19 @@ def test_degenerate_intervals_say_so():
     assert bootstrap_interval([2.0], seed=0).method == "none"
     for values in ([1.0, 2.0], [0.0, 0.0, 5.0]):
         interval = bootstrap_interval(values, seed=0)
-        assert interval.method in {"BCa", "percentile"} and min(values) <= interval.low <= interval.high <= max(values)
+        assert interval.method in {"BCa", "percentile"} and min(
+            values
+        ) <= interval.low <= interval.high <= max(values)
 
 
 def test_verdicts():
     seeds = np.arange(6.0)
     assert paired_difference(seeds + 2, np.zeros(6), seed=0).verdict == "gain"
     assert paired_difference(np.zeros(6), seeds + 2, seed=0).verdict == "loss"
-    assert paired_difference(seeds[:3] + 2, np.zeros(3), seed=0).verdict == "gain, too few seeds to test"
+    assert (
+        paired_difference(seeds[:3] + 2, np.zeros(3), seed=0).verdict
+        == "gain, too few seeds to test"
+    )
     assert paired_difference([1.0, 5.0, 2.0], [2.0, 2.0, 2.0], seed=0).verdict == NO_EFFECT
     assert paired_difference([5.0], [2.0], seed=0).verdict == NO_EFFECT
 
@@ -74,11 +100,15 @@ def test_verdicts():
 @pytest.mark.parametrize(
     "low, high, p, smallest, said",
     [
-        (0.0, 1.0, 0.01, 0.01, NO_EFFECT), (-1.0, 0.0, 0.01, 0.01, NO_EFFECT), (np.nan, np.nan, 0.01, 0.01, NO_EFFECT),
-        (0.1, 1.0, 0.05, 0.03, "gain"), (-1.0, -0.1, 0.05, 0.03, "loss"),
-        (0.1, 1.0, 0.06, 0.03, "gain by the interval, not by the test"), (0.1, 1.0, 0.25, 0.25, "gain, too few seeds to test"),
+        (0.0, 1.0, 0.01, 0.01, NO_EFFECT),
+        (-1.0, 0.0, 0.01, 0.01, NO_EFFECT),
+        (np.nan, np.nan, 0.01, 0.01, NO_EFFECT),
+        (0.1, 1.0, 0.05, 0.03, "gain"),
+        (-1.0, -0.1, 0.05, 0.03, "loss"),
+        (0.1, 1.0, 0.06, 0.03, "gain by the interval, not by the test"),
+        (0.1, 1.0, 0.25, 0.25, "gain, too few seeds to test"),
     ],
-)  # fmt: skip
+)
 def test_the_rule_of_the_verdict(low, high, p, smallest, said):
     assert verdict((low + high) / 2, low, high, p, smallest) == said
     assert contains_zero(low, high) == (said == NO_EFFECT)
@@ -87,7 +117,12 @@ def test_the_rule_of_the_verdict(low, high, p, smallest, said):
 @pytest.mark.parametrize("n, expected", [(3, 0.73), (6, 0.88), (10, 0.90)])
 def test_intervals_of_few_values_cover_as_the_documentation_says(n, expected):
     rng = np.random.default_rng(0)
-    hits = [interval.low <= 0.5 <= interval.high for interval in (bootstrap_interval(rng.normal(0.5, 1, n), seed=k, resamples=999) for k in range(250))]
+    hits = [
+        interval.low <= 0.5 <= interval.high
+        for interval in (
+            bootstrap_interval(rng.normal(0.5, 1, n), seed=k, resamples=999) for k in range(250)
+        )
+    ]
     assert np.mean(hits) == pytest.approx(expected, abs=0.07)  # ±3 standard errors of 250 trials
 
 
@@ -96,7 +131,9 @@ def test_a_bound_of_zero_is_not_missed_by_rounding():
     values = np.array([0.1 + 0.2 - 0.3] * 5 + [-3.0])
     interval = bootstrap_interval(values, seed=0)
     assert interval.high == 0 and contains_zero(interval.low, interval.high)
-    assert contains_zero(*[getattr(bootstrap_interval(-values, seed=0), name) for name in ("low", "high")])
+    assert contains_zero(
+        *[getattr(bootstrap_interval(-values, seed=0), name) for name in ("low", "high")]
+    )
 
 
 def test_the_share_of_the_oracles_gain():
@@ -109,14 +146,19 @@ def test_the_share_of_the_oracles_gain():
 
 def test_without_an_effect_of_the_oracle_there_is_no_share():
     share = captured_share([1.0, 1, 1, 1], [1.0, -1, 1, -1], np.zeros(4), seed=0)
-    assert np.isnan([share.mean, share.low, share.high]).all() and share.method == "undefined: no effect of the oracle shown"
+    assert (
+        np.isnan([share.mean, share.low, share.high]).all()
+        and share.method == "undefined: no effect of the oracle shown"
+    )
 
 
 def test_the_share_covers_the_truth():
     rng, hits = np.random.default_rng(0), []
     for trial in range(150):
         possible = rng.normal(2, 0.7, 8)
-        share = captured_share(0.5 * possible + rng.normal(0, 0.3, 8), possible, np.zeros(8), seed=trial)
+        share = captured_share(
+            0.5 * possible + rng.normal(0, 0.3, 8), possible, np.zeros(8), seed=trial
+        )
         hits.append(share.low <= 0.5 <= share.high)
     assert 0.80 < np.mean(hits) < 0.99
 
@@ -137,12 +179,17 @@ def test_identity_interval_covers_and_is_wider_than_one_over_queries():
 def test_identity_interval_does_not_care_about_the_order():
     values, pids = np.random.default_rng(0).random(30), np.arange(30) % 7
     order = np.random.default_rng(1).permutation(30)
-    first, second = identity_interval(values, pids, seed=0), identity_interval(values[order], pids[order], seed=0)
+    first, second = (
+        identity_interval(values, pids, seed=0),
+        identity_interval(values[order], pids[order], seed=0),
+    )
     assert (first.low, first.high) == pytest.approx((second.low, second.high))
 
 
 def test_wrong_input_is_named():
-    with pytest.raises(StudyError, match="equally many values, and got 2 and 1: give all arms the same seeds"):
+    with pytest.raises(
+        StudyError, match="equally many values, and got 2 and 1: give all arms the same seeds"
+    ):
         paired_difference([1.0, 2.0], [1.0], seed=0)
     with pytest.raises(StudyError, match="arm must be a row of finite numbers"):
         paired_difference([np.nan], [1.0], seed=0)

@@ -10,10 +10,25 @@ import pandas as pd
 import pytest
 import yaml
 from PIL import Image
+from pipeline import ROOT
 from scipy.ndimage import binary_erosion
 from scipy.stats import chi2_contingency
 
-from pipeline import ROOT
+from miniworld import build, photography, truth
+from miniworld.body import build_body
+from miniworld.cameras import backdrop, read_cameras, sample_camera, write_cameras
+from miniworld.dresser import Dresser
+from miniworld.photographer import Photographer
+from miniworld.specify import CAMERAS, PEOPLE, VARIETY
+from miniworld.wardrobe import (
+    CONTRAST,
+    FACTORS,
+    LOOK_ALIKE_EVERY,
+    ONE_SIDE,
+    caption,
+    look_alikes,
+    sample_identities,
+)
 from posedive_lib import datasets, params
 from posedive_lib.body.camera import viewpoint
 from posedive_lib.body.conditions import ConditionRenderer
@@ -22,13 +37,6 @@ from posedive_lib.body.smpl import cached_smpl, load_smpl
 from posedive_lib.body.table import BodyTable
 from posedive_lib.errors import StudyError
 from posedive_lib.seeds import rng_for
-from miniworld import build, photography, truth
-from miniworld.body import build_body
-from miniworld.cameras import backdrop, read_cameras, sample_camera, write_cameras
-from miniworld.dresser import Dresser
-from miniworld.photographer import Photographer
-from miniworld.specify import CAMERAS, PEOPLE, VARIETY
-from miniworld.wardrobe import CONTRAST, FACTORS, LOOK_ALIKE_EVERY, ONE_SIDE, caption, look_alikes, sample_identities
 
 BODY = str(ROOT / "data/body/SMPL_NEUTRAL.npz")
 H, W, FOCAL = 64, 32, 2.5
@@ -50,7 +58,11 @@ def source():
 def test_identities_are_the_same_every_time_and_more_only_append():
     few, many = sample_identities("msmt17-train", 6), sample_identities("msmt17-train", 12)
     pd.testing.assert_frame_equal(few, many.iloc[:6])
-    assert not sample_identities("msmt17-test", 6).drop(columns=["person", "role"]).equals(few.drop(columns=["person", "role"]))
+    assert (
+        not sample_identities("msmt17-test", 6)
+        .drop(columns=["person", "role"])
+        .equals(few.drop(columns=["person", "role"]))
+    )
     assert not sample_identities("msmt17-train", 6, seed=1).equals(few)
 
 
@@ -58,17 +70,29 @@ def test_the_tracked_identities_and_cameras_are_those_of_the_code(people):
     assert people["role"].value_counts().to_dict() == PEOPLE and people["person"].is_unique
     for role in PEOPLE:
         made = sample_identities(role, 5)
-        pd.testing.assert_frame_equal(people[people["role"] == role].head(5)[made.columns].reset_index(drop=True), made)
+        pd.testing.assert_frame_equal(
+            people[people["role"] == role].head(5)[made.columns].reset_index(drop=True), made
+        )
     tracked = read_cameras(ROOT / "data/world")
-    assert tracked == {name: [sample_camera(f"{name}-{i}", azimuth, variety=VARIETY) for i, azimuth in enumerate(means)] for name, means in CAMERAS.items()}
+    assert tracked == {
+        name: [
+            sample_camera(f"{name}-{i}", azimuth, variety=VARIETY)
+            for i, azimuth in enumerate(means)
+        ]
+        for name, means in CAMERAS.items()
+    }
 
 
 def test_factors_are_many_and_independent(people):
     """No pair of factors depends on each other, but for those that must differ to be seen; look-alikes are left out."""
     free = people[people.groupby("role").cumcount() % LOOK_ALIKE_EVERY != LOOK_ALIKE_EVERY - 1]
-    assert len(FACTORS) >= 12 and all(set(people[name]) <= set(values) for name, values in FACTORS.items())
+    assert len(FACTORS) >= 12 and all(
+        set(people[name]) <= set(values) for name, values in FACTORS.items()
+    )
     related = {frozenset(pair) for pair in CONTRAST.items()}
-    related |= {frozenset((a, b)) for a, b in combinations(CONTRAST, 2) if CONTRAST[a] == CONTRAST[b]}
+    related |= {
+        frozenset((a, b)) for a, b in combinations(CONTRAST, 2) if CONTRAST[a] == CONTRAST[b]
+    }
     pairs = [pair for pair in combinations(FACTORS, 2) if frozenset(pair) not in related]
     codes = {name: pd.factorize(free[name])[0] for name in FACTORS}
 
@@ -89,14 +113,25 @@ def test_some_people_differ_from_the_one_before_in_one_group_that_one_side_shows
     seen = set()
     for role in PEOPLE:
         rows = people[people["role"] == role].to_dict("records")
-        for before, twin in zip(rows[LOOK_ALIKE_EVERY - 2::LOOK_ALIKE_EVERY], rows[LOOK_ALIKE_EVERY - 1::LOOK_ALIKE_EVERY]):
-            different = {name for name in before if before[name] != twin[name]} - {"person", "description"}
+        for before, twin in zip(
+            rows[LOOK_ALIKE_EVERY - 2 :: LOOK_ALIKE_EVERY],
+            rows[LOOK_ALIKE_EVERY - 1 :: LOOK_ALIKE_EVERY],
+        ):
+            different = {name for name in before if before[name] != twin[name]} - {
+                "person",
+                "description",
+            }
             groups = [group for group in ONE_SIDE if different & set(group)]
-            assert len(groups) == 1 and groups[0][0] in different <= set(groups[0]), (before["person"], different)
+            assert len(groups) == 1 and groups[0][0] in different <= set(groups[0]), (
+                before["person"],
+                different,
+            )
             seen.add(groups[0])
         place = np.arange(len(rows)) % LOOK_ALIKE_EVERY
         full = np.arange(len(rows)) < len(rows) // LOOK_ALIKE_EVERY * LOOK_ALIKE_EVERY
-        assert np.array_equal(look_alikes(pd.DataFrame(rows)), full & (place >= LOOK_ALIKE_EVERY - 2))
+        assert np.array_equal(
+            look_alikes(pd.DataFrame(rows)), full & (place >= LOOK_ALIKE_EVERY - 2)
+        )
     assert seen == set(ONE_SIDE)
 
 
@@ -105,12 +140,24 @@ def test_captions_name_only_what_that_side_shows(people):
         for side, azimuth in (("front", 10), ("side", -90), ("back", 175)):
             said = caption(who, azimuth)
             front, back, jacket = side == "front", side == "back", who["jacket"] != "none"
-            assert f"from the {side}" in said and said.endswith(".") and " left" not in said and " right" not in said and "a orange" not in said
-            assert (f"{who['front_shape']} on the front" in said) == (front and who["front_print"] != "none" and not jacket)
-            assert (f"{who['back_shape']} on the back" in said) == (back and who["back_print"] != "none" and who["bag"] != "backpack")
+            assert (
+                f"from the {side}" in said
+                and said.endswith(".")
+                and " left" not in said
+                and " right" not in said
+                and "a orange" not in said
+            )
+            assert (f"{who['front_shape']} on the front" in said) == (
+                front and who["front_print"] != "none" and not jacket
+            )
+            assert (f"{who['back_shape']} on the back" in said) == (
+                back and who["back_print"] != "none" and who["bag"] != "backpack"
+            )
             assert ("jacket over" in said) == (front and jacket) and ("jacket" in said) == jacket
             assert ("backpack" in said) == (not front and who["bag"] == "backpack")
-            assert (" stripe" in said.replace("striped", "")) == (side == "side" and who["bottom_kind"] == "trousers" and who["side_stripe"] != "none")
+            assert (" stripe" in said.replace("striped", "")) == (
+                side == "side" and who["bottom_kind"] == "trousers" and who["side_stripe"] != "none"
+            )
             assert ("beard" in said) == (not back and who["beard"] == "yes")
             assert ("ponytail" in said) == (not front and who["hair_style"] == "ponytail")
             if back and who["top_back"] != "same" and not jacket:
@@ -118,27 +165,54 @@ def test_captions_name_only_what_that_side_shows(people):
             assert who["bottom"] in said and who["shoes"] in said
 
 
-HIDDEN = {"front": ["back_print", "back_shape", "top_back", "side_stripe"], "back": ["front_print", "front_shape", "beard", "side_stripe"],
-          "side": ["front_print", "front_shape", "back_print", "back_shape", "top_back"]}
+HIDDEN = {
+    "front": ["back_print", "back_shape", "top_back", "side_stripe"],
+    "back": ["front_print", "front_shape", "beard", "side_stripe"],
+    "side": ["front_print", "front_shape", "back_print", "back_shape", "top_back"],
+}
 
 
 def test_a_side_s_caption_does_not_depend_on_what_it_hides(people):
     for who in people.iloc[::40].to_dict("records"):
         for side, azimuth in (("front", 0), ("side", 100), ("back", 180)):
             for name in HIDDEN[side]:
-                assert {caption(who | {name: value}, azimuth) for value in FACTORS[name]} == {caption(who, azimuth)}
+                assert {caption(who | {name: value}, azimuth) for value in FACTORS[name]} == {
+                    caption(who, azimuth)
+                }
 
 
 def test_captions_do_not_care_how_an_azimuth_is_written(people):
     who = people.iloc[0].to_dict()
-    assert caption(who, 200) == caption(who, -160) == caption(who, 560) and caption(who, 350) == caption(who, 0)
+    assert caption(who, 200) == caption(who, -160) == caption(who, 560) and caption(
+        who, 350
+    ) == caption(who, 0)
 
 
 # --- clothes on two bodies ----------------------------------------------------------------------------------------------------
 
-PLAIN = {"jacket": "none", "bag": "none", "front_print": "none", "back_print": "none", "top": "white", "top_pattern": "plain", "top_back": "same", "scarf": "none",
-         "hair_style": "short", "hair": "black", "beard": "no", "skin": "pale", "sleeves": "long", "bottom_kind": "trousers", "bottom": "blue", "side_stripe": "none",
-         "top_second": "red", "bag_colour": "red", "cap": "red", "front_shape": "square", "back_shape": "square"}
+PLAIN = {
+    "jacket": "none",
+    "bag": "none",
+    "front_print": "none",
+    "back_print": "none",
+    "top": "white",
+    "top_pattern": "plain",
+    "top_back": "same",
+    "scarf": "none",
+    "hair_style": "short",
+    "hair": "black",
+    "beard": "no",
+    "skin": "pale",
+    "sleeves": "long",
+    "bottom_kind": "trousers",
+    "bottom": "blue",
+    "side_stripe": "none",
+    "top_second": "red",
+    "bag_colour": "red",
+    "cap": "red",
+    "front_shape": "square",
+    "back_shape": "square",
+}
 
 
 @pytest.fixture
@@ -159,22 +233,45 @@ def dressers(tmp_path_factory) -> dict[str, Dresser]:
 
 # A factor's change, what the plain person must wear for it, and which vertices may change: those in front, behind, or any.
 CHANGES = [
-    ("skin", "dark", {}, "any"), ("hair", "blond", {}, "any"), ("hair_style", "bald", {}, "any"), ("hair_style", "long", {}, "any"), ("cap", "blue", {"hair_style": "cap"}, "any"),
-    ("beard", "yes", {}, "front"), ("scarf", "red", {}, "any"), ("top", "black", {}, "any"), ("top_pattern", "checked", {}, "any"), ("top_pattern", "raglan", {}, "any"),
-    ("top_second", "blue", {"top_pattern": "striped"}, "any"), ("top_back", "red", {}, "behind"), ("sleeves", "short", {}, "any"), ("front_print", "red", {}, "front"),
-    ("front_shape", "disc", {"front_print": "red"}, "front"), ("back_print", "red", {}, "behind"), ("back_shape", "sash", {"back_print": "red"}, "behind"),
-    ("jacket", "black", {}, "any"), ("bottom", "black", {}, "any"), ("bottom_kind", "shorts", {}, "any"), ("side_stripe", "yellow", {}, "any"),
-    ("socks", "red", {"bottom_kind": "shorts", "socks": "white"}, "any"), ("shoes", "red", {"shoes": "white"}, "any"), ("bag_colour", "blue", {"bag": "shoulder bag"}, "any"),
-]  # fmt: skip
+    ("skin", "dark", {}, "any"),
+    ("hair", "blond", {}, "any"),
+    ("hair_style", "bald", {}, "any"),
+    ("hair_style", "long", {}, "any"),
+    ("cap", "blue", {"hair_style": "cap"}, "any"),
+    ("beard", "yes", {}, "front"),
+    ("scarf", "red", {}, "any"),
+    ("top", "black", {}, "any"),
+    ("top_pattern", "checked", {}, "any"),
+    ("top_pattern", "raglan", {}, "any"),
+    ("top_second", "blue", {"top_pattern": "striped"}, "any"),
+    ("top_back", "red", {}, "behind"),
+    ("sleeves", "short", {}, "any"),
+    ("front_print", "red", {}, "front"),
+    ("front_shape", "disc", {"front_print": "red"}, "front"),
+    ("back_print", "red", {}, "behind"),
+    ("back_shape", "sash", {"back_print": "red"}, "behind"),
+    ("jacket", "black", {}, "any"),
+    ("bottom", "black", {}, "any"),
+    ("bottom_kind", "shorts", {}, "any"),
+    ("side_stripe", "yellow", {}, "any"),
+    ("socks", "red", {"bottom_kind": "shorts", "socks": "white"}, "any"),
+    ("shoes", "red", {"shoes": "white"}, "any"),
+    ("bag_colour", "blue", {"bag": "shoulder bag"}, "any"),
+]
 
 
 @pytest.mark.parametrize("body", ["bundled", "other"])
 def test_every_factor_is_painted_where_it_belongs(body, dressers, person):
     dresser = dressers[body]
     for name, value, wearing, where in CHANGES:
-        before, after = dresser.dress(person | wearing), dresser.dress(person | wearing | {name: value})
+        before, after = (
+            dresser.dress(person | wearing),
+            dresser.dress(person | wearing | {name: value}),
+        )
         count = min(len(before.albedo), len(after.albedo))
-        changed = np.abs(before.albedo[:count] - after.albedo[:count]).max(1)[: len(dresser.up)] > 0.05
+        changed = (
+            np.abs(before.albedo[:count] - after.albedo[:count]).max(1)[: len(dresser.up)] > 0.05
+        )
         assert changed.sum() > 12, (name, value)
         if where != "any":
             assert (dresser.behind[changed] == (where == "behind")).all(), name
@@ -183,16 +280,28 @@ def test_every_factor_is_painted_where_it_belongs(body, dressers, person):
 
 def test_both_bodies_wear_the_same(dressers, people):
     """Each region of clothes covers the same share of either body's surface."""
+
     def shares(dresser):
         corner = dresser.template[dresser.faces]
-        area = np.linalg.norm(np.cross(corner[:, 1] - corner[:, 0], corner[:, 2] - corner[:, 0]), axis=1)
+        area = np.linalg.norm(
+            np.cross(corner[:, 1] - corner[:, 0], corner[:, 2] - corner[:, 0]), axis=1
+        )
         on = lambda region: area[region[dresser.faces].all(1)].sum() / area.sum()
-        regions = {name: on(getattr(dresser, name)) for name in ("is_arm", "is_head", "is_foot", "is_leg", "is_torso", "behind")}
-        return regions | {shape: on(dresser._print(shape) & ~dresser.behind) for shape in ("square", "disc", "band", "sash")}
+        regions = {
+            name: on(getattr(dresser, name))
+            for name in ("is_arm", "is_head", "is_foot", "is_leg", "is_torso", "behind")
+        }
+        return regions | {
+            shape: on(dresser._print(shape) & ~dresser.behind)
+            for shape in ("square", "disc", "band", "sash")
+        }
 
     one, other = shares(dressers["bundled"]), shares(dressers["other"])
     assert all(abs(one[name] - other[name]) < 0.02 for name in one), (one, other)
-    assert sum(one[name] for name in ("is_arm", "is_head", "is_foot", "is_leg", "is_torso")) > 0.9 and min(one.values()) > 0.01
+    assert (
+        sum(one[name] for name in ("is_arm", "is_head", "is_foot", "is_leg", "is_torso")) > 0.9
+        and min(one.values()) > 0.01
+    )
 
 
 @pytest.mark.parametrize("body", ["bundled", "other"])
@@ -200,27 +309,47 @@ def test_outfits_are_well_formed(body, dressers, people):
     dresser = dressers[body]
     for who in people.iloc[::60].to_dict("records"):
         outfit = dresser.dress(who)
-        assert np.isfinite(outfit.albedo).all() and outfit.albedo.min() >= 0 and outfit.albedo.max() <= 1
+        assert (
+            np.isfinite(outfit.albedo).all()
+            and outfit.albedo.min() >= 0
+            and outfit.albedo.max() <= 1
+        )
         assert len(outfit.albedo) == len(dresser.up) + len(outfit.points) == outfit.faces.max() + 1
         np.testing.assert_allclose(outfit.weights.sum(1), 1, atol=1e-9)
         lengths = np.linalg.norm(outfit.offsets, axis=1)
-        assert lengths.max() < 0.03 and (np.einsum("ij,ij->i", outfit.offsets, dresser.normals) >= -1e-12).all()  # cloth lies outside the skin
+        assert (
+            lengths.max() < 0.03
+            and (np.einsum("ij,ij->i", outfit.offsets, dresser.normals) >= -1e-12).all()
+        )  # cloth lies outside the skin
 
 
 def welded(points, faces):
     """Faces over points that are merged where they coincide, without the triangles that vanish."""
     _, merged = np.unique(np.round(points, 5), axis=0, return_inverse=True)
     faces = merged.ravel()[faces]
-    return faces[(faces[:, 0] != faces[:, 1]) & (faces[:, 1] != faces[:, 2]) & (faces[:, 2] != faces[:, 0])], merged.ravel()
+    return faces[
+        (faces[:, 0] != faces[:, 1]) & (faces[:, 1] != faces[:, 2]) & (faces[:, 2] != faces[:, 0])
+    ], merged.ravel()
 
 
 @pytest.mark.parametrize("body", ["bundled", "other"])
-@pytest.mark.parametrize("wearing", [{"bag": "backpack"}, {"bag": "shoulder bag"}, {"hair_style": "ponytail"}, {"hair_style": "cap"}, {"bottom_kind": "skirt"}])
+@pytest.mark.parametrize(
+    "wearing",
+    [
+        {"bag": "backpack"},
+        {"bag": "shoulder bag"},
+        {"hair_style": "ponytail"},
+        {"hair_style": "cap"},
+        {"bottom_kind": "skirt"},
+    ],
+)
 def test_accessories_are_closed_and_face_outwards(wearing, body, dressers, person):
     dresser = dressers[body]
-    (points, faces, _, _), = dresser._accessories(person | wearing)
+    ((points, faces, _, _),) = dresser._accessories(person | wearing)
     merged, _ = welded(points, faces)
-    directed = {tuple(edge) for face in merged for edge in (face[[0, 1]], face[[1, 2]], face[[2, 0]])}
+    directed = {
+        tuple(edge) for face in merged for edge in (face[[0, 1]], face[[1, 2]], face[[2, 0]])
+    }
     assert len(directed) == 3 * len(merged)  # neighbours turn the same way
     rims = {edge[0] for edge in directed if edge[::-1] not in directed}
     a, b, c = (points[faces[:, k]] - points.mean(0) for k in range(3))
@@ -230,8 +359,13 @@ def test_accessories_are_closed_and_face_outwards(wearing, body, dressers, perso
     else:
         assert not rims and np.einsum("ij,ij->i", normal, a + b + c).min() > -1e-9
     height = np.ptp(dresser.template[:, 1])
-    assert (points.min(0) > dresser.template.min(0) - 0.25).all() and (points.max(0) < dresser.template.max(0) + 0.25).all()
-    assert np.linalg.norm(points[:, None] - dresser.template[None, ::20], axis=-1).min() < 0.03 * height  # it touches the body
+    assert (points.min(0) > dresser.template.min(0) - 0.25).all() and (
+        points.max(0) < dresser.template.max(0) + 0.25
+    ).all()
+    assert (
+        np.linalg.norm(points[:, None] - dresser.template[None, ::20], axis=-1).min()
+        < 0.03 * height
+    )  # it touches the body
 
 
 # --- cameras ------------------------------------------------------------------------------------------------------------------
@@ -240,10 +374,19 @@ def test_accessories_are_closed_and_face_outwards(wearing, body, dressers, perso
 def test_cameras_look_down_from_their_lens(tmp_path):
     cameras = [sample_camera(f"c{i}", 30.0 * i) for i in range(40)]
     for camera in cameras:
-        assert np.tan(np.radians(camera.elevation)) == pytest.approx((camera.lens_height - 0.95) / camera.distance, abs=2e-4)
-        assert 0 < camera.elevation < 40 and np.linalg.norm(camera.light) == pytest.approx(1, abs=2e-3) and camera.light[2] > 0
+        assert np.tan(np.radians(camera.elevation)) == pytest.approx(
+            (camera.lens_height - 0.95) / camera.distance, abs=2e-4
+        )
+        assert (
+            0 < camera.elevation < 40
+            and np.linalg.norm(camera.light) == pytest.approx(1, abs=2e-3)
+            and camera.light[2] > 0
+        )
     far = np.array([c.distance for c in cameras])
-    assert np.corrcoef(far, [c.resolution for c in cameras])[0, 1] < -0.8 and len({c.scene for c in cameras}) == 40
+    assert (
+        np.corrcoef(far, [c.resolution for c in cameras])[0, 1] < -0.8
+        and len({c.scene for c in cameras}) == 40
+    )
     write_cameras(tmp_path / "cameras.json", {"a": cameras[:3], "b": []})
     assert read_cameras(tmp_path) == {"a": cameras[:3], "b": []}
     assert sample_camera("c1", 30.0) == cameras[1] != sample_camera("c1", 30.0, seed=1)
@@ -252,16 +395,34 @@ def test_cameras_look_down_from_their_lens(tmp_path):
 def test_variety_is_of_a_camera_s_colours_alone():
     colours = ("light_colour", "gain", "gamma", "contrast")
     full, half, none = (sample_camera("c1", 30.0, variety=variety) for variety in (1.0, 0.5, 0.0))
-    assert {k: v for k, v in asdict(full).items() if k not in colours} == {k: v for k, v in asdict(none).items() if k not in colours}
+    assert {k: v for k, v in asdict(full).items() if k not in colours} == {
+        k: v for k, v in asdict(none).items() if k not in colours
+    }
     for name in colours:
-        assert np.all(np.array(getattr(none, name)) == 1) and np.all(np.array(getattr(full, name)) != 1)
-        np.testing.assert_allclose(np.log(getattr(half, name)), 0.5 * np.log(getattr(full, name)), atol=2e-3)
+        assert np.all(np.array(getattr(none, name)) == 1) and np.all(
+            np.array(getattr(full, name)) != 1
+        )
+        np.testing.assert_allclose(
+            np.log(getattr(half, name)), 0.5 * np.log(getattr(full, name)), atol=2e-3
+        )
 
 
-@pytest.mark.parametrize("text", ["{", "[1]", '{"a": 1}', '{"a": [1]}', '{"a": [{"name": "x"}]}', json.dumps({"a": [asdict(sample_camera("x", 0)) | {"tilt": 1}]})])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{",
+        "[1]",
+        '{"a": 1}',
+        '{"a": [1]}',
+        '{"a": [{"name": "x"}]}',
+        json.dumps({"a": [asdict(sample_camera("x", 0)) | {"tilt": 1}]}),
+    ],
+)
 def test_a_camera_file_that_is_none_is_named(text, tmp_path):
     (tmp_path / "cameras.json").write_text(text)
-    with pytest.raises(StudyError, match="cameras.json does not describe cameras.*miniworld.specify"):
+    with pytest.raises(
+        StudyError, match="cameras.json does not describe cameras.*miniworld.specify"
+    ):
         read_cameras(tmp_path)
 
 
@@ -273,7 +434,13 @@ def test_a_missing_camera_file_is_named(tmp_path):
 def test_a_scene_has_one_backdrop():
     one, same, other = backdrop(7, 40, 90), backdrop(7, 40, 90), backdrop(8, 40, 90)
     np.testing.assert_array_equal(one, same)
-    assert one.shape == (40, 90, 3) and one.min() >= 0 and one.max() <= 1 and one.std() > 0.03 and abs(one - other).mean() > 0.03
+    assert (
+        one.shape == (40, 90, 3)
+        and one.min() >= 0
+        and one.max() <= 1
+        and one.std() > 0.03
+        and abs(one - other).mean() > 0.03
+    )
 
 
 # --- photos -------------------------------------------------------------------------------------------------------------------
@@ -283,32 +450,71 @@ def test_a_scene_has_one_backdrop():
 def studio():
     """Takes a photo of a standing person from an azimuth, by a clean camera or a changed one."""
     photographer = Photographer(BODY, H, W, FOCAL)
-    camera = replace(sample_camera("test", 0), noise=0.0, blur=0.0, motion_blur=0.0, resolution=1.0, jpeg=95, occluded=0.0, gamma=1.0, contrast=1.0, gain=(1.0,) * 3)
+    camera = replace(
+        sample_camera("test", 0),
+        noise=0.0,
+        blur=0.0,
+        motion_blur=0.0,
+        resolution=1.0,
+        jpeg=95,
+        occluded=0.0,
+        gamma=1.0,
+        contrast=1.0,
+        gain=(1.0,) * 3,
+    )
     body_pose = np.zeros(69)
     body_pose[15 * 3 + 2], body_pose[16 * 3 + 2] = -1.2, 1.2  # arms down
 
-    def take(who: dict, azimuth: float, key: str = "photo", low_quality: bool = False, maps: bool = False, **changed) -> dict:
+    def take(
+        who: dict,
+        azimuth: float,
+        key: str = "photo",
+        low_quality: bool = False,
+        maps: bool = False,
+        **changed,
+    ) -> dict:
         turn, place = photographer.place(who, np.zeros(3), body_pose, azimuth, 8)
-        return photographer.shoot(who, body_pose, turn, place, replace(camera, **changed), rng_for(key), low_quality=low_quality, maps=maps)
+        return photographer.shoot(
+            who,
+            body_pose,
+            turn,
+            place,
+            replace(camera, **changed),
+            rng_for(key),
+            low_quality=low_quality,
+            maps=maps,
+        )
 
     return take
 
 
 def test_photos_are_the_same_for_the_same_key(studio, person):
     noisy = {"noise": 0.02, "occluded": 0.5}
-    one, same, other = studio(person, 30, **noisy), studio(person, 30, **noisy), studio(person, 30, key="another", **noisy)
+    one, same, other = (
+        studio(person, 30, **noisy),
+        studio(person, 30, **noisy),
+        studio(person, 30, key="another", **noisy),
+    )
     np.testing.assert_array_equal(one["image"], same["image"])
     np.testing.assert_array_equal(one["visible"], same["visible"])
     assert (one["image"] != other["image"]).mean() > 0.5
-    assert one["image"].shape == (H, W, 3) and one["image"].dtype == np.uint8 and 0.1 < one["mask"].mean() < 0.6
+    assert (
+        one["image"].shape == (H, W, 3)
+        and one["image"].dtype == np.uint8
+        and 0.1 < one["mask"].mean() < 0.6
+    )
 
 
 # Change, azimuths where it shows, azimuths where it must not.
 SIDES = [
-    ({"front_print": "red"}, (0, 40), (180, 150)), ({"back_print": "red"}, (180, -150), (0, 30)), ({"top_back": "red"}, (180, 140), (0,)),
-    ({"front_print": "red", "front_shape": "band"}, (0,), (180,)), ({"bag": "backpack", "bag_colour": "black"}, (180, 90), ()),
-    ({"beard": "yes"}, (0,), (180,)), ({"hair_style": "ponytail", "hair": "blond"}, (180,), ()),
-]  # fmt: skip
+    ({"front_print": "red"}, (0, 40), (180, 150)),
+    ({"back_print": "red"}, (180, -150), (0, 30)),
+    ({"top_back": "red"}, (180, 140), (0,)),
+    ({"front_print": "red", "front_shape": "band"}, (0,), (180,)),
+    ({"bag": "backpack", "bag_colour": "black"}, (180, 90), ()),
+    ({"beard": "yes"}, (0,), (180,)),
+    ({"hair_style": "ponytail", "hair": "blond"}, (180,), ()),
+]
 
 
 def changed_pixels(studio, one: dict, other: dict, azimuth: float) -> int:
@@ -317,21 +523,34 @@ def changed_pixels(studio, one: dict, other: dict, azimuth: float) -> int:
 
 
 @pytest.mark.parametrize("change, seen_from, hidden_from", SIDES)
-def test_what_one_side_shows_changes_pixels_on_that_side_only(change, seen_from, hidden_from, studio, person):
-    seen, hidden = ([changed_pixels(studio, person, person | change, azimuth) for azimuth in side] for side in (seen_from, hidden_from))
+def test_what_one_side_shows_changes_pixels_on_that_side_only(
+    change, seen_from, hidden_from, studio, person
+):
+    seen, hidden = (
+        [changed_pixels(studio, person, person | change, azimuth) for azimuth in side]
+        for side in (seen_from, hidden_from)
+    )
     assert min(seen) >= (3 if "beard" in change else 8), seen  # a chin is a few pixels here
     assert max(hidden, default=0) <= 2, hidden
 
 
 def test_a_side_stripe_is_seen_from_the_sides(studio, person):
-    front, *sides, back = (changed_pixels(studio, person, person | {"side_stripe": "yellow"}, azimuth) for azimuth in (0, 90, -90, 180))
+    front, *sides, back = (
+        changed_pixels(studio, person, person | {"side_stripe": "yellow"}, azimuth)
+        for azimuth in (0, 90, -90, 180)
+    )
     assert min(sides) > 2 * max(front, back), (front, sides, back)  # a rim of it turns into view
 
 
 def test_a_backpack_is_a_body_behind_the_back_and_straps_in_front(studio, person):
     pack = person | {"bag": "backpack", "bag_colour": "black"}
-    assert changed_pixels(studio, person, pack, 180) > 2 * changed_pixels(studio, person, pack, 0) > 0
-    behind, front = (studio(pack, a, maps=True)["clothed_depth"] - studio(person, a, maps=True)["clothed_depth"] for a in (180, 0))
+    assert (
+        changed_pixels(studio, person, pack, 180) > 2 * changed_pixels(studio, person, pack, 0) > 0
+    )
+    behind, front = (
+        studio(pack, a, maps=True)["clothed_depth"] - studio(person, a, maps=True)["clothed_depth"]
+        for a in (180, 0)
+    )
     assert (behind < -0.05).sum() > 30 and (front < -0.05).sum() == 0
 
 
@@ -343,22 +562,44 @@ def detail(image: np.ndarray) -> float:
 
 def test_optics_act_as_they_are_named(studio, person):
     plain = studio(person, 20)["image"].astype(float)
-    error = lambda **changed: np.sqrt(np.square(studio(person, 20, **changed)["image"] - plain).mean())
+    error = lambda **changed: np.sqrt(
+        np.square(studio(person, 20, **changed)["image"] - plain).mean()
+    )
     assert error() == 0 < error(jpeg=60) < error(jpeg=20)
-    assert error(noise=0.005) < error(noise=0.02) and error(low_quality=True) > 2 * error(noise=0.015, jpeg=70)
+    assert error(noise=0.005) < error(noise=0.02) and error(low_quality=True) > 2 * error(
+        noise=0.015, jpeg=70
+    )
     for blunt in ({"resolution": 0.5}, {"blur": 3.0}, {"motion_blur": 12.0}):
         assert detail(studio(person, 20, **blunt)["image"]) < 0.9 * detail(plain), blunt
-    assert studio(person, 20, gain=(0.6, 1.0, 1.0))["image"][..., 0].mean() < 0.75 * plain[..., 0].mean()
-    assert studio(person, 20, gamma=1.4)["image"].mean() < plain.mean() < studio(person, 20, gamma=0.7)["image"].mean()
+    assert (
+        studio(person, 20, gain=(0.6, 1.0, 1.0))["image"][..., 0].mean()
+        < 0.75 * plain[..., 0].mean()
+    )
+    assert (
+        studio(person, 20, gamma=1.4)["image"].mean()
+        < plain.mean()
+        < studio(person, 20, gamma=0.7)["image"].mean()
+    )
 
 
 def test_an_occluder_hides_key_points_and_mask(studio, person):
     hidden = []
     for i in range(10):
-        free, photo = studio(person, 0, key=f"occluder {i}", maps=True), studio(person, 0, key=f"occluder {i}", occluded=1.0, maps=True)
+        free, photo = (
+            studio(person, 0, key=f"occluder {i}", maps=True),
+            studio(person, 0, key=f"occluder {i}", occluded=1.0, maps=True),
+        )
         body = photo["clothed_depth"] > 0
-        assert photo["occluded"] and not free["occluded"] and not (photo["mask"] & ~body).any() and (free["mask"] == body).all()
-        assert photo["hidden"] == pytest.approx(1 - photo["mask"].sum() / body.sum()) and free["hidden"] == 0
+        assert (
+            photo["occluded"]
+            and not free["occluded"]
+            and not (photo["mask"] & ~body).any()
+            and (free["mask"] == body).all()
+        )
+        assert (
+            photo["hidden"] == pytest.approx(1 - photo["mask"].sum() / body.sum())
+            and free["hidden"] == 0
+        )
         column, row = np.floor(photo["keypoints"]).astype(int).T
         on_body = body[row, column]
         assert ((photo["visible"] == 0) == ~photo["mask"][row, column])[on_body].all()
@@ -372,22 +613,42 @@ def test_the_truth_s_normals_are_those_of_its_depth(studio, person):
     photo = studio(person, 25, maps=True)
     depth = photo["clothed_depth"]
     rows, columns = np.mgrid[:H, :W] + 0.5
-    points = np.stack([(columns - W / 2) * depth / (FOCAL * H), (rows - H / 2) * depth / (FOCAL * H), depth], -1)
+    points = np.stack(
+        [(columns - W / 2) * depth / (FOCAL * H), (rows - H / 2) * depth / (FOCAL * H), depth], -1
+    )
     normal = np.cross(np.gradient(points, axis=0), np.gradient(points, axis=1)) * [1, -1, -1]
     normal /= np.maximum(np.linalg.norm(normal, axis=-1, keepdims=True), 1e-12)
     step = np.abs(np.stack(np.gradient(depth))).max(0)
     inside = binary_erosion(depth > 0, np.ones((3, 3))) & (step < 0.03)
-    angle = np.degrees(np.arccos(np.clip((normal * photo["clothed_normals"]).sum(-1), -1, 1)))[inside]
+    angle = np.degrees(np.arccos(np.clip((normal * photo["clothed_normals"]).sum(-1), -1, 1)))[
+        inside
+    ]
     assert inside.sum() > 150 and np.median(angle) < 12
-    np.testing.assert_allclose(np.linalg.norm(photo["clothed_normals"][depth > 0], axis=-1), 1, atol=1e-3)
+    np.testing.assert_allclose(
+        np.linalg.norm(photo["clothed_normals"][depth > 0], axis=-1), 1, atol=1e-3
+    )
 
 
 # --- data sets ----------------------------------------------------------------------------------------------------------------
 
 SIZES = {
-    "workers": 1, "market1501": {"train_pids": 2, "test_pids": 2, "images_per_train_pid": 3, "images_per_test_pid": 4, "distractors": 2, "junk": 2},
-    "msmt17": {"train_pids": 2, "test_pids": 2, "images_per_train_pid": 4, "images_per_test_pid": 6}, "cuhk03": {"train_pids": 2, "test_pids": 2, "images_per_pid": 3},
-}  # fmt: skip
+    "workers": 1,
+    "market1501": {
+        "train_pids": 2,
+        "test_pids": 2,
+        "images_per_train_pid": 3,
+        "images_per_test_pid": 4,
+        "distractors": 2,
+        "junk": 2,
+    },
+    "msmt17": {
+        "train_pids": 2,
+        "test_pids": 2,
+        "images_per_train_pid": 4,
+        "images_per_test_pid": 6,
+    },
+    "cuhk03": {"train_pids": 2, "test_pids": 2, "images_per_pid": 3},
+}
 
 
 def in_this_process(people, poses, shots, *, body, height, width, focal, maps, workers, progress):
@@ -402,7 +663,9 @@ def tiny(tmp_path_factory):
     """Parameters of a world with two to four people per data set, and its folder."""
     folder = tmp_path_factory.mktemp("tiny")
     settings = yaml.safe_load((ROOT / "params/smoke.yaml").read_text())
-    settings["paths"] = {key: value and str(ROOT / value) for key, value in settings["paths"].items()} | {"datasets": str(folder / "world")}
+    settings["paths"] = {
+        key: value and str(ROOT / value) for key, value in settings["paths"].items()
+    } | {"datasets": str(folder / "world")}
     settings |= {"world": SIZES, "image": {"height": H, "width": W}}
     (folder / "params.yaml").write_text(yaml.safe_dump(settings))
     P = params.load(folder / "params.yaml")
@@ -412,17 +675,24 @@ def tiny(tmp_path_factory):
         yield P
 
 
-@pytest.mark.parametrize("name, counts, cameras", [
-    ("market1501", {"train": 6, "query": 6, "gallery": 4}, 6), ("msmt17", {"train": 8, "query": 8, "gallery": 4}, 15),
-    ("cuhk03-labeled", {"train": 6, "query": 4, "gallery": 2}, 2), ("cuhk03-detected", {"train": 6, "query": 4, "gallery": 2}, 2),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "name, counts, cameras",
+    [
+        ("market1501", {"train": 6, "query": 6, "gallery": 4}, 6),
+        ("msmt17", {"train": 8, "query": 8, "gallery": 4}, 15),
+        ("cuhk03-labeled", {"train": 6, "query": 4, "gallery": 2}, 2),
+        ("cuhk03-detected", {"train": 6, "query": 4, "gallery": 2}, 2),
+    ],
+)
 def test_the_readers_of_the_real_data_sets_read_it(name, counts, cameras, tiny):
     data = datasets.load(name, tiny.paths.datasets)
     found = {"train": data.train, "query": data.query, "gallery": data.gallery}
     assert {split: len(frame) for split, frame in found.items()} == counts
     for frame in found.values():
         assert frame["camid"].between(0, cameras - 1).all() and frame["person"].notna().all()
-        known = frame[frame["pid"] > 0] if name == "market1501" else frame  # there, 0 is any distractor
+        known = (
+            frame[frame["pid"] > 0] if name == "market1501" else frame
+        )  # there, 0 is any distractor
         assert (known.groupby("pid")["person"].nunique() == 1).all()
     everyone = {split: set(frame["person"]) for split, frame in found.items()}
     assert not everyone["train"] & (everyone["query"] | everyone["gallery"])
@@ -441,14 +711,18 @@ FOLDERS = ["Market-1501-v15.09.15", "MSMT17_V1", "cuhk03-np/labeled", "cuhk03-np
 def test_the_truth_agrees_with_the_bodies(folder, tiny):
     where = build.Path(tiny.paths.datasets) / folder
     table, bodies = pd.read_csv(where / "truth.csv"), BodyTable.load(where / "smpl.npz")
-    assert table["path"].tolist() == bodies.path.tolist() and all((where / path).is_file() for path in table["path"])
+    assert table["path"].tolist() == bodies.path.tolist() and all(
+        (where / path).is_file() for path in table["path"]
+    )
     azimuth, elevation = viewpoint(bodies.global_orient, bodies.cam_t)
     np.testing.assert_allclose((table["azimuth"] - azimuth + 180) % 360 - 180, 0, atol=0.01)
     np.testing.assert_allclose(table["elevation"], elevation, atol=0.01)
     np.testing.assert_allclose(bodies.focal, FOCAL * H)
     assert set(np.unique(bodies.visible)) <= {0, 1, 2} and (bodies.visible == 2).mean() > 0.4
     described = pd.read_csv(where / "people.csv", keep_default_na=False)
-    assert set(described["person"]) == set(table["person"]) and set(FACTORS) | {"description"} <= set(described)
+    assert set(described["person"]) == set(table["person"]) and set(FACTORS) | {
+        "description"
+    } <= set(described)
 
 
 @pytest.mark.parametrize("folder", FOLDERS)
@@ -456,13 +730,23 @@ def test_a_retake_is_the_photo_bit_for_bit_with_depth_and_normals(folder, tiny):
     where = build.Path(tiny.paths.datasets) / folder
     table = pd.read_csv(where / "truth.csv").iloc[::4]
     masks = truth.load_masks(where, table["path"])
-    for path, hidden, mask, photo in zip(table["path"], table["hidden"], masks, truth.retake(tiny, folder, table["path"]), strict=True):
+    for path, hidden, mask, photo in zip(
+        table["path"],
+        table["hidden"],
+        masks,
+        truth.retake(tiny, folder, table["path"]),
+        strict=True,
+    ):
         again = io.BytesIO()
-        Image.fromarray(photo["image"]).save(again, path.rsplit(".")[-1].replace("jpg", "jpeg"), quality=92)
+        Image.fromarray(photo["image"]).save(
+            again, path.rsplit(".")[-1].replace("jpg", "jpeg"), quality=92
+        )
         assert again.getvalue() == (where / path).read_bytes()
         body = photo["clothed_depth"] > 0
         np.testing.assert_array_equal(mask, photo["mask"])
-        assert not (mask & ~body).any() and 1 - mask.sum() / body.sum() == pytest.approx(hidden, abs=1e-3)
+        assert not (mask & ~body).any() and 1 - mask.sum() / body.sum() == pytest.approx(
+            hidden, abs=1e-3
+        )
         assert np.abs(photo["clothed_depth"][body] - photo["cam_t"][2]).max() < 1.6
         assert photo["clothed_normals"][body][:, 2].mean() > 0.4
     with pytest.raises(StudyError, match=f"{folder}/nobody.jpg is not an image of the mini world"):
@@ -473,7 +757,9 @@ def test_masks_come_back_in_the_order_asked(tmp_path):
     masks = np.random.default_rng(0).random((5, 7, 3)) > 0.5  # 21 bits: no whole bytes
     paths = np.array([f"{i}.jpg" for i in range(5)])
     truth.save_masks(tmp_path / "masks.npz", paths, masks)
-    np.testing.assert_array_equal(truth.load_masks(tmp_path, ["3.jpg", "0.jpg", "3.jpg"]), masks[[3, 0, 3]])
+    np.testing.assert_array_equal(
+        truth.load_masks(tmp_path, ["3.jpg", "0.jpg", "3.jpg"]), masks[[3, 0, 3]]
+    )
     with pytest.raises(StudyError, match="9.jpg is not in .*masks.npz"):
         truth.load_masks(tmp_path, ["9.jpg"])
     with pytest.raises(StudyError, match="masks.npz is missing.*dvc repro world"):
@@ -484,33 +770,65 @@ def test_masks_come_back_in_the_order_asked(tmp_path):
 def planned(source) -> list[build.Plan]:
     """The data sets at their full sizes, not rendered."""
     P = params.load(ROOT / "params.yaml")
-    return build.plans(P.model_copy(update={"paths": P.paths.model_copy(update={"world": str(ROOT / "data/world")})}), source)
+    return build.plans(
+        P.model_copy(
+            update={"paths": P.paths.model_copy(update={"world": str(ROOT / "data/world")})}
+        ),
+        source,
+    )
 
 
 def test_training_is_frontal_and_ordinary_and_testing_is_neither(planned, source):
     for plan in planned:
-        rows = pd.DataFrame({"train": e.split in ("train", "val"), "person": e.shot.person, "pid": e.pid, "camid": e.camid, "unusual": source.domain[e.shot.pose] == "out",
-                             "off": abs((e.shot.azimuth + 180) % 360 - 180), "elevation": e.shot.elevation} for e in plan.entries if e.split != "junk")
+        rows = pd.DataFrame(
+            {
+                "train": e.split in ("train", "val"),
+                "person": e.shot.person,
+                "pid": e.pid,
+                "camid": e.camid,
+                "unusual": source.domain[e.shot.pose] == "out",
+                "off": abs((e.shot.azimuth + 180) % 360 - 180),
+                "elevation": e.shot.elevation,
+            }
+            for e in plan.entries
+            if e.split != "junk"
+        )
         train, test = rows[rows["train"]], rows[~rows["train"]]
-        assert not set(train["person"]) & set(test["person"]) and rows["elevation"].between(0, 30).all()
+        assert (
+            not set(train["person"]) & set(test["person"])
+            and rows["elevation"].between(0, 30).all()
+        )
         assert train["unusual"].mean() < 0.07 < 0.28 < test["unusual"].mean() < 0.42
-        if plan.label != "CUHK03 (L)" and plan.label != "CUHK03 (D)":  # two cameras see everybody there
-            assert (train["off"] <= 60).mean() > 0.65 and (test["off"] <= 60).mean() < (train["off"] <= 60).mean() - 0.12
+        if (
+            plan.label != "CUHK03 (L)" and plan.label != "CUHK03 (D)"
+        ):  # two cameras see everybody there
+            assert (train["off"] <= 60).mean() > 0.65 and (test["off"] <= 60).mean() < (
+                train["off"] <= 60
+            ).mean() - 0.12
             assert (train.groupby("person")["camid"].nunique() == 3).all()
             assert test[test["pid"] > 0].groupby("person")["camid"].nunique().median() >= 3
-            assert len(set(test["camid"])) == len(plan.planner.cameras) and (test["off"] > 120).mean() > 1.3 * (train["off"] > 120).mean()
+            assert (
+                len(set(test["camid"])) == len(plan.planner.cameras)
+                and (test["off"] > 120).mean() > 1.3 * (train["off"] > 120).mean()
+            )
         assert len({e.path for e in plan.entries}) == len(plan.entries)
 
 
 def test_detected_boxes_are_looser_than_labeled_ones(planned):
-    labeled, detected = (np.std([e.shot.shift for e in plan.entries], axis=0) for plan in planned[2:])
+    labeled, detected = (
+        np.std([e.shot.shift for e in plan.entries], axis=0) for plan in planned[2:]
+    )
     assert (detected > 3 * labeled).all()
-    assert [(e.path, e.shot.pose, e.shot.azimuth) for e in planned[2].entries] == [(e.path, e.shot.pose, e.shot.azimuth) for e in planned[3].entries]
+    assert [(e.path, e.shot.pose, e.shot.azimuth) for e in planned[2].entries] == [
+        (e.path, e.shot.pose, e.shot.azimuth) for e in planned[3].entries
+    ]
 
 
 def test_shots_are_planned_the_same_every_time_and_too_many_people_are_named(people, source):
     cameras = read_cameras(ROOT / "data/world")["cuhk03"]
-    make = lambda seed: build.Planner("cuhk03", people[people["role"].str.startswith("cuhk03")], cameras, source, seed)
+    make = lambda seed: build.Planner(
+        "cuhk03", people[people["role"].str.startswith("cuhk03")], cameras, source, seed
+    )
     one, same, other = (make(seed).shot(1, 0, 2, True) for seed in (0, 0, 1))
     assert one == same != other
     with pytest.raises(StudyError, match="ask for fewer"):
@@ -524,11 +842,31 @@ def test_free_shots_are_photographed_with_conditions_by_other_processes(people, 
     """One pass of placing and rendering in a worker gives what placing, shooting and rendering apart give."""
     cameras = read_cameras(ROOT / "data/world")["msmt17"]
     shots = photography.free_shots(2, source, cameras, 2, ("test",))
-    assert shots == photography.free_shots(2, source, cameras, 2, ("test",)) and [s.person for s in shots] == [0, 0, 1, 1]
+    assert shots == photography.free_shots(2, source, cameras, 2, ("test",)) and [
+        s.person for s in shots
+    ] == [0, 0, 1, 1]
     many = photography.free_shots(150, source, cameras, 2, ("spread",))
-    assert np.histogram([s.azimuth for s in many], 6, (-180, 180))[0].min() > 25 and all(0 <= s.elevation <= 30 for s in many)
-    photos = list(photography.photograph(people.head(2), source, shots, body=BODY, height=H, width=W, focal=FOCAL, depth_range=(2.5, 10.5), maps=True, workers=1))
-    renderer, photographer = ConditionRenderer(BODY, H, W, near=2.5, far=10.5, focal=FOCAL), Photographer(BODY, H, W, FOCAL)
+    assert np.histogram([s.azimuth for s in many], 6, (-180, 180))[0].min() > 25 and all(
+        0 <= s.elevation <= 30 for s in many
+    )
+    photos = list(
+        photography.photograph(
+            people.head(2),
+            source,
+            shots,
+            body=BODY,
+            height=H,
+            width=W,
+            focal=FOCAL,
+            depth_range=(2.5, 10.5),
+            maps=True,
+            workers=1,
+        )
+    )
+    renderer, photographer = (
+        ConditionRenderer(BODY, H, W, near=2.5, far=10.5, focal=FOCAL),
+        Photographer(BODY, H, W, FOCAL),
+    )
     assert len(photos) == len(shots)
     for shot, photo in zip(shots, photos):
         who, pose = people.iloc[shot.person].to_dict(), source.body_pose[shot.pose]
@@ -536,9 +874,22 @@ def test_free_shots_are_photographed_with_conditions_by_other_processes(people, 
         orient, cam_t = photographer.place(who, source.root_tilt[shot.pose], pose, *view)
         np.testing.assert_allclose(photo["global_orient"], orient, atol=1e-9)
         np.testing.assert_allclose(photo["cam_t"], cam_t, atol=1e-6)
-        assert abs((photo["azimuth"] - shot.azimuth + 180) % 360 - 180) < 25  # the crop's centre, not the pelvis, is what the camera looks at
-        again = photographer.shoot(who, pose, orient, cam_t, shot.camera, rng_for(*shot.key), low_quality=shot.low_quality, maps=True)
-        assert (photo["image"] == again["image"]).mean() > 0.999 and (photo["mask"] == again["mask"]).mean() > 0.998
+        assert (
+            abs((photo["azimuth"] - shot.azimuth + 180) % 360 - 180) < 25
+        )  # the crop's centre, not the pelvis, is what the camera looks at
+        again = photographer.shoot(
+            who,
+            pose,
+            orient,
+            cam_t,
+            shot.camera,
+            rng_for(*shot.key),
+            low_quality=shot.low_quality,
+            maps=True,
+        )
+        assert (photo["image"] == again["image"]).mean() > 0.999 and (
+            photo["mask"] == again["mask"]
+        ).mean() > 0.998
         drawn = renderer.render(orient, pose, photo["betas"], cam_t)
         for name in ("skeleton", "depth", "normals", "neutral"):
             assert (np.abs(photo[name].astype(int) - getattr(drawn, name)) > 1).mean() < 0.003, name

@@ -18,7 +18,13 @@ def test_a_file_is_replaced_when_the_block_ends_well(tmp_path):
         assert path.read_text() == content and os.listdir(path.parent) == ["file.txt"]
 
 
-@pytest.mark.parametrize("stop, raised", [(KeyboardInterrupt(), KeyboardInterrupt), (OSError(28, "No space left on device"), StudyError)])
+@pytest.mark.parametrize(
+    "stop, raised",
+    [
+        (KeyboardInterrupt(), KeyboardInterrupt),
+        (OSError(28, "No space left on device"), StudyError),
+    ],
+)
 def test_the_last_good_file_stays(tmp_path, stop, raised):
     path = tmp_path / "file.txt"
     path.write_text("good")
@@ -30,9 +36,19 @@ def test_the_last_good_file_stays(tmp_path, stop, raised):
 
 def test_what_cannot_be_written_is_named_in_one_sentence(tmp_path):
     (tmp_path / "file").write_text("no folder")
-    with pytest.raises(StudyError, match="file/below.txt cannot be written .*: free space or choose a writable folder"), replacing(tmp_path / "file/below.txt"):
+    with (
+        pytest.raises(
+            StudyError,
+            match="file/below.txt cannot be written .*: free space or choose a writable folder",
+        ),
+        replacing(tmp_path / "file/below.txt"),
+    ):
         pass
-    with pytest.raises(StudyError, match="/dev/full cannot be written .No space left on device."), writing("/dev/full"), open("/dev/full", "w") as file:
+    with (
+        pytest.raises(StudyError, match="/dev/full cannot be written .No space left on device."),
+        writing("/dev/full"),
+        open("/dev/full", "w") as file,
+    ):
         file.write("x")
 
 
@@ -49,7 +65,11 @@ def test_a_folder_stays_where_its_replacement_fails(tmp_path, monkeypatch, fails
             raise OSError(5, "Input/output error")
         rename(source, target)
 
-    with monkeypatch.context() as patch, pytest.raises(StudyError, match="generator cannot be written .Input/output error."), replaced_folder(folder) as draft:
+    with (
+        monkeypatch.context() as patch,
+        pytest.raises(StudyError, match="generator cannot be written .Input/output error."),
+        replaced_folder(folder) as draft,
+    ):
         (draft / "weights").write_text("new")
         patch.setattr(os, "replace", sometimes)
     assert (folder / "weights").read_text() == "good" and os.listdir(tmp_path) == ["generator"]

@@ -63,25 +63,48 @@ def cuhk03_mat(folder, boxes="labeled", pairs=2, people=3, images=4, empty=((0, 
                 for slot in range(10):
                     key = f"#refs#/{boxes}{pair}_{person}_{slot}"
                     if slot in slots and (pair, person, slots.index(slot)) not in empty:
-                        pixels = rng.integers(0, 255, (rng.integers(20, 30), 12, 3), dtype=np.uint8)   # heights differ, as in the real one
+                        pixels = rng.integers(
+                            0, 255, (rng.integers(20, 30), 12, 3), dtype=np.uint8
+                        )  # heights differ, as in the real one
                         mat[key] = pixels.T
-                        made[f"{pair + 1}_{person + 1:03d}_{1 if slot < 5 else 2}_{slot + 1:02d}.png"] = pixels
+                        made[
+                            f"{pair + 1}_{person + 1:03d}_{1 if slot < 5 else 2}_{slot + 1:02d}.png"
+                        ] = pixels
                     else:
                         mat[key] = np.zeros(2, np.uint64)
                     cell[slot, person] = mat[key].ref
             outer[0, pair] = cell.ref
     names = sorted(made)
-    label = {name[:5]: number for number, name in enumerate(sorted({n[:5] for n in names}), start=1)}
-    labels, cameras = np.array([label[n[:5]] for n in names]), np.array([int(n.split("_")[2]) for n in names])
+    label = {
+        name[:5]: number for number, name in enumerate(sorted({n[:5] for n in names}), start=1)
+    }
+    labels, cameras = (
+        np.array([label[n[:5]] for n in names]),
+        np.array([int(n.split("_")[2]) for n in names]),
+    )
     testing = labels > len(label) // 2
-    first = np.array([i for i in range(len(names)) if (labels[i], cameras[i]) not in set(zip(labels[:i], cameras[:i]))])
+    first = np.array(
+        [
+            i
+            for i in range(len(names))
+            if (labels[i], cameras[i]) not in set(zip(labels[:i], cameras[:i]))
+        ]
+    )
     query = np.isin(np.arange(len(names)), first) & testing
     column = lambda values: np.asarray(values, np.uint16).reshape(-1, 1)
     cells = np.empty((len(names), 1), dtype=object)
     cells[:, 0] = names
-    savemat(folder / f"cuhk03_new_protocol_config_{boxes}.mat", {
-        "filelist": cells, "labels": column(labels), "camId": column(cameras), "train_idx": column(np.flatnonzero(~testing) + 1),
-        "query_idx": column(np.flatnonzero(query) + 1), "gallery_idx": column(np.flatnonzero(testing & ~query) + 1)})
+    savemat(
+        folder / f"cuhk03_new_protocol_config_{boxes}.mat",
+        {
+            "filelist": cells,
+            "labels": column(labels),
+            "camId": column(cameras),
+            "train_idx": column(np.flatnonzero(~testing) + 1),
+            "query_idx": column(np.flatnonzero(query) + 1),
+            "gallery_idx": column(np.flatnonzero(testing & ~query) + 1),
+        },
+    )
     return made
 
 

@@ -19,10 +19,25 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import nn
-from transformers import (CLIPConfig, CLIPImageProcessor, CLIPModel, CLIPTextConfig, CLIPTextModelWithProjection, CLIPVisionConfig,
-                          CLIPVisionModelWithProjection)
+from transformers import (
+    CLIPConfig,
+    CLIPImageProcessor,
+    CLIPModel,
+    CLIPTextConfig,
+    CLIPTextModelWithProjection,
+    CLIPVisionConfig,
+    CLIPVisionModelWithProjection,
+)
 
-from miniworld.pretrain.common import Loop, jitter_colour, people, save_model, settings, to_float, warm_start
+from miniworld.pretrain.common import (
+    Loop,
+    jitter_colour,
+    people,
+    save_model,
+    settings,
+    to_float,
+    warm_start,
+)
 from miniworld.pretrain.scenes import scenes
 from miniworld.pretrain.tokenizer import check, train_tokenizer
 
@@ -35,7 +50,9 @@ class CaptionDecoder(nn.Module):
         self.words = nn.Embedding(vocabulary, width)
         self.places = nn.Parameter(0.02 * torch.randn(length, width))
         self.image = nn.Linear(width, width)
-        self.layer = nn.TransformerEncoderLayer(width, 4, 2 * width, dropout=0.0, batch_first=True, norm_first=True)
+        self.layer = nn.TransformerEncoderLayer(
+            width, 4, 2 * width, dropout=0.0, batch_first=True, norm_first=True
+        )
         self.norm = nn.LayerNorm(width)
         nn.init.normal_(self.words.weight, std=0.02)
 
@@ -50,19 +67,39 @@ class CaptionDecoder(nn.Module):
 def build(config: dict, tokenizer) -> dict[str, nn.Module]:
     """image encoder, text encoder, logit scale (learned, as CLIP's) and caption decoder."""
     width = config["width"]
-    image = CLIPVisionModelWithProjection(CLIPVisionConfig(
-        hidden_size=width, intermediate_size=4 * width, num_hidden_layers=config["image_layers"],
-        num_attention_heads=config["image_heads"], image_size=config["image_size"], patch_size=config["patch"],
-        projection_dim=config["projection"]))
-    text = CLIPTextModelWithProjection(CLIPTextConfig(
-        vocab_size=len(tokenizer), hidden_size=width, intermediate_size=4 * width, num_hidden_layers=config["text_layers"],
-        num_attention_heads=config["text_heads"], max_position_embeddings=config["max_tokens"],
-        projection_dim=config["projection"], bos_token_id=tokenizer.bos_token_id,
-        eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id))
+    image = CLIPVisionModelWithProjection(
+        CLIPVisionConfig(
+            hidden_size=width,
+            intermediate_size=4 * width,
+            num_hidden_layers=config["image_layers"],
+            num_attention_heads=config["image_heads"],
+            image_size=config["image_size"],
+            patch_size=config["patch"],
+            projection_dim=config["projection"],
+        )
+    )
+    text = CLIPTextModelWithProjection(
+        CLIPTextConfig(
+            vocab_size=len(tokenizer),
+            hidden_size=width,
+            intermediate_size=4 * width,
+            num_hidden_layers=config["text_layers"],
+            num_attention_heads=config["text_heads"],
+            max_position_embeddings=config["max_tokens"],
+            projection_dim=config["projection"],
+            bos_token_id=tokenizer.bos_token_id,
+            eos_token_id=tokenizer.eos_token_id,
+            pad_token_id=tokenizer.pad_token_id,
+        )
+    )
     scale = nn.Module()
     scale.log = nn.Parameter(torch.tensor(np.log(1 / 0.07), dtype=torch.float32))
-    return {"image": image, "text": text, "scale": scale,
-            "decoder": CaptionDecoder(len(tokenizer), config["projection"], config["max_tokens"])}
+    return {
+        "image": image,
+        "text": text,
+        "scale": scale,
+        "decoder": CaptionDecoder(len(tokenizer), config["projection"], config["max_tokens"]),
+    }
 
 
 def shorten(caption: str, rng: np.random.Generator) -> str:
@@ -83,27 +120,46 @@ def augment(images: np.ndarray, captions: list[str], rng: np.random.Generator) -
         if rng.random() < 0.5 and not re.search(r"\b(left|right)\b", caption):
             pixels[i] = pixels[i].flip(-1)
     tops, lefts = rng.integers(0, 13, len(pixels)), rng.integers(0, 9, len(pixels))
-    return torch.stack([p[:, t:t + height, l:l + width] for p, t, l in zip(pixels, tops, lefts)])
+    return torch.stack(
+        [p[:, t : t + height, l : l + width] for p, t, l in zip(pixels, tops, lefts)]
+    )
 
 
-def losses(model: dict[str, nn.Module], pixels: torch.Tensor, ids: torch.Tensor, caption_weight: float) -> dict[str, torch.Tensor]:
+def losses(
+    model: dict[str, nn.Module], pixels: torch.Tensor, ids: torch.Tensor, caption_weight: float
+) -> dict[str, torch.Tensor]:
     """Symmetric contrastive loss, in which equal captions are all positives, plus the captioning loss."""
     image = model["image"](pixel_values=pixels, interpolate_pos_encoding=True).image_embeds
     text = model["text"](input_ids=ids).text_embeds
-    logits = model["scale"].log.exp().clamp(max=100) * F.normalize(image, dim=-1) @ F.normalize(text, dim=-1).T
+    logits = (
+        model["scale"].log.exp().clamp(max=100)
+        * F.normalize(image, dim=-1)
+        @ F.normalize(text, dim=-1).T
+    )
     same = (ids[:, None] == ids[None]).all(-1).float()
     target = same / same.sum(1, keepdim=True)
     contrastive = (F.cross_entropy(logits, target) + F.cross_entropy(logits.T, target)) / 2
     end = model["text"].config.eos_token_id
-    counted = (ids[:, 1:] != end) | (ids[:, :-1] != end)   # words and the first end token
+    counted = (ids[:, 1:] != end) | (ids[:, :-1] != end)  # words and the first end token
     words = F.cross_entropy(model["decoder"](image, ids)[counted], ids[:, 1:][counted])
     top1 = (logits.argmax(1) == torch.arange(len(ids))).float().mean()
-    return {"loss": contrastive + caption_weight * words, "contrastive": contrastive, "caption": words, "top1": top1}
+    return {
+        "loss": contrastive + caption_weight * words,
+        "contrastive": contrastive,
+        "caption": words,
+        "top1": top1,
+    }
 
 
 def processor(height: int, width: int) -> CLIPImageProcessor:
     """Photos of any size to the size trained on, in [-1, 1]."""
-    return CLIPImageProcessor(size={"height": height, "width": width}, do_center_crop=False, do_resize=True, image_mean=[0.5] * 3, image_std=[0.5] * 3)
+    return CLIPImageProcessor(
+        size={"height": height, "width": width},
+        do_center_crop=False,
+        do_resize=True,
+        image_mean=[0.5] * 3,
+        image_std=[0.5] * 3,
+    )
 
 
 def save_parts(model: nn.ModuleDict, tokenizer, folder: Path, height: int, width: int) -> None:
@@ -117,7 +173,13 @@ def save_parts(model: nn.ModuleDict, tokenizer, folder: Path, height: int, width
 def save_whole(model: nn.ModuleDict, tokenizer, folder: Path, height: int, width: int) -> None:
     """A `CLIPModel` with its tokenizer and preprocessor, as OpenAI's is published."""
     image, text = model["image"], model["text"]
-    whole = CLIPModel(CLIPConfig(text_config=text.config.to_dict(), vision_config=image.config.to_dict(), projection_dim=image.config.projection_dim))
+    whole = CLIPModel(
+        CLIPConfig(
+            text_config=text.config.to_dict(),
+            vision_config=image.config.to_dict(),
+            projection_dim=image.config.projection_dim,
+        )
+    )
     whole.vision_model, whole.visual_projection = image.vision_model, image.visual_projection
     whole.text_model, whole.text_projection = text.text_model, text.text_projection
     whole.logit_scale.data = model["scale"].log.data.clone()
@@ -126,12 +188,16 @@ def save_whole(model: nn.ModuleDict, tokenizer, folder: Path, height: int, width
     processor(height, width).save_pretrained(folder)
 
 
-def captions_of(name: str, config: dict, captions: list[str]) -> tuple[list[str], Callable[[int, np.random.Generator], str]]:
+def captions_of(
+    name: str, config: dict, captions: list[str]
+) -> tuple[list[str], Callable[[int, np.random.Generator], str]]:
     """All captions in full, and a function that gives a row's caption as one training step reads it."""
     if name == "clip":
         return captions, lambda row, rng: shorten(captions[row], rng)
     known = scenes(captions)
-    return [s.caption() for s in known], lambda row, rng: known[row].caption(rng, config["circumstance"], config["look"])
+    return [s.caption() for s in known], lambda row, rng: known[row].caption(
+        rng, config["circumstance"], config["look"]
+    )
 
 
 def main(name: str = "clip") -> None:
@@ -148,11 +214,17 @@ def main(name: str = "clip") -> None:
         rows = np.sort(rng.choice(data.rows, config["batch_size"], replace=False))
         captions = [draw(i, rng) for i in rows]
         ids = tokenizer(captions, padding=True, return_tensors="pt")["input_ids"]
-        return losses(model, augment(data.images[rows], captions, rng), ids, config["caption_weight"])
+        return losses(
+            model, augment(data.images[rows], captions, rng), ids, config["caption_weight"]
+        )
 
     trained = Loop(name, model, config, ema_decay=config["ema_decay"]).run(loss_of)
     output = Path(everything["output"])
-    save, folder = (save_parts, output / "stable-diffusion") if name == "clip" else (save_whole, output / "clip")
+    save, folder = (
+        (save_parts, output / "stable-diffusion")
+        if name == "clip"
+        else (save_whole, output / "clip")
+    )
     save(trained, tokenizer, folder, *data.images.shape[1:3])
     print(f"temperature: logits are multiplied by {float(trained['scale'].log.exp()):.1f}")
 

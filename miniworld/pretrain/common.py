@@ -22,7 +22,18 @@ from posedive_lib.seeds import rng_for, seed_for
 from posedive_lib.writing import replacing
 
 HERE = Path(__file__).parent
-ARRAYS = ("images", "keypoints", "visible", "person", "azimuth", "elevation", "skeleton", "depth", "normals", "neutral")
+ARRAYS = (
+    "images",
+    "keypoints",
+    "visible",
+    "person",
+    "azimuth",
+    "elevation",
+    "skeleton",
+    "depth",
+    "normals",
+    "neutral",
+)
 
 
 def settings() -> dict:
@@ -39,7 +50,7 @@ class People:
     """
 
     captions: list[str]
-    rows: np.ndarray          # rows of this split
+    rows: np.ndarray  # rows of this split
     arrays: dict[str, np.ndarray]
 
     def __getattr__(self, name: str) -> np.ndarray:
@@ -54,9 +65,14 @@ def people(split: str) -> People:
     config = settings()
     folder = Path(config["people_folder"])
     if not (folder / "captions.json").exists():
-        raise StudyError(f"No rendered people in {folder}: run `python -m miniworld.pretrain.render` first.")
-    arrays = {name: np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False)
-              for name in ARRAYS if (folder / f"{name}.npy").exists()}
+        raise StudyError(
+            f"No rendered people in {folder}: run `python -m miniworld.pretrain.render` first."
+        )
+    arrays = {
+        name: np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False)
+        for name in ARRAYS
+        if (folder / f"{name}.npy").exists()
+    }
     captions = json.loads((folder / "captions.json").read_text())
     person = np.asarray(arrays["person"])
     first_held_out = person.max() + 1 - config["people"]["held_out"]
@@ -72,7 +88,11 @@ def to_float(images: np.ndarray) -> torch.Tensor:
 def jitter_colour(images: torch.Tensor, strength: float, rng: np.random.Generator) -> torch.Tensor:
     """Random gain per image and channel, contrast and brightness; images (N,3,H,W) in [-1, 1]."""
     n = len(images)
-    gain = torch.from_numpy(1 + strength * rng.uniform(-1, 1, (n, 1, 1, 1)) + 0.4 * strength * rng.uniform(-1, 1, (n, 3, 1, 1)))
+    gain = torch.from_numpy(
+        1
+        + strength * rng.uniform(-1, 1, (n, 1, 1, 1))
+        + 0.4 * strength * rng.uniform(-1, 1, (n, 3, 1, 1))
+    )
     shift = torch.from_numpy(0.5 * strength * rng.uniform(-1, 1, (n, 1, 1, 1)))
     return (images * gain.float() + shift.float()).clamp(-1, 1)
 
@@ -84,7 +104,11 @@ def warm_start(model: nn.Module, folder: str | None) -> None:
     own, taken = model.state_dict(), {}
     for path in sorted(Path(folder).glob("*.safetensors")):
         with safe_open(path, "pt") as file:
-            taken |= {key: file.get_tensor(key).float() for key in file.keys() if key in own and tuple(file.get_slice(key).get_shape()) == tuple(own[key].shape)}
+            taken |= {
+                key: file.get_tensor(key).float()
+                for key in file.keys()
+                if key in own and tuple(file.get_slice(key).get_shape()) == tuple(own[key].shape)
+            }
     print(f"{len(taken)} of {len(own)} tensors start from {folder}")
     model.load_state_dict(taken, strict=False)
 
@@ -115,7 +139,9 @@ class Loop:
     one would have done. Checkpoints are safetensors: parameters, Adam's moments and, if asked for, the average.
     """
 
-    def __init__(self, name: str, modules: dict[str, nn.Module], config: dict, *, ema_decay: float = 0.0):
+    def __init__(
+        self, name: str, modules: dict[str, nn.Module], config: dict, *, ema_decay: float = 0.0
+    ):
         self.name, self.config, self.ema_decay = name, config, ema_decay
         self.seed = settings()["seed"]
         self.folder = HERE / "runs" / name
@@ -126,8 +152,14 @@ class Loop:
         plain = [p for p in self.parameters.values() if p.ndim <= 1]
         self.optimizer = torch.optim.AdamW(
             [{"params": decay}, {"params": plain, "weight_decay": 0.0}],
-            lr=config["learning_rate"], weight_decay=config["weight_decay"], betas=(0.9, 0.98), fused=True)
-        self.average = {k: p.detach().clone() for k, p in self.parameters.items()} if ema_decay else {}
+            lr=config["learning_rate"],
+            weight_decay=config["weight_decay"],
+            betas=(0.9, 0.98),
+            fused=True,
+        )
+        self.average = (
+            {k: p.detach().clone() for k, p in self.parameters.items()} if ema_decay else {}
+        )
         self.step = self._resume()
 
     @property
@@ -135,11 +167,16 @@ class Loop:
         return self.folder / "checkpoint.safetensors"
 
     def _save(self) -> None:
-        tensors = {f"model/{k}": v.detach().contiguous().clone() for k, v in self.model.state_dict().items()}
+        tensors = {
+            f"model/{k}": v.detach().contiguous().clone()
+            for k, v in self.model.state_dict().items()
+        }
         tensors |= {f"average/{k}": v.contiguous() for k, v in self.average.items()}
         for key, parameter in self.parameters.items():
             state = self.optimizer.state.get(parameter, {})
-            tensors |= {f"{m}/{key}": state[m].contiguous() for m in ("exp_avg", "exp_avg_sq") if m in state}
+            tensors |= {
+                f"{m}/{key}": state[m].contiguous() for m in ("exp_avg", "exp_avg_sq") if m in state
+            }
         with replacing(self._file) as draft:
             save_file(tensors, draft, {"step": str(self.step), "config": _digest(self.config)})
 
@@ -152,18 +189,27 @@ class Loop:
             if metadata["config"] != _digest(self.config):
                 return 0
             step = int(metadata["step"])
-            self.model.load_state_dict({k[6:]: file.get_tensor(k) for k in file.keys() if k.startswith("model/")})
+            self.model.load_state_dict(
+                {k[6:]: file.get_tensor(k) for k in file.keys() if k.startswith("model/")}
+            )
             for key, parameter in self.parameters.items():
                 if f"exp_avg/{key}" in file.keys():
                     self.optimizer.state[parameter] = {
-                        "step": torch.tensor(float(step)), "exp_avg": file.get_tensor(f"exp_avg/{key}"),
-                        "exp_avg_sq": file.get_tensor(f"exp_avg_sq/{key}")}
+                        "step": torch.tensor(float(step)),
+                        "exp_avg": file.get_tensor(f"exp_avg/{key}"),
+                        "exp_avg_sq": file.get_tensor(f"exp_avg_sq/{key}"),
+                    }
                 if self.ema_decay:
                     self.average[key] = file.get_tensor(f"average/{key}")
         return step
 
-    def run(self, loss_of: Callable[[int, np.random.Generator], dict[str, torch.Tensor]], *,
-            log_every: int = 20, checkpoint_every: int = 250) -> nn.ModuleDict:
+    def run(
+        self,
+        loss_of: Callable[[int, np.random.Generator], dict[str, torch.Tensor]],
+        *,
+        log_every: int = 20,
+        checkpoint_every: int = 250,
+    ) -> nn.ModuleDict:
         """Train to config["steps"]; `loss_of(step, rng)` returns named scalars, "loss" is the one to descend."""
         steps, sums, count = self.config["steps"], {}, 0
         if self.step >= steps:
@@ -172,7 +218,10 @@ class Loop:
         rows = log.read_text().splitlines()[1:] if log.exists() and self.step else []
         kept = [row for row in rows if int(row.split(",")[0]) <= self.step]
         self.model.train()
-        with log.open("w", newline="") as file, tqdm(total=steps, initial=self.step, desc=self.name, mininterval=5) as bar:
+        with (
+            log.open("w", newline="") as file,
+            tqdm(total=steps, initial=self.step, desc=self.name, mininterval=5) as bar,
+        ):
             writer, header = csv.writer(file), False
             while self.step < steps:
                 torch.manual_seed(seed_for(self.seed, self.name, "torch", self.step))
@@ -231,4 +280,4 @@ def save_model(model, folder: Path) -> None:
 def batches(rows: Iterable[int], size: int) -> Iterable[np.ndarray]:
     """`rows` in order, `size` at a time."""
     rows = np.asarray(rows)
-    return (rows[i:i + size] for i in range(0, len(rows), size))
+    return (rows[i : i + size] for i in range(0, len(rows), size))

@@ -19,8 +19,8 @@ from miniworld.pretrain.common import HERE, People, batches, people, to_float
 from miniworld.pretrain.scenes import scenes
 from posedive_lib.augment.confidence import PoseEstimator
 from posedive_lib.generator import Generator
-from posedive_lib.reid.weights import load_clip
 from posedive_lib.reid.retrieval import evaluate as retrieval
+from posedive_lib.reid.weights import load_clip
 from posedive_lib.seeds import rng_for
 
 
@@ -53,7 +53,10 @@ def vae_metrics(folder: Path, data: People, pictures: Path) -> dict[str, float]:
 def embed_images(folder: Path, images: np.ndarray) -> torch.Tensor:
     """Normalised image embeddings (N,D) of a CLIP (a whole one or a Stable Diffusion folder's)."""
     model = load_clip(folder)[0].eval()
-    parts = [model(to_float(images[part]), interpolate_pos_encoding=True).image_embeds for part in batches(np.arange(len(images)), 64)]
+    parts = [
+        model(to_float(images[part]), interpolate_pos_encoding=True).image_embeds
+        for part in batches(np.arange(len(images)), 64)
+    ]
     return F.normalize(torch.cat(parts), dim=-1)
 
 
@@ -68,7 +71,9 @@ def embed_captions(folder: Path, captions: list[str]) -> torch.Tensor:
 def matches(image: torch.Tensor, text: torch.Tensor, captions: list[str]) -> tuple[float, float]:
     """Share of images whose best caption is theirs (or reads the same), and of captions whose best image is."""
     words, scores = np.array(captions), (image @ text.T).numpy()
-    return float((words[scores.argmax(1)] == words).mean()), float((words[scores.argmax(0)] == words).mean())
+    return float((words[scores.argmax(1)] == words).mean()), float(
+        (words[scores.argmax(0)] == words).mean()
+    )
 
 
 def clip_metrics(name: str, folder: Path, data: People, captions: list[str]) -> dict[str, float]:
@@ -85,8 +90,12 @@ def clip_metrics(name: str, folder: Path, data: People, captions: list[str]) -> 
     # A photo is its own nearest neighbour: give it its own camera, so that the protocol leaves it out.
     found = retrieval(features, person, each, features, person, each)
     to_caption, to_image = np.mean(draws, 0)
-    return {f"{name}_image_to_caption_top1": to_caption, f"{name}_caption_to_image_top1": to_image,
-            f"{name}_retrieval_map": found.mAP, f"{name}_retrieval_rank1": found.cmc[0]}
+    return {
+        f"{name}_image_to_caption_top1": to_caption,
+        f"{name}_caption_to_image_top1": to_image,
+        f"{name}_retrieval_map": found.mAP,
+        f"{name}_retrieval_rank1": found.cmc[0],
+    }
 
 
 def pose_metrics(folder: Path, data: People) -> dict[str, float]:
@@ -96,59 +105,105 @@ def pose_metrics(folder: Path, data: People) -> dict[str, float]:
     tall = np.ptp(truth[..., 1], axis=1)
     right = np.linalg.norm(keypoints - truth, axis=-1) <= 0.1 * tall[:, None]
     shown, other = visible == 2, visible == 0
-    result = {"vitpose_pck10_visible": right[shown].mean(), "vitpose_pck10_all_in_view": right[visible > 0].mean(),
-              "vitpose_auroc_visible_vs_hidden": roc_auc_score(shown.ravel(), sigma.ravel()),
-              "vitpose_auroc_visible_vs_occluded": roc_auc_score(shown[shown | other], sigma[shown | other]),
-              "vitpose_sigma_visible": sigma[shown].mean(), "vitpose_sigma_own_body": sigma[visible == 1].mean(),
-              "vitpose_sigma_occluded": sigma[other].mean()}
+    result = {
+        "vitpose_pck10_visible": right[shown].mean(),
+        "vitpose_pck10_all_in_view": right[visible > 0].mean(),
+        "vitpose_auroc_visible_vs_hidden": roc_auc_score(shown.ravel(), sigma.ravel()),
+        "vitpose_auroc_visible_vs_occluded": roc_auc_score(
+            shown[shown | other], sigma[shown | other]
+        ),
+        "vitpose_sigma_visible": sigma[shown].mean(),
+        "vitpose_sigma_own_body": sigma[visible == 1].mean(),
+        "vitpose_sigma_occluded": sigma[other].mean(),
+    }
     grey, neutral_sigma = PoseEstimator(folder).estimate(data.neutral[data.rows])
     near = np.linalg.norm(grey - truth, axis=-1) <= 0.1 * tall[:, None]
-    return result | {"vitpose_pck10_grey_renderings": near[visible > 0].mean(),
-                     "vitpose_sigma_grey_renderings": neutral_sigma[visible == 2].mean()}
+    return result | {
+        "vitpose_pck10_grey_renderings": near[visible > 0].mean(),
+        "vitpose_sigma_grey_renderings": neutral_sigma[visible == 2].mean(),
+    }
 
 
-def text_to_image_metrics(folder: Path, data: People, pictures: Path, count: int = 48) -> dict[str, float]:
+def text_to_image_metrics(
+    folder: Path, data: People, pictures: Path, count: int = 48
+) -> dict[str, float]:
     """Samples from captions of unseen people by Stable Diffusion's own pipeline, and how often CLIP picks their caption."""
     pipeline = StableDiffusionPipeline.from_pretrained(folder, torch_dtype=torch.float32)
     pipeline.set_progress_bar_config(disable=True)
     rows = data.rows[:: len(data.rows) // count][:count]
     captions = [data.captions[i] for i in rows]
     height, width = data.images.shape[1:3]
-    drawn = pipeline(captions, height=height, width=width, num_inference_steps=20, guidance_scale=3.0, guidance_rescale=0.7,
-                     generator=torch.Generator().manual_seed(0), output_type="np").images
+    drawn = pipeline(
+        captions,
+        height=height,
+        width=width,
+        num_inference_steps=20,
+        guidance_scale=3.0,
+        guidance_rescale=0.7,
+        generator=torch.Generator().manual_seed(0),
+        output_type="np",
+    ).images
     drawn = (drawn * 255).round().astype(np.uint8)
-    show([drawn[:16], data.images[rows[:16]], drawn[16:32], data.images[rows[16:32]]], pictures / "text_to_image.jpg")
+    show(
+        [drawn[:16], data.images[rows[:16]], drawn[16:32], data.images[rows[16:32]]],
+        pictures / "text_to_image.jpg",
+    )
     text = embed_captions(folder, captions)
-    return {f"unet_sample_to_caption_top1_of_{count}": matches(embed_images(folder, drawn), text, captions)[0],
-            f"photo_to_caption_top1_of_{count}": matches(embed_images(folder, data.images[rows]), text, captions)[0]}
+    return {
+        f"unet_sample_to_caption_top1_of_{count}": matches(
+            embed_images(folder, drawn), text, captions
+        )[0],
+        f"photo_to_caption_top1_of_{count}": matches(
+            embed_images(folder, data.images[rows]), text, captions
+        )[0],
+    }
 
 
 def phase1_metrics(folder: Path, data: People, pictures: Path, count: int = 64) -> dict[str, float]:
     """The generator on unseen people: pose followed (PCK@0.1), identity kept (top-1 among them), likeness to the truth."""
     rng = rng_for("phase1-evaluation")
     person = np.asarray(data.person[data.rows])
-    chosen = [rng.choice(data.rows[person == p], 2, replace=False) for p in rng.permutation(np.unique(person))[:count]]
+    chosen = [
+        rng.choice(data.rows[person == p], 2, replace=False)
+        for p in rng.permutation(np.unique(person))[:count]
+    ]
     reference, target = np.array(chosen).T
     drawn = Generator.load(folder / "phase1").generate(
-        data.images[reference], np.arange(len(reference)), data.skeleton[target], data.depth[target], data.normals[target],
-        seeds=np.arange(len(target)))
+        data.images[reference],
+        np.arange(len(reference)),
+        data.skeleton[target],
+        data.depth[target],
+        data.normals[target],
+        seeds=np.arange(len(target)),
+    )
     truth = data.images[target]
     keypoints, sigma = PoseEstimator(folder / "vitpose").estimate(drawn)
     joints = np.asarray(data.keypoints[target])
-    near = np.linalg.norm(keypoints - joints, axis=-1) <= 0.1 * np.ptp(joints[..., 1], axis=1)[:, None]
+    near = (
+        np.linalg.norm(keypoints - joints, axis=-1) <= 0.1 * np.ptp(joints[..., 1], axis=1)[:, None]
+    )
     seen = np.asarray(data.visible[target]) == 2
     gallery = embed_images(folder / "stable-diffusion", truth)
     score = embed_images(folder / "stable-diffusion", drawn) @ gallery.T
     error = ((drawn.astype(float) - truth) ** 2).mean((1, 2, 3))
-    show([data.images[reference[:16]], data.normals[target[:16]], drawn[:16], truth[:16]], pictures / "phase1.jpg")
-    return {"phase1_pck10": near[seen].mean(), "phase1_sigma": sigma[seen].mean(),
-            "phase1_psnr_db": float(np.mean(10 * np.log10(255**2 / error))),
-            f"phase1_identity_top1_of_{count}": float((score.argmax(1) == torch.arange(len(score))).float().mean())}
+    show(
+        [data.images[reference[:16]], data.normals[target[:16]], drawn[:16], truth[:16]],
+        pictures / "phase1.jpg",
+    )
+    return {
+        "phase1_pck10": near[seen].mean(),
+        "phase1_sigma": sigma[seen].mean(),
+        "phase1_psnr_db": float(np.mean(10 * np.log10(255**2 / error))),
+        f"phase1_identity_top1_of_{count}": float(
+            (score.argmax(1) == torch.arange(len(score))).float().mean()
+        ),
+    }
 
 
 def sizes(folder: Path) -> dict[str, float]:
     """Millions of parameters of each part."""
     parts = sorted(folder.rglob("*.safetensors"))
+
     def count(path: Path) -> int:
         with safe_open(path, "pt") as file:
             return sum(int(np.prod(file.get_slice(k).get_shape())) for k in file.keys())
@@ -160,10 +215,14 @@ def main(folder: Path) -> None:
     data, pictures, sd = people("held-out"), HERE / "pictures", folder / "stable-diffusion"
     result = {}
     for part, measure in {
-        sd / "vae": lambda: vae_metrics(sd, data, pictures), sd / "image_encoder": lambda: clip_metrics("clip", sd, data, data.captions),
-        folder / "clip": lambda: clip_metrics("clip_reid", folder / "clip", data, [scene.caption() for scene in scenes(data.captions)]),
+        sd / "vae": lambda: vae_metrics(sd, data, pictures),
+        sd / "image_encoder": lambda: clip_metrics("clip", sd, data, data.captions),
+        folder / "clip": lambda: clip_metrics(
+            "clip_reid", folder / "clip", data, [scene.caption() for scene in scenes(data.captions)]
+        ),
         folder / "vitpose": lambda: pose_metrics(folder / "vitpose", data),
-        sd / "unet": lambda: text_to_image_metrics(sd, data, pictures), folder / "phase1": lambda: phase1_metrics(folder, data, pictures),
+        sd / "unet": lambda: text_to_image_metrics(sd, data, pictures),
+        folder / "phase1": lambda: phase1_metrics(folder, data, pictures),
     }.items():
         if part.is_dir():
             result |= measure()
@@ -171,7 +230,9 @@ def main(folder: Path) -> None:
     for name, value in result.items():
         print(f"{name:48s} {value:.4g}")
     with (HERE / "metrics.csv").open("w", newline="") as file:
-        csv.writer(file).writerows([["metric", "value"], *([k, f"{v:.4g}"] for k, v in result.items())])
+        csv.writer(file).writerows(
+            [["metric", "value"], *([k, f"{v:.4g}"] for k, v in result.items())]
+        )
 
 
 if __name__ == "__main__":

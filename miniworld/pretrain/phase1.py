@@ -21,15 +21,30 @@ def training_arrays(data: People, stable_diffusion: Path) -> TrainingArrays:
     """Latents (those the U-Net was trained on), CLIP tokens and condition maps; every image may be any other's reference."""
     rows = data.rows
     latents = encode_people(data, stable_diffusion / "vae")[rows].astype(np.float32)
-    tokens = ClipImageEncoder.load(stable_diffusion).tokens(torch.from_numpy(data.images[rows]), load().generator.clip_tokens).numpy()
-    return TrainingArrays(latents, tokens, pid=np.asarray(data.person[rows]), camid=np.arange(len(rows)),
-                          depth=data.depth[rows], normals=data.normals[rows], skeleton=data.skeleton[rows])
+    tokens = (
+        ClipImageEncoder.load(stable_diffusion)
+        .tokens(torch.from_numpy(data.images[rows]), load().generator.clip_tokens)
+        .numpy()
+    )
+    return TrainingArrays(
+        latents,
+        tokens,
+        pid=np.asarray(data.person[rows]),
+        camid=np.arange(len(rows)),
+        depth=data.depth[rows],
+        normals=data.normals[rows],
+        skeleton=data.skeleton[rows],
+    )
 
 
-def continued(folder: Path, params, stable_diffusion: Path, seed: int, *, new_guiders: bool) -> PoseDiveModel:
+def continued(
+    folder: Path, params, stable_diffusion: Path, seed: int, *, new_guiders: bool
+) -> PoseDiveModel:
     """A saved generator with a guider for each of `params.conditions`: its own one, or a new one where it has none or `new_guiders` asks for it."""
     known = saved.read_settings(folder)["generator"]["conditions"]
-    model = saved.load_weights(folder, params.model_copy(update={"conditions": known}), stable_diffusion)
+    model = saved.load_weights(
+        folder, params.model_copy(update={"conditions": known}), stable_diffusion
+    )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed_for("generator-guiders", seed))
         guiders = build_guiders(params, model.denoising_unet, vae_factor(stable_diffusion, params))
@@ -49,9 +64,23 @@ def main() -> None:
     trained, new_guiders, parts = own.pop("initial"), own.pop("new_guiders"), own.pop("parts")
     for number, part in enumerate(parts, 1):
         params = load().generator.model_copy(update=own | part)
-        seed = everything["seed"] + number - 1   # so that no part sees the pairs and the noise of another
-        model = continued(Path(trained), params, stable_diffusion, seed, new_guiders=new_guiders and number == 1) if trained else None
-        trained = train(stable_diffusion, data, params, HERE / f"runs/phase1-{number}", seed, model=model)
+        seed = (
+            everything["seed"] + number - 1
+        )  # so that no part sees the pairs and the noise of another
+        model = (
+            continued(
+                Path(trained),
+                params,
+                stable_diffusion,
+                seed,
+                new_guiders=new_guiders and number == 1,
+            )
+            if trained
+            else None
+        )
+        trained = train(
+            stable_diffusion, data, params, HERE / f"runs/phase1-{number}", seed, model=model
+        )
     generator = Generator.load(trained)
     generator.model.half()
     generator.save(output / "phase1")

@@ -57,11 +57,18 @@ def copy_curves(runs: Path, target: Path, points: int = 60) -> None:
         log = log.iloc[: len(log) // group * group]
         parts = log.groupby(np.arange(len(log)) // group)
         thin = parts.mean().assign(step=parts["step"].last())[["step", *log.columns.drop("step")]]
-        thin.to_csv(target / f"{path.parent.name}.csv", index=False, float_format="%.5g", lineterminator="\n")
+        thin.to_csv(
+            target / f"{path.parent.name}.csv",
+            index=False,
+            float_format="%.5g",
+            lineterminator="\n",
+        )
     curves = {path.stem: pd.read_csv(path) for path in sorted(target.glob("*.csv"))}
     rows = max(1, -(-len(curves) // COLUMNS))
-    figure, axes = plt.subplots(rows, COLUMNS, figsize=(3 * COLUMNS, 2.4 * rows), constrained_layout=True, squeeze=False)
-    for axis in axes.flat[len(curves):]:
+    figure, axes = plt.subplots(
+        rows, COLUMNS, figsize=(3 * COLUMNS, 2.4 * rows), constrained_layout=True, squeeze=False
+    )
+    for axis in axes.flat[len(curves) :]:
         axis.axis("off")
     for axis, (name, curve) in zip(axes.flat, curves.items()):
         axis.plot(curve["step"], curve["loss"], color="#0072B2")

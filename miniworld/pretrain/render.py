@@ -12,12 +12,12 @@ import pandas as pd
 from numpy.lib.format import open_memmap
 from tqdm import tqdm
 
+from miniworld.cameras import sample_camera
+from miniworld.photography import Shot, free_shots, photograph
 from miniworld.pretrain.common import settings
+from miniworld.wardrobe import caption, sample_identities
 from posedive_lib.body.poses import load_poses
 from posedive_lib.params import load
-from miniworld.photography import Shot, free_shots, photograph
-from miniworld.cameras import sample_camera
-from miniworld.wardrobe import caption, sample_identities
 
 SHAPES = {"images": 3, "skeleton": 3, "depth": 1, "normals": 3, "neutral": 3}
 NAMES = {"images": "image"}
@@ -25,12 +25,18 @@ NAMES = {"images": "image"}
 
 def roles(config: dict) -> dict[str, tuple[int, int]]:
     """Role -> (persons, images each), training persons first."""
-    return {"pretrain": (config["persons"], config["images_per_person"]), "pretrain-test": (config["held_out"], config["held_out_images"])}
+    return {
+        "pretrain": (config["persons"], config["images_per_person"]),
+        "pretrain-test": (config["held_out"], config["held_out_images"]),
+    }
 
 
 def cast(config: dict, seed: int) -> pd.DataFrame:
     """Identities of both roles, training persons first."""
-    return pd.concat([sample_identities(role, count, seed) for role, (count, _) in roles(config).items()], ignore_index=True)
+    return pd.concat(
+        [sample_identities(role, count, seed) for role, (count, _) in roles(config).items()],
+        ignore_index=True,
+    )
 
 
 def plan(config: dict, poses, seed: int) -> list[Shot]:
@@ -46,9 +52,16 @@ def plan(config: dict, poses, seed: int) -> list[Shot]:
 
 def open_arrays(folder: Path, count: int, height: int, width: int) -> dict[str, np.ndarray]:
     """Memory-mapped .npy files for `count` samples; existing ones of that size go on being filled."""
-    shapes = {name: ((count, height, width, channels), np.uint8) for name, channels in SHAPES.items()}
-    shapes |= {"keypoints": ((count, 17, 2), np.float32), "visible": ((count, 17), np.int8), "person": ((count,), np.int32),
-               "azimuth": ((count,), np.float32), "elevation": ((count,), np.float32)}
+    shapes = {
+        name: ((count, height, width, channels), np.uint8) for name, channels in SHAPES.items()
+    }
+    shapes |= {
+        "keypoints": ((count, 17, 2), np.float32),
+        "visible": ((count, 17), np.int8),
+        "person": ((count,), np.int32),
+        "azimuth": ((count,), np.float32),
+        "elevation": ((count,), np.float32),
+    }
     arrays = {}
     for name, (shape, dtype) in shapes.items():
         path = folder / f"{name}.npy"
@@ -59,7 +72,11 @@ def open_arrays(folder: Path, count: int, height: int, width: int) -> dict[str, 
 
 def main() -> None:
     everything, study = settings(), load()
-    config, seed, folder = everything["people"], everything["seed"], Path(everything["people_folder"])
+    config, seed, folder = (
+        everything["people"],
+        everything["seed"],
+        Path(everything["people_folder"]),
+    )
     folder.mkdir(parents=True, exist_ok=True)
     identities = cast(config, seed)
     poses = load_poses(study.paths.motions)
@@ -68,11 +85,21 @@ def main() -> None:
     progress = folder / "captions.partial"
     captions = progress.read_text().splitlines() if progress.exists() else []
     done = len(captions)
-    photos = photograph(identities, poses, shots[done:], body=study.paths.body, height=study.image.height,
-                        width=study.image.width, focal=study.conditions.focal,
-                        depth_range=(study.conditions.depth_near, study.conditions.depth_far), workers=config["workers"])
+    photos = photograph(
+        identities,
+        poses,
+        shots[done:],
+        body=study.paths.body,
+        height=study.image.height,
+        width=study.image.width,
+        focal=study.conditions.focal,
+        depth_range=(study.conditions.depth_near, study.conditions.depth_far),
+        workers=config["workers"],
+    )
     with progress.open("a") as file:
-        for row, photo in enumerate(tqdm(photos, initial=done, total=len(shots), desc="render", mininterval=5), done):
+        for row, photo in enumerate(
+            tqdm(photos, initial=done, total=len(shots), desc="render", mininterval=5), done
+        ):
             for name, array in arrays.items():
                 array[row] = shots[row].person if name == "person" else photo[NAMES.get(name, name)]
             captions.append(caption(identities.iloc[shots[row].person], photo["azimuth"]))

@@ -18,12 +18,26 @@ def train_tokenizer(captions: Iterable[str], max_tokens: int) -> CLIPTokenizer:
     learner = Tokenizer(models.BPE(end_of_word_suffix="</w>"))
     learner.normalizer = normalizers.Sequence([normalizers.NFC(), normalizers.Lowercase()])
     learner.pre_tokenizer = pre_tokenizers.Sequence(
-        [pre_tokenizers.Split(PIECES, behavior="removed", invert=True), pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)])
+        [
+            pre_tokenizers.Split(PIECES, behavior="removed", invert=True),
+            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+        ]
+    )
     texts = sorted(set(captions)) + ["A photo of a person."] * 2
-    learner.train_from_iterator(texts, trainers.BpeTrainer(
-        vocab_size=20_000, min_frequency=1, initial_alphabet=alphabet, end_of_word_suffix="</w>", show_progress=False))
+    learner.train_from_iterator(
+        texts,
+        trainers.BpeTrainer(
+            vocab_size=20_000,
+            min_frequency=1,
+            initial_alphabet=alphabet,
+            end_of_word_suffix="</w>",
+            show_progress=False,
+        ),
+    )
     merges = _merges(learner)
-    tokens = alphabet + [f"{letter}</w>" for letter in alphabet] + ["".join(pair) for pair in merges]
+    tokens = (
+        alphabet + [f"{letter}</w>" for letter in alphabet] + ["".join(pair) for pair in merges]
+    )
     vocabulary = {token: index for index, token in enumerate(dict.fromkeys([*tokens, START, END]))}
     return CLIPTokenizer(vocab=vocabulary, merges=merges, model_max_length=max_tokens)
 
@@ -35,14 +49,24 @@ def _merges(learner: Tokenizer) -> list[tuple[str, str]]:
 
 def check(tokenizer: CLIPTokenizer, captions: Iterable[str]) -> None:
     """Every caption survives the round trip, word for token, within the model's length."""
-    words = sorted({word for caption in set(captions) for word in caption.lower().replace(",", " ").replace(".", " ").split()})
+    words = sorted(
+        {
+            word
+            for caption in set(captions)
+            for word in caption.lower().replace(",", " ").replace(".", " ").split()
+        }
+    )
     split = [w for w in words if w.isalpha() and len(tokenizer.tokenize(w)) != 1]
     assert not split, f"these words are more than one token: {split}"
     longest = max(len(ids) for ids in tokenizer(sorted(set(captions)))["input_ids"])
-    assert longest <= tokenizer.model_max_length, f"the longest caption has {longest} tokens, max_tokens is {tokenizer.model_max_length}"
+    assert longest <= tokenizer.model_max_length, (
+        f"the longest caption has {longest} tokens, max_tokens is {tokenizer.model_max_length}"
+    )
     for text in ["A photo of a person.", "été 42 — ¿qué?"]:
         ids = tokenizer(text)["input_ids"]
-        assert tokenizer.decode(ids, skip_special_tokens=True).replace(" ", "") == text.lower().replace(" ", ""), text
+        assert tokenizer.decode(ids, skip_special_tokens=True).replace(
+            " ", ""
+        ) == text.lower().replace(" ", ""), text
 
 
 def load_tokenizer(folder: Path) -> CLIPTokenizer:

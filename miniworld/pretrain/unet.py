@@ -12,28 +12,55 @@ from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
 from tqdm import tqdm
 from transformers import CLIPTextModel
 
-from miniworld.pretrain.common import HERE, Loop, People, batches, people, save_model, settings, to_float, weights_digest, warm_start
+from miniworld.pretrain.common import (
+    HERE,
+    Loop,
+    People,
+    batches,
+    people,
+    save_model,
+    settings,
+    to_float,
+    warm_start,
+    weights_digest,
+)
 from miniworld.pretrain.tokenizer import load_tokenizer
 from posedive_lib.generator.noise_schedule import loss_weights
 
 
-def build(config: dict, latent_channels: int, height: int, width: int, text_width: int) -> UNet2DConditionModel:
+def build(
+    config: dict, latent_channels: int, height: int, width: int, text_width: int
+) -> UNet2DConditionModel:
     """The smallest U-Net with Stable Diffusion's block types: cross-attention everywhere but on the coarsest level."""
     levels = len(config["channels"])
     return UNet2DConditionModel(
-        sample_size=[height // 8, width // 8], in_channels=latent_channels, out_channels=latent_channels,
-        block_out_channels=config["channels"], layers_per_block=config["layers_per_block"], norm_num_groups=config["norm_groups"],
+        sample_size=[height // 8, width // 8],
+        in_channels=latent_channels,
+        out_channels=latent_channels,
+        block_out_channels=config["channels"],
+        layers_per_block=config["layers_per_block"],
+        norm_num_groups=config["norm_groups"],
         down_block_types=["CrossAttnDownBlock2D"] * (levels - 1) + ["DownBlock2D"],
         up_block_types=["UpBlock2D"] + ["CrossAttnUpBlock2D"] * (levels - 1),
-        cross_attention_dim=text_width, attention_head_dim=config["heads"])
+        cross_attention_dim=text_width,
+        attention_head_dim=config["heads"],
+    )
 
 
 def noise_schedule(config: dict) -> DDIMScheduler:
     """Stable Diffusion's betas; with zero_snr, rescaled so that the last step is pure noise."""
     return DDIMScheduler(
-        num_train_timesteps=1000, beta_schedule="scaled_linear", beta_start=0.00085, beta_end=0.012, clip_sample=False,
-        set_alpha_to_one=False, steps_offset=1, prediction_type=config["prediction_type"],
-        rescale_betas_zero_snr=config["zero_snr"], timestep_spacing="trailing" if config["zero_snr"] else "leading")
+        num_train_timesteps=1000,
+        beta_schedule="scaled_linear",
+        beta_start=0.00085,
+        beta_end=0.012,
+        clip_sample=False,
+        set_alpha_to_one=False,
+        steps_offset=1,
+        prediction_type=config["prediction_type"],
+        rescale_betas_zero_snr=config["zero_snr"],
+        timestep_spacing="trailing" if config["zero_snr"] else "leading",
+    )
 
 
 @torch.no_grad()
@@ -43,7 +70,9 @@ def encode_people(data: People, vae_folder: Path) -> np.ndarray:
     if not cache.exists():
         vae = AutoencoderKL.from_pretrained(vae_folder, torch_dtype=torch.float32).eval()
         latents = []
-        for part in tqdm(list(batches(np.arange(len(data.images)), 64)), desc="latents", mininterval=5):
+        for part in tqdm(
+            list(batches(np.arange(len(data.images)), 64)), desc="latents", mininterval=5
+        ):
             mean = vae.encode(to_float(data.images[part])).latent_dist.mean
             latents.append((mean * vae.config.scaling_factor).half().numpy())
         cache.parent.mkdir(parents=True, exist_ok=True)
@@ -51,32 +80,48 @@ def encode_people(data: People, vae_folder: Path) -> np.ndarray:
     return np.load(cache, mmap_mode="r", allow_pickle=False)
 
 
-def losses(unet, scheduler, latents: torch.Tensor, text: torch.Tensor, config: dict) -> dict[str, torch.Tensor]:
+def losses(
+    unet, scheduler, latents: torch.Tensor, text: torch.Tensor, config: dict
+) -> dict[str, torch.Tensor]:
     """Squared error of the prediction at a random time, weighted as the generator's (`snr_gamma` 0: not at all)."""
     noise = torch.randn_like(latents)
-    times = (scheduler.config.num_train_timesteps * torch.rand(len(latents)) ** config["timestep_power"]).long()
+    times = (
+        scheduler.config.num_train_timesteps * torch.rand(len(latents)) ** config["timestep_power"]
+    ).long()
     noisy = scheduler.add_noise(latents, noise, times)
     is_v = scheduler.config.prediction_type == "v_prediction"
     target = scheduler.get_velocity(latents, noise, times) if is_v else noise
     error = (unet(noisy, times, text).sample - target).square().mean((1, 2, 3))
-    return {"loss": (loss_weights(scheduler, times, config["snr_gamma"]) * error).mean(), "unweighted": error.mean()}
+    return {
+        "loss": (loss_weights(scheduler, times, config["snr_gamma"]) * error).mean(),
+        "unweighted": error.mean(),
+    }
 
 
 @torch.no_grad()
 def text_states(text_encoder: CLIPTextModel, tokenizer, captions: list[str]) -> torch.Tensor:
     """Last hidden states (B, max_tokens, D), padded to full length as Stable Diffusion's pipeline does."""
-    ids = tokenizer(captions, padding="max_length", truncation=True, return_tensors="pt")["input_ids"]
+    ids = tokenizer(captions, padding="max_length", truncation=True, return_tensors="pt")[
+        "input_ids"
+    ]
     return text_encoder(ids).last_hidden_state
 
 
 def write_index(folder: Path) -> None:
     """model_index.json, so that StableDiffusionPipeline.from_pretrained(folder, safety_checker=None) loads it all."""
-    index = {"_class_name": "StableDiffusionPipeline", "_diffusers_version": "0.42.1",
-             "vae": ["diffusers", "AutoencoderKL"], "unet": ["diffusers", "UNet2DConditionModel"],
-             "scheduler": ["diffusers", "DDIMScheduler"], "text_encoder": ["transformers", "CLIPTextModel"],
-             "tokenizer": ["transformers", "CLIPTokenizer"],
-             "image_encoder": ["transformers", "CLIPVisionModelWithProjection"],
-             "feature_extractor": [None, None], "safety_checker": [None, None], "requires_safety_checker": False}
+    index = {
+        "_class_name": "StableDiffusionPipeline",
+        "_diffusers_version": "0.42.1",
+        "vae": ["diffusers", "AutoencoderKL"],
+        "unet": ["diffusers", "UNet2DConditionModel"],
+        "scheduler": ["diffusers", "DDIMScheduler"],
+        "text_encoder": ["transformers", "CLIPTextModel"],
+        "tokenizer": ["transformers", "CLIPTokenizer"],
+        "image_encoder": ["transformers", "CLIPVisionModelWithProjection"],
+        "feature_extractor": [None, None],
+        "safety_checker": [None, None],
+        "requires_safety_checker": False,
+    }
     (folder / "model_index.json").write_text(json.dumps(index, indent=2) + "\n")
 
 
@@ -84,7 +129,9 @@ def main() -> None:
     everything = settings()
     config, data = everything["unet"], people("train")
     folder = Path(everything["output"]) / "stable-diffusion"
-    text_encoder = CLIPTextModel.from_pretrained(folder / "text_encoder", torch_dtype=torch.float32).eval()
+    text_encoder = CLIPTextModel.from_pretrained(
+        folder / "text_encoder", torch_dtype=torch.float32
+    ).eval()
     tokenizer = load_tokenizer(folder / "tokenizer")
     latents = encode_people(data, folder / "vae")
     height, width = data.images.shape[1:3]
@@ -97,9 +144,13 @@ def main() -> None:
         rows = np.sort(rng.choice(data.rows, config["batch_size"], replace=False))
         clean = torch.from_numpy(latents[rows]).float()
         captions = ["" if rng.random() < config["text_dropout"] else data.captions[i] for i in rows]
-        return losses(unet, scheduler, clean, text_states(text_encoder, tokenizer, captions), config)
+        return losses(
+            unet, scheduler, clean, text_states(text_encoder, tokenizer, captions), config
+        )
 
-    trained = Loop("unet", {"unet": unet}, config, ema_decay=config["ema_decay"]).run(loss_of)["unet"]
+    trained = Loop("unet", {"unet": unet}, config, ema_decay=config["ema_decay"]).run(loss_of)[
+        "unet"
+    ]
     save_model(trained, folder / "unet")
     scheduler.save_pretrained(folder / "scheduler")
     write_index(folder)

@@ -11,7 +11,15 @@ import torch
 from diffusers import AutoencoderKL
 from diffusers.models.resnet import Downsample2D, ResnetBlock2D, Upsample2D
 
-from miniworld.pretrain.common import Loop, batches, jitter_colour, people, save_model, settings, to_float
+from miniworld.pretrain.common import (
+    Loop,
+    batches,
+    jitter_colour,
+    people,
+    save_model,
+    settings,
+    to_float,
+)
 
 # Orthonormal: brightness, red against blue, green against both.
 OPPONENT = torch.tensor([[3**-0.5] * 3, [2**-0.5, 0, -(2**-0.5)], [6**-0.5, -2 * 6**-0.5, 6**-0.5]])
@@ -21,9 +29,15 @@ def build(config: dict) -> AutoencoderKL:
     """Convolutions only (no attention in the middle), so that crops and whole images mean the same to it."""
     levels = len(config["channels"])
     return AutoencoderKL(
-        block_out_channels=config["channels"], latent_channels=config["latent_channels"], sample_size=128,
-        down_block_types=["DownEncoderBlock2D"] * levels, up_block_types=["UpDecoderBlock2D"] * levels,
-        layers_per_block=config["layers_per_block"], norm_num_groups=config["norm_groups"], mid_block_add_attention=False)
+        block_out_channels=config["channels"],
+        latent_channels=config["latent_channels"],
+        sample_size=128,
+        down_block_types=["DownEncoderBlock2D"] * levels,
+        up_block_types=["UpDecoderBlock2D"] * levels,
+        layers_per_block=config["layers_per_block"],
+        norm_num_groups=config["norm_groups"],
+        mid_block_add_attention=False,
+    )
 
 
 @torch.no_grad()
@@ -36,20 +50,30 @@ def start_as_blur(vae: AutoencoderKL) -> None:
     """
     colours = range(3)
     row = torch.tensor([0.25, 0.5, 0.25])
-    blur, average = row[:, None] * row, torch.tensor([[0.25, 0.25, 0.0], [0.25, 0.25, 0.0], [0.0, 0.0, 0.0]])
+    blur, average = (
+        row[:, None] * row,
+        torch.tensor([[0.25, 0.25, 0.0], [0.25, 0.25, 0.0], [0.0, 0.0, 0.0]]),
+    )
     for module in vae.modules():
         if isinstance(module, ResnetBlock2D):
             module.conv2.weight.zero_()
             if module.conv_shortcut is not None:
                 shared = min(module.in_channels, module.out_channels)
-                module.conv_shortcut.weight[:shared, :, 0, 0] = torch.eye(shared, module.in_channels)
+                module.conv_shortcut.weight[:shared, :, 0, 0] = torch.eye(
+                    shared, module.in_channels
+                )
                 module.conv_shortcut.bias.zero_()
         elif isinstance(module, Downsample2D | Upsample2D):
             module.conv.weight.mul_(0.2)
             module.conv.bias.zero_()
             for channel in range(module.channels):
-                module.conv.weight[channel, channel] = average if isinstance(module, Downsample2D) else blur
-    for half, gain in ((vae.encoder, 1.0), (vae.decoder, 0.45)):   # 0.45: typical deviation of a pixel
+                module.conv.weight[channel, channel] = (
+                    average if isinstance(module, Downsample2D) else blur
+                )
+    for half, gain in (
+        (vae.encoder, 1.0),
+        (vae.decoder, 0.45),
+    ):  # 0.45: typical deviation of a pixel
         half.conv_in.weight[:6], half.conv_in.bias[:6] = 0, 0
         half.conv_out.weight[:3], half.conv_out.bias[:3] = 0, 0
         for c in colours:
@@ -62,7 +86,7 @@ def start_as_blur(vae: AutoencoderKL) -> None:
             layer.weight[c, c] = 1
     latents = vae.config.latent_channels
     vae.quant_conv.weight[latents:] *= 0.1
-    vae.quant_conv.bias[latents:] = -4          # little noise to start with
+    vae.quant_conv.bias[latents:] = -4  # little noise to start with
 
 
 def draw(data, config: dict, whole: bool, rng: np.random.Generator) -> torch.Tensor:
@@ -74,7 +98,9 @@ def draw(data, config: dict, whole: bool, rng: np.random.Generator) -> torch.Ten
         height, width = images.shape[1:3]
         tops = rng.integers(0, height - crop + 1, size)
         lefts = rng.integers(0, max(1, width - crop + 1), size)
-        images = np.stack([image[t:t + crop, l:l + crop] for image, t, l in zip(images, tops, lefts)])
+        images = np.stack(
+            [image[t : t + crop, l : l + crop] for image, t, l in zip(images, tops, lefts)]
+        )
     if rng.random() < 0.5:
         images = images[:, :, ::-1]
     return jitter_colour(to_float(images), 0.15, rng)
@@ -86,7 +112,9 @@ def losses(vae: AutoencoderKL, images: torch.Tensor, config: dict) -> dict[str, 
     error = vae.decode(posterior.sample()).sample - images
     opponent = torch.einsum("kc,nchw->nkhw", OPPONENT, error)
     weight = torch.tensor([1.0, config["colour_weight"], config["colour_weight"]])[:, None, None]
-    fit = (weight * opponent.square()).mean() + config["l1_weight"] * (weight.sqrt() * opponent.abs()).mean()
+    fit = (weight * opponent.square()).mean() + config["l1_weight"] * (
+        weight.sqrt() * opponent.abs()
+    ).mean()
     kl = posterior.kl().mean() / posterior.mean[0].numel()
     psnr = -10 * torch.log10(error.detach().square().mean() / 4)
     return {"loss": fit + config["kl_weight"] * kl, "psnr": psnr, "kl": kl}
@@ -103,7 +131,9 @@ def latent_deviation(vae: AutoencoderKL, data, count: int = 512) -> float:
 def main() -> None:
     everything = settings()
     config, folder = everything["vae"], Path(everything["output"]) / "stable-diffusion/vae"
-    if config["initial"] is not None:   # an earlier release that is good enough (see evaluate), as it is
+    if (
+        config["initial"] is not None
+    ):  # an earlier release that is good enough (see evaluate), as it is
         shutil.copytree(config["initial"], folder, dirs_exist_ok=True)
         return
     data = people("train")

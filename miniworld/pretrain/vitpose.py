@@ -11,9 +11,23 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
-from transformers import VitPoseBackboneConfig, VitPoseConfig, VitPoseForPoseEstimation, VitPoseImageProcessor
+from transformers import (
+    VitPoseBackboneConfig,
+    VitPoseConfig,
+    VitPoseForPoseEstimation,
+    VitPoseImageProcessor,
+)
 
-from miniworld.pretrain.common import Loop, People, jitter_colour, people, save_model, settings, to_float, warm_start
+from miniworld.pretrain.common import (
+    Loop,
+    People,
+    jitter_colour,
+    people,
+    save_model,
+    settings,
+    to_float,
+    warm_start,
+)
 from posedive_lib.augment.confidence import to_heatmap
 
 # COCO order: nose, then left/right pairs of eyes, ears, shoulders, elbows, wrists, hips, knees, ankles.
@@ -22,25 +36,47 @@ MIRRORED = np.array([0, 2, 1, 4, 3, 6, 5, 8, 7, 10, 9, 12, 11, 14, 13, 16, 15])
 
 def build(config: dict, height: int, width: int) -> VitPoseForPoseEstimation:
     backbone = VitPoseBackboneConfig(
-        image_size=(height, width), patch_size=(config["patch"], config["patch"]), hidden_size=config["width"],
-        num_hidden_layers=config["layers"], num_attention_heads=config["heads"], mlp_ratio=4, out_indices=[config["layers"]])
-    return VitPoseForPoseEstimation(VitPoseConfig(
-        backbone_config=backbone, num_labels=17, scale_factor=config["scale"], use_simple_decoder=True))
+        image_size=(height, width),
+        patch_size=(config["patch"], config["patch"]),
+        hidden_size=config["width"],
+        num_hidden_layers=config["layers"],
+        num_attention_heads=config["heads"],
+        mlp_ratio=4,
+        out_indices=[config["layers"]],
+    )
+    return VitPoseForPoseEstimation(
+        VitPoseConfig(
+            backbone_config=backbone,
+            num_labels=17,
+            scale_factor=config["scale"],
+            use_simple_decoder=True,
+        )
+    )
 
 
-def warp(images: torch.Tensor, keypoints: np.ndarray, rng: np.random.Generator) -> tuple[torch.Tensor, np.ndarray]:
+def warp(
+    images: torch.Tensor, keypoints: np.ndarray, rng: np.random.Generator
+) -> tuple[torch.Tensor, np.ndarray]:
     """Random scale, shift and tilt, the same for pixels (N,3,H,W) and keypoints (N,17,2); outside, the border repeats."""
     n, _, height, width = images.shape
     scale = np.exp(rng.uniform(-0.25, 0.2, n))
     angle = np.radians(rng.normal(0, 5, n))
     shift = rng.uniform(-1, 1, (n, 2)) * [0.16 * width, 0.12 * height]
-    rotation = np.stack([np.stack([np.cos(angle), -np.sin(angle)], 1), np.stack([np.sin(angle), np.cos(angle)], 1)], 1)
-    forward = scale[:, None, None] * rotation            # source pixel offset -> target pixel offset
-    centre = np.array([width / 2, height / 2])   # pixel centres lie at integers + 0.5
+    rotation = np.stack(
+        [np.stack([np.cos(angle), -np.sin(angle)], 1), np.stack([np.sin(angle), np.cos(angle)], 1)],
+        1,
+    )
+    forward = scale[:, None, None] * rotation  # source pixel offset -> target pixel offset
+    centre = np.array([width / 2, height / 2])  # pixel centres lie at integers + 0.5
     moved = np.einsum("nij,nkj->nki", forward, keypoints - centre) + centre + shift[:, None]
     inverse = np.linalg.inv(forward)
-    theta = np.concatenate([inverse * centre[None, None] / centre[None, :, None],
-                            -np.einsum("nij,nj->ni", inverse, shift)[:, :, None] / centre[None, :, None]], 2)
+    theta = np.concatenate(
+        [
+            inverse * centre[None, None] / centre[None, :, None],
+            -np.einsum("nij,nj->ni", inverse, shift)[:, :, None] / centre[None, :, None],
+        ],
+        2,
+    )
     grid = F.affine_grid(torch.from_numpy(theta).float(), images.shape, align_corners=False)
     return F.grid_sample(images, grid, padding_mode="border", align_corners=False), moved
 
@@ -50,10 +86,16 @@ def mirror(images: torch.Tensor, keypoints: np.ndarray, visible: np.ndarray, whi
     images = torch.where(torch.from_numpy(which)[:, None, None, None], images.flip(-1), images)
     flipped = keypoints[:, MIRRORED].copy()
     flipped[..., 0] = images.shape[-1] - flipped[..., 0]
-    return images, np.where(which[:, None, None], flipped, keypoints), np.where(which[:, None], visible[:, MIRRORED], visible)
+    return (
+        images,
+        np.where(which[:, None, None], flipped, keypoints),
+        np.where(which[:, None], visible[:, MIRRORED], visible),
+    )
 
 
-def occlude(images: torch.Tensor, keypoints: np.ndarray, visible: np.ndarray, rng: np.random.Generator):
+def occlude(
+    images: torch.Tensor, keypoints: np.ndarray, visible: np.ndarray, rng: np.random.Generator
+):
     """Half of the images get a box in front: one colour, noise, or a piece of another image; joints behind become 0."""
     n, _, height, width = images.shape
     images, visible, others = images.clone(), visible.copy(), images.flip(0).clone()
@@ -67,9 +109,13 @@ def occlude(images: torch.Tensor, keypoints: np.ndarray, visible: np.ndarray, rn
         elif kind == 1:
             images[i, :, rows, columns] = torch.rand_like(images[i, :, rows, columns]) * 2 - 1
         else:
-            images[i, :, rows, columns] = others[i, :, rows, columns].roll(int(rng.integers(width)), -1)
+            images[i, :, rows, columns] = others[i, :, rows, columns].roll(
+                int(rng.integers(width)), -1
+            )
         x, y = keypoints[i, :, 0], keypoints[i, :, 1]
-        visible[i, (y >= rows.start) & (y < rows.stop) & (x >= columns.start) & (x < columns.stop)] = 0
+        visible[
+            i, (y >= rows.start) & (y < rows.stop) & (x >= columns.start) & (x < columns.stop)
+        ] = 0
     return images, visible
 
 
@@ -80,7 +126,13 @@ def soften(images: torch.Tensor, which: np.ndarray) -> torch.Tensor:
     return torch.where(torch.from_numpy(which)[:, None, None, None], soft, images)
 
 
-def heatmaps(keypoints: np.ndarray, visible: np.ndarray, image_size: tuple[int, int], size: tuple[int, int], config: dict):
+def heatmaps(
+    keypoints: np.ndarray,
+    visible: np.ndarray,
+    image_size: tuple[int, int],
+    size: tuple[int, int],
+    config: dict,
+):
     """Target and weight (N,17,h,w): Gaussians of the joint's amplitude, and 1 + peak_weight * the unit Gaussian."""
     rows = np.arange(size[0])[None, None, :, None]
     columns = np.arange(size[1])[None, None, None, :]
@@ -88,7 +140,9 @@ def heatmaps(keypoints: np.ndarray, visible: np.ndarray, image_size: tuple[int, 
     distance = (rows - cells[..., 1, None, None]) ** 2 + (columns - cells[..., 0, None, None]) ** 2
     unit = np.exp(-distance / (2 * config["sigma"] ** 2)).astype(np.float32)
     amplitude = np.array([0.0, config["hidden_amplitude"], 1.0], np.float32)[visible]
-    return torch.from_numpy(unit * amplitude[..., None, None]), torch.from_numpy(1 + config["peak_weight"] * unit)
+    return torch.from_numpy(unit * amplitude[..., None, None]), torch.from_numpy(
+        1 + config["peak_weight"] * unit
+    )
 
 
 def draw(data: People, config: dict, rng: np.random.Generator):
@@ -97,11 +151,17 @@ def draw(data: People, config: dict, rng: np.random.Generator):
     One image in eight is the grey-textured rendering that stands in for a target photo (Eq. 4).
     """
     rows = np.sort(rng.choice(data.rows, config["batch_size"], replace=False))
-    pixels, keypoints, visible = data.images[rows].copy(), data.keypoints[rows].astype(float), data.visible[rows].astype(int)
+    pixels, keypoints, visible = (
+        data.images[rows].copy(),
+        data.keypoints[rows].astype(float),
+        data.visible[rows].astype(int),
+    )
     if "neutral" in data.arrays:
         grey = rng.random(len(rows)) < 0.125
         pixels[grey] = data.neutral[rows[grey]]
-    images, keypoints, visible = mirror(to_float(pixels), keypoints, visible, rng.random(len(rows)) < 0.5)
+    images, keypoints, visible = mirror(
+        to_float(pixels), keypoints, visible, rng.random(len(rows)) < 0.5
+    )
     images, keypoints = warp(images, keypoints, rng)
     images, visible = occlude(images, keypoints, visible, rng)
     height, width = images.shape[2:]
@@ -124,10 +184,14 @@ def main() -> None:
         target, weight = heatmaps(keypoints, visible, (height, width), predicted.shape[2:], config)
         return {"loss": 10 * (weight * (predicted - target).square()).mean()}
 
-    trained = Loop("vitpose", {"vitpose": model}, config, ema_decay=config["ema_decay"]).run(loss_of)["vitpose"]
+    trained = Loop("vitpose", {"vitpose": model}, config, ema_decay=config["ema_decay"]).run(
+        loss_of
+    )["vitpose"]
     folder = Path(everything["output"]) / "vitpose"
     save_model(trained, folder)
-    VitPoseImageProcessor(size={"height": height, "width": width}, image_mean=[0.5] * 3, image_std=[0.5] * 3).save_pretrained(folder)
+    VitPoseImageProcessor(
+        size={"height": height, "width": width}, image_mean=[0.5] * 3, image_std=[0.5] * 3
+    ).save_pretrained(folder)
 
 
 if __name__ == "__main__":

@@ -16,31 +16,80 @@ from posedive_lib.errors import command
 
 
 def parse(arguments: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m posedive_lib.augment", description="Augment a Re-ID data set with generated images.")
+    parser = argparse.ArgumentParser(
+        prog="python -m posedive_lib.augment",
+        description="Augment a Re-ID data set with generated images.",
+    )
     parser.add_argument("dataset", choices=datasets.NAMES)
-    parser.add_argument("root", help="folder that holds the data set in its own layout, with smpl.npz beside its images")
+    parser.add_argument(
+        "root",
+        help="folder that holds the data set in its own layout, with smpl.npz beside its images",
+    )
     parser.add_argument("--out", required=True, help="folder for the augmented data set")
-    parser.add_argument("--generator", default="build/generator", help="saved generator (default: the study's, %(default)s)")
+    parser.add_argument(
+        "--generator",
+        default="build/generator",
+        help="saved generator (default: the study's, %(default)s)",
+    )
     parser.add_argument("--params", default="params.yaml", help="parameters (default: %(default)s)")
-    parser.add_argument("--images-per-pid", type=int, help="images to keep of each identity (default: augment.images_per_pid)")
-    parser.add_argument("--candidates-per-pid", type=int, help="budget of each identity (default: augment.candidates_per_pid)")
-    parser.add_argument("--arm", default="pose-dive", choices=list(ARMS), help="what to diversify (default: %(default)s)")
-    parser.add_argument("--overwrite", action="store_true", help="replace FOLDER; candidates that are there are used again")
+    parser.add_argument(
+        "--images-per-pid",
+        type=int,
+        help="images to keep of each identity (default: augment.images_per_pid)",
+    )
+    parser.add_argument(
+        "--candidates-per-pid",
+        type=int,
+        help="budget of each identity (default: augment.candidates_per_pid)",
+    )
+    parser.add_argument(
+        "--arm",
+        default="pose-dive",
+        choices=list(ARMS),
+        help="what to diversify (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--overwrite",
+        action="store_true",
+        help="replace FOLDER; candidates that are there are used again",
+    )
     return parser.parse_args(arguments)
 
 
 @command("Stopped: the same command goes on from here.")
 def main(arguments: list[str] | None = None) -> int:
     given = parse(arguments)
-    counts = {"images_per_pid": given.images_per_pid, "candidates_per_pid": given.candidates_per_pid}
-    P = params.load(given.params, overrides={f"augment.{key}": value for key, value in counts.items() if value is not None})
-    from posedive_lib.own_data.augment import augment  # torch and OpenGL only once the arguments are right
+    counts = {
+        "images_per_pid": given.images_per_pid,
+        "candidates_per_pid": given.candidates_per_pid,
+    }
+    P = params.load(
+        given.params,
+        overrides={f"augment.{key}": value for key, value in counts.items() if value is not None},
+    )
+    from posedive_lib.own_data.augment import (
+        augment,  # torch and OpenGL only once the arguments are right
+    )
 
-    made = augment(given.dataset, given.root, given.out, P, generator=given.generator, arm=given.arm, overwrite=given.overwrite)
-    print(f"{len(made.added)} images of {made.added['pid'].nunique()} identities added, of {len(made.manifest)} generated: {given.out}")
+    made = augment(
+        given.dataset,
+        given.root,
+        given.out,
+        P,
+        generator=given.generator,
+        arm=given.arm,
+        overwrite=given.overwrite,
+    )
+    print(
+        f"{len(made.added)} images of {made.added['pid'].nunique()} identities added, of {len(made.manifest)} generated: {given.out}"
+    )
     if len(made.short):
-        worst = ", ".join(f"{row.pid} ({row.kept})" for row in made.short.sort_values("kept").head(8).itertuples())
-        print(f"{len(made.short)} identities have fewer than {P.augment.images_per_pid} images within the budget: {worst}")
+        worst = ", ".join(
+            f"{row.pid} ({row.kept})" for row in made.short.sort_values("kept").head(8).itertuples()
+        )
+        print(
+            f"{len(made.short)} identities have fewer than {P.augment.images_per_pid} images within the budget: {worst}"
+        )
     return 0
 
 

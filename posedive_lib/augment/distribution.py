@@ -31,7 +31,9 @@ class Training:
 
     def __post_init__(self):
         if not len(self.bodies) == len(self.azimuth) == len(self.elevation) > 0:
-            raise StudyError("A training set needs a body, an azimuth and an elevation for every image, and at least one image")
+            raise StudyError(
+                "A training set needs a body, an azimuth and an elevation for every image, and at least one image"
+            )
 
 
 def pose_features(body_pose: np.ndarray) -> np.ndarray:
@@ -48,7 +50,10 @@ def neighbour_distance(points: np.ndarray, among: np.ndarray, itself: bool = Fal
 
 def viewpoint_bins(azimuth: np.ndarray, elevation: np.ndarray) -> np.ndarray:
     """Number of the 12 × 3 viewpoint bin; elevations outside 0–30° count in the nearest bin."""
-    column = np.floor(np.mod(np.asarray(azimuth, float), 360) / (360 / AZIMUTH_BINS)).astype(int) % AZIMUTH_BINS
+    column = (
+        np.floor(np.mod(np.asarray(azimuth, float), 360) / (360 / AZIMUTH_BINS)).astype(int)
+        % AZIMUTH_BINS
+    )
     low, high = ELEVATION_RANGE
     row = np.floor((np.asarray(elevation, float) - low) / (high - low) * ELEVATION_BINS).astype(int)
     return column * ELEVATION_BINS + np.clip(row, 0, ELEVATION_BINS - 1)
@@ -58,18 +63,26 @@ def _divergence(counts: np.ndarray) -> float:
     """Jensen–Shannon divergence (bits, 0–1) of a histogram from the uniform distribution; NaN for an empty one."""
     if not counts.sum():
         return float("nan")
-    return float(jensenshannon(counts / counts.sum(), np.full(len(counts), 1 / len(counts)), base=2) ** 2)
+    return float(
+        jensenshannon(counts / counts.sum(), np.full(len(counts), 1 / len(counts)), base=2) ** 2
+    )
 
 
 def coverage(azimuth: np.ndarray, elevation: np.ndarray) -> float:
     """How far viewpoints are from uniform over azimuth 0–360° × elevation 0–30°: 0 uniform, towards 1 ever more concentrated."""
-    return _divergence(np.bincount(viewpoint_bins(azimuth, elevation), minlength=AZIMUTH_BINS * ELEVATION_BINS))
+    return _divergence(
+        np.bincount(viewpoint_bins(azimuth, elevation), minlength=AZIMUTH_BINS * ELEVATION_BINS)
+    )
 
 
 def pose_cells(body_pose: np.ndarray, cells: int = CELLS, seed: int = 0) -> np.ndarray:
     """Centres (cells, 72) that divide pose space into cells, by k-means on the poses (N, 69) of the whole source."""
     features = pose_features(body_pose)
-    return KMeans(min(cells, len(features)), n_init=4, random_state=seed).fit(features).cluster_centers_
+    return (
+        KMeans(min(cells, len(features)), n_init=4, random_state=seed)
+        .fit(features)
+        .cluster_centers_
+    )
 
 
 def nearest_cell(body_pose: np.ndarray, cells: np.ndarray) -> np.ndarray:
@@ -84,7 +97,12 @@ def pose_coverage(body_pose: np.ndarray, cells: np.ndarray) -> float:
     return _divergence(np.bincount(nearest_cell(body_pose, cells), minlength=len(cells)))
 
 
-def viewpoint_density(azimuth: np.ndarray, elevation: np.ndarray, at: tuple[np.ndarray, np.ndarray], bandwidth: float = 15.0) -> np.ndarray:
+def viewpoint_density(
+    azimuth: np.ndarray,
+    elevation: np.ndarray,
+    at: tuple[np.ndarray, np.ndarray],
+    bandwidth: float = 15.0,
+) -> np.ndarray:
     """Density (M,) per steradian at viewpoints `at` = (azimuth, elevation), from the images' (N,), all in degrees.
 
     A kernel estimate on the sphere: the mean of von Mises–Fisher kernels whose concentration is 1 / bandwidth², in radians.
@@ -105,12 +123,28 @@ def sphere_table(groups: dict[str, tuple[np.ndarray, np.ndarray]]) -> pd.DataFra
     parts = []
     for name, (azimuth, elevation) in groups.items():
         place = dict(zip("xyz", sphere_points(azimuth, elevation).T))
-        density = viewpoint_density(azimuth, elevation, (azimuth, elevation)) if len(azimuth) else np.zeros(0)
-        parts.append(pd.DataFrame({"group": name, "azimuth": azimuth, "elevation": elevation, **place, "density": density}))
+        density = (
+            viewpoint_density(azimuth, elevation, (azimuth, elevation))
+            if len(azimuth)
+            else np.zeros(0)
+        )
+        parts.append(
+            pd.DataFrame(
+                {
+                    "group": name,
+                    "azimuth": azimuth,
+                    "elevation": elevation,
+                    **place,
+                    "density": density,
+                }
+            )
+        )
     return pd.concat(parts, ignore_index=True)
 
 
-def pose_map(groups: dict[str, np.ndarray], seed: int = 0, method: str = "tsne") -> dict[str, np.ndarray]:
+def pose_map(
+    groups: dict[str, np.ndarray], seed: int = 0, method: str = "tsne"
+) -> dict[str, np.ndarray]:
     """A map (N, 2) of each group's pose features (N, D), all embedded together, such as training, in-domain and out-of-domain poses.
 
     method: tsne (started from PCA, so that only `seed` decides) or pca.
@@ -122,18 +156,31 @@ def pose_map(groups: dict[str, np.ndarray], seed: int = 0, method: str = "tsne")
         raise StudyError(f"method is '{method}': use tsne or pca")
     features = np.concatenate(list(groups.values()))
     perplexity = min(30, (len(features) - 1) / 3)
-    make = TSNE(init="pca", perplexity=perplexity, random_state=seed) if method == "tsne" else PCA(2, svd_solver="full")
+    make = (
+        TSNE(init="pca", perplexity=perplexity, random_state=seed)
+        if method == "tsne"
+        else PCA(2, svd_solver="full")
+    )
     flat = make.fit_transform(features)
     return dict(zip(groups, np.split(flat, np.cumsum([len(g) for g in groups.values()])[:-1])))
 
 
 def coverage_table(real: Training, generated: Training | None, cells: np.ndarray) -> pd.DataFrame:
     """How far real, generated and combined images are from uniform: images_of, images, viewpoint, pose (divergences, 0–1)."""
-    sets = {"real": [real], "generated": [generated] if generated else [], "combined": [real, generated] if generated else [real]}
+    sets = {
+        "real": [real],
+        "generated": [generated] if generated else [],
+        "combined": [real, generated] if generated else [real],
+    }
     rows = []
     for name, some in sets.items():
-        join = lambda get: np.concatenate([get(part) for part in some]) if some else np.zeros((0, 69))
-        azimuth, elevation, poses = (join(get) for get in (lambda s: s.azimuth, lambda s: s.elevation, lambda s: s.bodies.body_pose))
+        join = lambda get: (
+            np.concatenate([get(part) for part in some]) if some else np.zeros((0, 69))
+        )
+        azimuth, elevation, poses = (
+            join(get)
+            for get in (lambda s: s.azimuth, lambda s: s.elevation, lambda s: s.bodies.body_pose)
+        )
         viewpoint = coverage(azimuth, elevation) if some else np.nan
         rows.append((name, len(poses), viewpoint, pose_coverage(poses, cells)))
     return pd.DataFrame(rows, columns=["images_of", "images", "viewpoint", "pose"])

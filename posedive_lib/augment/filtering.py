@@ -7,7 +7,12 @@ import numpy as np
 
 from posedive_lib.errors import StudyError
 
-RULES = ("reference", "target", "difference", "confidence")  # in the order in which they are applied
+RULES = (
+    "reference",
+    "target",
+    "difference",
+    "confidence",
+)  # in the order in which they are applied
 
 
 def _checked(sigma: np.ndarray, name: str) -> np.ndarray:
@@ -16,12 +21,18 @@ def _checked(sigma: np.ndarray, name: str) -> np.ndarray:
     if sigma.size == 0 and sigma.ndim in (1, 2) and len(sigma) == 0:
         return sigma.reshape(0, sigma.shape[1] if sigma.ndim == 2 else 0)
     if sigma.ndim != 2 or sigma.shape[1] == 0:
-        raise StudyError(f"{name} is {sigma.shape}, expected (images, key points) with at least one key point")
+        raise StudyError(
+            f"{name} is {sigma.shape}, expected (images, key points) with at least one key point"
+        )
     if np.isnan(sigma).any():
         row = int(np.argmax(np.isnan(sigma).any(axis=1)))
-        raise StudyError(f"{name} is NaN for image {row}: run the pose estimator on it again or leave it out")
+        raise StudyError(
+            f"{name} is NaN for image {row}: run the pose estimator on it again or leave it out"
+        )
     if sigma.min() < 0 or sigma.max() > 1:
-        raise StudyError(f"{name} lies in [{sigma.min():.3g}, {sigma.max():.3g}], expected [0, 1]: clip the heat-map maxima first")
+        raise StudyError(
+            f"{name} lies in [{sigma.min():.3g}, {sigma.max():.3g}], expected [0, 1]: clip the heat-map maxima first"
+        )
     return sigma
 
 
@@ -34,7 +45,9 @@ def _threshold(value: float, name: str) -> float:
 def _pair(sigma_gen: np.ndarray, sigma_tar: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     generated, target = _checked(sigma_gen, "sigma_gen"), _checked(sigma_tar, "sigma_tar")
     if len(generated) != len(target) or (len(target) and generated.shape != target.shape):
-        raise StudyError(f"sigma_gen is {generated.shape} but sigma_tar is {target.shape}: give one target row for every generated image")
+        raise StudyError(
+            f"sigma_gen is {generated.shape} but sigma_tar is {target.shape}: give one target row for every generated image"
+        )
     return generated, target
 
 
@@ -59,7 +72,9 @@ def keep_target(sigma: np.ndarray, tau_tar: float) -> np.ndarray:
     return _mean(_checked(sigma, "sigma")) >= _threshold(tau_tar, "tau_tar")
 
 
-def keep_generated(sigma_gen: np.ndarray, sigma_tar: np.ndarray, epsilon_gen: float, tau_gen: float) -> np.ndarray:
+def keep_generated(
+    sigma_gen: np.ndarray, sigma_tar: np.ndarray, epsilon_gen: float, tau_gen: float
+) -> np.ndarray:
     """Eq. 5–6: True where the difference is at most epsilon_gen and the mean confidence reaches tau_gen, (N,)."""
     generated, target = _pair(sigma_gen, sigma_tar)
     epsilon_gen, tau_gen = _threshold(epsilon_gen, "epsilon_gen"), _threshold(tau_gen, "tau_gen")
@@ -67,9 +82,15 @@ def keep_generated(sigma_gen: np.ndarray, sigma_tar: np.ndarray, epsilon_gen: fl
 
 
 def first_rule(
-    sigma_gen: np.ndarray, sigma_tar: np.ndarray, sigma_ref: np.ndarray | None = None,
-    *, tau_tar: float, epsilon_gen: float, tau_gen: float, tau_ref: float = 0.0,
-) -> np.ndarray:  # fmt: skip
+    sigma_gen: np.ndarray,
+    sigma_tar: np.ndarray,
+    sigma_ref: np.ndarray | None = None,
+    *,
+    tau_tar: float,
+    epsilon_gen: float,
+    tau_gen: float,
+    tau_ref: float = 0.0,
+) -> np.ndarray:
     """The first of RULES that rejects each image, "" where it is kept; (N,) of str. sigma_ref None: the references passed already."""
     generated, target = _pair(sigma_gen, sigma_tar)
     everything = np.ones(len(generated), bool)
@@ -80,5 +101,7 @@ def first_rule(
         "confidence": keep_generated(generated, target, 1.0, tau_gen),
     }
     if len(kept["reference"]) != len(generated):
-        raise StudyError(f"sigma_ref has {len(kept['reference'])} rows but sigma_gen has {len(generated)}: give one reference row per image")
+        raise StudyError(
+            f"sigma_ref has {len(kept['reference'])} rows but sigma_gen has {len(generated)}: give one reference row per image"
+        )
     return np.select([~kept[rule] for rule in RULES], RULES, default="").astype(str)

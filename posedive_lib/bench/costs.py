@@ -21,10 +21,10 @@ from pathlib import Path
 import pandas as pd
 import yaml
 
-from posedive_lib.errors import command
 from posedive_lib.bench.pipeline import read
 from posedive_lib.bench.runs import RunStore, write_text
 from posedive_lib.bench.tables import to_csv
+from posedive_lib.errors import command
 
 RECORDS, TARGET, WORK = RunStore("runs/costs"), Path("reports/costs.csv"), Path("runs")
 COLUMNS = ["stage", "wall_seconds", "cpu_seconds", "peak_gigabytes", "files_made", "machine"]
@@ -35,10 +35,20 @@ def measured(stage: str, params_file: str = "params.yaml"):
     """Record what the block and its child processes cost, unless it raises."""
     start, clock, before = time.time(), time.monotonic(), _cpu()
     yield
-    cost = {"wall_seconds": time.monotonic() - clock, "cpu_seconds": _cpu() - before, "peak_gigabytes": _peak(), "files_made": _made(start),
-            "machine": f"{len(os.sched_getaffinity(0))} CPU cores, {platform.machine()}", "params": RECORDS.key(_parameters(stage, params_file))}
+    cost = {
+        "wall_seconds": time.monotonic() - clock,
+        "cpu_seconds": _cpu() - before,
+        "peak_gigabytes": _peak(),
+        "files_made": _made(start),
+        "machine": f"{len(os.sched_getaffinity(0))} CPU cores, {platform.machine()}",
+        "params": RECORDS.key(_parameters(stage, params_file)),
+    }
     known = RECORDS.get({"stage": stage})
-    if known is None or known["params"] != cost["params"] or known["files_made"] <= cost["files_made"]:
+    if (
+        known is None
+        or known["params"] != cost["params"]
+        or known["files_made"] <= cost["files_made"]
+    ):
         RECORDS.put({"stage": stage}, cost)
 
 
@@ -46,7 +56,9 @@ def _parameters(stage: str, params_file: str) -> dict:
     """What the stage reads of the parameters, by the pipeline; all of them where no pipeline knows the stage."""
     values = yaml.safe_load(Path(params_file).read_text(encoding="utf-8"))
     names = _stages().get(stage, {"params": values}).get("params", [])
-    return {name: reduce(lambda section, key: section[key], name.split("."), values) for name in names}
+    return {
+        name: reduce(lambda section, key: section[key], name.split("."), values) for name in names
+    }
 
 
 def _stages() -> dict:
@@ -69,7 +81,12 @@ def _peak() -> float:
 def _made(since: float) -> int:
     """Files written since then in the stores of runs: 0 for a stage that found everything done."""
     stores = [folder for folder in WORK.glob("*") if folder.name not in ("costs", "notebooks")]
-    return sum(file.stat().st_mtime >= since for folder in stores for file in folder.rglob("*") if file.is_file())
+    return sum(
+        file.stat().st_mtime >= since
+        for folder in stores
+        for file in folder.rglob("*")
+        if file.is_file()
+    )
 
 
 def gather(known: pd.DataFrame | None, stages: list[str]) -> pd.DataFrame:
@@ -82,7 +99,9 @@ def gather(known: pd.DataFrame | None, stages: list[str]) -> pd.DataFrame:
             rows.append({"stage": stage, **{key: cost[key] for key in COLUMNS[1:]}})
         elif stage in old:
             rows.append(old[stage])
-    return pd.DataFrame(rows, columns=COLUMNS).round({"wall_seconds": 1, "cpu_seconds": 1, "peak_gigabytes": 2})
+    return pd.DataFrame(rows, columns=COLUMNS).round(
+        {"wall_seconds": 1, "cpu_seconds": 1, "peak_gigabytes": 2}
+    )
 
 
 @command()

@@ -17,33 +17,61 @@ import seaborn as sns
 from matplotlib.figure import Figure
 from PIL import Image
 
-from posedive_lib.errors import StudyError
 from posedive_lib.bench.runs import write_bytes, write_text
 from posedive_lib.bench.tables import to_csv
+from posedive_lib.errors import StudyError
 
 FOLDER = Path("reports/figures")
 COLOURS = sns.color_palette("colorblind", 8).as_hex()
-METRICS = {"rank1": "rank-1", "pck": "pose right (PCK)", "identity_top1": "person right (top-1)", "psnr": "PSNR (dB)", "ssim": "SSIM"}   # as axes name them
+METRICS = {
+    "rank1": "rank-1",
+    "pck": "pose right (PCK)",
+    "identity_top1": "person right (top-1)",
+    "psnr": "PSNR (dB)",
+    "ssim": "SSIM",
+}  # as axes name them
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 LINES = ("-", "--", "-.", ":", (0, (5, 1)), (0, (3, 1, 1, 1)), (0, (1, 1)), (0, (8, 2)))
 DPI = 110
 SVG_LIMIT = 200_000  # bytes; larger vector files load more slowly than their PNG
 
 # One look per arm, wherever it is drawn.
-ARMS = ("real", "repeat", "same-distribution", "viewpoint", "pose", "pose-dive", "oracle-same", "oracle")
+ARMS = (
+    "real",
+    "repeat",
+    "same-distribution",
+    "viewpoint",
+    "pose",
+    "pose-dive",
+    "oracle-same",
+    "oracle",
+)
 
 
 def use_style() -> None:
     """Set the look of every figure made from now on."""
     sns.set_theme(style="whitegrid", context="notebook", palette=COLOURS)
-    plt.rcParams.update({
-        "axes.prop_cycle": plt.cycler(color=COLOURS) + plt.cycler(marker=MARKERS) + plt.cycler(linestyle=LINES),
-        "font.family": "DejaVu Sans",  # comes with matplotlib, so that every machine draws the same
-        "font.size": 11, "axes.titlesize": 12, "axes.labelsize": 11, "legend.fontsize": 10,
-        "figure.figsize": (7.0, 4.2), "figure.dpi": DPI, "savefig.dpi": DPI, "figure.constrained_layout.use": True,
-        "lines.markersize": 6, "lines.linewidth": 1.8, "image.cmap": "cividis",
-        "svg.hashsalt": "pose-dive", "svg.fonttype": "none",
-    })
+    plt.rcParams.update(
+        {
+            "axes.prop_cycle": plt.cycler(color=COLOURS)
+            + plt.cycler(marker=MARKERS)
+            + plt.cycler(linestyle=LINES),
+            "font.family": "DejaVu Sans",  # comes with matplotlib, so that every machine draws the same
+            "font.size": 11,
+            "axes.titlesize": 12,
+            "axes.labelsize": 11,
+            "legend.fontsize": 10,
+            "figure.figsize": (7.0, 4.2),
+            "figure.dpi": DPI,
+            "savefig.dpi": DPI,
+            "figure.constrained_layout.use": True,
+            "lines.markersize": 6,
+            "lines.linewidth": 1.8,
+            "image.cmap": "cividis",
+            "svg.hashsalt": "pose-dive",
+            "svg.fonttype": "none",
+        }
+    )
 
 
 use_style()
@@ -54,10 +82,23 @@ def arm_style(arm: str) -> dict:
     if arm not in ARMS:
         raise StudyError(f"{arm!r} is no arm of the study; the arms are {', '.join(ARMS)}.")
     index = ARMS.index(arm)
-    return {"color": COLOURS[index], "marker": MARKERS[index], "linestyle": LINES[index], "label": arm}
+    return {
+        "color": COLOURS[index],
+        "marker": MARKERS[index],
+        "linestyle": LINES[index],
+        "label": arm,
+    }
 
 
-def save(fig: Figure, name: str, *, caption: str, alt: str, data: pd.DataFrame | None = None, svg: bool | None = None) -> None:
+def save(
+    fig: Figure,
+    name: str,
+    *,
+    caption: str,
+    alt: str,
+    data: pd.DataFrame | None = None,
+    svg: bool | None = None,
+) -> None:
     """Write reports/figures/NAME.png (.jpg if there are photos in it), .md (caption and alternative text), .csv (`data`) and .svg,
     show the figure, and close it.
 
@@ -77,7 +118,9 @@ def save(fig: Figure, name: str, *, caption: str, alt: str, data: pd.DataFrame |
     if data is not None:
         write_text(path.with_suffix(".csv"), to_csv(data))
         links.append(f"[data]({path.stem}.csv)")
-    write_text(path.with_suffix(".md"), f"![{alt}]({path.name})\n\n{caption}\n\n{' · '.join(links)}\n")
+    write_text(
+        path.with_suffix(".md"), f"![{alt}]({path.name})\n\n{caption}\n\n{' · '.join(links)}\n"
+    )
     plt.close(fig)
     show(picture, kind, caption=caption, alt=alt)
 
@@ -90,7 +133,11 @@ def show(picture: bytes, kind: str = "png", *, caption: str, alt: str) -> None:
     if get_ipython() is None:
         return
     mime = {"png": "image/png", "jpg": "image/jpeg"}[kind]
-    display({mime: base64.b64encode(picture).decode(), "text/plain": alt}, metadata={mime: {"alt": alt}}, raw=True)
+    display(
+        {mime: base64.b64encode(picture).decode(), "text/plain": alt},
+        metadata={mime: {"alt": alt}},
+        raw=True,
+    )
     display(Markdown(caption))
 
 
@@ -145,8 +192,14 @@ def image_grid(
     cell_w, cell_h = size[1] * scale / DPI, size[0] * scale / DPI
     under = 0.22 if captions is not None else 0.0
     fig, axes = plt.subplots(
-        len(rows), columns, squeeze=False, layout="constrained",
-        figsize=(columns * (cell_w + 0.05) + label, len(rows) * (cell_h + 0.05 + under) + above + 0.35 * bool(title)),
+        len(rows),
+        columns,
+        squeeze=False,
+        layout="constrained",
+        figsize=(
+            columns * (cell_w + 0.05) + label,
+            len(rows) * (cell_h + 0.05 + under) + above + 0.35 * bool(title),
+        ),
     )
     fig.get_layout_engine().set(w_pad=0.02, h_pad=0.02, wspace=0.0, hspace=0.0)
     for y, row in enumerate(rows):
@@ -166,7 +219,9 @@ def image_grid(
 def _common_size(rows: Sequence[Sequence[np.ndarray | None]]) -> tuple[int, int]:
     sizes = {image.shape[:2] for row in rows for image in row if image is not None}
     if len(sizes) != 1:
-        raise StudyError(f"An image grid needs images of one size, and got {sorted(sizes) or 'none'}.")
+        raise StudyError(
+            f"An image grid needs images of one size, and got {sorted(sizes) or 'none'}."
+        )
     return sizes.pop()
 
 
@@ -182,4 +237,10 @@ def _draw(axes, image: np.ndarray | None, size: tuple[int, int]) -> None:
     if image.dtype != np.uint8:
         raise StudyError(f"An image grid shows uint8 images, and got {image.dtype}.")
     grey = image.ndim == 2 or image.shape[2] == 1
-    axes.imshow(image.reshape(image.shape[:2]) if grey else image, cmap="gray" if grey else None, vmin=0, vmax=255, interpolation="antialiased")
+    axes.imshow(
+        image.reshape(image.shape[:2]) if grey else image,
+        cmap="gray" if grey else None,
+        vmin=0,
+        vmax=255,
+        interpolation="antialiased",
+    )

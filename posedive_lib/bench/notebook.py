@@ -20,15 +20,20 @@ import time
 from pathlib import Path
 
 from posedive_lib import params as parameters
-from posedive_lib.errors import StudyError, command
 from posedive_lib.bench.costs import measured
 from posedive_lib.bench.runs import make_folder, write_text
+from posedive_lib.errors import StudyError, command
 
 SOURCES, DRAFTS, REPORTS = Path("notebooks"), Path("runs/notebooks"), Path("reports/notebooks")
 PARAMETER = "params_file"  # the one parameter of every notebook
 
 # What papermill, nbclient and editors add to a notebook without adding to its result.
-NOISE = ["metadata.papermill", "cell.metadata.papermill", "cell.metadata.execution", "metadata.widgets"]
+NOISE = [
+    "metadata.papermill",
+    "cell.metadata.papermill",
+    "cell.metadata.execution",
+    "metadata.widgets",
+]
 
 
 class NotebookFailed(Exception):
@@ -53,10 +58,15 @@ def check(name: str, params_file: str) -> Path:
     """The notebook's path, once it and its parameters and inputs are known to be there."""
     source = SOURCES / f"{name}.ipynb"
     if not source.is_file():
-        known = ", ".join(sorted(path.stem for path in SOURCES.glob("*.ipynb"))) or "none: run from the repository root"
+        known = (
+            ", ".join(sorted(path.stem for path in SOURCES.glob("*.ipynb")))
+            or "none: run from the repository root"
+        )
         raise StudyError(f"There is no notebook {source}; there are: {known}.")
     if PARAMETER not in _parameter_names(source):
-        raise StudyError(f"{source} has no cell tagged 'parameters' that sets {PARAMETER}; add {PARAMETER} = \"params.yaml\" there.")
+        raise StudyError(
+            f"{source} has no cell tagged 'parameters' that sets {PARAMETER}; add {PARAMETER} = \"params.yaml\" there."
+        )
     check_inputs(parameters.load(params_file), params_file)
     return source
 
@@ -67,11 +77,22 @@ def _parameter_names(source: Path) -> set[str]:
 
     try:
         cells = nbformat.read(source, as_version=4).cells
-    except Exception as error:  # JSON, schema and version problems have nothing in common but the file
-        raise StudyError(f"{source} is not a readable notebook ({type(error).__name__}); restore it from git.") from None
+    except (
+        Exception
+    ) as error:  # JSON, schema and version problems have nothing in common but the file
+        raise StudyError(
+            f"{source} is not a readable notebook ({type(error).__name__}); restore it from git."
+        ) from None
     tagged = [cell.source for cell in cells if "parameters" in cell.metadata.get("tags", [])]
-    assignments = [node for source_ in tagged for node in ast.parse(source_).body if isinstance(node, ast.Assign)]
-    return {target.id for node in assignments for target in node.targets if isinstance(target, ast.Name)}
+    assignments = [
+        node
+        for source_ in tagged
+        for node in ast.parse(source_).body
+        if isinstance(node, ast.Assign)
+    ]
+    return {
+        target.id for node in assignments for target in node.targets if isinstance(target, ast.Name)
+    }
 
 
 def check_inputs(params: parameters.Params, params_file: str = "params.yaml") -> None:
@@ -79,10 +100,20 @@ def check_inputs(params: parameters.Params, params_file: str = "params.yaml") ->
     for key, value in params.paths.model_dump().items():
         if value is None or Path(value).exists():
             continue
-        if key in {"stable_diffusion", "pose_estimator"} and re.fullmatch(r"[\w.-]+/[\w.-]+", value):
+        if key in {"stable_diffusion", "pose_estimator"} and re.fullmatch(
+            r"[\w.-]+/[\w.-]+", value
+        ):
             continue
-        mend = "run `dvc pull data.dvc`" if value.startswith("data/") else "run `dvc repro world`" if key == "datasets" else "put it there"
-        raise StudyError(f"{params_file}: paths.{key} names {value}, which does not exist; {mend} or change the parameter.")
+        mend = (
+            "run `dvc pull data.dvc`"
+            if value.startswith("data/")
+            else "run `dvc repro world`"
+            if key == "datasets"
+            else "put it there"
+        )
+        raise StudyError(
+            f"{params_file}: paths.{key} names {value}, which does not exist; {mend} or change the parameter."
+        )
 
 
 def execute(source: Path, draft: Path, values: dict):
@@ -95,13 +126,25 @@ def execute(source: Path, draft: Path, values: dict):
     with _private_jupyter():
         try:
             return papermill.execute_notebook(
-                str(source), str(draft), values, kernel_name="python3", language="python", cwd=Path.cwd(), progress_bar=False,
-                stdout_file=sys.stdout, stderr_file=sys.stderr, on_cell_execute=announce,
+                str(source),
+                str(draft),
+                values,
+                kernel_name="python3",
+                language="python",
+                cwd=Path.cwd(),
+                progress_bar=False,
+                stdout_file=sys.stdout,
+                stderr_file=sys.stderr,
+                on_cell_execute=announce,
             )
         except papermill.PapermillExecutionError as error:
-            raise NotebookFailed(announce.failure(draft, f"{error.ename}: {' '.join(str(error.evalue).split())}")) from None
+            raise NotebookFailed(
+                announce.failure(draft, f"{error.ename}: {' '.join(str(error.evalue).split())}")
+            ) from None
         except DeadKernelError:
-            raise NotebookFailed(announce.failure(draft, "the Python process died; is there enough memory?")) from None
+            raise NotebookFailed(
+                announce.failure(draft, "the Python process died; is there enough memory?")
+            ) from None
 
 
 class _Announce:
@@ -117,7 +160,9 @@ class _Announce:
         elif cell.cell_type == "code" and cell.source.strip():
             self.place = f"cell {cell_index + 1 - self.injected}: {first_line(cell.source)}"
             minutes, seconds = divmod(int(time.monotonic() - self.start), 60)
-            print(f"[{self.name} {minutes:d}:{seconds:02d}] {self.place}", file=sys.stderr, flush=True)
+            print(
+                f"[{self.name} {minutes:d}:{seconds:02d}] {self.place}", file=sys.stderr, flush=True
+            )
 
     def failure(self, draft: Path, error: str) -> str:
         """The last words about a notebook that failed in the cell announced last."""
@@ -137,9 +182,13 @@ class _private_jupyter:
         self.before = dict(os.environ)
         here = self.folder.name
         os.environ.update(
-            JUPYTER_PATH=f"{sys.prefix}/share/jupyter", JUPYTER_PREFER_ENV_PATH="1", JUPYTER_NO_CONFIG="1",
-            JUPYTER_RUNTIME_DIR=f"{here}/runtime", IPYTHONDIR=f"{here}/ipython",
-            PYDEVD_DISABLE_FILE_VALIDATION="1", MPLBACKEND="module://matplotlib_inline.backend_inline",
+            JUPYTER_PATH=f"{sys.prefix}/share/jupyter",
+            JUPYTER_PREFER_ENV_PATH="1",
+            JUPYTER_NO_CONFIG="1",
+            JUPYTER_RUNTIME_DIR=f"{here}/runtime",
+            IPYTHONDIR=f"{here}/ipython",
+            PYDEVD_DISABLE_FILE_VALIDATION="1",
+            MPLBACKEND="module://matplotlib_inline.backend_inline",
         )
 
     def __exit__(self, *_):
@@ -155,14 +204,20 @@ def normalise(notebook):
     for cell in notebook.cells:
         if cell.cell_type == "code":
             cell.outputs = [output for output in cell.outputs if output.get("name") != "stderr"]
-    return strip_output(notebook, keep_output=True, keep_count=False, keep_id=False, extra_keys=NOISE)
+    return strip_output(
+        notebook, keep_output=True, keep_count=False, keep_id=False, extra_keys=NOISE
+    )
 
 
 @command("Stopped: `make repro` goes on from here.")
 def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m posedive_lib.bench.notebook", description="Run one notebook of the study.")
+    parser = argparse.ArgumentParser(
+        prog="python -m posedive_lib.bench.notebook", description="Run one notebook of the study."
+    )
     parser.add_argument("name", help="such as 03_generator_training")
-    parser.add_argument("--params", default="params.yaml", help="parameter file (default: params.yaml)")
+    parser.add_argument(
+        "--params", default="params.yaml", help="parameter file (default: params.yaml)"
+    )
     options = parser.parse_args(arguments)
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # a polite kill also ends the kernel
     try:

@@ -53,7 +53,9 @@ PAGE = """<!DOCTYPE html>
 def to_html(notebook: NotebookNode, title: str) -> str:
     """The page of an executed notebook; equal notebooks give equal pages."""
     notebook = NotebookNode(notebook, cells=[_with_mathml(cell) for cell in notebook.cells])
-    exporter = HTMLExporter(template_name="basic", exclude_input_prompt=True, exclude_output_prompt=True)
+    exporter = HTMLExporter(
+        template_name="basic", exclude_input_prompt=True, exclude_output_prompt=True
+    )
     body, _ = exporter.from_notebook_node(notebook)
     return document(title, body)
 
@@ -72,5 +74,13 @@ def _with_mathml(cell: NotebookNode) -> NotebookNode:
     """A Markdown cell with its formulas as MathML, which browsers draw by themselves; other cells as they are."""
     if cell.cell_type != "markdown":
         return cell
-    text = re.sub(r"\$\$(.+?)\$\$", lambda match: convert(match[1].strip(), display="block"), cell.source, flags=re.DOTALL)
-    return NotebookNode(cell, source=re.sub(r"(?<!\\)\$(?! )([^$\n]+?)(?<! )\$", lambda match: convert(match[1]), text))
+    text = re.sub(
+        r"\$\$(.+?)\$\$",
+        lambda match: convert(match[1].strip(), display="block"),
+        cell.source,
+        flags=re.DOTALL,
+    )
+    return NotebookNode(
+        cell,
+        source=re.sub(r"(?<!\\)\$(?! )([^$\n]+?)(?<! )\$", lambda match: convert(match[1]), text),
+    )

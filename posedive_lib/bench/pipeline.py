@@ -15,7 +15,9 @@ def read(root: Path = Path(".")) -> dict[str, dict]:
     try:
         return yaml.safe_load((root / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
     except (OSError, yaml.YAMLError, KeyError, TypeError):
-        raise StudyError(f"{root / 'dvc.yaml'} is no pipeline: go to the repository's root.") from None
+        raise StudyError(
+            f"{root / 'dvc.yaml'} is no pipeline: go to the repository's root."
+        ) from None
 
 
 def paths(items: list) -> list[str]:
@@ -25,12 +27,24 @@ def paths(items: list) -> list[str]:
 
 def maker(stages: dict[str, dict], path: str) -> str | None:
     """The stage that has `path`, or a folder above it, among its outs; None without one."""
-    return next((name for name, stage in stages.items() for out in paths(stage.get("outs", [])) if f"{path}/".startswith(f"{out}/")), None)
+    return next(
+        (
+            name
+            for name, stage in stages.items()
+            for out in paths(stage.get("outs", []))
+            if f"{path}/".startswith(f"{out}/")
+        ),
+        None,
+    )
 
 
 def edges(stages: dict[str, dict]) -> list[tuple[str, str]]:
     """(from, to) for every stage that reads what another one writes."""
-    found = [(maker(stages, dep), name) for name, stage in stages.items() for dep in paths(stage.get("deps", []))]
+    found = [
+        (maker(stages, dep), name)
+        for name, stage in stages.items()
+        for dep in paths(stage.get("deps", []))
+    ]
     return [link for link in dict.fromkeys(found) if link[0]]
 
 
@@ -47,12 +61,16 @@ def direct(links: list[tuple[str, str]]) -> list[tuple[str, str]]:
                 reach(following, seen)
         return seen
 
-    return [(start, end) for start, end in links if not any(end in reach(other, set()) for other in after[start] - {end})]
+    return [
+        (start, end)
+        for start, end in links
+        if not any(end in reach(other, set()) for other in after[start] - {end})
+    ]
 
 
 def levels(stages: dict[str, dict], links: list[tuple[str, str]]) -> dict[str, int]:
     """Row of each stage: one more than the furthest of what it needs."""
-    place = {name: 0 for name in stages}
+    place = dict.fromkeys(stages, 0)
     for _ in stages:  # as many rounds as the longest way can have
         for start, end in links:
             place[end] = max(place[end], place[start] + 1)
@@ -65,11 +83,20 @@ def picture(stages: dict[str, dict]) -> str:
     level = levels(stages, links)
     members = {row: [name for name in stages if level[name] == row] for row in level.values()}
     widest = max(map(len, members.values()))
-    spot = {name: (int((i + (widest - len(row)) / 2) * (BOX_W + GAP_X)), y * (BOX_H + GAP_Y)) for y, row in members.items() for i, name in enumerate(row)}
-    width, height = (max(p[i] for p in spot.values()) + size + 2 for i, size in ((0, BOX_W), (1, BOX_H)))
+    spot = {
+        name: (int((i + (widest - len(row)) / 2) * (BOX_W + GAP_X)), y * (BOX_H + GAP_Y))
+        for y, row in members.items()
+        for i, name in enumerate(row)
+    }
+    width, height = (
+        max(p[i] for p in spot.values()) + size + 2 for i, size in ((0, BOX_W), (1, BOX_H))
+    )
     arrows = "".join(_arrow(spot[start], spot[end]) for start, end in links)
     boxes = "".join(_box(name, *spot[name], stages[name]["desc"]) for name in stages)
-    words = "; ".join(f"{end} after {', '.join(s for s, e in links if e == end)}" for end in dict.fromkeys(e for _, e in links))
+    words = "; ".join(
+        f"{end} after {', '.join(s for s, e in links if e == end)}"
+        for end in dict.fromkeys(e for _, e in links)
+    )
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" role="img" aria-label="Stages of the pipeline: {html.escape(words, quote=True)}" width="{width}" height="{height}" '
         f'viewBox="-1 -1 {width} {height}" font-family="system-ui, sans-serif" font-size="11">'

@@ -80,7 +80,10 @@ def write_bytes(path: str | Path, content: bytes) -> None:
 
 def write_array(path: str | Path, array: np.ndarray) -> None:
     """`write_bytes` of an array as `.npy`."""
-    with replacing(path) as draft, draft.open("wb") as stream:  # a stream, because NumPy would add a suffix to the name
+    with (
+        replacing(path) as draft,
+        draft.open("wb") as stream,
+    ):  # a stream, because NumPy would add a suffix to the name
         np.save(stream, array)
 
 
@@ -95,7 +98,9 @@ def file_digest(path: str | Path) -> str:
         with open(path, "rb") as stream:
             return hashlib.file_digest(stream, "sha256").hexdigest()
     except OSError as error:
-        raise StudyError(f"{path} cannot be read ({error.strerror}); a run needs it as input.") from None
+        raise StudyError(
+            f"{path} cannot be read ({error.strerror}); a run needs it as input."
+        ) from None
 
 
 def array_digest(array: np.ndarray) -> str:
@@ -123,7 +128,9 @@ def code_digest(*modules: str) -> str:
     for module in sorted(set(modules)):
         for file in _sources(module):
             tree = ast.parse(file.read_text(encoding="utf-8"))
-            digest.update(f"{file.relative_to(PACKAGE).as_posix()}\n{ast.dump(_without_docstrings(tree))}\n".encode())
+            digest.update(
+                f"{file.relative_to(PACKAGE).as_posix()}\n{ast.dump(_without_docstrings(tree))}\n".encode()
+            )
     return digest.hexdigest()
 
 
@@ -139,7 +146,10 @@ def _sources(module: str) -> list[Path]:
 
 def _without_docstrings(tree: ast.Module) -> ast.Module:
     for node in ast.walk(tree):
-        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) and ast.get_docstring(node) is not None:
+        if (
+            isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef)
+            and ast.get_docstring(node) is not None
+        ):
             node.body = node.body[1:]
     return tree
 

@@ -16,10 +16,10 @@ from pathlib import Path
 import pandas as pd
 from nbconvert.filters.markdown import markdown2html
 
-from posedive_lib.errors import StudyError, command
-from posedive_lib.bench.pipeline import maker, paths, picture, read
 from posedive_lib.bench.page import document, style
+from posedive_lib.bench.pipeline import maker, paths, picture, read
 from posedive_lib.bench.runs import make_folder, write_text
+from posedive_lib.errors import StudyError, command
 
 TARGET = Path("build/site")
 PAGES = {"index.html": "Overview", "figures.html": "Figures", "stages.html": "Pipeline"}
@@ -42,15 +42,25 @@ def build(root: Path = Path("."), target: Path = TARGET) -> Path:
     stages = read(root)
     reports = root / "reports"
     shown, notebooks = figures(reports, stages), _notebooks(reports, stages)
-    pages = {"index.html": index(reports, stages, notebooks, shown), "figures.html": gallery(shown), "stages.html": pipeline(stages)}
+    pages = {
+        "index.html": index(reports, stages, notebooks, shown),
+        "figures.html": gallery(shown),
+        "stages.html": pipeline(stages),
+    }
     shutil.rmtree(target, ignore_errors=True)
     make_folder(target)
     for part in ("figures", "tables"):
         shutil.copytree(reports / part, target / part, ignore=shutil.ignore_patterns("*.md"))
     for name, body in pages.items():
-        write_text(target / name, document(f"{PAGES[name]} · Pose-dIVE, reproduced", navigation(name) + body))
+        write_text(
+            target / name,
+            document(f"{PAGES[name]} · Pose-dIVE, reproduced", navigation(name) + body),
+        )
     for name in notebooks:
-        write_text(target / f"notebooks/{name}.html", notebook((reports / f"notebooks/{name}.html").read_text(encoding="utf-8")))
+        write_text(
+            target / f"notebooks/{name}.html",
+            notebook((reports / f"notebooks/{name}.html").read_text(encoding="utf-8")),
+        )
     return target / "index.html"
 
 
@@ -59,7 +69,9 @@ def _notebooks(reports: Path, stages: dict[str, dict]) -> list[str]:
     names = [name for name in stages if f"notebooks/{name}.ipynb" in paths(stages[name]["deps"])]
     missing = [name for name in names if not (reports / f"notebooks/{name}.html").is_file()]
     if missing:
-        raise StudyError(f"reports/notebooks lacks the pages of {', '.join(missing)}; `dvc repro` makes them.")
+        raise StudyError(
+            f"reports/notebooks lacks the pages of {', '.join(missing)}; `dvc repro` makes them."
+        )
     return names
 
 
@@ -69,20 +81,38 @@ def figures(reports: Path, stages: dict[str, dict]) -> list[Shown]:
     for text in sorted(reports.glob("figures/**/*.md")):
         first, _, rest = text.read_text(encoding="utf-8").partition("\n\n")
         alt, _, name = first.removeprefix("![").removesuffix(")").rpartition("](")
-        beside = lambda suffix: (text.with_suffix(suffix).relative_to(reports).as_posix() if text.with_suffix(suffix).is_file() else None)
+        beside = lambda suffix: (
+            text.with_suffix(suffix).relative_to(reports).as_posix()
+            if text.with_suffix(suffix).is_file()
+            else None
+        )
         if not (text.parent / name).is_file() or not alt:
             raise StudyError(f"{text} names no picture beside it; run its notebook again.")
         own = f"reports/{text.relative_to(reports).as_posix()}"
         stage = maker(stages, own)
         if stage is None:
-            raise StudyError(f"No stage of dvc.yaml makes {own}; delete it, or add it to a stage's outs.")
-        found.append(Shown((text.parent / name).relative_to(reports).as_posix(), beside(".svg"), beside(".csv"), alt, rest.split("\n\n")[0], stage))
+            raise StudyError(
+                f"No stage of dvc.yaml makes {own}; delete it, or add it to a stage's outs."
+            )
+        found.append(
+            Shown(
+                (text.parent / name).relative_to(reports).as_posix(),
+                beside(".svg"),
+                beside(".csv"),
+                alt,
+                rest.split("\n\n")[0],
+                stage,
+            )
+        )
     return found
 
 
 def navigation(current: str, up: str = "") -> str:
     """Links to the site's pages; the current one is no link."""
-    links = [f"<strong>{title}</strong>" if name == current else f'<a href="{up}{name}">{title}</a>' for name, title in PAGES.items()]
+    links = [
+        f"<strong>{title}</strong>" if name == current else f'<a href="{up}{name}">{title}</a>'
+        for name, title in PAGES.items()
+    ]
     return f"<nav>{' · '.join(links)}</nav>\n"
 
 
@@ -96,7 +126,11 @@ def notebook(text: str) -> str:
 def figure(shown: Shown) -> str:
     """One figure with its caption and its links: notebook, data, vector file and stage."""
     links = [f'<a href="notebooks/{shown.stage}.html">notebook</a>']
-    links += [f'<a href="{path}">{word}</a>' for path, word in ((shown.data, "data (CSV)"), (shown.vector, "vector (SVG)")) if path]
+    links += [
+        f'<a href="{path}">{word}</a>'
+        for path, word in ((shown.data, "data (CSV)"), (shown.vector, "vector (SVG)"))
+        if path
+    ]
     links.append(f'stage <a href="stages.html#{shown.stage}">{shown.stage}</a>')
     picture = f'<a href="{shown.picture}"><img src="{shown.picture}" alt="{html.escape(shown.alt, quote=True)}" loading="lazy"></a>'
     return f"<figure>{picture}<figcaption>{markdown2html(shown.caption)}<p>{' · '.join(links)}</p></figcaption></figure>"
@@ -107,9 +141,22 @@ def table(frame: pd.DataFrame, caption: str, *, digits: int = 2) -> str:
     frame = frame.rename(columns=lambda name: str(name).replace("_", " "))
     text = [not pd.api.types.is_numeric_dtype(frame[name]) for name in frame]
     kind = lambda is_text: ' class="text"' if is_text else ""
-    say = lambda value: "–" if pd.isna(value) else f"{value:.{digits}f}" if isinstance(value, float) else ";<br>".join(map(html.escape, re.split(r"; (?![^(]*\))", str(value))))
-    head = "".join(f"<th{kind(is_text)}>{html.escape(name)}</th>" for name, is_text in zip(frame, text))
-    rows = "".join("<tr>" + "".join(f"<td{kind(is_text)}>{say(value)}</td>" for value, is_text in zip(row, text)) + "</tr>\n" for row in frame.itertuples(index=False))
+    say = lambda value: (
+        "–"
+        if pd.isna(value)
+        else f"{value:.{digits}f}"
+        if isinstance(value, float)
+        else ";<br>".join(map(html.escape, re.split(r"; (?![^(]*\))", str(value))))
+    )
+    head = "".join(
+        f"<th{kind(is_text)}>{html.escape(name)}</th>" for name, is_text in zip(frame, text)
+    )
+    rows = "".join(
+        "<tr>"
+        + "".join(f"<td{kind(is_text)}>{say(value)}</td>" for value, is_text in zip(row, text))
+        + "</tr>\n"
+        for row in frame.itertuples(index=False)
+    )
     return f"<table><caption>{caption}</caption>\n<thead><tr>{head}</tr></thead>\n<tbody>{rows}</tbody></table>"
 
 
@@ -123,25 +170,48 @@ def index(reports: Path, stages: dict[str, dict], notebooks: list[str], shown: l
         "<h1>Pose-dIVE, reproduced</h1>",
         "<p>The whole system of Pose-dIVE and a study of it, regenerated by one pipeline. Everything here is measured in the <em>mini world</em>, "
         "where the truth is known; nothing is a result on MSMT17 or compared with published numbers.</p>",
-        "<h2>The pipeline</h2>", f'<div class="wide">{picture(stages)}</div>',
+        "<h2>The pipeline</h2>",
+        f'<div class="wide">{picture(stages)}</div>',
         "<h2>Results at a glance</h2>",
-        table(claims[["section", "paper says", "we measured", "verdict"]], f"What the paper says, what we measured, and the verdict ({link('claims')}; the choices that the paper leaves open: {link('choices')})."),
+        table(
+            claims[["section", "paper says", "we measured", "verdict"]],
+            f"What the paper says, what we measured, and the verdict ({link('claims')}; the choices that the paper leaves open: {link('choices')}).",
+        ),
         *gain,
-        table(_crossed(quality), f"Quality of images of people that the generator never saw: mean and 95 % interval over people ({link('generator_quality')})."),
+        table(
+            _crossed(quality),
+            f"Quality of images of people that the generator never saw: mean and 95 % interval over people ({link('generator_quality')}).",
+        ),
         "<h2>Notebooks</h2>",
-        "<ol>" + "".join(f'<li><a href="notebooks/{name}.html">{name[3:].replace("_", " ")}</a>: {html.escape(stages[name]["desc"])}</li>' for name in notebooks) + "</ol>",
+        "<ol>"
+        + "".join(
+            f'<li><a href="notebooks/{name}.html">{name[3:].replace("_", " ")}</a>: {html.escape(stages[name]["desc"])}</li>'
+            for name in notebooks
+        )
+        + "</ol>",
     ]
     if (reports / "costs.csv").is_file():
-        parts += ["<h2>Costs</h2>", table(read("costs.csv"), "What each stage cost on the machine that ran it; differs from run to run.", digits=1)]
+        parts += [
+            "<h2>Costs</h2>",
+            table(
+                read("costs.csv"),
+                "What each stage cost on the machine that ran it; differs from run to run.",
+                digits=1,
+            ),
+        ]
     return "\n".join(parts)
 
 
 def _crossed(quality: pd.DataFrame) -> pd.DataFrame:
     """`generator_quality.csv` with a row per method and a column per metric."""
     say = lambda value: f"{value:.1f}" if value >= 10 else f"{value:.2f}"
-    cells = [f"{say(row.value)} [{say(row.ci_low)}, {say(row.ci_high)}]" for row in quality.itertuples()]
+    cells = [
+        f"{say(row.value)} [{say(row.ci_low)}, {say(row.ci_high)}]" for row in quality.itertuples()
+    ]
     wide = quality.assign(cell=cells).pivot(index="method", columns="metric", values="cell")
-    return wide.loc[quality["method"].unique(), quality["metric"].unique()].fillna("–").reset_index()
+    return (
+        wide.loc[quality["method"].unique(), quality["metric"].unique()].fillna("–").reset_index()
+    )
 
 
 def _read(path: Path) -> pd.DataFrame:
@@ -163,13 +233,21 @@ def pipeline(stages: dict[str, dict]) -> str:
     """Every stage with what it does, its command, inputs, parameters and outputs as dvc.yaml names them."""
     parts = ["<h1>The pipeline</h1>", f'<div class="wide">{picture(stages)}</div>']
     for name, stage in stages.items():
-        parts.append(f'<h2 id="{name}">{name}</h2><p>{html.escape(stage["desc"])}</p><pre>{html.escape(stage["cmd"])}</pre>')
+        parts.append(
+            f'<h2 id="{name}">{name}</h2><p>{html.escape(stage["desc"])}</p><pre>{html.escape(stage["cmd"])}</pre>'
+        )
         deps = paths(stage.get("deps", []))
-        lists = {"inputs": [d for d in deps if not d.endswith(".py")], "parameters": paths(stage.get("params", [])), "outputs": paths(stage.get("outs", [])),
-                 "code": [d for d in deps if d.endswith(".py")]}
+        lists = {
+            "inputs": [d for d in deps if not d.endswith(".py")],
+            "parameters": paths(stage.get("params", [])),
+            "outputs": paths(stage.get("outs", [])),
+            "code": [d for d in deps if d.endswith(".py")],
+        }
         for word, items in lists.items():
             if items:
-                parts.append(f"<details><summary>{len(items)} {word}</summary><p>{', '.join(f'<code>{html.escape(item)}</code>' for item in items)}</p></details>")
+                parts.append(
+                    f"<details><summary>{len(items)} {word}</summary><p>{', '.join(f'<code>{html.escape(item)}</code>' for item in items)}</p></details>"
+                )
     return "\n".join(parts)
 
 

@@ -66,7 +66,9 @@ def verdict(mean: float, low: float, high: float, p: float, smallest_p: float) -
     return direction if p <= ALPHA else f"{direction} by the interval, not by the test"
 
 
-def bootstrap_interval(values: np.ndarray, *, seed: int, confidence: float = 0.95, resamples: int = 9999) -> Interval:
+def bootstrap_interval(
+    values: np.ndarray, *, seed: int, confidence: float = 0.95, resamples: int = 9999
+) -> Interval:
     """Interval of the mean of independent `values` (n,): BCa, or percentile where BCa has no answer.
 
     Assumes that the values are independent draws from one distribution. Few values make it too narrow: of normal values, a 95 %
@@ -76,7 +78,9 @@ def bootstrap_interval(values: np.ndarray, *, seed: int, confidence: float = 0.9
     return _bootstrap((_finite("values", values),), np.mean, seed, confidence, resamples)
 
 
-def paired_difference(arm: np.ndarray, baseline: np.ndarray, *, seed: int, confidence: float = 0.95) -> Comparison:
+def paired_difference(
+    arm: np.ndarray, baseline: np.ndarray, *, seed: int, confidence: float = 0.95
+) -> Comparison:
     """Arm minus baseline, both (n,) in the same order of seeds.
 
     Assumes independent pairs. n pairs cannot give a p below 2 / 2^n: three never reach 0.05, six do (0.031).
@@ -85,7 +89,15 @@ def paired_difference(arm: np.ndarray, baseline: np.ndarray, *, seed: int, confi
     difference = arm - baseline
     interval = bootstrap_interval(difference, seed=seed, confidence=confidence)
     (p,) = joint_p(difference[:, None], seed=seed).tolist()
-    return Comparison(interval.mean, interval.low, interval.high, p, 2.0 ** (1 - len(arm)), len(arm), interval.method)
+    return Comparison(
+        interval.mean,
+        interval.low,
+        interval.high,
+        p,
+        2.0 ** (1 - len(arm)),
+        len(arm),
+        interval.method,
+    )
 
 
 def joint_p(differences: np.ndarray, *, seed: int, patterns: int = 2**16) -> np.ndarray:
@@ -100,21 +112,41 @@ def joint_p(differences: np.ndarray, *, seed: int, patterns: int = 2**16) -> np.
     """
     differences = np.asarray(differences, float)
     if differences.ndim != 2 or not differences.size or not np.isfinite(differences).all():
-        raise StudyError(f"joint_p needs finite differences (seeds, comparisons), and got {differences.shape}: give every comparison the same seeds.")
+        raise StudyError(
+            f"joint_p needs finite differences (seeds, comparisons), and got {differences.shape}: give every comparison the same seeds."
+        )
     if len(differences) == 1:  # one difference is as far from 0 as its mirror image
         return np.ones(differences.shape[1])
     size = np.sqrt((differences**2).mean(axis=0))
-    mean = lambda values, axis: np.round(np.mean(values, axis=axis), 12)  # sums in another order differ by rounding
+    mean = lambda values, axis: np.round(
+        np.mean(values, axis=axis), 12
+    )  # sums in another order differ by rounding
     result = stats.permutation_test(
-        (differences / np.where(size > 0, size, 1),), mean, permutation_type="samples", n_resamples=patterns, vectorized=True, batch=1_000, axis=0, rng=np.random.default_rng(seed)
+        (differences / np.where(size > 0, size, 1),),
+        mean,
+        permutation_type="samples",
+        n_resamples=patterns,
+        vectorized=True,
+        batch=1_000,
+        axis=0,
+        rng=np.random.default_rng(seed),
     )
     largest = np.abs(result.null_distribution).max(axis=1)
     reached = (largest[:, None] >= np.abs(result.statistic)).sum(axis=0)
-    drawn = int(len(largest) < 2 ** len(differences))  # then the data count as one pattern more, as in scipy
+    drawn = int(
+        len(largest) < 2 ** len(differences)
+    )  # then the data count as one pattern more, as in scipy
     return (reached + drawn) / (len(largest) + drawn)
 
 
-def captured_share(arm: np.ndarray, oracle: np.ndarray, baseline: np.ndarray, *, seed: int, confidence: float = 0.95) -> Interval:
+def captured_share(
+    arm: np.ndarray,
+    oracle: np.ndarray,
+    baseline: np.ndarray,
+    *,
+    seed: int,
+    confidence: float = 0.95,
+) -> Interval:
     """Share of the oracle's gain over the baseline that an arm captures, (arm − baseline) / (oracle − baseline), all (n,) by seed.
 
     Ratio of mean gains, seeds resampled together. Unless the interval of the oracle's own gain lies above 0 there is nothing to take a
@@ -141,7 +173,12 @@ def holm(p: np.ndarray) -> np.ndarray:
 
 
 def identity_interval(
-    average_precision: np.ndarray, pids: np.ndarray, *, seed: int, confidence: float = 0.95, resamples: int = 4999
+    average_precision: np.ndarray,
+    pids: np.ndarray,
+    *,
+    seed: int,
+    confidence: float = 0.95,
+    resamples: int = 4999,
 ) -> Interval:
     """Interval of mAP over the identities that are queried: BCa of a mean over whole identities.
 
@@ -151,15 +188,21 @@ def identity_interval(
     """
     values, pids = _finite("average_precision", average_precision), np.asarray(pids)
     if values.shape != pids.shape:
-        raise StudyError(f"identity_interval needs one pid per query, and got {len(values)} values and {len(pids)} pids.")
-    order = np.lexsort((values, pids))  # the last digits of a sum, and with them ties of the bootstrap, depend on the order
+        raise StudyError(
+            f"identity_interval needs one pid per query, and got {len(values)} values and {len(pids)} pids."
+        )
+    order = np.lexsort(
+        (values, pids)
+    )  # the last digits of a sum, and with them ties of the bootstrap, depend on the order
     values, identity = values[order], np.unique(pids[order], return_inverse=True)[1]
     sums, counts = np.bincount(identity, values), np.bincount(identity).astype(float)
     ratio = lambda s, c, axis: np.sum(s, axis=axis) / np.sum(c, axis=axis)
     return _bootstrap((sums, counts), ratio, seed, confidence, resamples)
 
 
-def _bootstrap(data: tuple[np.ndarray, ...], statistic: Callable, seed: int, confidence: float, resamples: int) -> Interval:
+def _bootstrap(
+    data: tuple[np.ndarray, ...], statistic: Callable, seed: int, confidence: float, resamples: int
+) -> Interval:
     """scipy's bootstrap of rows that belong together: BCa, percentile where BCa has no answer, NaN where that has none either."""
     n, value = len(data[0]), float(statistic(*data, axis=-1))
     if n < 2:
@@ -168,14 +211,30 @@ def _bootstrap(data: tuple[np.ndarray, ...], statistic: Callable, seed: int, con
         return Interval(value, value, value, n, "constant")
     for method in ("BCa", "percentile"):
         with warnings.catch_warnings(), np.errstate(divide="ignore", invalid="ignore"):
-            warnings.simplefilter("ignore")  # scipy warns where BCa degenerates; the NaN it returns is handled here
+            warnings.simplefilter(
+                "ignore"
+            )  # scipy warns where BCa degenerates; the NaN it returns is handled here
             low, high = stats.bootstrap(
-                data, statistic, confidence_level=confidence, n_resamples=resamples, method=method, paired=len(data) > 1,
-                rng=np.random.default_rng(seed), vectorized=True, batch=1000,
+                data,
+                statistic,
+                confidence_level=confidence,
+                n_resamples=resamples,
+                method=method,
+                paired=len(data) > 1,
+                rng=np.random.default_rng(seed),
+                vectorized=True,
+                batch=1000,
             ).confidence_interval
         if np.isfinite([low, high]).all():
-            rounding = 1e-9 * max(np.abs(column).max() for column in data)  # a bound that is 0 but for its last digits is 0
-            return Interval(value, *(0.0 if abs(bound) < rounding else float(bound) for bound in (low, high)), n, method)
+            rounding = 1e-9 * max(
+                np.abs(column).max() for column in data
+            )  # a bound that is 0 but for its last digits is 0
+            return Interval(
+                value,
+                *(0.0 if abs(bound) < rounding else float(bound) for bound in (low, high)),
+                n,
+                method,
+            )
     return Interval(value, np.nan, np.nan, n, "none")
 
 
@@ -183,12 +242,16 @@ def _paired(**columns: np.ndarray) -> list[np.ndarray]:
     values = [_finite(name, column) for name, column in columns.items()]
     lengths = [str(len(column)) for column in values]
     if len(set(lengths)) > 1:
-        raise StudyError(f"A paired comparison needs equally many values, and got {' and '.join(lengths)}: give all arms the same seeds.")
+        raise StudyError(
+            f"A paired comparison needs equally many values, and got {' and '.join(lengths)}: give all arms the same seeds."
+        )
     return values
 
 
 def _finite(name: str, values: np.ndarray) -> np.ndarray:
     values = np.asarray(values, dtype=np.float64)
     if values.ndim != 1 or not len(values) or not np.isfinite(values).all():
-        raise StudyError(f"{name} must be a row of finite numbers, and has shape {values.shape} with {np.sum(~np.isfinite(values))} that are not.")
+        raise StudyError(
+            f"{name} must be a row of finite numbers, and has shape {values.shape} with {np.sum(~np.isfinite(values))} that are not."
+        )
     return values

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from posedive_lib.errors import StudyError
 from posedive_lib.bench.runs import write_text
+from posedive_lib.errors import StudyError
 
 FOLDER = Path("reports/tables")
 
@@ -25,8 +25,18 @@ def to_csv(table: pd.DataFrame) -> str:
 
 def to_markdown(table: pd.DataFrame, digits: int = 2) -> str:
     """A table for a Markdown page; "–" for what is not there."""
-    cell = lambda value: "–" if pd.isna(value) else f"{value:.{digits}f}" if isinstance(value, float) else " ".join(str(value).split()).replace("|", "\\|")
-    lines = [list(table.columns), ["---"] * table.shape[1], *([cell(value) for value in row] for row in table.itertuples(index=False))]
+    cell = lambda value: (
+        "–"
+        if pd.isna(value)
+        else f"{value:.{digits}f}"
+        if isinstance(value, float)
+        else " ".join(str(value).split()).replace("|", "\\|")
+    )
+    lines = [
+        list(table.columns),
+        ["---"] * table.shape[1],
+        *([cell(value) for value in row] for row in table.itertuples(index=False)),
+    ]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
@@ -37,6 +47,8 @@ def show(table: pd.DataFrame, *, caption: str, digits: int = 2) -> None:
 
     if get_ipython() is None:
         return
-    html = table.to_html(index=False, border=0, na_rep="–", float_format=lambda value: f"{value:.{digits}f}")
+    html = table.to_html(
+        index=False, border=0, na_rep="–", float_format=lambda value: f"{value:.{digits}f}"
+    )
     head, _, body = html.partition(">\n")
     display(HTML(f"{head}>\n<caption>{' '.join(caption.split())}</caption>\n{body}"))

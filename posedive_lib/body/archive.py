@@ -9,10 +9,14 @@ from numpy.lib import format as npy
 from posedive_lib.errors import StudyError
 from posedive_lib.writing import replacing
 
-MAX_BYTES = 1 << 30  # unpacked; the largest SMPL-X body and the longest AMASS motion are below a fifth of it
+MAX_BYTES = (
+    1 << 30
+)  # unpacked; the largest SMPL-X body and the longest AMASS motion are below a fifth of it
 
 
-def read_npz(path: str | Path, keys=None, *, what: str, limit: int = MAX_BYTES) -> dict[str, np.ndarray]:
+def read_npz(
+    path: str | Path, keys=None, *, what: str, limit: int = MAX_BYTES
+) -> dict[str, np.ndarray]:
     """The arrays of an `.npz`, or those of `keys` that it has.
 
     what: the kind of file, for messages. StudyError naming the file: missing, empty, cut short, no archive, arrays of Python objects
@@ -27,7 +31,9 @@ def read_npz(path: str | Path, keys=None, *, what: str, limit: int = MAX_BYTES) 
         with zipfile.ZipFile(path) as archive:
             unpacked = sum(item.file_size for item in archive.infolist())
             if unpacked > limit:
-                raise StudyError(f"{path} unpacks to {unpacked / 2**30:.1f} GiB, more than {what} holds: remove it")
+                raise StudyError(
+                    f"{path} unpacks to {unpacked / 2**30:.1f} GiB, more than {what} holds: remove it"
+                )
             arrays = {}
             for item in archive.infolist():
                 name = item.filename.removesuffix(".npy")
@@ -40,12 +46,17 @@ def read_npz(path: str | Path, keys=None, *, what: str, limit: int = MAX_BYTES) 
     except StudyError:
         raise
     except Exception as error:  # a broken archive fails in many ways: zip, zlib and header parsing each have their own
-        raise StudyError(f"{path} cannot be read as {what} ({error}): copy or download it again, or remove it") from None
+        raise StudyError(
+            f"{path} cannot be read as {what} ({error}): copy or download it again, or remove it"
+        ) from None
 
 
 def write_npz(path: str | Path, arrays: dict[str, np.ndarray], *, compressed: bool = False) -> None:
     """Write an `.npz`, whole or not at all; StudyError where the place or the space is missing."""
-    with replacing(path) as draft, draft.open("wb") as file:  # a file, because NumPy would add a suffix to the name
+    with (
+        replacing(path) as draft,
+        draft.open("wb") as file,
+    ):  # a file, because NumPy would add a suffix to the name
         (np.savez_compressed if compressed else np.savez)(file, **arrays)
 
 
@@ -54,12 +65,18 @@ def _check_header(path: Path, name: str, member, size: int) -> None:
     version = npy.read_magic(member)
     read = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}.get(version)
     if read is None:
-        raise StudyError(f"{path}: '{name}' is written in an unknown .npy version {version}: save the file again with NumPy")
+        raise StudyError(
+            f"{path}: '{name}' is written in an unknown .npy version {version}: save the file again with NumPy"
+        )
     shape, _, dtype = read(member)
     if dtype.hasobject:
-        raise StudyError(f"{path}: '{name}' cannot be read, it holds Python objects instead of numbers: save it as a plain array")
+        raise StudyError(
+            f"{path}: '{name}' cannot be read, it holds Python objects instead of numbers: save it as a plain array"
+        )
     count = 1
     for length in shape:
         count *= int(length)
     if count * dtype.itemsize > size:
-        raise StudyError(f"{path}: '{name}' claims {count * dtype.itemsize} bytes and holds {size}: the file is cut short, copy it again")
+        raise StudyError(
+            f"{path}: '{name}' claims {count * dtype.itemsize} bytes and holds {size}: the file is cut short, copy it again"
+        )

@@ -38,7 +38,9 @@ def orient(root_tilt: np.ndarray, azimuth: np.ndarray, elevation: np.ndarray) ->
     flip = Rotation.from_euler("x", 180, degrees=True)  # y-up facing the viewer -> OpenCV
     lift = Rotation.from_euler("x", elevation.reshape(n, 1), degrees=True)
     turn = Rotation.from_euler("y", -azimuth.reshape(n, 1), degrees=True)
-    return (flip * lift * turn * Rotation.from_rotvec(np.asarray(root_tilt, float).reshape(n, 3))).as_rotvec()
+    return (
+        flip * lift * turn * Rotation.from_rotvec(np.asarray(root_tilt, float).reshape(n, 3))
+    ).as_rotvec()
 
 
 def project(points: np.ndarray, focal: float, height: int, width: int) -> np.ndarray:
@@ -48,7 +50,12 @@ def project(points: np.ndarray, focal: float, height: int, width: int) -> np.nda
 
 
 def fit_to_crop(
-    points: np.ndarray, focal: float, height: int, width: int, fill: float = 0.86, shift: tuple[float, float] = (0.0, 0.0)
+    points: np.ndarray,
+    focal: float,
+    height: int,
+    width: int,
+    fill: float = 0.86,
+    shift: tuple[float, float] = (0.0, 0.0),
 ) -> np.ndarray:
     """Translation (3,) that centres a posed body in the crop and scales it to fill it from head to feet.
 
@@ -70,6 +77,10 @@ def fit_to_crop(
         low, high = np.array([column.min(), row.min()]), np.array([column.max(), row.max()])
         scale = max((high[1] - low[1]) / (fill * height), (high[0] - low[0]) / (0.96 * width))
         translation[2] = (translation[2] + centre[2]) * scale - centre[2]
-        offset = (target - np.array([width, height]) / 2 - (low + high) / 2) * (translation[2] + centre[2]) / focal
+        offset = (
+            (target - np.array([width, height]) / 2 - (low + high) / 2)
+            * (translation[2] + centre[2])
+            / focal
+        )
         translation[:2] += offset
     return translation

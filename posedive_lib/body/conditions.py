@@ -22,14 +22,49 @@ from posedive_lib.body.smpl import COCO_FROM_SMPL, cached_smpl, pose
 from posedive_lib.errors import StudyError
 
 # Limbs of the OpenPose-18 skeleton as pairs of COCO-17 indices; 17 is the neck, between the shoulders.
-LIMBS = [(17, 6), (17, 5), (6, 8), (8, 10), (5, 7), (7, 9), (17, 12), (12, 14), (14, 16),
-         (17, 11), (11, 13), (13, 15), (17, 0), (0, 2), (2, 4), (0, 1), (1, 3)]
-COLOURS = [(255, 0, 0), (255, 85, 0), (255, 170, 0), (255, 255, 0), (170, 255, 0), (85, 255, 0), (0, 255, 0),
-           (0, 255, 85), (0, 255, 170), (0, 255, 255), (0, 170, 255), (0, 85, 255), (0, 0, 255), (85, 0, 255),
-           (170, 0, 255), (255, 0, 255), (255, 0, 170)]
+LIMBS = [
+    (17, 6),
+    (17, 5),
+    (6, 8),
+    (8, 10),
+    (5, 7),
+    (7, 9),
+    (17, 12),
+    (12, 14),
+    (14, 16),
+    (17, 11),
+    (11, 13),
+    (13, 15),
+    (17, 0),
+    (0, 2),
+    (2, 4),
+    (0, 1),
+    (1, 3),
+]
+COLOURS = [
+    (255, 0, 0),
+    (255, 85, 0),
+    (255, 170, 0),
+    (255, 255, 0),
+    (170, 255, 0),
+    (85, 255, 0),
+    (0, 255, 0),
+    (0, 255, 85),
+    (0, 255, 170),
+    (0, 255, 255),
+    (0, 170, 255),
+    (0, 85, 255),
+    (0, 0, 255),
+    (85, 0, 255),
+    (170, 0, 255),
+    (255, 0, 255),
+    (255, 0, 170),
+]
 
 GREY = 0.72  # albedo of the neutral rendering
-LIGHT = np.array([0.3, 0.5, 0.81], np.float32)  # direction to the light of the neutral rendering, OpenGL axes
+LIGHT = np.array(
+    [0.3, 0.5, 0.81], np.float32
+)  # direction to the light of the neutral rendering, OpenGL axes
 
 
 @dataclass(frozen=True)
@@ -68,11 +103,15 @@ def joint_tolerances(model) -> np.ndarray:
     """(17,) metres a COCO key point may lie behind the visible surface and still count as visible."""
     template = model.v_template.numpy()
     rest = model.J_regressor.numpy() @ template
-    points = np.vstack([rest, template[model.vertex_joint_selector.extra_joints_idxs.numpy()]])[COCO_FROM_SMPL]
+    points = np.vstack([rest, template[model.vertex_joint_selector.extra_joints_idxs.numpy()]])[
+        COCO_FROM_SMPL
+    ]
     return np.array([np.linalg.norm(template - p, axis=1).min() for p in points]) * 1.6 + 0.035
 
 
-def visibility(points: np.ndarray, pixels: np.ndarray, depth: np.ndarray, tolerance: np.ndarray) -> np.ndarray:
+def visibility(
+    points: np.ndarray, pixels: np.ndarray, depth: np.ndarray, tolerance: np.ndarray
+) -> np.ndarray:
     """(17,) 2 visible, 1 behind the own body, 0 outside, for camera-frame key points (17, 3) and a depth map (H, W)."""
     height, width = depth.shape
     column, row = np.floor(pixels).astype(int).T
@@ -82,7 +121,19 @@ def visibility(points: np.ndarray, pixels: np.ndarray, depth: np.ndarray, tolera
     return np.where(inside, np.where(hidden, 1, 2), 0)
 
 
-def place(model, focal: float, height: int, width: int, root_tilt, body_pose, betas, azimuth: float, elevation: float, fill=0.86, shift=(0.0, 0.0)):
+def place(
+    model,
+    focal: float,
+    height: int,
+    width: int,
+    root_tilt,
+    body_pose,
+    betas,
+    azimuth: float,
+    elevation: float,
+    fill=0.86,
+    shift=(0.0, 0.0),
+):
     """A body seen from a viewpoint, re-centred and scaled to the crop; focal in pixels, the rest as in `camera.orient` and `camera.fit_to_crop`.
 
     Returns:
@@ -102,9 +153,21 @@ class ConditionRenderer:
         focal: focal length in image heights. backend: opengl, zbuffer (NumPy, slower) or auto; see `posedive_lib.body.raster`.
     """
 
-    def __init__(self, body: str, height: int, width: int, *, near: float, far: float, focal: float, backend: str = "auto"):
+    def __init__(
+        self,
+        body: str,
+        height: int,
+        width: int,
+        *,
+        near: float,
+        far: float,
+        focal: float,
+        backend: str = "auto",
+    ):
         if not (0 <= near < far < np.inf and 0 < focal < np.inf):
-            raise StudyError(f"near, far and focal are {near}, {far} and {focal}: give 0 ≤ near < far in metres, and a focal length above 0 in image heights.")
+            raise StudyError(
+                f"near, far and focal are {near}, {far} and {focal}: give 0 ≤ near < far in metres, and a focal length above 0 in image heights."
+            )
         self.model = cached_smpl(str(body))
         self.faces = np.asarray(self.model.faces).astype(int)
         self.height, self.width, self.near, self.far = height, width, near, far
@@ -121,7 +184,9 @@ class ConditionRenderer:
         vertices, joints = pose(self.model, global_orient, body_pose, betas)
         return self.draw(vertices + np.asarray(cam_t, np.float32), joints + cam_t)
 
-    def render_fitted(self, global_orient, body_pose, betas, fill: float) -> tuple[np.ndarray, Conditions]:
+    def render_fitted(
+        self, global_orient, body_pose, betas, fill: float
+    ) -> tuple[np.ndarray, Conditions]:
         """Translation (3,) that centres a body and scales it to `fill` of the crop, and its conditions there; posed once for both."""
         vertices, joints = pose(self.model, global_orient, body_pose, betas)
         cam_t = camera.fit_to_crop(vertices, self.focal, self.height, self.width, fill)
@@ -140,10 +205,14 @@ class ConditionRenderer:
         neutral = np.repeat(cover * GREY * light + (1 - cover) * 0.35, 3, axis=-1)
         byte = lambda x: np.round(x * 255).astype(np.uint8)
         return Conditions(
-            draw_skeleton(keypoints, self.height, self.width), byte(depth)[..., None],
-            byte((raster.normals * 0.5 + 0.5) * cover), byte(neutral), mask,
-            keypoints.astype(np.float32), visibility(points, keypoints, raster.depth, self.tolerance).astype(np.int8),
-        )  # fmt: skip
+            draw_skeleton(keypoints, self.height, self.width),
+            byte(depth)[..., None],
+            byte((raster.normals * 0.5 + 0.5) * cover),
+            byte(neutral),
+            mask,
+            keypoints.astype(np.float32),
+            visibility(points, keypoints, raster.depth, self.tolerance).astype(np.int8),
+        )
 
 
 CHUNK = 64  # bodies that a process gets at a time
@@ -154,7 +223,9 @@ def _renderer(settings: tuple) -> ConditionRenderer:
     """This process's renderer, kept between calls."""
     if settings not in _renderers:
         body, height, width, near, far, focal, backend = settings
-        _renderers[settings] = ConditionRenderer(body, height, width, near=near, far=far, focal=focal, backend=backend)
+        _renderers[settings] = ConditionRenderer(
+            body, height, width, near=near, far=far, focal=focal, backend=backend
+        )
     return _renderers[settings]
 
 
@@ -185,7 +256,9 @@ class _Processes(SpawnContext):
 def rendering_processes(workers: int):
     """Processes that render; they start with the first bodies they get, and an exception leaves no more to them than they have begun."""
     # One thread each: the processes are the parallelism, and threads that wait for each other would halve it.
-    pool = ProcessPoolExecutor(workers, mp_context=_Processes(), initializer=torch.set_num_threads, initargs=(1,))
+    pool = ProcessPoolExecutor(
+        workers, mp_context=_Processes(), initializer=torch.set_num_threads, initargs=(1,)
+    )
     try:
         yield pool
     finally:
@@ -197,9 +270,21 @@ def _stacked(parts: list[Conditions]) -> Conditions:
 
 
 def render_many(
-    global_orient, body_pose, betas, cam_t, *, body: str, height: int, width: int, near: float, far: float,
-    focal: float, workers: int = 2, progress: str | None = None, backend: str = "auto",
-) -> Conditions:  # fmt: skip
+    global_orient,
+    body_pose,
+    betas,
+    cam_t,
+    *,
+    body: str,
+    height: int,
+    width: int,
+    near: float,
+    far: float,
+    focal: float,
+    workers: int = 2,
+    progress: str | None = None,
+    backend: str = "auto",
+) -> Conditions:
     """Conditions of N bodies, stacked, in order; rendered by `workers` processes, up to 64 bodies in this one (arrays as in `BodyTable`)."""
     rows = list(zip(global_orient, body_pose, betas, cam_t))
     settings = (str(body), height, width, near, far, focal, choose_backend(backend))
@@ -215,18 +300,37 @@ def render_many(
 
 
 def render_fitted_later(
-    global_orient, body_pose, betas, fill: float, *, body: str, height: int, width: int, near: float, far: float, focal: float,
-    backend: str = "auto", pool: Executor | None = None,
-) -> Callable[[], tuple[np.ndarray, Conditions]]:  # fmt: skip
+    global_orient,
+    body_pose,
+    betas,
+    fill: float,
+    *,
+    body: str,
+    height: int,
+    width: int,
+    near: float,
+    far: float,
+    focal: float,
+    backend: str = "auto",
+    pool: Executor | None = None,
+) -> Callable[[], tuple[np.ndarray, Conditions]]:
     """As `ConditionRenderer.render_fitted` for N bodies, while the caller does something else: call the result for the translations (N, 3)
     and the stacked conditions. The processes of `pool` begin at once; up to 64 bodies, or all without a pool, wait for that call."""
     rows = [(*body_, fill) for body_ in zip(global_orient, body_pose, betas)]
     settings = (str(body), height, width, near, far, focal, choose_backend(backend))
     chunks = [rows[i : i + CHUNK] for i in range(0, len(rows), CHUNK)]
-    begun = [pool.submit(_render_fitted_chunk, settings, chunk) for chunk in chunks] if pool and len(chunks) > 1 else None
+    begun = (
+        [pool.submit(_render_fitted_chunk, settings, chunk) for chunk in chunks]
+        if pool and len(chunks) > 1
+        else None
+    )
 
     def finish() -> tuple[np.ndarray, Conditions]:
-        done = [future.result() for future in begun] if begun else [_render_fitted_chunk(settings, chunk) for chunk in chunks]
+        done = (
+            [future.result() for future in begun]
+            if begun
+            else [_render_fitted_chunk(settings, chunk) for chunk in chunks]
+        )
         cam_t, parts = zip(*(pair for part in done for pair in part))
         return np.stack(cam_t), _stacked(parts)
 

@@ -51,7 +51,9 @@ def _first_device_display(egl: ctypes.CDLL) -> int | None:
     query = ctypes.CFUNCTYPE(ctypes.c_uint, ctypes.c_int, pointer, pointer)(query)
     if not query(1, ctypes.byref(device), ctypes.byref(count)) or count.value < 1:
         return None
-    return ctypes.CFUNCTYPE(pointer, ctypes.c_int, pointer, pointer)(get_display)(EGL_PLATFORM_DEVICE_EXT, device, None)
+    return ctypes.CFUNCTYPE(pointer, ctypes.c_int, pointer, pointer)(get_display)(
+        EGL_PLATFORM_DEVICE_EXT, device, None
+    )
 
 
 def check_render() -> str | None:
@@ -62,7 +64,9 @@ def check_render() -> str | None:
         import trimesh
 
         scene = pyrender.Scene()
-        triangle = trimesh.Trimesh([[-1, -1, -2], [1, -1, -2], [0, 1, -2]], [[0, 1, 2]], process=False)
+        triangle = trimesh.Trimesh(
+            [[-1, -1, -2], [1, -1, -2], [0, 1, -2]], [[0, 1, 2]], process=False
+        )
         scene.add(pyrender.Mesh.from_trimesh(triangle))
         scene.add(pyrender.PerspectiveCamera(yfov=1.0))
         renderer = pyrender.OffscreenRenderer(16, 16)

@@ -10,7 +10,9 @@ Light is added afterwards in NumPy, so that every image of the study comes from 
 import os
 
 os.environ.setdefault("PYOPENGL_PLATFORM", "egl")
-os.environ.setdefault("LP_NUM_THREADS", "0")  # software OpenGL: the worker processes are the parallelism
+os.environ.setdefault(
+    "LP_NUM_THREADS", "0"
+)  # software OpenGL: the worker processes are the parallelism
 
 import ctypes
 from collections import OrderedDict
@@ -100,7 +102,9 @@ class _Device:
         self.host = pyrender.OffscreenRenderer(1, 1)
         self.current()
         self.programs = {coloured: _Programs(coloured) for coloured in (False, True)}
-        self.empty = GL.glGenVertexArrays(1)  # the reducing triangle has no attributes, but a core profile wants an array bound
+        self.empty = GL.glGenVertexArrays(
+            1
+        )  # the reducing triangle has no attributes, but a core profile wants an array bound
 
     def current(self) -> None:
         self.host._platform.make_current()  # other pyrender users of the process may have taken it
@@ -175,25 +179,40 @@ class Rasteriser:
         """Where the samples are drawn and where they are reduced to pixels."""
         if coloured not in self.targets:
             second = [4] if coloured else []
-            self.targets[coloured] = (_Target(self.height * SAMPLES, self.width * SAMPLES, [4, *second], depth=True),
-                                      _Target(self.height, self.width, [4, *(second or [1])]))
+            self.targets[coloured] = (
+                _Target(self.height * SAMPLES, self.width * SAMPLES, [4, *second], depth=True),
+                _Target(self.height, self.width, [4, *(second or [1])]),
+            )
         return self.targets[coloured]
 
-    def __call__(self, vertices: np.ndarray, faces: np.ndarray, albedo: np.ndarray | None = None) -> Raster:
+    def __call__(
+        self, vertices: np.ndarray, faces: np.ndarray, albedo: np.ndarray | None = None
+    ) -> Raster:
         """Rasterise camera-frame vertices (V, 3) in metres (OpenCV axes) with per-vertex albedo (V, 3) in [0, 1], or without."""
         self.device.current()
         coloured = albedo is not None
-        triangles, programs, (fine, target) = self._on_device(faces), self.device.programs[coloured], self._on(coloured)
+        triangles, programs, (fine, target) = (
+            self._on_device(faces),
+            self.device.programs[coloured],
+            self._on(coloured),
+        )
         points = np.ascontiguousarray(vertices, np.float32)
-        values = [points, triangles.mesh.normals(points)] + ([np.ascontiguousarray(albedo, np.float32)] if coloured else [])
+        values = [points, triangles.mesh.normals(points)] + (
+            [np.ascontiguousarray(albedo, np.float32)] if coloured else []
+        )
         fine.bind()
         GL.glDisable(GL.GL_BLEND), GL.glEnable(GL.GL_DEPTH_TEST)
-        GL.glEnable(GL.GL_CULL_FACE), GL.glFrontFace(GL.GL_CW)  # counter-clockwise from outside, mirrored by y down
+        (
+            GL.glEnable(GL.GL_CULL_FACE),
+            GL.glFrontFace(GL.GL_CW),
+        )  # counter-clockwise from outside, mirrored by y down
         GL.glDepthFunc(GL.GL_LESS), GL.glDepthMask(GL.GL_TRUE)
         GL.glClearColor(0, 0, 0, 0), GL.glClearDepth(1)
         GL.glClear(GL.GL_COLOR_BUFFER_BIT | GL.GL_DEPTH_BUFFER_BIT)
         GL.glUseProgram(programs.draw)
-        GL.glUniform4f(programs.lens, 2 * self.focal / self.width, 2 * self.focal / self.height, NEAR, FAR)
+        GL.glUniform4f(
+            programs.lens, 2 * self.focal / self.width, 2 * self.focal / self.height, NEAR, FAR
+        )
         triangles.draw(*values)
         target.bind()
         GL.glDisable(GL.GL_DEPTH_TEST), GL.glDisable(GL.GL_CULL_FACE)
@@ -205,7 +224,9 @@ class Rasteriser:
         GL.glDrawArrays(GL.GL_TRIANGLES, 0, 3)
         first, second = target.read()
         GL.glBindFramebuffer(GL.GL_FRAMEBUFFER, 0)
-        return Raster(second[..., :3] if coloured else None, second[..., -1], first[..., :3], first[..., 3])
+        return Raster(
+            second[..., :3] if coloured else None, second[..., -1], first[..., :3], first[..., 3]
+        )
 
     def close(self) -> None:
         """Give the device memory back."""
@@ -227,20 +248,35 @@ class _Target:
 
     def __init__(self, height: int, width: int, channels: list[int], depth: bool = False):
         self.height, self.width, self.channels = height, width, channels
-        self.frame, self.depth = GL.glGenFramebuffers(1), GL.glGenRenderbuffers(1) if depth else None
+        self.frame, self.depth = (
+            GL.glGenFramebuffers(1),
+            GL.glGenRenderbuffers(1) if depth else None,
+        )
         self.textures = [int(GL.glGenTextures(1)) for _ in channels]
         GL.glBindFramebuffer(GL.GL_FRAMEBUFFER, self.frame)
         places = [GL.GL_COLOR_ATTACHMENT0 + number for number in range(len(channels))]
         for place, texture, count in zip(places, self.textures, channels):
             GL.glBindTexture(GL.GL_TEXTURE_2D, texture)
-            GL.glTexImage2D(GL.GL_TEXTURE_2D, 0, FORMATS[count][0], width, height, 0, FORMATS[count][1], GL.GL_FLOAT, None)
+            GL.glTexImage2D(
+                GL.GL_TEXTURE_2D,
+                0,
+                FORMATS[count][0],
+                width,
+                height,
+                0,
+                FORMATS[count][1],
+                GL.GL_FLOAT,
+                None,
+            )
             for name in (GL.GL_TEXTURE_MIN_FILTER, GL.GL_TEXTURE_MAG_FILTER):
                 GL.glTexParameteri(GL.GL_TEXTURE_2D, name, GL.GL_NEAREST)
             GL.glFramebufferTexture2D(GL.GL_FRAMEBUFFER, place, GL.GL_TEXTURE_2D, texture, 0)
         if depth:
             GL.glBindRenderbuffer(GL.GL_RENDERBUFFER, self.depth)
             GL.glRenderbufferStorage(GL.GL_RENDERBUFFER, GL.GL_DEPTH_COMPONENT32F, width, height)
-            GL.glFramebufferRenderbuffer(GL.GL_FRAMEBUFFER, GL.GL_DEPTH_ATTACHMENT, GL.GL_RENDERBUFFER, self.depth)
+            GL.glFramebufferRenderbuffer(
+                GL.GL_FRAMEBUFFER, GL.GL_DEPTH_ATTACHMENT, GL.GL_RENDERBUFFER, self.depth
+            )
         GL.glDrawBuffers(len(places), places)
         if GL.glCheckFramebufferStatus(GL.GL_FRAMEBUFFER) != GL.GL_FRAMEBUFFER_COMPLETE:
             raise RuntimeError(f"OpenGL refuses a {width} × {height} float target")
@@ -270,7 +306,9 @@ def _program(vertex: str, fragment: str, coloured: bool) -> int:
     program = GL.glCreateProgram()
     for kind, text in ((GL.GL_VERTEX_SHADER, vertex), (GL.GL_FRAGMENT_SHADER, fragment)):
         shader = GL.glCreateShader(kind)
-        GL.glShaderSource(shader, ("#version 410\n#define COLOUR" if coloured else "#version 410") + text)
+        GL.glShaderSource(
+            shader, ("#version 410\n#define COLOUR" if coloured else "#version 410") + text
+        )
         GL.glCompileShader(shader)
         if not GL.glGetShaderiv(shader, GL.GL_COMPILE_STATUS):
             raise RuntimeError(GL.glGetShaderInfoLog(shader))

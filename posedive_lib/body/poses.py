@@ -16,9 +16,25 @@ from posedive_lib.body.archive import read_npz
 from posedive_lib.errors import StudyError
 
 FOLDERS = {"in-domain": "in", "out-of-domain": "out"}
-WIDTHS = {156: "SMPL-H", 165: "SMPL-X", 72: "SMPL"}  # numbers per frame; all begin with root (3) and 21 body joints (63)
-KEYS = ("poses", "mocap_framerate", "mocap_frame_rate", "global_orient", "body_pose", "cam_t", "fps")  # 'gender' may be pickled: never read
-TO_Y_UP = {"z": Rotation.from_euler("x", -90, degrees=True), "y": Rotation.identity(), "camera": Rotation.from_euler("x", 180, degrees=True)}
+WIDTHS = {
+    156: "SMPL-H",
+    165: "SMPL-X",
+    72: "SMPL",
+}  # numbers per frame; all begin with root (3) and 21 body joints (63)
+KEYS = (
+    "poses",
+    "mocap_framerate",
+    "mocap_frame_rate",
+    "global_orient",
+    "body_pose",
+    "cam_t",
+    "fps",
+)  # 'gender' may be pickled: never read
+TO_Y_UP = {
+    "z": Rotation.from_euler("x", -90, degrees=True),
+    "y": Rotation.identity(),
+    "camera": Rotation.from_euler("x", 180, degrees=True),
+}
 
 
 @dataclass(frozen=True)
@@ -62,12 +78,18 @@ def load_poses(folder: str | Path, fps: float | None = None) -> PoseSource:
     StudyError for a folder without motions and for a file that is neither, is not finite, or has its axes confused.
     """
     if fps is not None and not fps > 0:
-        raise StudyError(f"fps must be above 0, got {fps}: give frames per second, or None for every frame")
+        raise StudyError(
+            f"fps must be above 0, got {fps}: give frames per second, or None for every frame"
+        )
     folder = Path(folder)
     files = sorted(folder.rglob("*.npz"), key=lambda path: path.relative_to(folder).as_posix())
     if not files:
-        raise StudyError(f"{folder} holds no .npz motion: put AMASS files into {folder}/in-domain and {folder}/out-of-domain")
-    return PoseSource(*map(np.concatenate, zip(*(_load_one(path, folder, fps) for path in files), strict=True)))
+        raise StudyError(
+            f"{folder} holds no .npz motion: put AMASS files into {folder}/in-domain and {folder}/out-of-domain"
+        )
+    return PoseSource(
+        *map(np.concatenate, zip(*(_load_one(path, folder, fps) for path in files), strict=True))
+    )
 
 
 def _load_one(path: Path, folder: Path, fps: float | None) -> tuple[np.ndarray, ...]:
@@ -78,9 +100,17 @@ def _load_one(path: Path, folder: Path, fps: float | None) -> tuple[np.ndarray, 
     root = _upright(path, Rotation.from_rotvec(poses[:, :3]), axes)[frames]
     body_pose = np.zeros((len(frames), 69))
     body_pose[:, :63] = poses[frames, 3:66]
-    domains = [FOLDERS[part] for part in path.relative_to(folder).parts[:-1] if part in FOLDERS] or [FOLDERS.get(folder.name, "in")]
+    domains = [
+        FOLDERS[part] for part in path.relative_to(folder).parts[:-1] if part in FOLDERS
+    ] or [FOLDERS.get(folder.name, "in")]
     count = len(frames)
-    return remove_heading(root).as_rotvec(), body_pose, np.full(count, domains[-1]), np.full(count, path.stem), frames
+    return (
+        remove_heading(root).as_rotvec(),
+        body_pose,
+        np.full(count, domains[-1]),
+        np.full(count, path.stem),
+        frames,
+    )
 
 
 def read_motion(path: str | Path) -> tuple[np.ndarray, float | None, str]:
@@ -89,18 +119,34 @@ def read_motion(path: str | Path) -> tuple[np.ndarray, float | None, str]:
     if "poses" in file:
         poses, rate, axes = *_amass(path, file), "z"
     elif {"global_orient", "body_pose"} <= set(file):
-        poses, rate, axes = _parameters(path, file), file.get("fps"), "camera" if "cam_t" in file else "y"
+        poses, rate, axes = (
+            _parameters(path, file),
+            file.get("fps"),
+            "camera" if "cam_t" in file else "y",
+        )
     else:
-        raise StudyError(f"{path} has no 'poses': give an AMASS motion (poses, mocap_framerate) or SMPL parameters (global_orient, body_pose)")
+        raise StudyError(
+            f"{path} has no 'poses': give an AMASS motion (poses, mocap_framerate) or SMPL parameters (global_orient, body_pose)"
+        )
     if not np.isfinite(poses).all():
         row = int(np.argmin(np.isfinite(poses).all(axis=1)))
-        raise StudyError(f"{path}: 'poses' is not finite in frame {row}: cut that frame out or remove the file")
+        raise StudyError(
+            f"{path}: 'poses' is not finite in frame {row}: cut that frame out or remove the file"
+        )
     angles = np.linalg.norm(poses[:, :66].reshape(len(poses), 22, 3), axis=2)
     if np.median(angles.max(axis=1)) > 3 * np.pi:
-        raise StudyError(f"{path}: joints turn by {np.median(angles.max(axis=1)):.0f} radians, as if given in degrees: convert to radians")
+        raise StudyError(
+            f"{path}: joints turn by {np.median(angles.max(axis=1)):.0f} radians, as if given in degrees: convert to radians"
+        )
     if rate is not None:
-        if np.size(rate) != 1 or not np.issubdtype(np.asarray(rate).dtype, np.number) or not (np.isfinite(rate) and rate > 0):
-            raise StudyError(f"{path}: the frame rate is {rate}, expected one number of frames per second above 0")
+        if (
+            np.size(rate) != 1
+            or not np.issubdtype(np.asarray(rate).dtype, np.number)
+            or not (np.isfinite(rate) and rate > 0)
+        ):
+            raise StudyError(
+                f"{path}: the frame rate is {rate}, expected one number of frames per second above 0"
+            )
         rate = float(np.ravel(rate)[0])
     return poses, rate, axes
 
@@ -108,32 +154,58 @@ def read_motion(path: str | Path) -> tuple[np.ndarray, float | None, str]:
 def _amass(path, file: dict[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
     rates = [file[key] for key in ("mocap_framerate", "mocap_frame_rate") if key in file]
     if not rates:
-        raise StudyError(f"{path} has no 'mocap_framerate': give an AMASS motion (keys poses, trans, betas, mocap_framerate)")
+        raise StudyError(
+            f"{path} has no 'mocap_framerate': give an AMASS motion (keys poses, trans, betas, mocap_framerate)"
+        )
     poses = file["poses"]
-    if poses.ndim != 2 or poses.shape[1] not in WIDTHS or not len(poses) or not np.issubdtype(poses.dtype, np.number):
+    if (
+        poses.ndim != 2
+        or poses.shape[1] not in WIDTHS
+        or not len(poses)
+        or not np.issubdtype(poses.dtype, np.number)
+    ):
         known = ", ".join(f"{width} ({name})" for width, name in sorted(WIDTHS.items()))
-        raise StudyError(f"{path}: 'poses' is {poses.dtype} {poses.shape}, expected (frames, n) with n one of {known}")
+        raise StudyError(
+            f"{path}: 'poses' is {poses.dtype} {poses.shape}, expected (frames, n) with n one of {known}"
+        )
     return poses.astype(float), rates[0]
 
 
 def _parameters(path, file: dict[str, np.ndarray]) -> np.ndarray:
     root, pose = file["global_orient"], file["body_pose"]
-    fits = root.ndim == 2 and pose.ndim == 2 and root.shape[1] == 3 and pose.shape[1] in (63, 69) and len(root) == len(pose) > 0
+    fits = (
+        root.ndim == 2
+        and pose.ndim == 2
+        and root.shape[1] == 3
+        and pose.shape[1] in (63, 69)
+        and len(root) == len(pose) > 0
+    )
     if not fits or not all(np.issubdtype(array.dtype, np.number) for array in (root, pose)):
-        raise StudyError(f"{path}: global_orient {root.shape} and body_pose {pose.shape} are not (N, 3) and (N, 63 or 69) numbers in axis-angle")
+        raise StudyError(
+            f"{path}: global_orient {root.shape} and body_pose {pose.shape} are not (N, 3) and (N, 63 or 69) numbers in axis-angle"
+        )
     return np.concatenate([root, pose], axis=1).astype(float)
 
 
 def _upright(path: Path, root: Rotation, axes: str) -> Rotation:
     """The root orientation in y-up axes; StudyError where most frames are upright only in other axes than the file's, or in none."""
-    lean = {name: float(np.median((turn * root).apply([0.0, 1.0, 0.0])[:, 1])) for name, turn in TO_Y_UP.items()}
+    lean = {
+        name: float(np.median((turn * root).apply([0.0, 1.0, 0.0])[:, 1]))
+        for name, turn in TO_Y_UP.items()
+    }
     named = {"z": "z-up", "y": "y-up", "camera": "in a camera's frame (y down)"}
     if lean[axes] < 0.35:
         other = max(lean, key=lean.get)
         if axes == "z" and lean["y"] > 0.7:
-            raise StudyError(f"{path} looks y-up (the person stands along y): rotate its root by +90° about x, AMASS motions are z-up")
+            raise StudyError(
+                f"{path} looks y-up (the person stands along y): rotate its root by +90° about x, AMASS motions are z-up"
+            )
         if lean[other] > 0.7 and other != axes:
-            raise StudyError(f"{path} should be {named[axes]} but looks {named[other]}: rotate its root orientation accordingly")
+            raise StudyError(
+                f"{path} should be {named[axes]} but looks {named[other]}: rotate its root orientation accordingly"
+            )
         how = "stands on the head" if lean[axes] < -0.5 else "lies flat"
-        raise StudyError(f"{path}: the person {how} in most frames: check the file's axes, expected {named[axes]}, or remove it")
+        raise StudyError(
+            f"{path}: the person {how} in most frames: check the file's axes, expected {named[axes]}, or remove it"
+        )
     return TO_Y_UP[axes] * root

@@ -35,14 +35,27 @@ class Mesh:
         self._corners = np.ascontiguousarray(self.faces.T, np.intp).ravel()
         columns = np.repeat(np.arange(len(self.faces), dtype=np.int32), 3)
         shape = int(self.faces.max(initial=-1)) + 1, len(self.faces)
-        self._sums = sparse.csr_matrix((np.ones(self.faces.size, np.float32), (self.faces.ravel(), columns)), shape)
+        self._sums = sparse.csr_matrix(
+            (np.ones(self.faces.size, np.float32), (self.faces.ravel(), columns)), shape
+        )
 
     def normals(self, points: np.ndarray) -> np.ndarray:
         """(V, 3) float32 area-weighted unit normals of camera-frame points (V, 3) float32: OpenCV axes in, OpenGL axes out."""
-        a, b, c = np.ascontiguousarray(points.T).take(self._corners, axis=1).reshape(3, 3, -1).transpose(1, 0, 2)
+        a, b, c = (
+            np.ascontiguousarray(points.T)
+            .take(self._corners, axis=1)
+            .reshape(3, 3, -1)
+            .transpose(1, 0, 2)
+        )
         (ux, uy, uz), (vx, vy, vz) = b - a, c - a
-        across = np.empty((len(self.faces), 3), np.float32)  # the cross product, with y and z turned
-        across[:, 0], across[:, 1], across[:, 2] = uy * vz - uz * vy, ux * vz - uz * vx, uy * vx - ux * vy
+        across = np.empty(
+            (len(self.faces), 3), np.float32
+        )  # the cross product, with y and z turned
+        across[:, 0], across[:, 1], across[:, 2] = (
+            uy * vz - uz * vy,
+            ux * vz - uz * vx,
+            uy * vx - ux * vy,
+        )
         total = np.zeros((len(points), 3), np.float32)
         total[: self._sums.shape[0]] = self._sums @ across
         return total / np.maximum(np.sqrt(np.einsum("ij,ij->i", total, total)), 1e-20)[:, None]
@@ -65,7 +78,9 @@ def choose_backend(backend: str = "auto") -> str:
 def _opengl_problem() -> str | None:
     problem = check_libraries()
     if problem:
-        logging.getLogger(__name__).warning("%s. Bodies are drawn by the slower z-buffer meanwhile.", problem)
+        logging.getLogger(__name__).warning(
+            "%s. Bodies are drawn by the slower z-buffer meanwhile.", problem
+        )
     return problem
 
 

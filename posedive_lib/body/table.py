@@ -9,7 +9,16 @@ import numpy as np
 from posedive_lib.body.archive import read_npz, write_npz
 from posedive_lib.errors import StudyError
 
-SHAPES = {"path": (), "global_orient": (3,), "body_pose": (69,), "betas": (10,), "cam_t": (3,), "focal": (), "keypoints": (17, 2), "visible": (17,)}
+SHAPES = {
+    "path": (),
+    "global_orient": (3,),
+    "body_pose": (69,),
+    "betas": (10,),
+    "cam_t": (3,),
+    "focal": (),
+    "keypoints": (17, 2),
+    "visible": (17,),
+}
 
 
 @dataclass(frozen=True)
@@ -33,7 +42,9 @@ class BodyTable:
     keypoints: np.ndarray
     visible: np.ndarray
 
-    file: ClassVar[str | Path] = "The table of bodies"   # or the one that it was read from: `select` names it
+    file: ClassVar[str | Path] = (
+        "The table of bodies"  # or the one that it was read from: `select` names it
+    )
 
     def __len__(self) -> int:
         return len(self.path)
@@ -47,29 +58,44 @@ class BodyTable:
         """Read `smpl.npz`. Raises StudyError when it is missing, incomplete, misshapen, of the wrong type or not finite."""
         path = Path(path)
         if not path.is_file():
-            raise StudyError(f"{path} is missing: fit or import SMPL parameters for this data set first.")
+            raise StudyError(
+                f"{path} is missing: fit or import SMPL parameters for this data set first."
+            )
         columns = read_npz(path, what="a table of bodies")
         missing = [f.name for f in fields(cls) if f.name not in columns]
         if missing:
-            raise StudyError(f"{path} lacks {', '.join(missing)}: write it again with all columns of BodyTable.")
+            raise StudyError(
+                f"{path} lacks {', '.join(missing)}: write it again with all columns of BodyTable."
+            )
         table = cls(**{f.name: columns[f.name] for f in fields(cls)})
         object.__setattr__(table, "file", path)
-        rows = table.path.size   # also of a path that is no column
+        rows = table.path.size  # also of a path that is no column
         for name, shape in SHAPES.items():
-            column, wanted, kinds = getattr(table, name), *(("text", "U") if name == "path" else ("numbers", "biuf"))
+            column, wanted, kinds = (
+                getattr(table, name),
+                *(("text", "U") if name == "path" else ("numbers", "biuf")),
+            )
             if column.dtype.kind not in kinds:
-                raise StudyError(f"{path}: {name} is of type {column.dtype}, expected {wanted}: write the table again.")
+                raise StudyError(
+                    f"{path}: {name} is of type {column.dtype}, expected {wanted}: write the table again."
+                )
             if column.shape != (rows, *shape):
-                raise StudyError(f"{path}: {name} is {column.shape}, expected {(rows, *shape)}: write the table again.")
+                raise StudyError(
+                    f"{path}: {name} is {column.shape}, expected {(rows, *shape)}: write the table again."
+                )
         for name in ("global_orient", "body_pose", "betas", "cam_t", "focal"):
             if not np.isfinite(getattr(table, name)).all():
-                raise StudyError(f"{path} holds non-finite values in {name}: drop or refit those images.")
+                raise StudyError(
+                    f"{path} holds non-finite values in {name}: drop or refit those images."
+                )
         return table
 
     @classmethod
     def joined(cls, tables: list["BodyTable"]) -> "BodyTable":
         """The rows of at least one table, one after the other."""
-        return cls(*(np.concatenate([getattr(table, f.name) for table in tables]) for f in fields(cls)))
+        return cls(
+            *(np.concatenate([getattr(table, f.name) for table in tables]) for f in fields(cls))
+        )
 
     def select(self, paths) -> "BodyTable":
         """Rows for the given relative paths, in that order. Raises StudyError naming the first unknown path."""
@@ -77,6 +103,8 @@ class BodyTable:
         index = {p: i for i, p in enumerate(self.path.tolist())}
         unknown = [p for p in paths if p not in index]
         if unknown:
-            raise StudyError(f"{self.file} has no body for {unknown[0]} ({len(unknown):,} of {len(paths):,} images lack one): fit or import SMPL parameters for every image anew, or leave those images out.")
+            raise StudyError(
+                f"{self.file} has no body for {unknown[0]} ({len(unknown):,} of {len(paths):,} images lack one): fit or import SMPL parameters for every image anew, or leave those images out."
+            )
         rows = [index[p] for p in paths]
         return BodyTable(**{f.name: getattr(self, f.name)[rows] for f in fields(self)})

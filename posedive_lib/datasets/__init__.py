@@ -43,7 +43,11 @@ def load(name: str, root: str | Path, *, train_val: bool = True) -> ReIDDataset:
     empty = [split for split, frame in splits.items() if frame.empty]
     own = name == folder.FOLDER
     if empty and not (own and empty == ["query", "gallery"]):
-        mend = f"list some in {folder.TABLE}" if own else "check that the data set was unpacked completely"
+        mend = (
+            f"list some in {folder.TABLE}"
+            if own
+            else "check that the data set was unpacked completely"
+        )
         raise StudyError(f"The {empty[0]} split of {name} in {where} has no images: {mend}.")
     splits = with_truth(where, splits)
     return ReIDDataset(name=name, root=root, folder=where, protocol=protocol, **splits)

@@ -28,7 +28,10 @@ def _market(dataset: ReIDDataset) -> Iterator[str]:
     wrong = []
     for row in images.itertuples():
         match = ANYWHERE.search(row.path)
-        if match is None or (match[1], match[2]) != (str(row.pid).rjust(len(match[1]), "0"), str(row.camid + 1)):
+        if match is None or (match[1], match[2]) != (
+            str(row.pid).rjust(len(match[1]), "0"),
+            str(row.camid + 1),
+        ):
             wrong.append((row.path, match))
     if wrong:
         path, match = wrong[0]
@@ -53,6 +56,10 @@ def _msmt17(dataset: ReIDDataset) -> Iterator[str]:
     if images["camid"].max() >= MSMT17_CAMERAS:
         yield f"Code bases that expect MSMT17 have {MSMT17_CAMERAS} cameras; here they go to {images['camid'].max() + 1}."
     if dataset.name == "msmt17":
-        for split, frame in (("train", dataset.train), ("query", dataset.query), ("gallery", dataset.gallery)):
+        for split, frame in (
+            ("train", dataset.train),
+            ("query", dataset.query),
+            ("gallery", dataset.gallery),
+        ):
             if frame["pid"].max() + 1 != frame["pid"].nunique():
                 yield f"CLIP-ReID and TransReID insist that the identities of a list are 0, 1, 2, …: those of {split} leave numbers out ({frame['pid'].nunique():,} identities up to {frame['pid'].max()})."

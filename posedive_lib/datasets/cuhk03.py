@@ -20,12 +20,23 @@ TREES = (FOLDER, "CUHK03-NP", "cuhk03", "CUHK03", "cuhk03_np")
 MATS = ("", "cuhk03", "CUHK03")
 
 
-def read(root: Path, boxes: str, workers: int | None = None) -> tuple[Path, dict[str, pd.DataFrame], dict]:
+def read(
+    root: Path, boxes: str, workers: int | None = None
+) -> tuple[Path, dict[str, pd.DataFrame], dict]:
     """Folder, splits and protocol of CUHK03 with `boxes` 'labeled' or 'detected', at or below `root`."""
     own_tree = lambda folder: folder.name == boxes and is_tree(folder)
-    has_mat = lambda folder: cuhk03_mat.raw_file(folder) is not None or (folder / cuhk03_mat.images_folder(boxes)).is_dir()
-    found = [(f"{name}/{boxes}", own_tree) for name in TREES] + [("", own_tree), (boxes, own_tree)] + [(name, has_mat) for name in MATS]
-    folder = find_folder(root, found, f"CUHK03 ({boxes})", f"the CUHK03-NP tree of {boxes} boxes, or cuhk-03.mat")
+    has_mat = lambda folder: (
+        cuhk03_mat.raw_file(folder) is not None
+        or (folder / cuhk03_mat.images_folder(boxes)).is_dir()
+    )
+    found = (
+        [(f"{name}/{boxes}", own_tree) for name in TREES]
+        + [("", own_tree), (boxes, own_tree)]
+        + [(name, has_mat) for name in MATS]
+    )
+    folder = find_folder(
+        root, found, f"CUHK03 ({boxes})", f"the CUHK03-NP tree of {boxes} boxes, or cuhk-03.mat"
+    )
     splits = read_tree(folder) if is_tree(folder) else _read_mat(folder, boxes, workers)
     return folder, splits, protocol("cuhk03", "767/700 identities", boxes=boxes)
 
@@ -36,9 +47,21 @@ def _read_mat(folder: Path, boxes: str, workers: int | None) -> dict[str, pd.Dat
     there = {entry.name for entry in images.iterdir()}
     gone = [name for name in config.names if name not in there]
     if gone:
-        raise StudyError(f"{images} lacks {gone[0]} ({len(gone)} images in all): remove that folder, and it is extracted again from cuhk-03.mat.")
+        raise StudyError(
+            f"{images} lacks {gone[0]} ({len(gone)} images in all): remove that folder, and it is extracted again from cuhk-03.mat."
+        )
     splits = {}
     for split, rows in config.rows.items():
         order = rows[np.argsort(np.array(config.names)[rows], kind="stable")]
-        splits[split] = frame_of(folder, [(f"{images.name}/{config.names[i]}", int(config.labels[i]), int(config.cameras[i]) - 1) for i in order])
+        splits[split] = frame_of(
+            folder,
+            [
+                (
+                    f"{images.name}/{config.names[i]}",
+                    int(config.labels[i]),
+                    int(config.cameras[i]) - 1,
+                )
+                for i in order
+            ],
+        )
     return splits

@@ -19,8 +19,8 @@ from posedive_lib.errors import StudyError
 
 RAW = "cuhk-03.mat"
 RELEASE = "cuhk03_release"
-FIRST_VIEW = 5   # images 1-5 of a person come from view 1
-WAITING = 64     # images held in memory while the writers are busy
+FIRST_VIEW = 5  # images 1-5 of a person come from view 1
+WAITING = 64  # images held in memory while the writers are busy
 
 
 class Config(NamedTuple):
@@ -47,21 +47,41 @@ def read_config(folder: Path, boxes: str) -> Config:
     from scipy.io import loadmat
 
     name = f"cuhk03_new_protocol_config_{boxes}.mat"
-    path = next((where / name for where in (folder, folder / RELEASE, folder.parent) if (where / name).is_file()), None)
+    path = next(
+        (
+            where / name
+            for where in (folder, folder / RELEASE, folder.parent)
+            if (where / name).is_file()
+        ),
+        None,
+    )
     if path is None:
-        raise StudyError(f"{folder / name} is missing: fetch the new protocol's file (zhunzhong07/person-re-ranking, evaluation/data/CUHK03) and put it there.")
+        raise StudyError(
+            f"{folder / name} is missing: fetch the new protocol's file (zhunzhong07/person-re-ranking, evaluation/data/CUHK03) and put it there."
+        )
     try:
         mat = loadmat(path)
         names = [str(np.ravel(cell)[0]) for cell in np.ravel(mat["filelist"])]
         labels, cameras = (np.ravel(mat[key]).astype(np.int64) for key in ("labels", "camId"))
-        rows = {split: np.ravel(mat[f"{split}_idx"]).astype(np.int64) - 1 for split in ("train", "query", "gallery")}
-    except Exception as error:   # a broken file fails in many ways
-        raise StudyError(f"{path} cannot be read as the new protocol of CUHK03 ({type(error).__name__}: {error}): fetch it again.") from None
-    if not len(names) == len(labels) == len(cameras) or any(len(r) and not 0 <= r.min() <= r.max() < len(names) for r in rows.values()):
-        raise StudyError(f"{path} contradicts itself: {len(names)} names, {len(labels)} labels, {len(cameras)} cameras, or rows beyond them; fetch it again.")
+        rows = {
+            split: np.ravel(mat[f"{split}_idx"]).astype(np.int64) - 1
+            for split in ("train", "query", "gallery")
+        }
+    except Exception as error:  # a broken file fails in many ways
+        raise StudyError(
+            f"{path} cannot be read as the new protocol of CUHK03 ({type(error).__name__}: {error}): fetch it again."
+        ) from None
+    if not len(names) == len(labels) == len(cameras) or any(
+        len(r) and not 0 <= r.min() <= r.max() < len(names) for r in rows.values()
+    ):
+        raise StudyError(
+            f"{path} contradicts itself: {len(names)} names, {len(labels)} labels, {len(cameras)} cameras, or rows beyond them; fetch it again."
+        )
     for image, camera in zip(names, cameras, strict=True):
         if "/" in image or "\\" in image or image.split("_")[2:3] != [str(camera)]:
-            raise StudyError(f"{path} lists '{image}' for camera {camera}: expected a name like 1_001_{camera}_01.png; fetch it again.")
+            raise StudyError(
+                f"{path} lists '{image}' for camera {camera}: expected a name like 1_001_{camera}_01.png; fetch it again."
+            )
     return Config(names, labels, cameras, rows)
 
 
@@ -72,18 +92,24 @@ def extracted(folder: Path, boxes: str, workers: int | None = None) -> Path:
         return out
     raw = raw_file(folder)
     if raw is None:
-        raise StudyError(f"{folder / RELEASE / RAW} is missing: CUHK03 ({boxes}) needs it once, to extract {out}.")
+        raise StudyError(
+            f"{folder / RELEASE / RAW} is missing: CUHK03 ({boxes}) needs it once, to extract {out}."
+        )
     try:
         partial = Path(tempfile.mkdtemp(prefix=f".{out.name}.", suffix=".partial", dir=folder))
         partial.chmod(0o755)
     except OSError as error:
-        raise StudyError(f"The images of {raw} cannot be extracted beside it ({error.strerror}): make {folder} writable.") from None
+        raise StudyError(
+            f"The images of {raw} cannot be extracted beside it ({error.strerror}): make {folder} writable."
+        ) from None
     try:
         _extract(raw, boxes, partial, workers)
-        if not out.is_dir():   # another process may have been quicker
+        if not out.is_dir():  # another process may have been quicker
             partial.rename(out)
     except OSError as error:
-        raise StudyError(f"{raw} cannot be read, or its images cannot be written to {out} ({error}): fetch it again or free space.") from None
+        raise StudyError(
+            f"{raw} cannot be read, or its images cannot be written to {out} ({error}): fetch it again or free space."
+        ) from None
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     return out
@@ -92,16 +118,20 @@ def extracted(folder: Path, boxes: str, workers: int | None = None) -> Path:
 def _cells(mat, boxes: str, raw: Path):
     """(file name, image (H, W, 3) uint8) of every filled cell; HDF5 stores MATLAB's arrays with their axes reversed."""
     if boxes not in mat:
-        raise StudyError(f"{raw} has no images under '{boxes}': it is not the original cuhk-03.mat; fetch it again.")
+        raise StudyError(
+            f"{raw} has no images under '{boxes}': it is not the original cuhk-03.mat; fetch it again."
+        )
     for pair, reference in enumerate(np.ravel(mat[boxes][()]), start=1):
         for person, row in enumerate(mat[reference][()].T, start=1):
             for number, cell in enumerate(np.ravel(row), start=1):
                 image = mat[cell][()].T
-                if image.ndim < 3 or image.size == 0:   # an empty cell
+                if image.ndim < 3 or image.size == 0:  # an empty cell
                     continue
                 name = f"{pair}_{person:03d}_{1 if number <= FIRST_VIEW else 2}_{number:02d}.png"
                 if image.dtype != np.uint8 or image.shape[2] != 3:
-                    raise StudyError(f"{raw} holds for {name} an array {image.shape} of {image.dtype}, not an RGB image: fetch it again.")
+                    raise StudyError(
+                        f"{raw} holds for {name} an array {image.shape} of {image.dtype}, not an RGB image: fetch it again."
+                    )
                 yield name, image
 
 
@@ -111,7 +141,11 @@ def _extract(raw: Path, boxes: str, into: Path, workers: int | None) -> None:
 
     save = lambda name, image: Image.fromarray(np.ascontiguousarray(image)).save(into / name)
     count, waiting = 0, set()
-    with h5py.File(raw, "r") as mat, ThreadPoolExecutor(threads(workers)) as pool, tqdm(desc=f"CUHK03 ({boxes}) to PNG", unit="image", mininterval=1, disable=None) as bar:
+    with (
+        h5py.File(raw, "r") as mat,
+        ThreadPoolExecutor(threads(workers)) as pool,
+        tqdm(desc=f"CUHK03 ({boxes}) to PNG", unit="image", mininterval=1, disable=None) as bar,
+    ):
         try:
             for name, image in _cells(mat, boxes, raw):
                 if len(waiting) >= WAITING:
@@ -123,7 +157,9 @@ def _extract(raw: Path, boxes: str, into: Path, workers: int | None) -> None:
         except (KeyError, ValueError, TypeError, AttributeError, RuntimeError) as error:
             if isinstance(error, StudyError):
                 raise
-            raise StudyError(f"{raw} is not the original cuhk-03.mat ({error}): fetch it again.") from None
+            raise StudyError(
+                f"{raw} is not the original cuhk-03.mat ({error}): fetch it again."
+            ) from None
         [task.result() for task in waiting]
     if not count:
         raise StudyError(f"{raw} holds no images under '{boxes}': fetch it again.")

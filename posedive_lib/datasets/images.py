@@ -36,7 +36,16 @@ class Inspection(NamedTuple):
 
 def threads(workers: int | None = None) -> int:
     """Threads to decode with: as asked, else one per core that this process may use, eight at most."""
-    return max(1, workers or min(8, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1))
+    return max(
+        1,
+        workers
+        or min(
+            8,
+            len(os.sched_getaffinity(0))
+            if hasattr(os, "sched_getaffinity")
+            else os.cpu_count() or 1,
+        ),
+    )
 
 
 def decode(content: bytes) -> Image.Image:
@@ -45,7 +54,7 @@ def decode(content: bytes) -> Image.Image:
         raise ValueError("the file is empty")
     try:
         image = Image.open(io.BytesIO(content))
-    except UnidentifiedImageError:   # its message names the buffer
+    except UnidentifiedImageError:  # its message names the buffer
         raise ValueError("its content is no image of a known format") from None
     image.load()
     if image.mode.startswith(("I", "F")):
@@ -55,7 +64,7 @@ def decode(content: bytes) -> Image.Image:
 
 def turn(image: Image.Image) -> bool:
     """Turn an image in place by its EXIF orientation; whether it has one."""
-    with suppress(Exception):   # broken EXIF fails in many ways, and says nothing about the pixels
+    with suppress(Exception):  # broken EXIF fails in many ways, and says nothing about the pixels
         turned = image.getexif().get(ExifTags.Base.Orientation) in range(2, 9)
         ImageOps.exif_transpose(image, in_place=True)
         return turned
@@ -76,18 +85,32 @@ def open_rgb(path: str | Path) -> Image.Image:
     try:
         return to_rgb(decode(Path(path).read_bytes()))
     except FileNotFoundError:
-        raise StudyError(f"The image {path} is missing: unpack or write the data set again.") from None
+        raise StudyError(
+            f"The image {path} is missing: unpack or write the data set again."
+        ) from None
     except BROKEN as error:
-        raise StudyError(f"{path} is not a readable image ({error}): restore it, or remove it and its line in the lists.") from None
+        raise StudyError(
+            f"{path} is not a readable image ({error}): restore it, or remove it and its line in the lists."
+        ) from None
 
 
 def read_one(path: str | Path, height: int, width: int, resample: str = "bicubic") -> np.ndarray:
     """uint8 (height, width, 3) RGB of `open_rgb`, resized where the file has another size."""
     image = open_rgb(path)
-    return np.asarray(image if image.size == (width, height) else image.resize((width, height), RESAMPLING[resample]))
+    return np.asarray(
+        image
+        if image.size == (width, height)
+        else image.resize((width, height), RESAMPLING[resample])
+    )
 
 
-def read(paths: Sequence[str | Path], height: int, width: int, resample: str = "bicubic", workers: int | None = None) -> np.ndarray:
+def read(
+    paths: Sequence[str | Path],
+    height: int,
+    width: int,
+    resample: str = "bicubic",
+    workers: int | None = None,
+) -> np.ndarray:
     """uint8 (N, height, width, 3) RGB in the order of `paths`, each as `read_one` gives it."""
     paths = list(paths)
     images = np.empty((len(paths), height, width, 3), np.uint8)
@@ -113,7 +136,9 @@ def inspect_one(path: str | Path) -> Inspection:
         return Inspection(0, 0, digest, str(error).replace("\n", " ") or type(error).__name__)
 
 
-def inspect(paths: Iterable[str | Path], workers: int | None = None, progress: str | None = None) -> list[Inspection]:
+def inspect(
+    paths: Iterable[str | Path], workers: int | None = None, progress: str | None = None
+) -> list[Inspection]:
     """Inspect every file, in order; `progress` labels a bar with rate and time left."""
     paths = list(paths)
     with ThreadPoolExecutor(threads(workers)) as pool:

@@ -23,7 +23,9 @@ def parse(name: str, where: Path) -> tuple[int, int]:
     """(pid, camid 0-based) from a file name alone: folders above it may hold anything, and cameras may have several digits."""
     match = NAME.match(name)
     if match is None or int(match[2]) < 1:
-        raise StudyError(f"Cannot read identity and camera from '{name}' in {where}: expected a name like 0002_c1s1_000451_03.jpg.")
+        raise StudyError(
+            f"Cannot read identity and camera from '{name}' in {where}: expected a name like 0002_c1s1_000451_03.jpg."
+        )
     return int(match[1]), int(match[2]) - 1
 
 
@@ -38,9 +40,13 @@ def read_tree(folder: Path) -> dict[str, pd.DataFrame]:
     for split, name in SPLITS.items():
         where = folder / name
         if not where.is_dir():
-            raise StudyError(f"The folder {where} is missing: unpack the whole data set into {folder}.")
+            raise StudyError(
+                f"The folder {where} is missing: unpack the whole data set into {folder}."
+            )
         rows = []
-        for file in sorted(entry.name for entry in where.iterdir() if entry.suffix.lower() in IMAGES):
+        for file in sorted(
+            entry.name for entry in where.iterdir() if entry.suffix.lower() in IMAGES
+        ):
             pid, camid = parse(file, where)
             if pid != -1:
                 rows.append((f"{name}/{file}", pid, camid))
@@ -50,5 +56,10 @@ def read_tree(folder: Path) -> dict[str, pd.DataFrame]:
 
 def read(root: Path) -> tuple[Path, dict[str, pd.DataFrame], dict]:
     """Folder, splits and protocol of Market-1501 at or below `root`."""
-    folder = find_folder(root, [(name, is_tree) for name in NAMES], "Market-1501", f"{SPLITS['train']}, query and {SPLITS['gallery']}")
+    folder = find_folder(
+        root,
+        [(name, is_tree) for name in NAMES],
+        "Market-1501",
+        f"{SPLITS['train']}, query and {SPLITS['gallery']}",
+    )
     return folder, read_tree(folder), protocol("market1501", "751/750 identities")

@@ -13,7 +13,7 @@ from posedive_lib.errors import StudyError
 GENERATED = re.compile(r"_gen\d+$")
 SPLITS = ("train", "query", "gallery")
 TRUTH = "truth.csv"
-MISSING = ("", "nan", "NaN", "NA")   # among numbers; elsewhere only "" is
+MISSING = ("", "nan", "NaN", "NA")  # among numbers; elsewhere only "" is
 # What a column is read as if every cell looks like it, and as what if cells are missing; 007 is a name, and so is a number too long to keep.
 KINDS = {
     r"(?:0|-?[1-9]\d{0,17})": ("int64", "Int64"),
@@ -57,24 +57,47 @@ class ReIDDataset:
     def require_test(self) -> "ReIDDataset":
         """This data set; StudyError if it has training images only."""
         if self.query.empty or self.gallery.empty:
-            raise StudyError(f"{self.folder} has training images only, which can be augmented but not evaluated: add query and gallery images.")
+            raise StudyError(
+                f"{self.folder} has training images only, which can be augmented but not evaluated: add query and gallery images."
+            )
         return self
 
     def counts(self) -> pd.DataFrame:
         """Images, identities and cameras of each split, one row per split (distractors, pid 0 in Market-1501's gallery, included)."""
         rows = [
-            {"dataset": self.name, "split": split, "images": len(frame), "identities": frame["pid"].nunique(), "cameras": frame["camid"].nunique()}
+            {
+                "dataset": self.name,
+                "split": split,
+                "images": len(frame),
+                "identities": frame["pid"].nunique(),
+                "cameras": frame["camid"].nunique(),
+            }
             for split, frame in ((split, getattr(self, split)) for split in SPLITS)
         ]
         return pd.DataFrame(rows)
 
 
-def protocol(dataset: str, split: str, *, version: str | None = None, train_val: bool | None = None, boxes: str | None = None) -> dict:
+def protocol(
+    dataset: str,
+    split: str,
+    *,
+    version: str | None = None,
+    train_val: bool | None = None,
+    boxes: str | None = None,
+) -> dict:
     """The record beside every result (see `ReIDDataset`)."""
-    return {"dataset": dataset, "version": version, "train_val": train_val, "boxes": boxes, "split": split}
+    return {
+        "dataset": dataset,
+        "version": version,
+        "train_val": train_val,
+        "boxes": boxes,
+        "split": split,
+    }
 
 
-def find_folder(root: Path, places: list[tuple[str, Callable[[Path], bool]]], what: str, content: str) -> Path:
+def find_folder(
+    root: Path, places: list[tuple[str, Callable[[Path], bool]]], what: str, content: str
+) -> Path:
     """The one folder among `places` below `root` ("" is `root` itself) that holds the data set, by its test.
 
     Two names of one folder (links) count once. StudyError if none or more than one does: a choice made silently would be a protocol
@@ -88,16 +111,22 @@ def find_folder(root: Path, places: list[tuple[str, Callable[[Path], bool]]], wh
             found.setdefault((status.st_dev, status.st_ino), folder)
     if len(found) > 1:
         first, second = list(found.values())[:2]
-        raise StudyError(f"{what} is there twice, in {first} and in {second}: give the one that you mean as the root, or move the other away.")
+        raise StudyError(
+            f"{what} is there twice, in {first} and in {second}: give the one that you mean as the root, or move the other away."
+        )
     if found:
         return next(iter(found.values()))
     usual = next(name for name, _ in places if name)
-    raise StudyError(f"{what} not found: neither {root} nor {root / usual} is a folder with {content}; put the data set there or change the root (paths.datasets in params.yaml).")
+    raise StudyError(
+        f"{what} not found: neither {root} nor {root / usual} is a folder with {content}; put the data set there or change the root (paths.datasets in params.yaml)."
+    )
 
 
 def frame_of(folder: Path, rows: list[tuple[str, int, int]]) -> pd.DataFrame:
     """Table from (rel, pid, camid) rows; `generated` is read from the file name's end (`_gen07`)."""
-    frame = pd.DataFrame(rows, columns=["rel", "pid", "camid"]).astype({"pid": "int64", "camid": "int64"})
+    frame = pd.DataFrame(rows, columns=["rel", "pid", "camid"]).astype(
+        {"pid": "int64", "camid": "int64"}
+    )
     frame.insert(0, "path", [str(folder / rel) for rel in frame["rel"]])
     frame["generated"] = [bool(GENERATED.search(rel.rsplit(".", 1)[0])) for rel in frame["rel"]]
     return frame
@@ -114,11 +143,17 @@ def read_table(path: Path) -> pd.DataFrame:
             reader = csv.reader(file, strict=True)
             rows = {reader.line_num: row for row in reader if row}
     except (OSError, ValueError, csv.Error) as error:
-        raise StudyError(f"{path} cannot be read as a table ({error}): write it as CSV in UTF-8, with a header.") from None
+        raise StudyError(
+            f"{path} cannot be read as a table ({error}): write it as CSV in UTF-8, with a header."
+        ) from None
     if not rows:
-        raise StudyError(f"{path} cannot be read as a table (it is empty): write it as CSV in UTF-8, with a header.")
+        raise StudyError(
+            f"{path} cannot be read as a table (it is empty): write it as CSV in UTF-8, with a header."
+        )
     header = rows.pop(next(iter(rows)))
-    other = next((name for mark, name in ((";", "semicolons"), ("\t", "tabs")) if mark in header[0]), None)
+    other = next(
+        (name for mark, name in ((";", "semicolons"), ("\t", "tabs")) if mark in header[0]), None
+    )
     if other:
         raise StudyError(f"{path} separates its columns by {other}: use commas.")
     twice = next((name for name in header if header.count(name) > 1), None)
@@ -126,7 +161,9 @@ def read_table(path: Path) -> pd.DataFrame:
         raise StudyError(f"{path} has two columns '{twice}': rename or remove one.")
     for number, row in rows.items():
         if len(row) != len(header):
-            raise StudyError(f"Line {number} of {path} has {len(row)} fields and the header {len(header)}: mend the line; text with a comma in it stands in double quotes.")
+            raise StudyError(
+                f"Line {number} of {path} has {len(row)} fields and the header {len(header)}: mend the line; text with a comma in it stands in double quotes."
+            )
     return pd.DataFrame(list(rows.values()), index=list(rows), columns=header, dtype="str")
 
 
@@ -136,7 +173,11 @@ def typed(text: pd.Series) -> pd.Series:
     for pattern, (plain, with_gaps) in KINDS.items():
         if len(filled) and filled.str.fullmatch(pattern).all():
             values = filled.str.lower() == "true" if plain == "bool" else filled
-            return values.astype(plain) if len(filled) == len(text) else values.astype(with_gaps).reindex(text.index)
+            return (
+                values.astype(plain)
+                if len(filled) == len(text)
+                else values.astype(with_gaps).reindex(text.index)
+            )
     return text.mask(text == "")
 
 
@@ -147,10 +188,15 @@ def with_truth(folder: Path, splits: dict[str, pd.DataFrame]) -> dict[str, pd.Da
         return splits
     truth = read_table(path)
     if "path" not in truth.columns or truth["path"].duplicated().any():
-        raise StudyError(f"{path} needs a column 'path' that names every image once: write the file anew.")
+        raise StudyError(
+            f"{path} needs a column 'path' that names every image once: write the file anew."
+        )
     truth = pd.DataFrame({name: typed(truth[name]) for name in truth} | {"rel": truth["path"]})
     joined = {}
     for split, frame in splits.items():
-        known = ["rel", *(column for column in truth.columns if column not in (*frame.columns, "split"))]
+        known = [
+            "rel",
+            *(column for column in truth.columns if column not in (*frame.columns, "split")),
+        ]
         joined[split] = frame.merge(truth[known], on="rel", how="left", validate="one_to_one")
     return joined

@@ -13,14 +13,19 @@ from posedive_lib.datasets import cuhk03, folder, market1501, msmt17
 from posedive_lib.datasets.table import KINDS, SPLITS, ReIDDataset
 from posedive_lib.errors import StudyError
 
-CODE_BASES = {   # code base -> folders of Market-1501 and of MSMT17 below its root
+CODE_BASES = {  # code base -> folders of Market-1501 and of MSMT17 below its root
     "clip-reid": (market1501.FOLDER, "MSMT17"),
     "transreid": ("market1501", "MSMT17"),
     "fast-reid": (market1501.FOLDER, "MSMT17_{version}"),
     "torchreid": (f"market1501/{market1501.FOLDER}", "msmt17/MSMT17_{version}"),
 }
 LAYOUTS = ("source", *CODE_BASES, "folder")
-READ_AS = {"market": "market1501", "np-labeled": "cuhk03-labeled", "np-detected": "cuhk03-detected", "folder": "folder"}
+READ_AS = {
+    "market": "market1501",
+    "np-labeled": "cuhk03-labeled",
+    "np-detected": "cuhk03-detected",
+    "folder": "folder",
+}
 
 
 def market_name(pid: int, camid: int, index: int, suffix: str = ".jpg") -> str:
@@ -56,7 +61,9 @@ def place_of(dataset: ReIDDataset, kind: str, layout: str) -> tuple[str, dict[st
     if kind == "market":
         return CODE_BASES["clip-reid" if layout == "source" else layout][0], {}
     name = CODE_BASES["fast-reid" if layout == "source" else layout][1].format(version=version)
-    return name, msmt17.PLACES[version if "_V" in name else "V1"]   # readers of a folder without a version know train and test only
+    return name, msmt17.PLACES[
+        version if "_V" in name else "V1"
+    ]  # readers of a folder without a version know train and test only
 
 
 def files(dataset: ReIDDataset, generated: pd.DataFrame, layout: str) -> pd.DataFrame:
@@ -66,20 +73,46 @@ def files(dataset: ReIDDataset, generated: pd.DataFrame, layout: str) -> pd.Data
     real = dataset.images()
     suffix = _suffix(dataset, kind, layout)
     if kind == "msmt17":
-        rel = [f"{inner['train' if row.split == 'train' else 'test']}/{row.rel.split('/', 1)[1]}" for row in real.itertuples()]
+        rel = [
+            f"{inner['train' if row.split == 'train' else 'test']}/{row.rel.split('/', 1)[1]}"
+            for row in real.itertuples()
+        ]
         name = lambda row: msmt17_name(row.pid, row.camid, row.index, inner["train"])
     elif kind == "folder":
         rel = [row.rel for row in real.itertuples()]
-        name = lambda row: "generated/" + market_name(row.pid, row.camid, row.index).rsplit("/", 1)[1]
+        name = lambda row: (
+            "generated/" + market_name(row.pid, row.camid, row.index).rsplit("/", 1)[1]
+        )
     else:
         rel = _market_paths(dataset, real, suffix)
         name = lambda row: market_name(row.pid, row.camid, row.index, suffix)
-    table = pd.DataFrame({"source": real["path"], "rel": rel, "old": real["rel"], "split": real["split"], "pid": real["pid"], "camid": real["camid"], "generated": real["generated"]})
-    rows = [(row.image_path, name(row), "", "train", row.pid, row.camid, True) for row in generated.itertuples(index=False, name="Row")]
-    table = pd.concat([table, pd.DataFrame(rows, columns=table.columns)], ignore_index=True) if rows else table
-    twice = table[table.duplicated(["rel", "split"]) | (table.duplicated("rel") & (kind != "folder"))]
+    table = pd.DataFrame(
+        {
+            "source": real["path"],
+            "rel": rel,
+            "old": real["rel"],
+            "split": real["split"],
+            "pid": real["pid"],
+            "camid": real["camid"],
+            "generated": real["generated"],
+        }
+    )
+    rows = [
+        (row.image_path, name(row), "", "train", row.pid, row.camid, True)
+        for row in generated.itertuples(index=False, name="Row")
+    ]
+    table = (
+        pd.concat([table, pd.DataFrame(rows, columns=table.columns)], ignore_index=True)
+        if rows
+        else table
+    )
+    twice = table[
+        table.duplicated(["rel", "split"]) | (table.duplicated("rel") & (kind != "folder"))
+    ]
     if len(twice):
-        raise StudyError(f"Two images of {dataset.name} would both be written to {twice['rel'].iloc[0]}: number the generated images anew, beyond those already there.")
+        raise StudyError(
+            f"Two images of {dataset.name} would both be written to {twice['rel'].iloc[0]}: number the generated images anew, beyond those already there."
+        )
     return table
 
 
@@ -95,10 +128,14 @@ def _market_paths(dataset: ReIDDataset, real: pd.DataFrame, suffix: str) -> list
     paths = []
     for number, row in enumerate(real.itertuples()):
         name = PurePosixPath(row.rel)
-        if dataset.name.startswith("cuhk03") and market1501.NAME.match(name.name) is None:   # 1_001_1_01.png of the .mat files
+        if (
+            dataset.name.startswith("cuhk03") and market1501.NAME.match(name.name) is None
+        ):  # 1_001_1_01.png of the .mat files
             stem = f"{row.pid:04d}_c{row.camid + 1}_{int(name.stem.split('_')[3])}"
         elif dataset.name == folder.FOLDER:
-            stem = f"{row.pid:04d}_c{row.camid + 1}s1_{number:06d}_00" + ("_gen00" if row.generated else "")
+            stem = f"{row.pid:04d}_c{row.camid + 1}s1_{number:06d}_00" + (
+                "_gen00" if row.generated else ""
+            )
         else:
             stem = name.stem
         paths.append(f"{market1501.SPLITS[row.split]}/{stem}{suffix}")
@@ -118,23 +155,53 @@ def lists(dataset: ReIDDataset, table: pd.DataFrame) -> dict[str, str]:
     texts = dict.fromkeys(msmt17.LISTS.values(), "")
     for side in (["train"], ["query", "gallery"]):
         rows = table[table["split"].isin(side)]
-        label = {pid: number if anew else pid for number, pid in enumerate(sorted(rows["pid"].unique()))}
+        label = {
+            pid: number if anew else pid for number, pid in enumerate(sorted(rows["pid"].unique()))
+        }
         for split in side:
             own = rows[rows["split"] == split]
             below = [rel.split("/", 1)[1] for rel in own["rel"]]
-            in_val = [not made and name in val for name, made in zip(below, own["generated"], strict=True)] if split == "train" else [False] * len(own)
+            in_val = (
+                [
+                    not made and name in val
+                    for name, made in zip(below, own["generated"], strict=True)
+                ]
+                if split == "train"
+                else [False] * len(own)
+            )
             for file, chosen in ((msmt17.LISTS[split], False), (msmt17.LISTS["val"], True)):
-                texts[file] += "".join(f"{name} {label[pid]}\n" for name, pid, v in zip(below, own["pid"], in_val, strict=True) if v == chosen)
+                texts[file] += "".join(
+                    f"{name} {label[pid]}\n"
+                    for name, pid, v in zip(below, own["pid"], in_val, strict=True)
+                    if v == chosen
+                )
     return texts
 
 
 def folder_table(dataset: ReIDDataset, table: pd.DataFrame) -> pd.DataFrame:
     """`images.csv` of one's own data: the four columns, `generated`, and what the source knows of its real images."""
-    known = pd.concat([getattr(dataset, split).assign(split=split) for split in SPLITS]).set_index(["rel", "split"])
-    known, with_gaps = known.drop(columns=["path", "pid", "camid", "generated"]), dict(KINDS.values())
-    known = known.astype({name: with_gaps[str(dtype)] for name, dtype in known.dtypes.items() if str(dtype) in with_gaps})   # 7 stays 7, not 7.0
+    known = pd.concat([getattr(dataset, split).assign(split=split) for split in SPLITS]).set_index(
+        ["rel", "split"]
+    )
+    known, with_gaps = (
+        known.drop(columns=["path", "pid", "camid", "generated"]),
+        dict(KINDS.values()),
+    )
+    known = known.astype(
+        {
+            name: with_gaps[str(dtype)]
+            for name, dtype in known.dtypes.items()
+            if str(dtype) in with_gaps
+        }
+    )  # 7 stays 7, not 7.0
     known = known.reindex(pd.MultiIndex.from_frame(table[["old", "split"]])).set_axis(table.index)
-    return pd.concat([table[["rel", "pid", "camid", "split", "generated"]].rename(columns={"rel": "path"}), known], axis=1)
+    return pd.concat(
+        [
+            table[["rel", "pid", "camid", "split", "generated"]].rename(columns={"rel": "path"}),
+            known,
+        ],
+        axis=1,
+    )
 
 
 def shared_numbers(dataset: ReIDDataset, table: pd.DataFrame) -> pd.DataFrame:

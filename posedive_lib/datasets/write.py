@@ -21,24 +21,26 @@ from posedive_lib.datasets.table import TRUTH, ReIDDataset, read_table
 from posedive_lib.errors import StudyError
 
 NEEDED = ("image_path", "pid", "camid", "index")
-RECORD = "augmented.json"   # marks a tree written here, so that only such a one is ever replaced
+RECORD = "augmented.json"  # marks a tree written here, so that only such a one is ever replaced
 FORMATS = {".jpg": "JPEG", ".jpeg": "JPEG", ".png": "PNG"}
 
 
 def _link(source: str | Path, target: Path) -> None:
     """FileExistsError where the tree has the file already: a copy would go through an earlier link, into the source's own file."""
     target.parent.mkdir(parents=True, exist_ok=True)
-    source = os.path.realpath(source)   # the photo, not a relative link that leads nowhere from the tree
+    source = os.path.realpath(
+        source
+    )  # the photo, not a relative link that leads nowhere from the tree
     try:
         os.link(source, target)
     except FileExistsError:
         raise
-    except OSError:   # another file system, or one without hard links
+    except OSError:  # another file system, or one without hard links
         shutil.copy2(source, target)
 
 
 def _write_new(path: Path, text: str) -> None:
-    with open(path, "x", encoding="utf-8") as file:   # never through a link
+    with open(path, "x", encoding="utf-8") as file:  # never through a link
         file.write(text)
 
 
@@ -50,13 +52,17 @@ def _place_generated(source: str | Path, target: Path) -> None:
         plain = image.format == wanted and not turn(image) and not image.has_transparency_data
         rgb = to_rgb(image)
     except BROKEN as error:
-        raise StudyError(f"Cannot read the generated image {source} ({error}): generate it again.") from None
+        raise StudyError(
+            f"Cannot read the generated image {source} ({error}): generate it again."
+        ) from None
     if plain:
         _link(source, target)
         return
     target.parent.mkdir(parents=True, exist_ok=True)
     with open(target, "xb") as file:
-        rgb.save(file, format=wanted, **({"quality": 95, "subsampling": 0} if wanted == "JPEG" else {}))
+        rgb.save(
+            file, format=wanted, **({"quality": 95, "subsampling": 0} if wanted == "JPEG" else {})
+        )
 
 
 def check(dataset: ReIDDataset, generated: pd.DataFrame) -> pd.DataFrame:
@@ -66,20 +72,28 @@ def check(dataset: ReIDDataset, generated: pd.DataFrame) -> pd.DataFrame:
     """
     missing = [column for column in NEEDED if column not in generated.columns]
     if missing:
-        raise StudyError(f"The table of generated images lacks the column(s) {', '.join(missing)}: it needs {', '.join(NEEDED)}.")
+        raise StudyError(
+            f"The table of generated images lacks the column(s) {', '.join(missing)}: it needs {', '.join(NEEDED)}."
+        )
     table = generated[list(NEEDED)].copy()
     for column in ("pid", "camid", "index"):
         values = pd.to_numeric(table[column], errors="coerce").astype("float64")
         bad = ~(values.between(0, 2**53) & values.eq(values.round()))
         if bad.any():
-            raise StudyError(f"The table of generated images has {column} '{table.loc[bad, column].iloc[0]}': expected a whole number from 0.")
+            raise StudyError(
+                f"The table of generated images has {column} '{table.loc[bad, column].iloc[0]}': expected a whole number from 0."
+            )
         table[column] = values.astype("int64")
     if table.duplicated(["pid", "camid", "index"]).any():
         row = table[table.duplicated(["pid", "camid", "index"])].iloc[0]
-        raise StudyError(f"Two generated images share identity {row['pid']}, camera {row['camid']} and index {row['index']}: number them anew.")
+        raise StudyError(
+            f"Two generated images share identity {row['pid']}, camera {row['camid']} and index {row['index']}: number them anew."
+        )
     strangers = sorted(set(table["pid"]) - set(dataset.train["pid"]))
     if strangers:
-        raise StudyError(f"Generated images of identity {strangers[0]}, which is not in the training set of {dataset.name}: use the data set's own identities.")
+        raise StudyError(
+            f"Generated images of identity {strangers[0]}, which is not in the training set of {dataset.name}: use the data set's own identities."
+        )
     return table
 
 
@@ -96,11 +110,15 @@ def _write_truth(dataset: ReIDDataset, table: pd.DataFrame, where: Path) -> None
     rename = lambda path: new.get(path, path)
     if truth.is_file():
         known = read_table(truth)
-        known.assign(path=known["path"].map(rename)).to_csv(where / truth.name, index=False, mode="x")
+        known.assign(path=known["path"].map(rename)).to_csv(
+            where / truth.name, index=False, mode="x"
+        )
     if bodies.is_file():
         columns = read_npz(bodies, what="a table of bodies")
         if "path" not in columns:
-            raise StudyError(f"{bodies} cannot be read as a table of bodies (it has no 'path'): write it again.")
+            raise StudyError(
+                f"{bodies} cannot be read as a table of bodies (it has no 'path'): write it again."
+            )
         columns["path"] = np.array([rename(path) for path in columns["path"].tolist()])
         write_npz(where / bodies.name, columns, compressed=True)
 
@@ -112,7 +130,9 @@ def _write_tree(dataset: ReIDDataset, generated: pd.DataFrame, root: Path, layou
     where = root / name
     table = trees.files(dataset, generated, layout)
     for row in table.drop_duplicates("rel").itertuples(index=False):
-        _link(row.source, where / row.rel) if row.old else _place_generated(row.source, where / row.rel)
+        _link(row.source, where / row.rel) if row.old else _place_generated(
+            row.source, where / row.rel
+        )
     if kind == "msmt17":
         for file, text in trees.lists(dataset, table).items():
             _write_new(where / file, text)
@@ -120,12 +140,23 @@ def _write_tree(dataset: ReIDDataset, generated: pd.DataFrame, root: Path, layou
         if inner != msmt17.PLACES[version]:
             _write_new(where / msmt17.VERSION_FILE, version + "\n")
         if dataset.name.startswith("msmt17-s-"):
-            splits.write_lists(root / msmt17.S_FOLDER / dataset.name.rsplit("-", 1)[1], {split: rows for split, rows in table.groupby("split")})
+            splits.write_lists(
+                root / msmt17.S_FOLDER / dataset.name.rsplit("-", 1)[1],
+                {split: rows for split, rows in table.groupby("split")},
+            )
     if kind == "folder":
         numbered = trees.shared_numbers(dataset, table)
-        trees.folder_table(dataset, numbered).to_csv(where / folder.TABLE, index=False, lineterminator="\n", mode="x")
+        trees.folder_table(dataset, numbered).to_csv(
+            where / folder.TABLE, index=False, lineterminator="\n", mode="x"
+        )
     _write_truth(dataset, table, where)
-    record = {"dataset": dataset.name, "layout": layout, "protocol": dataset.protocol, "real": int((~table["generated"]).sum()), "generated": int(table["generated"].sum())}
+    record = {
+        "dataset": dataset.name,
+        "layout": layout,
+        "protocol": dataset.protocol,
+        "real": int((~table["generated"]).sum()),
+        "generated": int(table["generated"].sum()),
+    }
     _write_new(root / RECORD, json.dumps(record, indent=1) + "\n")
     return trees.READ_AS.get(kind, dataset.name)
 
@@ -133,7 +164,9 @@ def _write_tree(dataset: ReIDDataset, generated: pd.DataFrame, root: Path, layou
 def check_free(dataset: ReIDDataset, out_root: Path, overwrite: bool) -> None:
     """StudyError unless `out_root` is new, empty, or a tree written here that may be replaced."""
     if out_root.is_relative_to(dataset.folder) or dataset.folder.is_relative_to(out_root):
-        raise StudyError(f"{out_root} and the data set's own folder {dataset.folder} lie one in the other: choose another folder for the augmented data set.")
+        raise StudyError(
+            f"{out_root} and the data set's own folder {dataset.folder} lie one in the other: choose another folder for the augmented data set."
+        )
     if not out_root.exists():
         return
     if not out_root.is_dir():
@@ -141,13 +174,24 @@ def check_free(dataset: ReIDDataset, out_root: Path, overwrite: bool) -> None:
     if not any(out_root.iterdir()):
         return
     if not overwrite:
-        raise StudyError(f"{out_root} already exists: choose another folder for the augmented data set, or overwrite it (--overwrite).")
+        raise StudyError(
+            f"{out_root} already exists: choose another folder for the augmented data set, or overwrite it (--overwrite)."
+        )
     if not (out_root / RECORD).is_file():
-        raise StudyError(f"{out_root} was not written as an augmented data set (it has no {RECORD}) and is not replaced: remove it yourself or choose another folder.")
+        raise StudyError(
+            f"{out_root} was not written as an augmented data set (it has no {RECORD}) and is not replaced: remove it yourself or choose another folder."
+        )
 
 
-def write_augmented(dataset: ReIDDataset, generated: pd.DataFrame, out_root: str | Path, *, layout: str = "source", overwrite: bool = False,
-                    also: Callable[[Path], None] | None = None) -> ReIDDataset:  # fmt: skip
+def write_augmented(
+    dataset: ReIDDataset,
+    generated: pd.DataFrame,
+    out_root: str | Path,
+    *,
+    layout: str = "source",
+    overwrite: bool = False,
+    also: Callable[[Path], None] | None = None,
+) -> ReIDDataset:
     """§B: write `dataset` plus `generated` (columns image_path, pid, camid 0-based, index) as a complete tree below `out_root`.
 
     `layout`: "source" (the data set's own; CUHK03 always as CUHK03-NP), the root that "clip-reid", "transreid", "fast-reid" or "torchreid"
@@ -166,16 +210,24 @@ def write_augmented(dataset: ReIDDataset, generated: pd.DataFrame, out_root: str
         dataset.require_test()
     out_root = Path(out_root).expanduser().resolve()
     check_free(dataset, out_root, overwrite)
-    partial, old = out_root.with_name(f".{out_root.name}.partial"), out_root.with_name(f".{out_root.name}.replaced")
+    partial, old = (
+        out_root.with_name(f".{out_root.name}.partial"),
+        out_root.with_name(f".{out_root.name}.replaced"),
+    )
     try:
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir(parents=True)
         name = _write_tree(dataset, generated, partial, layout)
         train_val = dataset.protocol.get("train_val") is not False
-        written = datasets.load(name, partial, train_val=train_val)   # what cannot be read back is not published
+        written = datasets.load(
+            name, partial, train_val=train_val
+        )  # what cannot be read back is not published
         trouble = next(compatibility.misread(written), None) if layout in trees.CODE_BASES else None
         if trouble:
-            raise StudyError(f"The tree for {layout} is not written. " + trouble.replace(str(partial), str(out_root)))
+            raise StudyError(
+                f"The tree for {layout} is not written. "
+                + trouble.replace(str(partial), str(out_root))
+            )
         if also:
             also(partial)
         shutil.rmtree(old, ignore_errors=True)
@@ -184,9 +236,11 @@ def write_augmented(dataset: ReIDDataset, generated: pd.DataFrame, out_root: str
         partial.rename(out_root)
         shutil.rmtree(old, ignore_errors=True)
     except OSError as error:
-        raise StudyError(f"Cannot write the augmented data set to {out_root} ({error}): free space or choose a writable folder.") from error
+        raise StudyError(
+            f"Cannot write the augmented data set to {out_root} ({error}): free space or choose a writable folder."
+        ) from error
     finally:
         shutil.rmtree(partial, ignore_errors=True)
-        if old.exists() and not out_root.exists():   # stopped between the two renames
+        if old.exists() and not out_root.exists():  # stopped between the two renames
             old.rename(out_root)
     return datasets.load(name, out_root, train_val=train_val)

@@ -1,7 +1,7 @@
 """The paper's generator (§B): pose guiders, reference attention, training and sampling.
 
-    generator = load("build/generator")                      # or a Stable Diffusion folder
-    images = generator.generate(photo[None], [0], skeleton[None], depth[None], normals[None], seeds=[0])
+generator = load("build/generator")                      # or a Stable Diffusion folder
+images = generator.generate(photo[None], [0], skeleton[None], depth[None], normals[None], seeds=[0])
 """
 
 from posedive_lib.generator.arrays import TrainingArrays, encode
@@ -12,4 +12,12 @@ from posedive_lib.generator.train import train
 
 load = Generator.load
 
-__all__ = ["Generator", "PoseDiveModel", "TrainingArrays", "encode", "generate_files", "load", "train"]
+__all__ = [
+    "Generator",
+    "PoseDiveModel",
+    "TrainingArrays",
+    "encode",
+    "generate_files",
+    "load",
+    "train",
+]

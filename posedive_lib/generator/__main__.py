@@ -17,14 +17,28 @@ from posedive_lib.generator.train import train
 @command("Stopped: the same command goes on from here.")
 def main(arguments: list[str] | None = None) -> int:
     """Phase 2 from `paths.phase1`, or phase 1 from Stable Diffusion where that is null. Returns the exit status."""
-    parser = argparse.ArgumentParser(prog="python -m posedive_lib.generator", description=__doc__.split("\n")[0])
+    parser = argparse.ArgumentParser(
+        prog="python -m posedive_lib.generator", description=__doc__.split("\n")[0]
+    )
     parser.add_argument("arrays", help="training arrays, an .npz file")
-    parser.add_argument("out_dir", help="folder of the run: losses.csv, checkpoint, samples and the finished generator")
+    parser.add_argument(
+        "out_dir",
+        help="folder of the run: losses.csv, checkpoint, samples and the finished generator",
+    )
     parser.add_argument("--params", default="params.yaml")
     options = parser.parse_args(arguments)
     P = params.load(options.params)
     data = TrainingArrays.load(options.arrays)
-    print(train(P.paths.stable_diffusion, data, P.generator, options.out_dir, P.seed, init_from=P.paths.phase1))
+    print(
+        train(
+            P.paths.stable_diffusion,
+            data,
+            P.generator,
+            options.out_dir,
+            P.seed,
+            init_from=P.paths.phase1,
+        )
+    )
     return 0
 
 

@@ -12,7 +12,7 @@ from posedive_lib.errors import StudyError
 from posedive_lib.generator import folders
 from posedive_lib.loading import read_json
 
-BATCH = 64   # images through the tower at a time
+BATCH = 64  # images through the tower at a time
 OPENAI_MEAN, OPENAI_STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
 
 
@@ -29,17 +29,26 @@ class ClipImageEncoder:
     def load(cls, stable_diffusion: Path, source: str | Path | None = None) -> "ClipImageEncoder":
         """From `image_encoder/` (sd-image-variations layout) or `source` (such as CLIP ViT-L/14), with its `preprocessor_config.json`
         if there is one, else the encoder's square."""
-        model = folders.load_part(CLIPVisionModelWithProjection, stable_diffusion, "image_encoder", source)
+        model = folders.load_part(
+            CLIPVisionModelWithProjection, stable_diffusion, "image_encoder", source
+        )
         where = folders.part_folder(stable_diffusion, "image_encoder", source)
         settings = {}
-        for path in (where / "preprocessor_config.json", where.parent / "feature_extractor" / "preprocessor_config.json"):
+        for path in (
+            where / "preprocessor_config.json",
+            where.parent / "feature_extractor" / "preprocessor_config.json",
+        ):
             if path.is_file():
                 settings = read_json(path)
                 break
-        cropped = settings.get("crop_size") if settings.get("do_center_crop", True) else None   # a crop that is not made has a size, too
+        cropped = (
+            settings.get("crop_size") if settings.get("do_center_crop", True) else None
+        )  # a crop that is not made has a size, too
         size = _size(cropped or settings.get("size") or model.config.image_size)
         if any(side % model.config.patch_size for side in size):
-            raise StudyError(f"{stable_diffusion}: CLIP input {size} is not a multiple of its patch size {model.config.patch_size}.")
+            raise StudyError(
+                f"{stable_diffusion}: CLIP input {size} is not a multiple of its patch size {model.config.patch_size}."
+            )
         mean, std = settings.get("image_mean", OPENAI_MEAN), settings.get("image_std", OPENAI_STD)
         return cls(model.requires_grad_(False), size, tuple(mean), tuple(std))
 
@@ -56,7 +65,9 @@ class ClipImageEncoder:
         pixels = images.permute(0, 3, 1, 2).float()
         if tuple(pixels.shape[2:]) != self.size:
             pixels = F.interpolate(pixels, self.size, mode="bicubic", antialias=True).clamp(0, 255)
-        mean, std = (torch.tensor(x, device=pixels.device).view(1, 3, 1, 1) for x in (self.mean, self.std))
+        mean, std = (
+            torch.tensor(x, device=pixels.device).view(1, 3, 1, 1) for x in (self.mean, self.std)
+        )
         return (pixels / 255 - mean) / std
 
     @torch.no_grad()
@@ -68,9 +79,17 @@ class ClipImageEncoder:
         square = (self.model.config.image_size,) * 2
         found = []
         for part in images.split(BATCH):
-            output = self.model(self.preprocess(part.to(self.model.device)), interpolate_pos_encoding=self.size != square)
-            found.append(output.image_embeds[:, None] if kind == "pooled" else
-                         self.model.visual_projection(self.model.vision_model.post_layernorm(output.last_hidden_state)))
+            output = self.model(
+                self.preprocess(part.to(self.model.device)),
+                interpolate_pos_encoding=self.size != square,
+            )
+            found.append(
+                output.image_embeds[:, None]
+                if kind == "pooled"
+                else self.model.visual_projection(
+                    self.model.vision_model.post_layernorm(output.last_hidden_state)
+                )
+            )
         return torch.cat(found)
 
 

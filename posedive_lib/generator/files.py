@@ -12,7 +12,18 @@ from posedive_lib.writing import replacing
 
 
 def generate_files(
-    generator: Generator, names, folder: str | Path, references, reference_index, skeleton, depth, normals, seeds, *, block: int = 256, **options
+    generator: Generator,
+    names,
+    folder: str | Path,
+    references,
+    reference_index,
+    skeleton,
+    depth,
+    normals,
+    seeds,
+    *,
+    block: int = 256,
+    **options,
 ) -> list[Path]:
     """`Generator.generate` for N names; returns the N paths `folder/<name>.png`. Names are distinct and stable: they say what is finished.
 
@@ -21,17 +32,27 @@ def generate_files(
     """
     folder, team = Path(folder), processes()
     paths = [folder / f"{name}.png" for name in names]
-    if len(set(paths)) < len(paths) or any(not path.resolve().is_relative_to(folder.resolve()) for path in paths):
-        raise StudyError("Names of images to generate must be distinct and lie within the folder: give each its own.")
+    if len(set(paths)) < len(paths) or any(
+        not path.resolve().is_relative_to(folder.resolve()) for path in paths
+    ):
+        raise StudyError(
+            "Names of images to generate must be distinct and lie within the folder: give each its own."
+        )
     missing = np.array([row for row, path in enumerate(paths) if not path.is_file()], dtype=int)
     team.wait_for_everyone()  # all have looked before the first one writes
     columns = [np.asarray(column) for column in (reference_index, skeleton, depth, normals, seeds)]
     if any(len(column) != len(paths) for column in columns):
-        raise StudyError("reference_index, skeleton, depth, normals and seeds must have one entry per name.")
-    missing = missing[np.argsort(columns[0][missing], kind="stable")]  # images of one person in one block, for one reference pass
+        raise StudyError(
+            "reference_index, skeleton, depth, normals and seeds must have one entry per name."
+        )
+    missing = missing[
+        np.argsort(columns[0][missing], kind="stable")
+    ]  # images of one person in one block, for one reference pass
     for start in range(0, len(missing), block):
         rows = missing[start : start + block]
-        images = generator.generate(references, *(column[rows] for column in columns), **{"progress": False, **options})
+        images = generator.generate(
+            references, *(column[rows] for column in columns), **{"progress": False, **options}
+        )
         if team.is_main_process:
             for row, image in zip(rows, images):
                 with replacing(paths[row]) as draft:

@@ -25,14 +25,26 @@ def resolve(path_or_hub_id: str | Path, revision: str | None = None) -> Path:
     text = str(path_or_hub_id)
     name, _, pinned = text.partition("@")
     if name.count("/") != 1 or name.startswith((".", "/", "~")) or name.endswith("/"):
-        raise StudyError(f"No folder {text}: give an existing folder of weights or a hub id such as org/name.")
+        raise StudyError(
+            f"No folder {text}: give an existing folder of weights or a hub id such as org/name."
+        )
     from huggingface_hub import snapshot_download
 
-    patterns = ["*.json", "*.txt", "model.safetensors", "*/model.safetensors", "*diffusion_pytorch_model.safetensors"]
+    patterns = [
+        "*.json",
+        "*.txt",
+        "model.safetensors",
+        "*/model.safetensors",
+        "*diffusion_pytorch_model.safetensors",
+    ]
     try:
-        return Path(snapshot_download(name, revision=revision or pinned or None, allow_patterns=patterns))
+        return Path(
+            snapshot_download(name, revision=revision or pinned or None, allow_patterns=patterns)
+        )
     except Exception as error:  # the hub's client raises many unrelated classes
-        raise StudyError(f"{text} is neither a folder here nor a hub model that could be fetched: {first_line(error)}") from error
+        raise StudyError(
+            f"{text} is neither a folder here nor a hub model that could be fetched: {first_line(error)}"
+        ) from error
 
 
 def part_folder(stable_diffusion: Path, part: str, source: str | Path | None = None) -> Path:
@@ -48,16 +60,27 @@ def load_part(kind: type, folder: Path, part: str, source: str | Path | None = N
     where = part_folder(folder, part, source)
     if not (where / "config.json").is_file():
         hint = f", or name one with generator.{part}" if part in ("vae", "image_encoder") else ""
-        raise StudyError(f"No {part}/config.json in {folder}: give a folder in Stable Diffusion's diffusers layout (or our saved generator){hint}.")
+        raise StudyError(
+            f"No {part}/config.json in {folder}: give a folder in Stable Diffusion's diffusers layout (or our saved generator){hint}."
+        )
     try:
         with quiet():
-            model, info = kind.from_pretrained(str(where), use_safetensors=True, output_loading_info=True, ignore_mismatched_sizes=True)
+            model, info = kind.from_pretrained(
+                str(where),
+                use_safetensors=True,
+                output_loading_info=True,
+                ignore_mismatched_sizes=True,
+            )
     except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
-        raise StudyError(f"The weights in {where} could not be loaded ({first_line(error)}): fetch or save them again.") from error
+        raise StudyError(
+            f"The weights in {where} could not be loaded ({first_line(error)}): fetch or save them again."
+        ) from error
     wrong = [name for name in differing(info) if not name.startswith(BESIDE)]
     if wrong:
-        raise StudyError(f"The weights in {where} are not of the {kind.__name__} that its config.json describes: {len(wrong)} tensors differ, e.g. {wrong[0]}; "
-                         "fetch or save them again.")
+        raise StudyError(
+            f"The weights in {where} are not of the {kind.__name__} that its config.json describes: {len(wrong)} tensors differ, e.g. {wrong[0]}; "
+            "fetch or save them again."
+        )
     return model.eval()
 
 
@@ -68,24 +91,36 @@ def load_tensors(path: Path) -> dict[str, Tensor]:
     try:
         return load_file(path)
     except (OSError, SafetensorError) as error:
-        raise StudyError(f"{path} is damaged ({first_line(error)}): remove it, or save or fetch it again.") from error
+        raise StudyError(
+            f"{path} is damaged ({first_line(error)}): remove it, or save or fetch it again."
+        ) from error
 
 
 def load_into(module: nn.Module, tensors: dict[str, Tensor], path: Path) -> None:
     """Strict `load_state_dict` that names the first tensor that does not fit."""
     own = module.state_dict()
     for name in sorted(own.keys() ^ tensors.keys()):
-        raise StudyError(f"{path} is of another architecture: {name} is {'missing' if name in own else 'unexpected'}.")
+        raise StudyError(
+            f"{path} is of another architecture: {name} is {'missing' if name in own else 'unexpected'}."
+        )
     for name, tensor in tensors.items():
         if tensor.shape != own[name].shape:
-            raise StudyError(f"{path} is of another architecture: {name} is {tuple(tensor.shape)}, expected {tuple(own[name].shape)}.")
+            raise StudyError(
+                f"{path} is of another architecture: {name} is {tuple(tensor.shape)}, expected {tuple(own[name].shape)}."
+            )
     module.load_state_dict(tensors)
 
 
-def save_tensors(tensors: dict[str, Tensor], path: Path, metadata: dict[str, str] | None = None) -> None:
+def save_tensors(
+    tensors: dict[str, Tensor], path: Path, metadata: dict[str, str] | None = None
+) -> None:
     """Write a safetensors file whole or not at all: a kill or a full disk leaves the last good file in place."""
     with replacing(path) as draft:
-        save_file({name: tensor.detach().contiguous() for name, tensor in tensors.items()}, draft, metadata=metadata)
+        save_file(
+            {name: tensor.detach().contiguous() for name, tensor in tensors.items()},
+            draft,
+            metadata=metadata,
+        )
 
 
 @contextmanager

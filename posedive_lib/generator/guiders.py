@@ -9,7 +9,11 @@ from torch import Tensor, nn
 from posedive_lib.errors import StudyError
 
 SILU_GAIN = 1.68  # keeps the second moment of normal inputs through SiLU: 1 / sqrt(E[SiLU(x)^2])
-CONDITIONS = {"depth": 1, "normals": 3, "skeleton": 3}  # input channels, in the order of concatenation
+CONDITIONS = {
+    "depth": 1,
+    "normals": 3,
+    "skeleton": 3,
+}  # input channels, in the order of concatenation
 
 
 class PoseGuiders(nn.Module):
@@ -24,12 +28,25 @@ class PoseGuiders(nn.Module):
     that nothing else changes.
     """
 
-    def __init__(self, widths: dict[str, int], channels: list[int], unet_width: int, vae_factor: int, conditions=tuple(CONDITIONS)):
+    def __init__(
+        self,
+        widths: dict[str, int],
+        channels: list[int],
+        unet_width: int,
+        vae_factor: int,
+        conditions=tuple(CONDITIONS),
+    ):
         super().__init__()
         check_widths(widths, channels, unet_width, vae_factor, conditions)
         self.widths, self.factor = {name: widths[name] for name in CONDITIONS}, vae_factor
         self.guiders = nn.ModuleDict(
-            {name: ControlNetConditioningEmbedding(widths[name], CONDITIONS[name], tuple(channels)) for name in CONDITIONS if name in conditions}
+            {
+                name: ControlNetConditioningEmbedding(
+                    widths[name], CONDITIONS[name], tuple(channels)
+                )
+                for name in CONDITIONS
+                if name in conditions
+            }
         )
         for guider in self.guiders.values():
             initialise(guider)
@@ -40,7 +57,9 @@ class PoseGuiders(nn.Module):
         batch, _, height, width = skeleton.shape
         size = batch, height // self.factor, width // self.factor
         features = [
-            self.guiders[name](maps[name]) if name in self.guiders else skeleton.new_zeros(size[0], channels, *size[1:])
+            self.guiders[name](maps[name])
+            if name in self.guiders
+            else skeleton.new_zeros(size[0], channels, *size[1:])
             for name, channels in self.widths.items()
         ]
         return torch.cat(features, dim=1)
@@ -52,19 +71,31 @@ def initialise(guider: ControlNetConditioningEmbedding) -> None:
     With PyTorch's default a map's variation shrinks to a fiftieth on its way through the layers, and a guider beside one that gets through first never learns.
     """
     for convolution in [guider.conv_in, *guider.blocks]:
-        nn.init.normal_(convolution.weight, std=SILU_GAIN / math.sqrt(convolution.weight[0].numel()))
+        nn.init.normal_(
+            convolution.weight, std=SILU_GAIN / math.sqrt(convolution.weight[0].numel())
+        )
         nn.init.zeros_(convolution.bias)
     nn.init.zeros_(guider.conv_out.weight)
     nn.init.zeros_(guider.conv_out.bias)
 
 
-def check_widths(widths: dict[str, int], channels: list[int], unet_width: int, vae_factor: int, conditions=tuple(CONDITIONS)) -> None:
+def check_widths(
+    widths: dict[str, int],
+    channels: list[int],
+    unet_width: int,
+    vae_factor: int,
+    conditions=tuple(CONDITIONS),
+) -> None:
     """StudyError unless the guiders fit the U-Net's first width and the VAE's down-factor, and every condition is a known one."""
     unknown = [name for name in conditions if name not in CONDITIONS]
     if unknown:
-        raise StudyError(f"generator.conditions names {', '.join(unknown)}: choose from {', '.join(CONDITIONS)}.")
+        raise StudyError(
+            f"generator.conditions names {', '.join(unknown)}: choose from {', '.join(CONDITIONS)}."
+        )
     if set(widths) != set(CONDITIONS):
-        raise StudyError(f"generator.guider_widths must name exactly {', '.join(CONDITIONS)}, not {', '.join(widths)}.")
+        raise StudyError(
+            f"generator.guider_widths must name exactly {', '.join(CONDITIONS)}, not {', '.join(widths)}."
+        )
     if sum(widths.values()) != unet_width:
         raise StudyError(
             f"generator.guider_widths sum to {sum(widths.values())}, but the U-Net's first width is {unet_width}: "

@@ -23,7 +23,9 @@ class PosedConvIn(nn.Conv2d):
     @classmethod
     def adopt(cls, conv: nn.Conv2d) -> "PosedConvIn":
         """The same layer with the same parameters."""
-        adopted = cls(conv.in_channels, conv.out_channels, conv.kernel_size, conv.stride, conv.padding)
+        adopted = cls(
+            conv.in_channels, conv.out_channels, conv.kernel_size, conv.stride, conv.padding
+        )
         adopted.weight, adopted.bias = conv.weight, conv.bias
         return adopted
 
@@ -41,9 +43,18 @@ class PoseDiveModel(nn.Module):
     features: name -> (R, n, c), one entry per self-attention.
     """
 
-    def __init__(self, denoising_unet: UNet2DConditionModel, reference_unet: UNet2DConditionModel | None, guiders: PoseGuiders):
+    def __init__(
+        self,
+        denoising_unet: UNet2DConditionModel,
+        reference_unet: UNet2DConditionModel | None,
+        guiders: PoseGuiders,
+    ):
         super().__init__()
-        self.denoising_unet, self.reference_unet, self.guiders = denoising_unet, reference_unet, guiders
+        self.denoising_unet, self.reference_unet, self.guiders = (
+            denoising_unet,
+            reference_unet,
+            guiders,
+        )
         # One embedding stands for "no person" in training and in sampling alike; public relatives use two different ones.
         self.null_tokens = nn.Parameter(torch.zeros(1, denoising_unet.config.cross_attention_dim))
         denoising_unet.conv_in = PosedConvIn.adopt(denoising_unet.conv_in)
@@ -82,11 +93,31 @@ class PoseDiveModel(nn.Module):
         self.reference_unet(latents, t, clip_tokens, cross_attention_kwargs={"reference": call})
         return call.features
 
-    def forward(self, noisy_latents, t, clip_tokens, features, depth, normals, skeleton, keep: Tensor | None = None) -> Tensor:
+    def forward(
+        self,
+        noisy_latents,
+        t,
+        clip_tokens,
+        features,
+        depth,
+        normals,
+        skeleton,
+        keep: Tensor | None = None,
+    ) -> Tensor:
         """Predicted epsilon or v, (B, C, h, w). keep: (B,) bool, False drops a sample's identity (condition dropout)."""
-        return self.denoise(noisy_latents, t, clip_tokens, features, self.guiders(depth, normals, skeleton), keep)
+        return self.denoise(
+            noisy_latents, t, clip_tokens, features, self.guiders(depth, normals, skeleton), keep
+        )
 
-    def denoise(self, noisy_latents, t, clip_tokens, features, guide: Tensor | None, keep: Tensor | None = None) -> Tensor:
+    def denoise(
+        self,
+        noisy_latents,
+        t,
+        clip_tokens,
+        features,
+        guide: Tensor | None,
+        keep: Tensor | None = None,
+    ) -> Tensor:
         """`forward` with the guiders' output (B, width, h, w) at hand, so that sampling computes it once for all steps.
 
         A dropped sample gets the null embedding and attends only to itself. Its pose guide stays: guidance then strengthens identity
@@ -97,7 +128,9 @@ class PoseDiveModel(nn.Module):
         call = None if features is None else ReferenceCall("read", features, keep)
         return self._denoise(noisy_latents, t, clip_tokens, call, guide)
 
-    def guided(self, noisy_latents, t, clip_tokens, features, guide: Tensor, guidance: float) -> Tensor:
+    def guided(
+        self, noisy_latents, t, clip_tokens, features, guide: Tensor, guidance: float
+    ) -> Tensor:
         """Classifier-free guidance: null + guidance * (identity - null), both branches in one batch."""
         if guidance == 1.0:
             return self.denoise(noisy_latents, t, clip_tokens, features, guide)
@@ -105,16 +138,30 @@ class PoseDiveModel(nn.Module):
         twice = [torch.cat([x, x]) for x in (noisy_latents, t, guide)]
         # The features have rows for the second half only, so the first half attends to itself.
         call = None if features is None else ReferenceCall("read", features)
-        without, with_identity = self._denoise(twice[0], twice[1], torch.cat([null, clip_tokens]), call, twice[2]).chunk(2)
+        without, with_identity = self._denoise(
+            twice[0], twice[1], torch.cat([null, clip_tokens]), call, twice[2]
+        ).chunk(2)
         return without + guidance * (with_identity - without)
 
-    def _denoise(self, noisy_latents, t, clip_tokens, call: ReferenceCall | None, guide: Tensor | None) -> Tensor:
-        sample = noisy_latents if guide is None else torch.cat([noisy_latents, guide.to(noisy_latents.dtype)], dim=1)
-        return self.denoising_unet(sample, t, clip_tokens, cross_attention_kwargs={"reference": call}).sample
+    def _denoise(
+        self, noisy_latents, t, clip_tokens, call: ReferenceCall | None, guide: Tensor | None
+    ) -> Tensor:
+        sample = (
+            noisy_latents
+            if guide is None
+            else torch.cat([noisy_latents, guide.to(noisy_latents.dtype)], dim=1)
+        )
+        return self.denoising_unet(
+            sample, t, clip_tokens, cross_attention_kwargs={"reference": call}
+        ).sample
 
     def trainable(self) -> dict[str, nn.Parameter]:
         """Named parameters that get a gradient: all but the reference U-Net's tail."""
-        return {name: parameter for name, parameter in self.named_parameters() if parameter.requires_grad}
+        return {
+            name: parameter
+            for name, parameter in self.named_parameters()
+            if parameter.requires_grad
+        }
 
     def enable_gradient_checkpointing(self) -> None:
         """Trade time for memory in both U-Nets."""
@@ -126,12 +173,17 @@ class PoseDiveModel(nn.Module):
 def build_guiders(params, unet: UNet2DConditionModel, factor: int) -> PoseGuiders:
     """Fresh guiders for this U-Net and VAE from `guider_widths`, `guider_channels` and `conditions` of the `generator` section."""
     widths, width = dict(plain(params)["guider_widths"]), unet.config.block_out_channels[0]
-    return PoseGuiders(widths, list(params.guider_channels), width, factor, tuple(params.conditions))
+    return PoseGuiders(
+        widths, list(params.guider_channels), width, factor, tuple(params.conditions)
+    )
 
 
 def vae_factor(stable_diffusion: Path, params) -> int:
     """Down-factor of the VAE in use: 8 for four levels."""
-    config = read_json(folders.part_folder(stable_diffusion, "vae", params.vae) / "config.json", "block_out_channels")
+    config = read_json(
+        folders.part_folder(stable_diffusion, "vae", params.vae) / "config.json",
+        "block_out_channels",
+    )
     return 2 ** (len(config["block_out_channels"]) - 1)
 
 
@@ -139,5 +191,11 @@ def plain(params) -> dict:
     """A parameter section (pydantic model, dict or namespace) as nested dicts and lists, for JSON."""
     if hasattr(params, "model_dump"):
         return params.model_dump()
-    items = params.items() if isinstance(params, dict) else vars(params).items() if hasattr(params, "__dict__") else None
+    items = (
+        params.items()
+        if isinstance(params, dict)
+        else vars(params).items()
+        if hasattr(params, "__dict__")
+        else None
+    )
     return {key: plain(value) for key, value in items} if items is not None else params

@@ -12,15 +12,21 @@ from posedive_lib.errors import StudyError
 from posedive_lib.loading import read_json
 
 
-def load_scheduler(stable_diffusion: Path, params, kind: type[SchedulerMixin] | str = "DDIMScheduler") -> SchedulerMixin:
+def load_scheduler(
+    stable_diffusion: Path, params, kind: type[SchedulerMixin] | str = "DDIMScheduler"
+) -> SchedulerMixin:
     """A scheduler of any diffusers class, itself or its name, with the betas of `scheduler/scheduler_config.json` and the prediction of `params`.
 
     Training (`DDPMScheduler`) and sampling build theirs here, so they cannot disagree (they do in public relatives).
     """
     if params.prediction_type not in ("epsilon", "v_prediction"):
-        raise StudyError(f"generator.prediction_type is {params.prediction_type!r}: choose epsilon or v_prediction.")
+        raise StudyError(
+            f"generator.prediction_type is {params.prediction_type!r}: choose epsilon or v_prediction."
+        )
     if params.zero_snr and params.prediction_type == "epsilon":
-        raise StudyError("generator.zero_snr needs prediction_type v_prediction: at zero SNR epsilon says nothing about the image.")
+        raise StudyError(
+            "generator.zero_snr needs prediction_type v_prediction: at zero SNR epsilon says nothing about the image."
+        )
     path = stable_diffusion / "scheduler" / "scheduler_config.json"
     if not path.is_file():
         raise StudyError(f"No {path}: give a folder in Stable Diffusion's diffusers layout.")
@@ -37,7 +43,9 @@ def scheduler_class(name: str) -> type[SchedulerMixin]:
     """The diffusers scheduler of that name, such as DDIMScheduler; StudyError if there is none."""
     kind = getattr(diffusers, name, None)
     if not (isinstance(kind, type) and issubclass(kind, SchedulerMixin)):
-        raise StudyError(f"generator.sampling.scheduler is {name!r}: name a scheduler of diffusers, such as DDIMScheduler or UniPCMultistepScheduler.")
+        raise StudyError(
+            f"generator.sampling.scheduler is {name!r}: name a scheduler of diffusers, such as DDIMScheduler or UniPCMultistepScheduler."
+        )
     return kind
 
 

@@ -30,12 +30,20 @@ class Pairs:
                 targets.append(index)
                 partners.append(other_camera if len(other_camera) else same)
         if not targets:
-            raise StudyError("No identity has two usable images: training the generator needs pairs; check pid, tau_ref and tau_tar.")
+            raise StudyError(
+                "No identity has two usable images: training the generator needs pairs; check pid, tau_ref and tau_tar."
+            )
         return cls(np.array(targets), partners)
 
-    def draw(self, rng: np.random.Generator, size: int, same_photo: float = 0.0) -> tuple[np.ndarray, np.ndarray]:
+    def draw(
+        self, rng: np.random.Generator, size: int, same_photo: float = 0.0
+    ) -> tuple[np.ndarray, np.ndarray]:
         """Image indices of `size` targets (uniform over images) and of their references: partners (uniform), or with probability
         `same_photo` the target itself."""
         chosen = rng.integers(len(self.targets), size=size)
-        references = np.array([self.partners[m][rng.integers(len(self.partners[m]))] for m in chosen])
-        return self.targets[chosen], np.where(rng.random(size) < same_photo, self.targets[chosen], references) if same_photo else references
+        references = np.array(
+            [self.partners[m][rng.integers(len(self.partners[m]))] for m in chosen]
+        )
+        return self.targets[chosen], np.where(
+            rng.random(size) < same_photo, self.targets[chosen], references
+        ) if same_photo else references

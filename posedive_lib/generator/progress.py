@@ -19,8 +19,15 @@ class Losses:
     (t1: least noise, t4: most)."""
 
     def __init__(self, path: Path, every: int, num_timesteps: int, writes: bool = True):
-        self.path, self.every, self.num_timesteps, self.writes = path, every, num_timesteps, writes  # one process of several writes
-        self.window: list[list[float]] = []  # [quarter, squared error] of every sample since the last row
+        self.path, self.every, self.num_timesteps, self.writes = (
+            path,
+            every,
+            num_timesteps,
+            writes,
+        )  # one process of several writes
+        self.window: list[
+            list[float]
+        ] = []  # [quarter, squared error] of every sample since the last row
         self.totals: list[float] = []
         self.latest = float("nan")
 
@@ -32,7 +39,9 @@ class Losses:
     def resume(self, step: int, window: list, totals: list) -> None:
         """Forget rows after `step`: the steps behind them will run again."""
         rows = self.path.read_text().splitlines(keepends=True)[1:] if self.path.is_file() else []
-        whole = [row for row in rows if row.endswith("\n") and row.count(",") == HEADER.count(",")]  # a full disk cuts the last one
+        whole = [
+            row for row in rows if row.endswith("\n") and row.count(",") == HEADER.count(",")
+        ]  # a full disk cuts the last one
         self._keep([row for row in whole if int(row.split(",")[0]) <= step])
         self.window, self.totals = window, totals
 
@@ -42,8 +51,13 @@ class Losses:
         self.totals.append(total)
         self.latest = float(np.mean(self.totals))
         if step % self.every == 0:
-            quarters = [[error for quarter, error in self.window if quarter == wanted] for wanted in range(4)]
-            means = [self.latest] + [float(np.mean(errors)) if errors else float("nan") for errors in quarters]
+            quarters = [
+                [error for quarter, error in self.window if quarter == wanted]
+                for wanted in range(4)
+            ]
+            means = [self.latest] + [
+                float(np.mean(errors)) if errors else float("nan") for errors in quarters
+            ]
             if self.writes:
                 with writing(self.path), self.path.open("a") as log:
                     log.write(f"{step}," + ",".join(f"{mean:.6g}" for mean in means) + "\n")
@@ -62,7 +76,13 @@ def save_checkpoint(path: Path, trainer, losses: Losses, key: str, step: int) ->
         tensors[f"model.{name}"], tensors[f"ema.{name}"] = parameter, shadow
         for part, value in trainer.optimizer.state[parameter].items():
             tensors[f"optimizer.{part}.{name}"] = value
-    state = {"step": step, "key": key, "ema_step": trainer.ema.optimization_step, "window": losses.window, "totals": losses.totals}
+    state = {
+        "step": step,
+        "key": key,
+        "ema_step": trainer.ema.optimization_step,
+        "window": losses.window,
+        "totals": losses.totals,
+    }
     folders.save_tensors(tensors, path, {"state": json.dumps(state)})
 
 
@@ -72,13 +92,16 @@ def load_checkpoint(path: Path, trainer, losses: Losses, key: str) -> int:
     with safe_open(path, "pt") as file:
         state = json.loads((file.metadata() or {}).get("state", "{}"))
     if state.get("key") != key:
-        raise StudyError(f"{path} belongs to a run with other data, parameters or starting weights: delete it or choose another folder.")
+        raise StudyError(
+            f"{path} belongs to a run with other data, parameters or starting weights: delete it or choose another folder."
+        )
     with torch.no_grad():
         for (name, parameter), shadow in zip(trainer.trainable.items(), trainer.ema.shadow_params):
             parameter.copy_(tensors[f"model.{name}"])
             shadow.copy_(tensors[f"ema.{name}"])
             trainer.optimizer.state[parameter] = {
-                part: tensors[f"optimizer.{part}.{name}"].to(parameter.device) for part in ("step", "exp_avg", "exp_avg_sq")
+                part: tensors[f"optimizer.{part}.{name}"].to(parameter.device)
+                for part in ("step", "exp_avg", "exp_avg_sq")
             }
     trainer.ema.optimization_step = state["ema_step"]
     losses.resume(state["step"], state["window"], state["totals"])

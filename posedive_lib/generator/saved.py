@@ -16,16 +16,35 @@ from posedive_lib.loading import read_json
 SETTINGS = "posedive.json"
 GUIDERS = "guiders.safetensors"
 # The paper's model; folders that were saved before a choice existed hold it.
-WHOLE = {"conditions": list(CONDITIONS), "reference_attention": True, "pretrained": True, "vae": None, "image_encoder": None,
-         "mixed_precision": "auto"}
+WHOLE = {
+    "conditions": list(CONDITIONS),
+    "reference_attention": True,
+    "pretrained": True,
+    "vae": None,
+    "image_encoder": None,
+    "mixed_precision": "auto",
+}
 # What loading and sampling read of the section `generator` and of `sampling` in it; the rest has defaults or tells of the training.
 NEEDED = {
-    "generator": ("prediction_type", "zero_snr", "guider_widths", "guider_channels", "clip_tokens", "sampling"),
+    "generator": (
+        "prediction_type",
+        "zero_snr",
+        "guider_widths",
+        "guider_channels",
+        "clip_tokens",
+        "sampling",
+    ),
     "sampling": ("steps", "guidance", "batch_size"),
 }
 
 
-def save_model(model: PoseDiveModel, folder: str | Path, params, stable_diffusion: Path, training: dict | None = None) -> Path:
+def save_model(
+    model: PoseDiveModel,
+    folder: str | Path,
+    params,
+    stable_diffusion: Path,
+    training: dict | None = None,
+) -> Path:
     """Write the trained parts; the frozen ones (VAE, CLIP, scheduler) stay where they are and are pointed to, relative to `folder`."""
     folder = Path(folder)
     with folders.replaced_folder(folder) as temporary:
@@ -43,7 +62,12 @@ def save_model(model: PoseDiveModel, folder: str | Path, params, stable_diffusio
     return folder
 
 
-def load_model(folder: str | Path, stable_diffusion: str | Path | None = None, params=None, revision: str | None = None):
+def load_model(
+    folder: str | Path,
+    stable_diffusion: str | Path | None = None,
+    params=None,
+    revision: str | None = None,
+):
     """-> (PoseDiveModel, generator parameters, folder of the frozen parts).
 
     A Stable Diffusion layout gives a fresh model (phase 0) with `params`, by default the lineage's. StudyError on anything incomplete.
@@ -51,13 +75,21 @@ def load_model(folder: str | Path, stable_diffusion: str | Path | None = None, p
     folder = folders.resolve(folder, revision)
     if not (folder / SETTINGS).is_file():
         if not (folder / "unet").is_dir():
-            raise StudyError(f"{folder} holds neither {SETTINGS} (our saved generator) nor unet/ (Stable Diffusion's layout).")
+            raise StudyError(
+                f"{folder} holds neither {SETTINGS} (our saved generator) nor unet/ (Stable Diffusion's layout)."
+            )
         params = params or lineage_parameters(folder)
         return PoseDiveModel.from_stable_diffusion(folder, params).eval(), params, folder
     settings = read_settings(folder)
-    frozen = folders.resolve(stable_diffusion) if stable_diffusion else (folder / str(settings["stable_diffusion"])).resolve()
+    frozen = (
+        folders.resolve(stable_diffusion)
+        if stable_diffusion
+        else (folder / str(settings["stable_diffusion"])).resolve()
+    )
     if not frozen.is_dir():
-        raise StudyError(f"{folder} expects its VAE, CLIP and scheduler in {frozen}, which does not exist: pass stable_diffusion=<folder>.")
+        raise StudyError(
+            f"{folder} expects its VAE, CLIP and scheduler in {frozen}, which does not exist: pass stable_diffusion=<folder>."
+        )
     params = {**WHOLE, **settings["generator"]}
     params["sampling"] = {"scheduler": "DDIMScheduler", **params["sampling"]}
     params = json.loads(json.dumps(params), object_hook=lambda items: SimpleNamespace(**items))
@@ -67,14 +99,26 @@ def load_model(folder: str | Path, stable_diffusion: str | Path | None = None, p
 def load_weights(folder: Path, params, stable_diffusion: Path) -> PoseDiveModel:
     """The model of a saved generator, with the guiders that `params` describe; parts that `params` leave out are not loaded."""
     denoising = folders.load_part(UNet2DConditionModel, folder, "denoising_unet")
-    reference = folders.load_part(UNet2DConditionModel, folder, "reference_unet") if params.reference_attention else None
-    model = PoseDiveModel(denoising, reference, build_guiders(params, denoising, vae_factor(stable_diffusion, params)))
+    reference = (
+        folders.load_part(UNet2DConditionModel, folder, "reference_unet")
+        if params.reference_attention
+        else None
+    )
+    model = PoseDiveModel(
+        denoising, reference, build_guiders(params, denoising, vae_factor(stable_diffusion, params))
+    )
     tensors = folders.load_tensors(folder / GUIDERS)
     null = tensors.pop("null_tokens", None)
     if null is None or null.shape != model.null_tokens.shape:
-        raise StudyError(f"{folder / GUIDERS} is of another architecture: null_tokens is missing or of another width.")
+        raise StudyError(
+            f"{folder / GUIDERS} is of another architecture: null_tokens is missing or of another width."
+        )
     unused = tuple(f"guiders.{name}." for name in CONDITIONS if name not in params.conditions)
-    tensors = {name: tensor for name, tensor in tensors.items() if not name.startswith(unused)} if unused else tensors
+    tensors = (
+        {name: tensor for name, tensor in tensors.items() if not name.startswith(unused)}
+        if unused
+        else tensors
+    )
     folders.load_into(model.guiders, tensors, folder / GUIDERS)
     model.null_tokens.data.copy_(null)
     return model.eval()
@@ -86,9 +130,13 @@ def read_settings(folder: Path) -> dict:
     section = settings
     for name, needed in NEEDED.items():  # each lies in the one before
         section = section[name]
-        missing = [key for key in needed if key not in section] if isinstance(section, dict) else needed
+        missing = (
+            [key for key in needed if key not in section] if isinstance(section, dict) else needed
+        )
         if missing:
-            raise StudyError(f"{folder / SETTINGS}: {name} lacks {', '.join(missing)}: save the generator again.")
+            raise StudyError(
+                f"{folder / SETTINGS}: {name} lacks {', '.join(missing)}: save the generator again."
+            )
     return settings
 
 

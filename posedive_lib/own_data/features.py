@@ -6,16 +6,21 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from posedive_lib.datasets.images import BROKEN, open_rgb, read, to_rgb
 from posedive_lib.errors import StudyError
 from posedive_lib.reid import models
 from posedive_lib.reid.image_set import resized
-from posedive_lib.datasets.images import BROKEN, open_rgb, read, to_rgb
 
-BLOCK = 1024   # images in memory at a time, where they come as files
+BLOCK = 1024  # images in memory at a time, where they come as files
 
 
-def extract(images: Iterable[str | Path | Image.Image | np.ndarray] | np.ndarray, model_folder: str | Path, *, camids: Sequence[int] | None = None,
-            device: str | None = None) -> np.ndarray:  # fmt: skip
+def extract(
+    images: Iterable[str | Path | Image.Image | np.ndarray] | np.ndarray,
+    model_folder: str | Path,
+    *,
+    camids: Sequence[int] | None = None,
+    device: str | None = None,
+) -> np.ndarray:
     """(N, D) float32 features of length 1: their dot product is the cosine similarity.
 
     images: paths, images of PIL, arrays (H, W, 3) uint8 RGB, each of any size, or one array (N, H, W, 3). model_folder: what a model's `save`
@@ -23,25 +28,40 @@ def extract(images: Iterable[str | Path | Image.Image | np.ndarray] | np.ndarray
     """
     model = models.load(model_folder, device)
     if isinstance(images, str | Path | Image.Image) or not isinstance(images, Iterable):
-        raise StudyError(f"{images} is no list of images: give a list of paths, of images of PIL or of arrays.")
+        raise StudyError(
+            f"{images} is no list of images: give a list of paths, of images of PIL or of arrays."
+        )
     whole = isinstance(images, np.ndarray) and images.ndim > 1
     images = images if whole else list(images)
     if camids is not None and len(camids) != len(images):
-        raise StudyError(f"{len(images)} images with {len(camids)} cameras: one per image is needed.")
+        raise StudyError(
+            f"{len(images)} images with {len(camids)} cameras: one per image is needed."
+        )
     parts = []
     for start in range(0, max(len(images), 1), BLOCK):
         some = images[start : start + BLOCK]
         pixels = some if whole else _pixels(some, start, model.height, model.width)
-        parts.append(model.extract(pixels, None if camids is None else np.asarray(camids)[start : start + BLOCK]))
+        parts.append(
+            model.extract(
+                pixels, None if camids is None else np.asarray(camids)[start : start + BLOCK]
+            )
+        )
     features = np.concatenate(parts)
-    return features / np.linalg.norm(features, axis=1, keepdims=True).clip(min=np.finfo(np.float32).tiny)
+    return features / np.linalg.norm(features, axis=1, keepdims=True).clip(
+        min=np.finfo(np.float32).tiny
+    )
 
 
 def _pixels(images: list, first: int, height: int, width: int) -> np.ndarray:
     """(N, height, width, 3) uint8; `first`: the number of the first image, for messages."""
     if all(isinstance(image, str | Path) for image in images):
-        return read(images, height, width, "bilinear")   # by threads
-    return np.concatenate([resized(_array(image, number)[None], height, width) for number, image in enumerate(images, first)])
+        return read(images, height, width, "bilinear")  # by threads
+    return np.concatenate(
+        [
+            resized(_array(image, number)[None], height, width)
+            for number, image in enumerate(images, first)
+        ]
+    )
 
 
 def _array(image: str | Path | Image.Image | np.ndarray, number: int) -> np.ndarray:
@@ -50,12 +70,28 @@ def _array(image: str | Path | Image.Image | np.ndarray, number: int) -> np.ndar
         image = open_rgb(image)
     if isinstance(image, Image.Image):
         if image.mode.startswith(("I", "F")):
-            raise StudyError(f"Image {number} of the list is of mode {image.mode}: give one with 8 bits per channel.")
+            raise StudyError(
+                f"Image {number} of the list is of mode {image.mode}: give one with 8 bits per channel."
+            )
         try:
-            return np.asarray(to_rgb(image.copy()))   # which turns its argument in place
+            return np.asarray(to_rgb(image.copy()))  # which turns its argument in place
         except BROKEN as error:
-            raise StudyError(f"Image {number} of the list is not readable ({error}): leave it out.") from None
-    if not isinstance(image, np.ndarray) or image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or not image.size:
-        about = f"{image.dtype} {image.shape}" if isinstance(image, np.ndarray) else f"of type {type(image).__name__}"
-        raise StudyError(f"Image {number} of the list is {about}: give a path, an image of PIL or an array (H, W, 3) uint8.")
+            raise StudyError(
+                f"Image {number} of the list is not readable ({error}): leave it out."
+            ) from None
+    if (
+        not isinstance(image, np.ndarray)
+        or image.dtype != np.uint8
+        or image.ndim != 3
+        or image.shape[2] != 3
+        or not image.size
+    ):
+        about = (
+            f"{image.dtype} {image.shape}"
+            if isinstance(image, np.ndarray)
+            else f"of type {type(image).__name__}"
+        )
+        raise StudyError(
+            f"Image {number} of the list is {about}: give a path, an image of PIL or an array (H, W, 3) uint8."
+        )
     return image

@@ -20,14 +20,14 @@ from tqdm import tqdm
 from posedive_lib import datasets
 from posedive_lib import params as parameters
 from posedive_lib.augment.confidence import PoseEstimator
-from posedive_lib.own_data import fitting, heading, keypoint_body, pose_prior
 from posedive_lib.body.archive import read_npz, write_npz
-from posedive_lib.own_data.fitting import Fitter, FitSettings, fit_rows
 from posedive_lib.body.poses import load_poses
 from posedive_lib.body.smpl import load_smpl
 from posedive_lib.body.table import BodyTable
 from posedive_lib.datasets.images import open_rgb
 from posedive_lib.errors import StudyError, command
+from posedive_lib.own_data import fitting, heading, keypoint_body, pose_prior
+from posedive_lib.own_data.fitting import FitSettings, Fitter, fit_rows
 from posedive_lib.writing import writing
 
 BATCH = 64
@@ -36,13 +36,18 @@ FPS = 10.0  # frames per second of the motions that are learned from: neighbours
 
 def images_of(dataset: datasets.ReIDDataset, splits: tuple[str, ...]) -> pd.DataFrame:
     """Paths (`path`, `rel`) of the splits' images, each once."""
-    return pd.concat([getattr(dataset, split)[["path", "rel"]] for split in splits]).drop_duplicates("rel", ignore_index=True)
+    return pd.concat(
+        [getattr(dataset, split)[["path", "rel"]] for split in splits]
+    ).drop_duplicates("rel", ignore_index=True)
 
 
 def digest(files: list[str | Path], settings: FitSettings, focal: float) -> str:
     """Of everything that determines a fit, in 16 hexadecimal digits. StudyError for a file that cannot be read."""
     total = hashlib.sha256(repr((asdict(settings), focal, FPS, BATCH)).encode())
-    for path in [*files, *(module.__file__ for module in (fitting, heading, keypoint_body, pose_prior))]:
+    for path in [
+        *files,
+        *(module.__file__ for module in (fitting, heading, keypoint_body, pose_prior)),
+    ]:
         try:
             total.update(hashlib.sha256(Path(path).read_bytes()).digest())
         except OSError as error:
@@ -54,7 +59,10 @@ def estimate(paths: list[str], estimator: PoseEstimator) -> dict[str, np.ndarray
     """Key points (N, 17, 2), confidence (N, 17) and size (N, 2: height, width) of image files of any sizes."""
     images = [np.asarray(open_rgb(path)) for path in paths]
     size = np.array([image.shape[:2] for image in images])
-    points, sigma = np.zeros((len(images), 17, 2), np.float32), np.zeros((len(images), 17), np.float32)
+    points, sigma = (
+        np.zeros((len(images), 17, 2), np.float32),
+        np.zeros((len(images), 17), np.float32),
+    )
     for shape in np.unique(size, axis=0):
         rows = np.flatnonzero((size == shape).all(1))
         points[rows], sigma[rows] = estimator.estimate(np.stack([images[row] for row in rows]))
@@ -62,7 +70,14 @@ def estimate(paths: list[str], estimator: PoseEstimator) -> dict[str, np.ndarray
 
 
 def fit_images(
-    images: pd.DataFrame, out: str | Path, *, body: str, motions: str, estimator: str, focal: float, settings: FitSettings | None = None,
+    images: pd.DataFrame,
+    out: str | Path,
+    *,
+    body: str,
+    motions: str,
+    estimator: str,
+    focal: float,
+    settings: FitSettings | None = None,
     progress: bool = True,
 ) -> BodyTable:
     """Fit every image (columns path, rel) and write the table to `out`; goes on where a stopped call with the same inputs was.
@@ -76,7 +91,12 @@ def fit_images(
         raise StudyError("There are no images to fit: give at least one")
     pose_estimator = PoseEstimator(estimator)
     fitter = Fitter(load_smpl(body), load_poses(motions, fps=FPS), focal=focal, settings=settings)
-    files = sorted(str(path) for folder in (motions, estimator) for path in Path(folder).rglob("*") if path.is_file())
+    files = sorted(
+        str(path)
+        for folder in (motions, estimator)
+        for path in Path(folder).rglob("*")
+        if path.is_file()
+    )
     key = digest([*images["path"], body, *files], settings, focal)
     parts = out.with_name(out.name + ".parts")
     with writing(parts):
@@ -85,14 +105,28 @@ def fit_images(
             if not other.name.startswith(key):
                 other.unlink()
     batches = [images.iloc[start : start + BATCH] for start in range(0, len(images), BATCH)]
-    found = _parts(batches, parts, f"{key}-points", "key points", progress, lambda i: estimate(batches[i]["path"].tolist(), pose_estimator))
+    found = _parts(
+        batches,
+        parts,
+        f"{key}-points",
+        "key points",
+        progress,
+        lambda i: estimate(batches[i]["path"].tolist(), pose_estimator),
+    )
     everything = {name: np.concatenate([part[name] for part in found]) for name in found[0]}
     cue = fitter.heading(everything["keypoints"], everything["confidence"])
 
     def fit(i: int) -> dict[str, np.ndarray]:
         rows, part = slice(i * BATCH, i * BATCH + len(batches[i])), found[i]
-        table = fit_rows(fitter, part["keypoints"], part["confidence"], part["size"][:, 0], part["size"][:, 1],
-                         batches[i]["rel"].to_numpy(str), None if cue is None else cue[rows])
+        table = fit_rows(
+            fitter,
+            part["keypoints"],
+            part["confidence"],
+            part["size"][:, 0],
+            part["size"][:, 1],
+            batches[i]["rel"].to_numpy(str),
+            None if cue is None else cue[rows],
+        )
         return {field.name: getattr(table, field.name) for field in fields(table)}
 
     columns = _parts(batches, parts, f"{key}-bodies", "fit", progress, fit)
@@ -103,7 +137,9 @@ def fit_images(
     return table
 
 
-def _parts(batches, folder: Path, name: str, label: str, progress: bool, make) -> list[dict[str, np.ndarray]]:
+def _parts(
+    batches, folder: Path, name: str, label: str, progress: bool, make
+) -> list[dict[str, np.ndarray]]:
     """`make(i)` of every batch, or what an earlier call left of it."""
     made = []
     with tqdm(total=sum(map(len, batches)), desc=label, unit="image", disable=not progress) as bar:
@@ -121,16 +157,33 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description="Fit SMPL to every image of a data set.")
     parser.add_argument("dataset", choices=datasets.NAMES)
     parser.add_argument("root", help="folder that holds the data sets")
-    parser.add_argument("--out", help="the table to write (default: smpl.npz in the data set's folder)")
-    parser.add_argument("--splits", nargs="+", default=["train", "query", "gallery"], choices=["train", "query", "gallery"])
-    parser.add_argument("--params", default="params.yaml", help="paths.body, paths.motions, paths.pose_estimator and conditions.focal")
+    parser.add_argument(
+        "--out", help="the table to write (default: smpl.npz in the data set's folder)"
+    )
+    parser.add_argument(
+        "--splits",
+        nargs="+",
+        default=["train", "query", "gallery"],
+        choices=["train", "query", "gallery"],
+    )
+    parser.add_argument(
+        "--params",
+        default="params.yaml",
+        help="paths.body, paths.motions, paths.pose_estimator and conditions.focal",
+    )
     given = parser.parse_args(arguments)
     P, dataset = parameters.load(given.params), datasets.load(given.dataset, given.root)
     out = Path(given.out) if given.out else dataset.folder / "smpl.npz"
     if out.exists():
         raise StudyError(f"{out} exists: name another table with --out, or remove it first")
-    table = fit_images(images_of(dataset, tuple(given.splits)), out, body=P.paths.body, motions=P.paths.motions,
-                       estimator=P.paths.pose_estimator, focal=P.conditions.focal)
+    table = fit_images(
+        images_of(dataset, tuple(given.splits)),
+        out,
+        body=P.paths.body,
+        motions=P.paths.motions,
+        estimator=P.paths.pose_estimator,
+        focal=P.conditions.focal,
+    )
     print(f"{out}: {len(table)} bodies")
     return 0
 

@@ -15,15 +15,21 @@ from roma import rotmat_to_rotvec, rotvec_to_rotmat
 from smplx import SMPL
 from tqdm import tqdm
 
-from posedive_lib.own_data.heading import Heading
-from posedive_lib.own_data.keypoint_body import KeypointBody, rotations_of, view_rotation
-from posedive_lib.own_data.pose_prior import FREE, STATURE, PosePrior, Views
 from posedive_lib.body.poses import PoseSource
 from posedive_lib.body.table import BodyTable
 from posedive_lib.errors import StudyError
+from posedive_lib.own_data.heading import Heading
+from posedive_lib.own_data.keypoint_body import KeypointBody, rotations_of, view_rotation
+from posedive_lib.own_data.pose_prior import FREE, STATURE, PosePrior, Views
 
-ELEVATION = (-0.09, 0.70)  # radians, -5 to 40 degrees: cameras look at people from about their height, or from above
-SEEN, HIDDEN = 0.5, 0.25  # confidence from which on a key point counts as visible, and below which as hidden by something else
+ELEVATION = (
+    -0.09,
+    0.70,
+)  # radians, -5 to 40 degrees: cameras look at people from about their height, or from above
+SEEN, HIDDEN = (
+    0.5,
+    0.25,
+)  # confidence from which on a key point counts as visible, and below which as hidden by something else
 
 
 @dataclass(frozen=True)
@@ -78,7 +84,14 @@ class Fitter:
     StudyError for an empty source.
     """
 
-    def __init__(self, model: SMPL, source: PoseSource, *, focal: float = 2.5, settings: FitSettings | None = None):
+    def __init__(
+        self,
+        model: SMPL,
+        source: PoseSource,
+        *,
+        focal: float = 2.5,
+        settings: FitSettings | None = None,
+    ):
         self.settings, self.focal = settings or FitSettings(), focal
         self.body = KeypointBody(model)
         self.views = Views.take(self.body, source, distance=focal * STATURE)
@@ -86,44 +99,80 @@ class Fitter:
         self.codes = self.prior.encode(self.views.pose)
 
     @torch.no_grad()
-    def heading(self, keypoints: np.ndarray, confidence: np.ndarray, batch_size: int = 64) -> Heading | None:
+    def heading(
+        self, keypoints: np.ndarray, confidence: np.ndarray, batch_size: int = 64
+    ) -> Heading | None:
         """The heading cue of a whole data set: key points (N, 17, 2) pixels, confidence (N, 17); None for few images."""
         points, weight = torch.from_numpy(keypoints).float(), torch.from_numpy(confidence).float()
         batches = zip(points.split(batch_size), weight.split(batch_size), strict=True)
         best = [self.views.match(*batch).argmin(1) for batch in batches] if len(points) else []
         return Heading.learn(weight, self.views.azimuth[torch.cat(best)]) if best else None
 
-    def fit(self, keypoints: np.ndarray, confidence: np.ndarray, height, width, heading: Heading | None = None) -> dict[str, np.ndarray]:
+    def fit(
+        self,
+        keypoints: np.ndarray,
+        confidence: np.ndarray,
+        height,
+        width,
+        heading: Heading | None = None,
+    ) -> dict[str, np.ndarray]:
         """Columns global_orient … keypoints of a `BodyTable` for one batch; height, width: (N,) pixels."""
-        points, weight = torch.from_numpy(keypoints).float(), torch.from_numpy(confidence).float().clamp(0, 1)
+        points, weight = (
+            torch.from_numpy(keypoints).float(),
+            torch.from_numpy(confidence).float().clamp(0, 1),
+        )
         height, width = torch.as_tensor(height).float(), torch.as_tensor(width).float()
         centre = torch.stack([width, height], 1) / 2
-        chosen, count, starts = self._starts(points, weight, heading), len(points), self.settings.starts
+        chosen, count, starts = (
+            self._starts(points, weight, heading),
+            len(points),
+            self.settings.starts,
+        )
         share = weight / weight.sum(1, keepdim=True).clamp_min(1e-6)
         again = lambda value: value.repeat_interleave(starts, 0)
-        target = Target(again(points - centre[:, None]), again(share), again(person_size(points, share)), again(self.focal * height),
-                        self.codes[chosen.flatten()])  # fmt: skip
+        target = Target(
+            again(points - centre[:, None]),
+            again(share),
+            again(person_size(points, share)),
+            again(self.focal * height),
+            self.codes[chosen.flatten()],
+        )
         variables = self._descend(self._begin(chosen.flatten(), target), target)
         with torch.no_grad():
             energy = self._energy(variables, target).view(count, starts)
             if heading is not None:
-                energy = energy + self.settings.facing * heading.cost(variables["azimuth"].view(count, starts))
+                energy = energy + self.settings.facing * heading.cost(
+                    variables["azimuth"].view(count, starts)
+                )
             best = energy.argmin(1) + torch.arange(count) * starts
             variables = {name: value[best] for name, value in variables.items()}
             body = self._pose(variables, target.focal[best])
             pose = torch.nn.functional.pad(body.rows[:, 3:], (0, 69 - FREE))
-            columns = (rotmat_to_rotvec(body.root), pose, variables["betas"], body.cam_t, target.focal[best], body.pixels + centre[:, None])
+            columns = (
+                rotmat_to_rotvec(body.root),
+                pose,
+                variables["betas"],
+                body.cam_t,
+                target.focal[best],
+                body.pixels + centre[:, None],
+            )
         names = ("global_orient", "body_pose", "betas", "cam_t", "focal", "keypoints")
         return dict(zip(names, (column.numpy() for column in columns), strict=True))
 
-    def _starts(self, keypoints: torch.Tensor, weight: torch.Tensor, heading: Heading | None) -> torch.Tensor:
+    def _starts(
+        self, keypoints: torch.Tensor, weight: torch.Tensor, heading: Heading | None
+    ) -> torch.Tensor:
         """Rows of `views` (N, S): the most alike first, each `apart` from the earlier ones."""
         cost, chosen = self.views.match(keypoints, weight), []
         if heading is not None:
-            cost = cost + self.settings.match * heading.cost(self.views.azimuth[None].expand(len(cost), -1))
+            cost = cost + self.settings.match * heading.cost(
+                self.views.azimuth[None].expand(len(cost), -1)
+            )
         for _ in range(self.settings.starts):
             chosen.append(cost.argmin(1))
-            gap = (self.views.azimuth[None] - self.views.azimuth[chosen[-1]][:, None] + torch.pi) % (2 * torch.pi) - torch.pi
+            gap = (
+                self.views.azimuth[None] - self.views.azimuth[chosen[-1]][:, None] + torch.pi
+            ) % (2 * torch.pi) - torch.pi
             cost = cost + 1e3 * (gap.abs() < np.radians(self.settings.apart))
         return torch.stack(chosen, 1)
 
@@ -131,27 +180,42 @@ class Fitter:
     def _begin(self, rows: torch.Tensor, target: Target) -> dict[str, torch.Tensor]:
         """Variables at library views `rows` (R,), moved and scaled onto the key points by least squares."""
         variables = {
-            "z": target.anchor.clone(), "azimuth": self.views.azimuth[rows], "elevation": self.views.elevation[rows],
-            "betas": torch.zeros(len(rows), self.body.joint_shapes.shape[2]), "shift": torch.zeros(len(rows), 2),
+            "z": target.anchor.clone(),
+            "azimuth": self.views.azimuth[rows],
+            "elevation": self.views.elevation[rows],
+            "betas": torch.zeros(len(rows), self.body.joint_shapes.shape[2]),
+            "shift": torch.zeros(len(rows), 2),
             "depth": torch.full((len(rows),), float(np.log(self.focal * STATURE))),
-        }  # fmt: skip
-        share, mean = target.share[..., None], lambda value: (target.share[..., None] * value).sum(1)
+        }
+        share, mean = (
+            target.share[..., None],
+            lambda value: (target.share[..., None] * value).sum(1),
+        )
         for _ in range(2):  # the second time for the perspective
             pixels = self._pose(variables, target.focal).pixels
             x, y = pixels - mean(pixels)[:, None], target.offset - mean(target.offset)[:, None]
-            scale = ((share * x * y).sum((1, 2)) / (share * x * x).sum((1, 2)).clamp_min(1e-6)).clamp(0.2, 5)[:, None]
+            scale = (
+                (share * x * y).sum((1, 2)) / (share * x * x).sum((1, 2)).clamp_min(1e-6)
+            ).clamp(0.2, 5)[:, None]
             variables["depth"] = variables["depth"] - scale[:, 0].log()
-            variables["shift"] = variables["shift"] * scale + (mean(target.offset) - mean(pixels) * scale) / target.focal[:, None]
+            variables["shift"] = (
+                variables["shift"] * scale
+                + (mean(target.offset) - mean(pixels) * scale) / target.focal[:, None]
+            )
         return variables
 
-    def _descend(self, variables: dict[str, torch.Tensor], target: Target) -> dict[str, torch.Tensor]:
+    def _descend(
+        self, variables: dict[str, torch.Tensor], target: Target
+    ) -> dict[str, torch.Tensor]:
         s = self.settings
         for value in variables.values():
             value.requires_grad_()
         optimizer = torch.optim.Adam(variables.values(), lr=s.rate, betas=(0.8, 0.95))
         for step in range(s.steps):
             optimizer.param_groups[0]["lr"] = s.rate * (1 - step / s.steps) ** 0.5
-            loosen = 1 + 2 * max(0.0, 1 - 2 * step / s.steps)  # far key points pull at first, outliers are let go later
+            loosen = 1 + 2 * max(
+                0.0, 1 - 2 * step / s.steps
+            )  # far key points pull at first, outliers are let go later
             optimizer.zero_grad(set_to_none=True)
             self._energy(variables, target, loosen).sum().backward()
             optimizer.step()
@@ -160,50 +224,92 @@ class Fitter:
     def _pose(self, v: dict[str, torch.Tensor], focal: torch.Tensor) -> Posed:
         rows, depth = self.prior.decode(v["z"]), v["depth"].exp()[:, None]
         root = view_rotation(v["azimuth"], v["elevation"]) @ rotvec_to_rotmat(rows[:, :3])
-        points = self.body(rotations_of(root, torch.nn.functional.pad(rows[:, 3:], (0, 69 - FREE))), v["betas"])
+        points = self.body(
+            rotations_of(root, torch.nn.functional.pad(rows[:, 3:], (0, 69 - FREE))), v["betas"]
+        )
         cam_t = torch.cat([v["shift"] * depth, depth], 1)
         points = points + cam_t[:, None]
-        return Posed(points[..., :2] / points[..., 2:].clamp_min(0.1) * focal[:, None, None], rows, root, cam_t)
+        return Posed(
+            points[..., :2] / points[..., 2:].clamp_min(0.1) * focal[:, None, None],
+            rows,
+            root,
+            cam_t,
+        )
 
-    def _energy(self, v: dict[str, torch.Tensor], target: Target, loosen: float = 1.0) -> torch.Tensor:
+    def _energy(
+        self, v: dict[str, torch.Tensor], target: Target, loosen: float = 1.0
+    ) -> torch.Tensor:
         """(R,) as `FitSettings` describes it."""
         s, body = self.settings, self._pose(v, target.focal)
-        square = ((body.pixels - target.offset) / (loosen * s.scale * target.size)[:, None, None]).square().sum(-1)
-        outside = (ELEVATION[0] - v["elevation"]).clamp_min(0) + (v["elevation"] - ELEVATION[1]).clamp_min(0)
+        square = (
+            ((body.pixels - target.offset) / (loosen * s.scale * target.size)[:, None, None])
+            .square()
+            .sum(-1)
+        )
+        outside = (ELEVATION[0] - v["elevation"]).clamp_min(0) + (
+            v["elevation"] - ELEVATION[1]
+        ).clamp_min(0)
         return (
-            (target.share * square / (1 + square)).sum(1) + s.pose * v["z"].square().sum(1)
-            + s.anchor * (v["z"] - target.anchor).square().sum(1) + s.betas * v["betas"].square().mean(1)
-            + s.limits * self.prior.beyond(body.rows).square().sum(1) + s.elevation * outside.square()
-        )  # fmt: skip
+            (target.share * square / (1 + square)).sum(1)
+            + s.pose * v["z"].square().sum(1)
+            + s.anchor * (v["z"] - target.anchor).square().sum(1)
+            + s.betas * v["betas"].square().mean(1)
+            + s.limits * self.prior.beyond(body.rows).square().sum(1)
+            + s.elevation * outside.square()
+        )
 
 
 def person_size(keypoints: torch.Tensor, share: torch.Tensor) -> torch.Tensor:
     """Height of a person in pixels (N,), about: 3.3 standard deviations of the key points (weights `share` sum to 1)."""
     mean = (share[..., None] * keypoints).sum(1, keepdim=True)
-    return (3.3 * (share[..., None] * (keypoints - mean).square()).sum(1).sqrt().amax(-1)).clamp_min(1.0)
+    return (
+        3.3 * (share[..., None] * (keypoints - mean).square()).sum(1).sqrt().amax(-1)
+    ).clamp_min(1.0)
 
 
 def visibility(keypoints: np.ndarray, confidence: np.ndarray, height, width) -> np.ndarray:
     """(N, 17) as in `BodyTable`, from confidences: 2 from `SEEN` on, 1 from `HIDDEN` on, 0 below it or outside the image."""
     size = np.stack([width, height], 1)[:, None]
     inside = ((keypoints >= 0) & (keypoints < size)).all(-1)
-    return np.where(inside, (confidence >= HIDDEN).astype(np.int8) + (confidence >= SEEN), 0).astype(np.int8)
+    return np.where(
+        inside, (confidence >= HIDDEN).astype(np.int8) + (confidence >= SEEN), 0
+    ).astype(np.int8)
 
 
 def check(keypoints: np.ndarray, confidence: np.ndarray) -> None:
     """StudyError for key points that are no COCO-17, or not finite, or confidences outside [0, 1]."""
-    if keypoints.ndim != 3 or keypoints.shape[1:] != (17, 2) or confidence.shape != keypoints.shape[:2]:
-        raise StudyError(f"key points are {keypoints.shape} and confidences {confidence.shape}: give COCO's (N, 17, 2) and (N, 17)")
+    if (
+        keypoints.ndim != 3
+        or keypoints.shape[1:] != (17, 2)
+        or confidence.shape != keypoints.shape[:2]
+    ):
+        raise StudyError(
+            f"key points are {keypoints.shape} and confidences {confidence.shape}: give COCO's (N, 17, 2) and (N, 17)"
+        )
     bad = ~(np.isfinite(keypoints).all((1, 2)) & np.isfinite(confidence).all(1))
     if bad.any():
-        raise StudyError(f"key points of row {int(bad.argmax())} are not finite: leave the image out or estimate it again")
+        raise StudyError(
+            f"key points of row {int(bad.argmax())} are not finite: leave the image out or estimate it again"
+        )
     if len(confidence) and not (confidence.min() >= 0 and confidence.max() <= 1):
-        raise StudyError(f"confidences lie in [{confidence.min():.2f}, {confidence.max():.2f}], expected [0, 1]: rescale them")
+        raise StudyError(
+            f"confidences lie in [{confidence.min():.2f}, {confidence.max():.2f}], expected [0, 1]: rescale them"
+        )
 
 
 def fit_keypoints(
-    keypoints: np.ndarray, confidence: np.ndarray, model: SMPL, source: PoseSource, *, height, width, path: np.ndarray | None = None,
-    focal: float = 2.5, settings: FitSettings | None = None, batch_size: int = 64, progress: str | None = None,
+    keypoints: np.ndarray,
+    confidence: np.ndarray,
+    model: SMPL,
+    source: PoseSource,
+    *,
+    height,
+    width,
+    path: np.ndarray | None = None,
+    focal: float = 2.5,
+    settings: FitSettings | None = None,
+    batch_size: int = 64,
+    progress: str | None = None,
 ) -> BodyTable:
     """SMPL bodies for images of people, from their key points.
 
@@ -220,16 +326,28 @@ def fit_keypoints(
     with tqdm(total=count, desc=progress, unit="image", disable=progress is None) as bar:
         for start in range(0, count, batch_size):
             rows = slice(start, start + batch_size)
-            parts.append(fit_rows(fitter, keypoints[rows], confidence[rows], height[rows], width[rows],
-                                  np.arange(count).astype(str)[rows] if path is None else np.asarray(path)[rows],
-                                  None if heading is None else heading[rows]))  # fmt: skip
+            parts.append(
+                fit_rows(
+                    fitter,
+                    keypoints[rows],
+                    confidence[rows],
+                    height[rows],
+                    width[rows],
+                    np.arange(count).astype(str)[rows] if path is None else np.asarray(path)[rows],
+                    None if heading is None else heading[rows],
+                )
+            )
             bar.update(len(parts[-1]))
     if not parts:
         raise StudyError("there are no key points to fit: give at least one image")
     return BodyTable.joined(parts)
 
 
-def fit_rows(fitter: Fitter, keypoints, confidence, height, width, path: np.ndarray, heading: Heading | None) -> BodyTable:
+def fit_rows(
+    fitter: Fitter, keypoints, confidence, height, width, path: np.ndarray, heading: Heading | None
+) -> BodyTable:
     """One batch as a table."""
     columns = fitter.fit(keypoints, confidence, height.copy(), width.copy(), heading)
-    return BodyTable(path=path, **columns, visible=visibility(columns["keypoints"], confidence, height, width))
+    return BodyTable(
+        path=path, **columns, visible=visibility(columns["keypoints"], confidence, height, width)
+    )

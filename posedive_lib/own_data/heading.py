@@ -34,7 +34,9 @@ class Heading:
         if len(confidence) < ENOUGH:
             return None
         x = confidence.double()
-        x = torch.cat([(x - x.mean(0)) / x.std(0).clamp_min(1e-3), torch.ones(len(x), 1, dtype=x.dtype)], 1)
+        x = torch.cat(
+            [(x - x.mean(0)) / x.std(0).clamp_min(1e-3), torch.ones(len(x), 1, dtype=x.dtype)], 1
+        )
         y = torch.stack([azimuth.cos(), azimuth.sin()], 1).double()
         penalty = RIDGE * torch.eye(x.shape[1], dtype=x.dtype)
         solve = lambda rows: torch.linalg.solve(x[rows].T @ x[rows] + penalty, x[rows].T @ y[rows])
@@ -42,4 +44,6 @@ class Heading:
         left_out = torch.empty_like(y)
         for k in range(FOLDS):
             left_out[fold == k] = x[fold == k] @ solve(fold != k)
-        return cls((x @ solve(fold >= 0)).float(), (left_out - y).square().mean(0).clamp_min(1e-3).float())
+        return cls(
+            (x @ solve(fold >= 0)).float(), (left_out - y).square().mean(0).clamp_min(1e-3).float()
+        )

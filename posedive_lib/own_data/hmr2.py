@@ -34,8 +34,17 @@ from posedive_lib.body.table import BodyTable
 from posedive_lib.errors import StudyError, command
 
 FOCAL, CROP = 5000.0, 256.0  # pixels, of HMR2's network
-SHAPES = {"global_orient": (3, 3), "body_pose": (23, 3, 3), "betas": (10,), "pred_cam": (3,), "pred_cam_t": (3,), "path": (), "img_size": (2,),
-          "box_center": (2,), "box_size": ()}  # fmt: skip
+SHAPES = {
+    "global_orient": (3, 3),
+    "body_pose": (23, 3, 3),
+    "betas": (10,),
+    "pred_cam": (3,),
+    "pred_cam_t": (3,),
+    "path": (),
+    "img_size": (2,),
+    "box_center": (2,),
+    "box_size": (),
+}
 NEEDED = ("global_orient", "body_pose", "betas", "path", "img_size")
 
 
@@ -44,8 +53,14 @@ def read_hmr2(path: str | Path) -> dict[str, np.ndarray]:
     rotations."""
     path = Path(path)
     if path.suffix in (".pkl", ".joblib", ".pt", ".pth"):
-        raise StudyError(f"{path} is a pickle, which could run a program: save HMR2's results as .npz, .json or .safetensors")
-    readers = {".npz": lambda p: read_npz(p, what="HMR2 results"), ".json": _read_json, ".safetensors": _read_safetensors}
+        raise StudyError(
+            f"{path} is a pickle, which could run a program: save HMR2's results as .npz, .json or .safetensors"
+        )
+    readers = {
+        ".npz": lambda p: read_npz(p, what="HMR2 results"),
+        ".json": _read_json,
+        ".safetensors": _read_safetensors,
+    }
     if path.suffix not in readers:
         raise StudyError(f"{path} holds no HMR2 results: give an .npz, .json or .safetensors file")
     raw = readers[path.suffix](path)
@@ -54,7 +69,9 @@ def read_hmr2(path: str | Path) -> dict[str, np.ndarray]:
     if "pred_cam" not in columns and "pred_cam_t" not in columns:
         missing.append("pred_cam")
     if missing:
-        raise StudyError(f"{path} lacks {', '.join(missing)}: write it with all columns of HMR2's results")
+        raise StudyError(
+            f"{path} lacks {', '.join(missing)}: write it with all columns of HMR2's results"
+        )
     return _checked(path, {name: columns[name] for name in SHAPES if name in columns})
 
 
@@ -67,27 +84,46 @@ def _checked(path: Path, columns: dict) -> dict[str, np.ndarray]:
         try:
             array = np.asarray(columns[name], float)
         except (ValueError, TypeError, OverflowError):
-            raise StudyError(f"{path}: {name} is not an array of numbers with one row per image: write it again") from None
+            raise StudyError(
+                f"{path}: {name} is not an array of numbers with one row per image: write it again"
+            ) from None
         full = (count, *shape)
-        if name == "global_orient" and array.shape == (count, 1, 3, 3) or name == "box_size" and array.shape == (count, 1):
+        if (
+            name == "global_orient"
+            and array.shape == (count, 1, 3, 3)
+            or name == "box_size"
+            and array.shape == (count, 1)
+        ):
             array = array.reshape(full)
         if array.shape != full:
-            raise StudyError(f"{path}: {name} is {array.shape}, expected {full}: HMR2 writes SMPL's 24 joints as rotation matrices")
+            raise StudyError(
+                f"{path}: {name} is {array.shape}, expected {full}: HMR2 writes SMPL's 24 joints as rotation matrices"
+            )
         if not np.isfinite(array).all():
             row = int((~np.isfinite(array).reshape(count, -1).all(1)).argmax())
             raise StudyError(f"{path}: {name} of {names[row]} is not finite: leave that image out")
         checked[name] = array
     rotations = np.concatenate([checked["global_orient"][:, None], checked["body_pose"]], 1)
     with np.errstate(over="ignore", invalid="ignore"):  # of numbers that are far from any rotation
-        off = np.abs(rotations @ rotations.mT - np.eye(3)).max((1, 2, 3)) + np.abs(np.linalg.det(rotations) - 1).max(1)
+        off = np.abs(rotations @ rotations.mT - np.eye(3)).max((1, 2, 3)) + np.abs(
+            np.linalg.det(rotations) - 1
+        ).max(1)
     if not off.max() <= 1e-2:
-        raise StudyError(f"{path}: {names[int(off.argmax())]} has a joint that is no rotation matrix: leave that image out")
+        raise StudyError(
+            f"{path}: {names[int(off.argmax())]} has a joint that is no rotation matrix: leave that image out"
+        )
     for name in ("img_size", "box_size"):
         if name in checked and not (checked[name] > 0).all():
             raise StudyError(f"{path}: {name} is not above 0 everywhere: give pixels")
-    behind = checked["pred_cam"][:, 0] <= 0 if "pred_cam" in checked else checked["pred_cam_t"][:, 2] <= 0
+    behind = (
+        checked["pred_cam"][:, 0] <= 0
+        if "pred_cam" in checked
+        else checked["pred_cam_t"][:, 2] <= 0
+    )
     if behind.any():
-        raise StudyError(f"{path}: {names[int(behind.argmax())]} lies behind the camera (scale or depth not above 0): leave it out")
+        raise StudyError(
+            f"{path}: {names[int(behind.argmax())]} lies behind the camera (scale or depth not above 0): leave it out"
+        )
     return checked
 
 
@@ -95,27 +131,50 @@ def _names(path: Path, listed) -> list[str]:
     """The images' paths (N,), each once."""
     names = listed.tolist() if isinstance(listed, np.ndarray) else listed
     if not isinstance(names, list) or not all(isinstance(name, str) and name for name in names):
-        raise StudyError(f"{path}: path is no list of texts: give each image's path relative to the data set's folder")
+        raise StudyError(
+            f"{path}: path is no list of texts: give each image's path relative to the data set's folder"
+        )
     if not names:
         raise StudyError(f"{path} holds no images: run HMR2 again")
     name, count = Counter(names).most_common(1)[0]
     if count > 1:
-        raise StudyError(f"{path} holds {count} bodies of {name}: keep the one of the image's person")
+        raise StudyError(
+            f"{path} holds {count} bodies of {name}: keep the one of the image's person"
+        )
     return names
 
 
 def _read_json(path: Path) -> dict:
     try:
         if path.stat().st_size > MAX_BYTES:
-            raise StudyError(f"{path} is larger than {MAX_BYTES >> 30} GiB: write HMR2's results as .npz")
+            raise StudyError(
+                f"{path} is larger than {MAX_BYTES >> 30} GiB: write HMR2's results as .npz"
+            )
         content = json.loads(path.read_text())
     except (OSError, ValueError, RecursionError) as error:
-        raise error if isinstance(error, StudyError) else StudyError(f"{path} cannot be read as JSON ({error}): write it again") from None
+        raise (
+            error
+            if isinstance(error, StudyError)
+            else StudyError(f"{path} cannot be read as JSON ({error}): write it again")
+        ) from None
     entries = content if isinstance(content, list) else [content]
-    if not entries or not all(isinstance(entry, dict) and isinstance(entry.get("pred_smpl_params", {}), dict) for entry in entries):
-        raise StudyError(f"{path} holds no HMR2 results: give a dictionary of columns or a list with one dictionary per image, pred_smpl_params too")
-    rows = [{k: v for k, v in entry.items() if k != "pred_smpl_params"} | entry.get("pred_smpl_params", {}) for entry in entries]
-    return {name: [row.get(name) for row in rows] for name in rows[0]} if isinstance(content, list) else rows[0]
+    if not entries or not all(
+        isinstance(entry, dict) and isinstance(entry.get("pred_smpl_params", {}), dict)
+        for entry in entries
+    ):
+        raise StudyError(
+            f"{path} holds no HMR2 results: give a dictionary of columns or a list with one dictionary per image, pred_smpl_params too"
+        )
+    rows = [
+        {k: v for k, v in entry.items() if k != "pred_smpl_params"}
+        | entry.get("pred_smpl_params", {})
+        for entry in entries
+    ]
+    return (
+        {name: [row.get(name) for row in rows] for name in rows[0]}
+        if isinstance(content, list)
+        else rows[0]
+    )
 
 
 def _read_safetensors(path: Path) -> dict:
@@ -125,7 +184,9 @@ def _read_safetensors(path: Path) -> dict:
             listed = (file.metadata() or {}).get("path")
             return columns | ({"path": json.loads(listed)} if listed else {})
     except (OSError, SafetensorError, ValueError, TypeError) as error:
-        raise StudyError(f"{path} cannot be read as safetensors ({error}): write it again") from None
+        raise StudyError(
+            f"{path} cannot be read as safetensors ({error}): write it again"
+        ) from None
 
 
 def boxes(columns: dict[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
@@ -141,7 +202,10 @@ def camera_of(columns: dict[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
     if "pred_cam" in columns:
         scale, shift = columns["pred_cam"][:, 0], columns["pred_cam"][:, 1:]
     else:
-        scale, shift = 2 * FOCAL / (CROP * columns["pred_cam_t"][:, 2]), columns["pred_cam_t"][:, :2]
+        scale, shift = (
+            2 * FOCAL / (CROP * columns["pred_cam_t"][:, 2]),
+            columns["pred_cam_t"][:, :2],
+        )
     focal = FOCAL / CROP * columns["img_size"].max(1)
     moved = shift + 2 * (centre - columns["img_size"] / 2) / (box * scale)[:, None]
     return np.column_stack([moved, 2 * focal / (box * scale)]), focal
@@ -154,43 +218,71 @@ def import_hmr2(path: str | Path, model: SMPL, *, focal: float | None = None) ->
     5000/256 image heights): depth shrinks with it, so the size in the image stays. StudyError unless it is above 0.
     """
     if focal is not None and not 0 < focal < np.inf:
-        raise StudyError(f"The focal length is {focal}: give image heights above 0, as conditions.focal of the parameters")
+        raise StudyError(
+            f"The focal length is {focal}: give image heights above 0, as conditions.focal of the parameters"
+        )
     columns = read_hmr2(path)
     cam_t, native = camera_of(columns)
     wanted = native if focal is None else focal * columns["img_size"][:, 1]
     cam_t[:, 2] *= wanted / native
-    vector = lambda matrices: Rotation.from_matrix(matrices.reshape(-1, 3, 3)).as_rotvec().reshape(len(cam_t), -1)
+    vector = lambda matrices: (
+        Rotation.from_matrix(matrices.reshape(-1, 3, 3)).as_rotvec().reshape(len(cam_t), -1)
+    )
     orient, body_pose = vector(columns["global_orient"]), vector(columns["body_pose"])
     keypoints = np.empty((len(cam_t), 17, 2))
     for row, (width, height) in enumerate(columns["img_size"]):
         _, joints = pose(model, orient[row], body_pose[row], columns["betas"][row])
         keypoints[row] = project(joints[COCO_FROM_SMPL] + cam_t[row], wanted[row], height, width)
     inside = ((keypoints >= 0) & (keypoints < columns["img_size"][:, None])).all(-1)
-    return BodyTable(columns["path"], orient, body_pose, columns["betas"], cam_t, wanted, keypoints, np.where(inside, 2, 0).astype(np.int8))
+    return BodyTable(
+        columns["path"],
+        orient,
+        body_pose,
+        columns["betas"],
+        cam_t,
+        wanted,
+        keypoints,
+        np.where(inside, 2, 0).astype(np.int8),
+    )
 
 
 def export_hmr2(table: BodyTable, img_size: np.ndarray) -> dict[str, np.ndarray]:
     """The columns HMR2 would write for a table whose focal lengths are HMR2's; img_size (N, 2): width, height. Inverse of the import."""
     img_size = np.broadcast_to(np.asarray(img_size, float), (len(table), 2))
-    matrices = lambda vectors: Rotation.from_rotvec(np.asarray(vectors, float).reshape(-1, 3)).as_matrix()
+    matrices = lambda vectors: Rotation.from_rotvec(
+        np.asarray(vectors, float).reshape(-1, 3)
+    ).as_matrix()
     _, box = boxes({"img_size": img_size})
     depth = table.cam_t[:, 2] * (FOCAL / CROP * img_size.max(1)) / table.focal
     scale = 2 * FOCAL / CROP * img_size.max(1) / (box * depth)
     cam = np.column_stack([scale, table.cam_t[:, :2]])
     return {
-        "path": table.path, "img_size": img_size, "betas": np.asarray(table.betas, float), "pred_cam": cam,
+        "path": table.path,
+        "img_size": img_size,
+        "betas": np.asarray(table.betas, float),
+        "pred_cam": cam,
         "pred_cam_t": np.column_stack([cam[:, 1:], 2 * FOCAL / (CROP * scale)]),
-        "global_orient": matrices(table.global_orient).reshape(-1, 1, 3, 3), "body_pose": matrices(table.body_pose).reshape(-1, 23, 3, 3),
-    }  # fmt: skip
+        "global_orient": matrices(table.global_orient).reshape(-1, 1, 3, 3),
+        "body_pose": matrices(table.body_pose).reshape(-1, 23, 3, 3),
+    }
 
 
 @command()
 def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description="Import HMR2 (4D-Humans) results as a table of bodies.")
+    parser = argparse.ArgumentParser(
+        description="Import HMR2 (4D-Humans) results as a table of bodies."
+    )
     parser.add_argument("results", help=".npz, .json or .safetensors")
     parser.add_argument("--body", default="data/body/SMPL_NEUTRAL.npz", help="SMPL body file")
-    parser.add_argument("--focal", type=float, default=2.5, help="focal length of the table's camera, image heights (conditions.focal)")
-    parser.add_argument("--out", default="smpl.npz", help="the table to write (default: %(default)s)")
+    parser.add_argument(
+        "--focal",
+        type=float,
+        default=2.5,
+        help="focal length of the table's camera, image heights (conditions.focal)",
+    )
+    parser.add_argument(
+        "--out", default="smpl.npz", help="the table to write (default: %(default)s)"
+    )
     given = parser.parse_args(arguments)
     if Path(given.out).exists():
         raise StudyError(f"{given.out} exists: name another table with --out, or remove it first")

@@ -20,12 +20,20 @@ class KeypointBody:
     """
 
     def __init__(self, model: SMPL, device: str = "cpu"):
-        rows = model.vertex_joint_selector.extra_joints_idxs[[i - 24 for i in COCO_FROM_SMPL[:FACE]]]
+        rows = model.vertex_joint_selector.extra_joints_idxs[
+            [i - 24 for i in COCO_FROM_SMPL[:FACE]]
+        ]
         template, shapes = model.v_template.detach(), model.shapedirs.detach()
         put = lambda value: value.to(device=device, dtype=torch.float32)
         self.joints = put(model.J_regressor @ template)  # (24, 3)
-        self.joint_shapes = put(torch.einsum("jv,vcs->jcs", model.J_regressor, shapes))  # (24, 3, S)
-        self.face, self.face_shapes, self.face_weights = put(template[rows]), put(shapes[rows]), put(model.lbs_weights[rows])
+        self.joint_shapes = put(
+            torch.einsum("jv,vcs->jcs", model.J_regressor, shapes)
+        )  # (24, 3, S)
+        self.face, self.face_shapes, self.face_weights = (
+            put(template[rows]),
+            put(shapes[rows]),
+            put(model.lbs_weights[rows]),
+        )
         columns = (3 * rows[:, None] + torch.arange(3)).flatten()
         self.face_bends = put(model.posedirs[:, columns])
         self.parents, self.levels = model.parents.tolist(), _levels(model.parents.tolist())
@@ -40,11 +48,16 @@ class KeypointBody:
         rest = self.joints + torch.einsum("jcs,ns->njc", self.joint_shapes, betas)
         world, place = [None] * 24, [None] * 24
         world[0], place[0] = rotations[:, 0], rest[:, 0]
-        for level in self.levels:  # joints of one depth at a time: nine small products instead of 23
+        for (
+            level
+        ) in self.levels:  # joints of one depth at a time: nine small products instead of 23
             parents = [self.parents[joint] for joint in level]
             above = torch.stack([world[parent] for parent in parents], 1)
             turned = above @ rotations[:, level]
-            moved = torch.stack([place[parent] for parent in parents], 1) + (above @ (rest[:, level] - rest[:, parents])[..., None])[..., 0]
+            moved = (
+                torch.stack([place[parent] for parent in parents], 1)
+                + (above @ (rest[:, level] - rest[:, parents])[..., None])[..., 0]
+            )
             for i, joint in enumerate(level):
                 world[joint], place[joint] = turned[:, i], moved[:, i]
         world, place = torch.stack(world, 1), torch.stack(place, 1)
@@ -53,7 +66,9 @@ class KeypointBody:
         face = face + (bends @ self.face_bends).reshape(count, FACE, 3)
         shift = place - (world @ rest[..., None])[..., 0]
         blended = torch.einsum("fj,njab->nfab", self.face_weights, world)
-        face = (blended @ face[..., None])[..., 0] + torch.einsum("fj,njc->nfc", self.face_weights, shift)
+        face = (blended @ face[..., None])[..., 0] + torch.einsum(
+            "fj,njc->nfc", self.face_weights, shift
+        )
         return torch.cat([face, place[:, self.body_points]], 1)
 
 
@@ -75,4 +90,6 @@ def _levels(parents: list[int]) -> list[list[int]]:
     depth = [0] * len(parents)
     for joint, parent in enumerate(parents[1:], start=1):
         depth[joint] = depth[parent] + 1
-    return [[joint for joint, d in enumerate(depth) if d == level] for level in range(1, max(depth) + 1)]
+    return [
+        [joint for joint, d in enumerate(depth) if d == level] for level in range(1, max(depth) + 1)
+    ]

@@ -6,10 +6,10 @@ import numpy as np
 import torch
 from roma import rotvec_to_rotmat
 
-from posedive_lib.own_data.keypoint_body import KeypointBody, rotations_of, view_rotation
 from posedive_lib.body.kinematics import joint_positions
 from posedive_lib.body.poses import PoseSource
 from posedive_lib.errors import StudyError
+from posedive_lib.own_data.keypoint_body import KeypointBody, rotations_of, view_rotation
 
 STATURE = 1.85  # metres of a crop's height that a person takes in front of a camera, for the perspective of the library's views
 FREE = 63  # numbers of body_pose that a fit may change: joints 1–21; the hands stay at zero
@@ -71,8 +71,10 @@ def with_mirrored(source: PoseSource) -> PoseSource:
     pose = np.pad(rows[:, 3:], ((0, 0), (0, 69 - FREE)))
     twice = lambda one, two: np.concatenate([one, two])
     return PoseSource(
-        twice(source.root_tilt, rows[:, :3]), twice(source.body_pose, pose),
-        *(twice(column, column) for column in (source.domain, source.name, source.frame)))
+        twice(source.root_tilt, rows[:, :3]),
+        twice(source.body_pose, pose),
+        *(twice(column, column) for column in (source.domain, source.name, source.frame)),
+    )
 
 
 def spread(source: PoseSource, count: int) -> np.ndarray:
@@ -101,7 +103,13 @@ class Views:
     @classmethod
     @torch.no_grad()
     def take(
-        cls, body: KeypointBody, source: PoseSource, *, distance: float, poses: int = 160, azimuths: int = 24,
+        cls,
+        body: KeypointBody,
+        source: PoseSource,
+        *,
+        distance: float,
+        poses: int = 160,
+        azimuths: int = 24,
         elevations: tuple[float, ...] = (2.0, 14.0, 27.0),
     ) -> "Views":
         """Photograph `poses` spread-out poses of a source (and its mirror image) at a distance in metres; elevations in degrees."""
@@ -115,11 +123,16 @@ class Views:
         keypoints = []
         for row in rows:  # one pose, all views: rotate its points instead of posing it again
             pose = torch.nn.functional.pad(row[3:], (0, 69 - FREE))[None]
-            points = body(rotations_of(rotvec_to_rotmat(row[None, :3]), pose), torch.zeros(1, body.joint_shapes.shape[2]))
+            points = body(
+                rotations_of(rotvec_to_rotmat(row[None, :3]), pose),
+                torch.zeros(1, body.joint_shapes.shape[2]),
+            )
             points = (points[0] - points[0].mean(0)) @ turn.mT
             points = points + torch.tensor([0.0, 0.0, distance])
             keypoints.append(points[..., :2] / points[..., 2:])
-        return cls(torch.cat(keypoints), rows.repeat_interleave(len(grid), 0), *grid.repeat(len(rows), 1).T)
+        return cls(
+            torch.cat(keypoints), rows.repeat_interleave(len(grid), 0), *grid.repeat(len(rows), 1).T
+        )
 
     def match(self, keypoints: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
         """Weighted squared distance (N, M) of images' key points to every view after the best scaling and shift, as a share of the key
@@ -133,6 +146,10 @@ class Views:
         var_y = (w[..., None] * (y - mean_y[:, None]).square()).sum((1, 2))  # (N,)
         mean_x = torch.stack([w @ x[..., c].T for c in (0, 1)], -1)  # (N, M, 2)
         var_x = (w @ x.square().sum(-1).T - mean_x.square().sum(-1)).clamp_min(1e-12)
-        cross = sum((w * y[..., c]) @ x[..., c].T for c in (0, 1)) - (mean_x * mean_y[:, None]).sum(-1)
-        explained = cross.clamp_min(0).square() / (var_x * var_y[:, None].clamp_min(1e-9))  # a mirrored view (scale < 0) explains nothing
+        cross = sum((w * y[..., c]) @ x[..., c].T for c in (0, 1)) - (mean_x * mean_y[:, None]).sum(
+            -1
+        )
+        explained = cross.clamp_min(0).square() / (
+            var_x * var_y[:, None].clamp_min(1e-9)
+        )  # a mirrored view (scale < 0) explains nothing
         return (1 - explained).clamp_min(0)

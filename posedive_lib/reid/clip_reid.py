@@ -15,15 +15,17 @@ from posedive_lib.errors import StudyError
 from posedive_lib.reid.weights import load_clip
 
 PREFIX, SUFFIX = "a photo of a", "person."
-QUICK = 1.702   # of the quick GELU
-CONTEXT = 4   # learnable tokens per identity: "A photo of a X X X X person."
+QUICK = 1.702  # of the quick GELU
+CONTEXT = 4  # learnable tokens per identity: "A photo of a X X X X person."
 
 
 def resize_positions(positions: Tensor, grid: tuple[int, int]) -> Tensor:
     """Position embeddings (1 + n*n, D) of a square grid for another grid: class token kept, patches interpolated bilinearly."""
     side = math.isqrt(len(positions) - 1)
     if side * side != len(positions) - 1:
-        raise StudyError(f"The image encoder has {len(positions) - 1} patch positions, which is no square grid: it is no CLIP vision model.")
+        raise StudyError(
+            f"The image encoder has {len(positions) - 1} patch positions, which is no square grid: it is no CLIP vision model."
+        )
     if grid == (side, side):
         return positions
     patches = positions[1:].T.reshape(1, -1, side, side)
@@ -35,9 +37,13 @@ def patch_grid(height: int, width: int, patch: int, stride: int | None) -> tuple
     """Rows and columns of patches; overlapping ones (OLP) leave pixels over at the edge, as published: 256 x 128 by 12 is 21 x 10."""
     step = stride or patch
     if min(height, width) < patch or step > patch:
-        raise StudyError(f"Images of {height} x {width} pixels cannot be cut into {patch}-pixel patches every {step} pixels: change reid.image or reid.patch_stride.")
+        raise StudyError(
+            f"Images of {height} x {width} pixels cannot be cut into {patch}-pixel patches every {step} pixels: change reid.image or reid.patch_stride."
+        )
     if step == patch and (height % patch or width % patch):
-        raise StudyError(f"Images of {height} x {width} pixels do not divide into the image encoder's {patch}-pixel patches: change reid.image.")
+        raise StudyError(
+            f"Images of {height} x {width} pixels do not divide into the image encoder's {patch}-pixel patches: change reid.image."
+        )
     return (height - patch) // step + 1, (width - patch) // step + 1
 
 
@@ -49,20 +55,29 @@ def attend(queries: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None = 
     return (scores if mask is None else scores + mask).softmax(dim=-1) @ values
 
 
-def through_block(block: nn.Module, tokens: Tensor, mask: Tensor | None = None, place: int | None = None) -> Tensor:
+def through_block(
+    block: nn.Module, tokens: Tensor, mask: Tensor | None = None, place: int | None = None
+) -> Tensor:
     """(N, L, D) through a CLIP block. With `place` only for the token there, (N, D): it sees every token, and no other is used."""
     attention, device = block.self_attn, tokens.device.type
     normed = block.layer_norm1(tokens)
     if torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device):
-        normed = normed.to(torch.get_autocast_dtype(device))   # once for the three projections
+        normed = normed.to(torch.get_autocast_dtype(device))  # once for the three projections
         mask = mask if mask is None else mask.to(normed.dtype)
     here = normed if place is None else normed[:, place].unsqueeze(1)
 
     def heads(x: Tensor) -> Tensor:
         return x.unflatten(-1, (attention.num_heads, attention.head_dim)).transpose(1, 2)
 
-    mask = mask if place is None else None   # the only masked prompt token that is asked for is the last, which sees all
-    mixed = attend(heads(attention.q_proj(here)), heads(attention.k_proj(normed)), heads(attention.v_proj(normed)), mask)
+    mask = (
+        mask if place is None else None
+    )  # the only masked prompt token that is asked for is the last, which sees all
+    mixed = attend(
+        heads(attention.q_proj(here)),
+        heads(attention.k_proj(normed)),
+        heads(attention.v_proj(normed)),
+        mask,
+    )
     out = attention.out_proj(mixed.transpose(1, 2).flatten(2))
     tokens = tokens + out if place is None else tokens[:, place] + out[:, 0]
     return tokens + through_mlp(block.mlp, block.layer_norm2(tokens))
@@ -84,16 +99,30 @@ class ImageEncoder(nn.Module):
     size makes patches overlap (OLP).
     """
 
-    def __init__(self, clip: CLIPVisionModelWithProjection, height: int, width: int, *, stride: int | None = None, cameras: int = 0,
-                 camera_weight: float = 0.0, real: int = 0, generator: torch.Generator | None = None):
+    def __init__(
+        self,
+        clip: CLIPVisionModelWithProjection,
+        height: int,
+        width: int,
+        *,
+        stride: int | None = None,
+        cameras: int = 0,
+        camera_weight: float = 0.0,
+        real: int = 0,
+        generator: torch.Generator | None = None,
+    ):
         super().__init__()
         self.vision, self.projection = clip.vision_model, clip.visual_projection
         patches = self.vision.embeddings.patch_embedding
         grid = patch_grid(height, width, clip.config.patch_size, stride)
         self.stride = stride or clip.config.patch_size
         patches.stride = (self.stride, self.stride)
-        positions = resize_positions(self.vision.embeddings.position_embedding.weight.detach(), grid)
-        self.positions = nn.Parameter(positions.clone())   # learned further in stage 2, so kept in the training size
+        positions = resize_positions(
+            self.vision.embeddings.position_embedding.weight.detach(), grid
+        )
+        self.positions = nn.Parameter(
+            positions.clone()
+        )  # learned further in stage 2, so kept in the training size
         del self.vision.embeddings.position_embedding
         self.camera_weight, self.real = camera_weight, real
         if cameras:
@@ -102,15 +131,29 @@ class ImageEncoder(nn.Module):
 
     def camera_tokens(self, cameras: Tensor) -> Tensor:
         """(N,) rows to (N, D): what SIE adds to the class token. Row -1 adds nothing; row -2 the mean over the photos' cameras."""
-        rows = torch.cat([self.cameras, self.cameras[: self.real].mean(dim=0, keepdim=True), self.cameras.new_zeros(1, self.cameras.shape[1])])
+        rows = torch.cat(
+            [
+                self.cameras,
+                self.cameras[: self.real].mean(dim=0, keepdim=True),
+                self.cameras.new_zeros(1, self.cameras.shape[1]),
+            ]
+        )
         return self.camera_weight * functional.embedding(cameras % len(rows), rows)
 
-    def forward(self, pixels: Tensor, cameras: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
+    def forward(
+        self, pixels: Tensor, cameras: Tensor | None = None
+    ) -> tuple[Tensor, Tensor, Tensor]:
         """(N, 3, H, W) in [-1, 1] to x11 (N, D), x12 (N, D), proj (N, E): class token before the last block, after it, and projected."""
         vision, embed = self.vision, self.vision.embeddings.patch_embedding
         # the convolution as a product: on the CPU its backward pass is several times faster
         size, step = embed.kernel_size[0], self.stride
-        patches = pixels.unfold(2, size, step).unfold(3, size, step).permute(0, 2, 3, 1, 4, 5).flatten(3).flatten(1, 2)
+        patches = (
+            pixels.unfold(2, size, step)
+            .unfold(3, size, step)
+            .permute(0, 2, 3, 1, 4, 5)
+            .flatten(3)
+            .flatten(1, 2)
+        )
         patches = functional.linear(patches, embed.weight.flatten(1), embed.bias)
         first = vision.embeddings.class_embedding.expand(len(pixels), 1, -1)
         if cameras is not None and hasattr(self, "cameras"):
@@ -126,7 +169,13 @@ class ImageEncoder(nn.Module):
 class PromptLearner(nn.Module):
     """Stage 1: four learnable tokens per identity in "A photo of a X X X X person.", through CLIP's frozen text transformer."""
 
-    def __init__(self, text: CLIPTextModelWithProjection, tokenizer, identities: int, generator: torch.Generator):
+    def __init__(
+        self,
+        text: CLIPTextModelWithProjection,
+        tokenizer,
+        identities: int,
+        generator: torch.Generator,
+    ):
         super().__init__()
         self.text = text.requires_grad_(False).eval()
         embed = text.get_input_embeddings()
@@ -135,10 +184,14 @@ class PromptLearner(nn.Module):
         with torch.no_grad():
             self.register_buffer("prefix", embed(torch.tensor(prefix)).clone())
             self.register_buffer("suffix", embed(torch.tensor(suffix)).clone())
-        self.context = nn.Parameter(torch.randn(identities, CONTEXT, embed.embedding_dim, generator=generator) * 0.02)
+        self.context = nn.Parameter(
+            torch.randn(identities, CONTEXT, embed.embedding_dim, generator=generator) * 0.02
+        )
         length = len(prefix) + CONTEXT + len(suffix)
         if length > text.config.max_position_embeddings:
-            raise StudyError(f"The prompt has {length} tokens, but the text encoder holds {text.config.max_position_embeddings}: use another tokenizer or text encoder.")
+            raise StudyError(
+                f"The prompt has {length} tokens, but the text encoder holds {text.config.max_position_embeddings}: use another tokenizer or text encoder."
+            )
         # nothing after the end token is seen under the causal mask, so the prompt is not padded to 77 tokens
         self.register_buffer("mask", torch.full((length, length), -torch.inf).triu(1)[None, None])
 
@@ -148,12 +201,16 @@ class PromptLearner(nn.Module):
         count, model = len(people), self.text.text_model
         # embedding() adds gradients in a fixed order; indexing does not when several threads run
         context = functional.embedding(people, self.context.flatten(1)).unflatten(1, (CONTEXT, -1))
-        tokens = torch.cat([self.prefix.expand(count, -1, -1), context, self.suffix.expand(count, -1, -1)], dim=1)
+        tokens = torch.cat(
+            [self.prefix.expand(count, -1, -1), context, self.suffix.expand(count, -1, -1)], dim=1
+        )
         hidden = model.embeddings(inputs_embeds=tokens)
         for block in model.encoder.layers[:-1]:
             hidden = through_block(block, hidden, self.mask)
         end = through_block(model.encoder.layers[-1], hidden, place=-1)
-        return functional.embedding(place, self.text.text_projection(model.final_layer_norm(end)).float())
+        return functional.embedding(
+            place, self.text.text_projection(model.final_layer_norm(end)).float()
+        )
 
     @torch.no_grad()
     def all_features(self, block: int = 256) -> Tensor:
@@ -171,7 +228,9 @@ class IdentityHead(nn.Module):
         self.norm.bias.requires_grad_(False)
         self.classifier = nn.Linear(width, identities, bias=False)
         with torch.no_grad():
-            self.classifier.weight.copy_(torch.randn(identities, width, generator=generator) * 0.001)
+            self.classifier.weight.copy_(
+                torch.randn(identities, width, generator=generator) * 0.001
+            )
 
     def forward(self, features: Tensor) -> Tensor:
         return self.classifier(self.norm(features.float()))
@@ -196,7 +255,9 @@ class ClipReID(nn.Module):
         return torch.cat(self.encoder(pixels, cameras)[1:], dim=1)
 
 
-def from_pretrained(source, height: int, width: int, identities: int, seed: int, **options) -> tuple[ClipReID, PromptLearner]:
+def from_pretrained(
+    source, height: int, width: int, identities: int, seed: int, **options
+) -> tuple[ClipReID, PromptLearner]:
     """The model and its prompts on CLIP's published weights (`weights.load_clip`); `options` are those of `ImageEncoder`."""
     vision, text, tokenizer = load_clip(source)
     if vision.visual_projection.out_features != text.text_projection.out_features:
@@ -204,6 +265,12 @@ def from_pretrained(source, height: int, width: int, identities: int, seed: int,
             f"Image and text encoder project to {vision.visual_projection.out_features} and {text.text_projection.out_features} numbers: take both from one CLIP."
         )
     generator = torch.Generator().manual_seed(seed)
-    with torch.random.fork_rng(devices=[]):   # layers draw initial values from the global generator before ours replace them
+    with torch.random.fork_rng(
+        devices=[]
+    ):  # layers draw initial values from the global generator before ours replace them
         prompts = PromptLearner(text, tokenizer, identities, generator)
-        return ClipReID(ImageEncoder(vision, height, width, generator=generator, **options), identities, generator), prompts
+        return ClipReID(
+            ImageEncoder(vision, height, width, generator=generator, **options),
+            identities,
+            generator,
+        ), prompts

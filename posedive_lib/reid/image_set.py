@@ -21,12 +21,22 @@ class ImageSet:
 
     def __post_init__(self):
         if self.images.ndim != 4 or self.images.shape[-1] != 3 or self.images.dtype != np.uint8:
-            raise StudyError(f"Images have shape {self.images.shape} and type {self.images.dtype}: expected (N, H, W, 3) uint8.")
+            raise StudyError(
+                f"Images have shape {self.images.shape} and type {self.images.dtype}: expected (N, H, W, 3) uint8."
+            )
         if len(self.pids) != len(self.images) or len(self.camids) != len(self.images):
-            raise StudyError(f"{len(self.images)} images with {len(self.pids)} identities and {len(self.camids)} cameras: one of each per image is needed.")
-        flags = np.zeros(len(self.pids), bool) if self.generated is None else np.asarray(self.generated, bool)
+            raise StudyError(
+                f"{len(self.images)} images with {len(self.pids)} identities and {len(self.camids)} cameras: one of each per image is needed."
+            )
+        flags = (
+            np.zeros(len(self.pids), bool)
+            if self.generated is None
+            else np.asarray(self.generated, bool)
+        )
         if len(flags) != len(self.pids):
-            raise StudyError(f"{len(self.images)} images with {len(flags)} marks of generated ones: one per image is needed.")
+            raise StudyError(
+                f"{len(self.images)} images with {len(flags)} marks of generated ones: one per image is needed."
+            )
         object.__setattr__(self, "generated", flags)
 
     def __len__(self) -> int:
@@ -34,16 +44,29 @@ class ImageSet:
 
     def take(self, rows: np.ndarray) -> "ImageSet":
         """The given rows (indices, possibly repeated, or a mask)."""
-        return replace(self, **{field.name: getattr(self, field.name)[rows] for field in fields(self)})
+        return replace(
+            self, **{field.name: getattr(self, field.name)[rows] for field in fields(self)}
+        )
 
     def plus(self, other: "ImageSet") -> "ImageSet":
         """This set followed by another of the same image size."""
-        return ImageSet(*(np.concatenate([getattr(self, field.name), getattr(other, field.name)]) for field in fields(self)))
+        return ImageSet(
+            *(
+                np.concatenate([getattr(self, field.name), getattr(other, field.name)])
+                for field in fields(self)
+            )
+        )
 
     @classmethod
-    def from_table(cls, frame: pd.DataFrame, height: int, width: int, resample: str = "bicubic") -> "ImageSet":
+    def from_table(
+        cls, frame: pd.DataFrame, height: int, width: int, resample: str = "bicubic"
+    ) -> "ImageSet":
         """Read the images of a data set's table (columns path, pid, camid)."""
-        return cls(read(frame["path"].tolist(), height, width, resample), frame["pid"].to_numpy(), frame["camid"].to_numpy())
+        return cls(
+            read(frame["path"].tolist(), height, width, resample),
+            frame["pid"].to_numpy(),
+            frame["camid"].to_numpy(),
+        )
 
 
 def resized(images: np.ndarray, height: int, width: int, resample: str = "bilinear") -> np.ndarray:
@@ -52,5 +75,7 @@ def resized(images: np.ndarray, height: int, width: int, resample: str = "biline
         return images
     out = np.empty((len(images), height, width, 3), dtype=np.uint8)
     for index, image in enumerate(images):
-        out[index] = np.asarray(Image.fromarray(image).resize((width, height), RESAMPLING[resample]))
+        out[index] = np.asarray(
+            Image.fromarray(image).resize((width, height), RESAMPLING[resample])
+        )
     return out

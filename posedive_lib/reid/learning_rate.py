@@ -10,7 +10,10 @@ from bisect import bisect_right
 def stage1_rate(epoch: int, schedule) -> float:
     """Linear warm-up from `warmup_rate` over `warmup_epochs`, then a cosine over all epochs down to `final_rate`."""
     if epoch < schedule.warmup_epochs:
-        return schedule.warmup_rate + epoch * (schedule.learning_rate - schedule.warmup_rate) / schedule.warmup_epochs
+        return (
+            schedule.warmup_rate
+            + epoch * (schedule.learning_rate - schedule.warmup_rate) / schedule.warmup_epochs
+        )
     cosine = (1 + math.cos(math.pi * min(epoch, schedule.epochs) / schedule.epochs)) / 2
     return schedule.final_rate + (schedule.learning_rate - schedule.final_rate) * cosine
 

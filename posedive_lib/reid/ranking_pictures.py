@@ -13,24 +13,42 @@ from posedive_lib.reid.image_set import ImageSet
 from posedive_lib.reid.retrieval import evaluate
 
 # Colour, line and sign all tell the three apart.
-MARKS = {"right": ("#0173b2", "-", "✓"), "wrong": ("#d55e00", (0, (4, 2)), "✗"), "not counted": ("#949494", (0, (1, 1.5)), "–")}
-WIDTH = 0.95   # inches, of one picture
+MARKS = {
+    "right": ("#0173b2", "-", "✓"),
+    "wrong": ("#d55e00", (0, (4, 2)), "✗"),
+    "not counted": ("#949494", (0, (1, 1.5)), "–"),
+}
+WIDTH = 0.95  # inches, of one picture
 
 
-def ranked_gallery(query_features, query: ImageSet, gallery_features, gallery: ImageSet, queries: Sequence[int] | None = None, *,
-                   count: int = 4, top: int = 10) -> pd.DataFrame:
+def ranked_gallery(
+    query_features,
+    query: ImageSet,
+    gallery_features,
+    gallery: ImageSet,
+    queries: Sequence[int] | None = None,
+    *,
+    count: int = 4,
+    top: int = 10,
+) -> pd.DataFrame:
     """The `top` nearest gallery images of each query by cosine distance, ties by gallery index.
 
     queries: row numbers; None for `typical_queries`. Images that the protocol removes (identity and camera of the query, or junk) are listed
     as "not counted" where they would stand, without a rank. Columns: query, query_ap (fraction, NaN where the query has no match), place
     (1-based), gallery, kind ("right", "wrong", "not counted"), rank (1-based among counted images; missing for "not counted").
     """
-    result = evaluate(query_features, query.pids, query.camids, gallery_features, gallery.pids, gallery.camids)
+    result = evaluate(
+        query_features, query.pids, query.camids, gallery_features, gallery.pids, gallery.camids
+    )
     precision = np.full(len(query), np.nan)
     precision[result.valid] = result.average_precision
-    chosen = np.asarray(typical_queries(precision, count) if queries is None else queries, dtype=np.int64)
+    chosen = np.asarray(
+        typical_queries(precision, count) if queries is None else queries, dtype=np.int64
+    )
     if chosen.ndim != 1 or not len(chosen) or chosen.min() < 0 or chosen.max() >= len(query):
-        raise StudyError(f"queries are {chosen.tolist()}: give row numbers from 0 to {len(query) - 1}.")
+        raise StudyError(
+            f"queries are {chosen.tolist()}: give row numbers from 0 to {len(query) - 1}."
+        )
     if top < 1:
         raise StudyError(f"top is {top}: show at least one gallery image.")
     q, g = pair_of_features(query_features, gallery_features)
@@ -38,11 +56,23 @@ def ranked_gallery(query_features, query: ImageSet, gallery_features, gallery: I
     for number in chosen:
         nearest = np.argsort(GRID - g @ q[number], kind="stable")[:top]
         same = gallery.pids[nearest] == query.pids[number]
-        removed = (gallery.pids[nearest] == JUNK) | (same & (gallery.camids[nearest] == query.camids[number]))
+        removed = (gallery.pids[nearest] == JUNK) | (
+            same & (gallery.camids[nearest] == query.camids[number])
+        )
         rank = pd.array(np.cumsum(~removed), dtype="Int64")
         rank[removed] = pd.NA
-        tables.append(pd.DataFrame({"query": number, "query_ap": precision[number], "place": np.arange(1, len(nearest) + 1), "gallery": nearest,
-                                    "kind": np.where(removed, "not counted", np.where(same, "right", "wrong")), "rank": rank}))
+        tables.append(
+            pd.DataFrame(
+                {
+                    "query": number,
+                    "query_ap": precision[number],
+                    "place": np.arange(1, len(nearest) + 1),
+                    "gallery": nearest,
+                    "kind": np.where(removed, "not counted", np.where(same, "right", "wrong")),
+                    "rank": rank,
+                }
+            )
+        )
     return pd.concat(tables, ignore_index=True)
 
 
@@ -61,7 +91,10 @@ def picture(table: pd.DataFrame, query: ImageSet, gallery: ImageSet) -> Figure:
     numbers = table["query"].drop_duplicates().tolist()
     columns = 1 + int(table["place"].max())
     height = WIDTH * query.images.shape[1] / query.images.shape[2]
-    fig = Figure(figsize=(WIDTH * columns * 1.12, (height + 0.62) * len(numbers) + 0.45), layout="constrained")
+    fig = Figure(
+        figsize=(WIDTH * columns * 1.12, (height + 0.62) * len(numbers) + 0.45),
+        layout="constrained",
+    )
     axes = fig.subplots(len(numbers), columns, squeeze=False)
     for ax in axes.flat:
         ax.set_axis_off()
@@ -69,13 +102,39 @@ def picture(table: pd.DataFrame, query: ImageSet, gallery: ImageSet) -> Figure:
         found = table[table["query"] == number]
         precision = found["query_ap"].iloc[0]
         score = "no match" if np.isnan(precision) else f"AP {100 * precision:.0f} %"
-        _show(line[0], query.images[number], f"query {number}\n{_who(query, number)}\n{score}", "black", "-")
+        _show(
+            line[0],
+            query.images[number],
+            f"query {number}\n{_who(query, number)}\n{score}",
+            "black",
+            "-",
+        )
         for ax, row in zip(line[1:], found.itertuples(), strict=False):
             colour, style, sign = MARKS[row.kind]
             place = sign if row.kind == "not counted" else f"{sign} {row.rank}"
-            _show(ax, gallery.images[row.gallery], f"{place}\n{_who(gallery, row.gallery)}", colour, style)
-    handles = [Rectangle((0, 0), 1, 1, fill=False, edgecolor=colour, linestyle=style, linewidth=2, label=f"{sign} {kind}") for kind, (colour, style, sign) in MARKS.items()]
-    fig.legend(handles=handles, loc="outside lower center", ncols=len(handles), frameon=False, fontsize=9)
+            _show(
+                ax,
+                gallery.images[row.gallery],
+                f"{place}\n{_who(gallery, row.gallery)}",
+                colour,
+                style,
+            )
+    handles = [
+        Rectangle(
+            (0, 0),
+            1,
+            1,
+            fill=False,
+            edgecolor=colour,
+            linestyle=style,
+            linewidth=2,
+            label=f"{sign} {kind}",
+        )
+        for kind, (colour, style, sign) in MARKS.items()
+    ]
+    fig.legend(
+        handles=handles, loc="outside lower center", ncols=len(handles), frameon=False, fontsize=9
+    )
     return fig
 
 
@@ -86,4 +145,16 @@ def _who(images: ImageSet, row: int) -> str:
 def _show(ax, image: np.ndarray, title: str, colour: str, style) -> None:
     ax.imshow(image, aspect="equal", interpolation="nearest")
     ax.set_title(title, fontsize=7, color="black", pad=4)
-    ax.add_patch(Rectangle((0, 0), 1, 1, transform=ax.transAxes, fill=False, edgecolor=colour, linestyle=style, linewidth=2.5, clip_on=False))
+    ax.add_patch(
+        Rectangle(
+            (0, 0),
+            1,
+            1,
+            transform=ax.transAxes,
+            fill=False,
+            edgecolor=colour,
+            linestyle=style,
+            linewidth=2.5,
+            clip_on=False,
+        )
+    )

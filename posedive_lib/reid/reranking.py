@@ -12,8 +12,8 @@ from scipy import sparse
 from posedive_lib.errors import StudyError
 from posedive_lib.reid.distances import GRID, pair_of_features
 
-BLOCK = 512   # rows of similarities held at once
-MAX_POWER = 64   # of a distance up to 2, which then is far from overflow
+BLOCK = 512  # rows of similarities held at once
+MAX_POWER = 64  # of a distance up to 2, which then is far from overflow
 
 
 @dataclass(frozen=True)
@@ -33,8 +33,10 @@ class RerankingOptions:
         whole = all(isinstance(k, Integral) and k >= 1 for k in (self.k1, self.k2))
         real = all(isinstance(value, Real) for value in (self.lambda_value, self.power))
         if not (whole and real and 0 <= self.lambda_value <= 1 and 0 < self.power <= MAX_POWER):
-            raise StudyError(f"Re-ranking with k1={self.k1}, k2={self.k2}, lambda_value={self.lambda_value}, power={self.power}: "
-                             f"k1 and k2 must be whole numbers from 1, lambda_value in [0, 1] and power above 0, up to {MAX_POWER}.")
+            raise StudyError(
+                f"Re-ranking with k1={self.k1}, k2={self.k2}, lambda_value={self.lambda_value}, power={self.power}: "
+                f"k1 and k2 must be whole numbers from 1, lambda_value in [0, 1] and power above 0, up to {MAX_POWER}."
+            )
 
     def record(self) -> dict:
         """The protocol fields of a result: {"k1": 20, "k2": 6, "lambda_value": 0.3, "power": 2}."""
@@ -59,24 +61,37 @@ def _kth_largest_at_least(block: np.ndarray, k: int) -> np.ndarray:
 def _neighbours(features: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
     """Indices (N, count) of the nearest rows, self first, ties by index, and the similarity (N,) of the farthest row."""
     single = features.astype(np.float32)
-    margin = 2 * (features.shape[1] + 3) * np.finfo(np.float32).eps / 2   # bounds twice the error of a float32 similarity
+    margin = (
+        2 * (features.shape[1] + 3) * np.finfo(np.float32).eps / 2
+    )  # bounds twice the error of a float32 similarity
     index, farthest = np.empty((len(features), count), dtype=np.int64), np.empty(len(features))
     for start in range(0, len(features), BLOCK):
         block = single[start : start + BLOCK] @ single.T
         bound, last = _kth_largest_at_least(block, count) - margin, block.argmin(axis=1)
         for row, (near, limit) in enumerate(zip(block, bound, strict=True), start):
             candidates = np.flatnonzero(near >= limit)
-            order = GRID - features[candidates] @ features[row]   # to 2^-42, so that identical images tie
+            order = (
+                GRID - features[candidates] @ features[row]
+            )  # to 2^-42, so that identical images tie
             order[candidates == row] = -np.inf
             index[row] = candidates[np.argsort(order, kind="stable")[:count]]
-        farthest[start : start + BLOCK] = np.einsum("nd,nd->n", features[start : start + BLOCK], features[last])
+        farthest[start : start + BLOCK] = np.einsum(
+            "nd,nd->n", features[start : start + BLOCK], features[last]
+        )
     return index, farthest
 
 
 def _rows_to_sparse(columns: np.ndarray, value: float, dtype=None) -> sparse.csr_matrix:
     """(N, N) with `value` at columns (N, W) of each row."""
     total, width = columns.shape
-    return sparse.csr_matrix((np.full(columns.size, value, dtype), columns.ravel(), np.arange(0, columns.size + 1, width)), shape=(total, total))
+    return sparse.csr_matrix(
+        (
+            np.full(columns.size, value, dtype),
+            columns.ravel(),
+            np.arange(0, columns.size + 1, width),
+        ),
+        shape=(total, total),
+    )
 
 
 def _reciprocal(neighbours: np.ndarray, k: int) -> sparse.csr_matrix:
@@ -88,7 +103,9 @@ def _reciprocal(neighbours: np.ndarray, k: int) -> sparse.csr_matrix:
 def _expanded(neighbours: np.ndarray, k1: int) -> sparse.csr_matrix:
     """k-reciprocal sets R* as a pattern (N, N), grown by the half-size sets of members that lie in them by more than two thirds."""
     full, half = _reciprocal(neighbours, k1), _reciprocal(neighbours, int(np.around(k1 / 2)))
-    shared = (full @ half.T).multiply(full).tocsr()   # (i, j): members of j's half set in i's full set, for j in that set
+    shared = (
+        (full @ half.T).multiply(full).tocsr()
+    )  # (i, j): members of j's half set in i's full set, for j in that set
     shared.data = (shared.data > 2 / 3 * np.diff(half.indptr)[shared.indices]).astype(np.int32)
     shared.eliminate_zeros()
     grown = (full + shared @ half).tocsr()
@@ -96,7 +113,9 @@ def _expanded(neighbours: np.ndarray, k1: int) -> sparse.csr_matrix:
     return grown
 
 
-def _encoding(features: np.ndarray, neighbours: np.ndarray, farthest: np.ndarray, options: RerankingOptions) -> sparse.csr_matrix:
+def _encoding(
+    features: np.ndarray, neighbours: np.ndarray, farthest: np.ndarray, options: RerankingOptions
+) -> sparse.csr_matrix:
     """V (N, N) sparse: Gaussian weights over each expanded set, summing to one, averaged over the k2 nearest (query expansion)."""
     sets = _expanded(neighbours, options.k1)
     weights = np.empty(sets.nnz)
@@ -121,14 +140,18 @@ def _jaccard(encoding: sparse.csr_matrix, count: int) -> np.ndarray:
         span = slice(encoding.indptr[i], encoding.indptr[i + 1])
         columns, weight = encoding.indices[span], encoding.data[span]
         lengths = gallery.indptr[columns + 1] - gallery.indptr[columns]
-        where = np.repeat(gallery.indptr[columns + 1] - lengths.cumsum(), lengths) + np.arange(lengths.sum())
+        where = np.repeat(gallery.indptr[columns + 1] - lengths.cumsum(), lengths) + np.arange(
+            lengths.sum()
+        )
         least = np.minimum(gallery.data[where], np.repeat(weight, lengths))
         shared = np.bincount(gallery.indices[where], weights=least, minlength=gallery.shape[0])
         np.subtract(1, shared / (2 - shared), out=out[i])
     return out
 
 
-def k_reciprocal(query_features, gallery_features, *, k1=20, k2=6, lambda_value=0.3, power=2) -> np.ndarray:
+def k_reciprocal(
+    query_features, gallery_features, *, k1=20, k2=6, lambda_value=0.3, power=2
+) -> np.ndarray:
     """(Q, G) re-ranked distances, float64: (1 - lambda) Jaccard + lambda original, of features (Q, D) and (G, D) made unit length.
 
     The original distance is Euclidean to the power `power`, divided by its largest value per query over all Q + G images; see
@@ -138,7 +161,9 @@ def k_reciprocal(query_features, gallery_features, *, k1=20, k2=6, lambda_value=
     options = RerankingOptions(k1, k2, lambda_value, power)
     query, gallery = pair_of_features(query_features, gallery_features)
     if not len(query) or not len(gallery):
-        raise StudyError(f"There are {len(query)} queries and {len(gallery)} gallery images to re-rank: check that both were read.")
+        raise StudyError(
+            f"There are {len(query)} queries and {len(gallery)} gallery images to re-rank: check that both were read."
+        )
     features = np.concatenate([query, gallery])
     neighbours, least = _neighbours(features, min(max(k1 + 1, k2), len(features)))
     farthest = np.maximum(_distance(least, power), np.finfo(float).tiny)
@@ -146,5 +171,7 @@ def k_reciprocal(query_features, gallery_features, *, k1=20, k2=6, lambda_value=
     result *= 1 - lambda_value
     for start in range(0, len(query) if lambda_value else 0, BLOCK):
         rows = slice(start, min(start + BLOCK, len(query)))
-        result[rows] += lambda_value * _distance(query[rows] @ gallery.T, power) / farthest[rows, None]
+        result[rows] += (
+            lambda_value * _distance(query[rows] @ gallery.T, power) / farthest[rows, None]
+        )
     return result

@@ -13,9 +13,9 @@ import torch
 from posedive_lib.errors import StudyError
 from posedive_lib.reid.distances import JUNK, CosineRows, GivenRows, Labels, cosine_rows
 
-BLOCK_BYTES = 64 * 2**20   # of one block of float64 distances,
-LEAST_ROWS = 32            # unless that is fewer rows: the product of a few rows with a large gallery is slow
-MANY_MATCHES = 256         # from here on, sorting the distances once is cheaper than one pass per match
+BLOCK_BYTES = 64 * 2**20  # of one block of float64 distances,
+LEAST_ROWS = 32  # unless that is fewer rows: the product of a few rows with a large gallery is slow
+MANY_MATCHES = 256  # from here on, sorting the distances once is cheaper than one pass per match
 
 
 @dataclass(frozen=True)
@@ -51,13 +51,21 @@ def match_ranks(distance: np.ndarray, matches: np.ndarray) -> np.ndarray:
         kept = np.flatnonzero(near)
         distance, matches = distance[kept], np.searchsorted(kept, matches)
     count = np.count_nonzero
-    return np.array([count(distance[:index] <= value) + count(distance[index + 1 :] < value) for index, value in zip(matches.tolist(), values, strict=True)])
+    return np.array(
+        [
+            count(distance[:index] <= value) + count(distance[index + 1 :] < value)
+            for index, value in zip(matches.tolist(), values, strict=True)
+        ]
+    )
 
 
 def _many_ranks(distance: np.ndarray, matches: np.ndarray, values: np.ndarray) -> np.ndarray:
     """The same from sorted values (not sorted images); only values that occur more than once need a look at who has them."""
     ordered = np.sort(distance)
-    ranks, end = np.searchsorted(ordered, values, side="left"), np.searchsorted(ordered, values, side="right")
+    ranks, end = (
+        np.searchsorted(ordered, values, side="left"),
+        np.searchsorted(ordered, values, side="right"),
+    )
     for value in np.unique(values[end - ranks > 1]):
         mine = values == value
         ranks[mine] += np.searchsorted(np.flatnonzero(distance == value), matches[mine])
@@ -69,7 +77,7 @@ def _block_ranks(block: np.ndarray, start: int, labels: Labels) -> list[np.ndarr
     for query, given in enumerate(block, start):
         matches, removed = labels.of_query(query)
         row[:] = given
-        row[removed] = np.inf   # never ahead of a match
+        row[removed] = np.inf  # never ahead of a match
         ranks.append(match_ranks(row, matches) if len(matches) else matches)
     return ranks
 
@@ -77,16 +85,28 @@ def _block_ranks(block: np.ndarray, start: int, labels: Labels) -> list[np.ndarr
 def _block_ranks_torch(block: torch.Tensor, start: int, labels: Labels) -> list[np.ndarray]:
     """`_block_ranks` on any device: for the j-th match of every query at once, count what is ahead of it."""
     found = [labels.of_query(query) for query in range(start, start + len(block))]
-    index, width = torch.arange(block.shape[1], device=block.device), max((len(matches) for matches, _ in found), default=0)
+    index, width = (
+        torch.arange(block.shape[1], device=block.device),
+        max((len(matches) for matches, _ in found), default=0),
+    )
     for row, (_, removed) in zip(block, found, strict=True):
         row[torch.from_numpy(removed).to(block.device)] = torch.inf
-    padded = torch.from_numpy(np.stack([np.resize(matches, width) if len(matches) else np.zeros(width, np.intp) for matches, _ in found])).to(block.device)
+    padded = torch.from_numpy(
+        np.stack(
+            [
+                np.resize(matches, width) if len(matches) else np.zeros(width, np.intp)
+                for matches, _ in found
+            ]
+        )
+    ).to(block.device)
     ranks = torch.empty_like(padded)
     for j in range(width):
         at = padded[:, j : j + 1]
         value = block.gather(1, at)
         ranks[:, j] = ((block < value) | ((block == value) & (index < at))).sum(dim=1)
-    return [row[: len(matches)] for row, (matches, _) in zip(ranks.cpu().numpy(), found, strict=True)]
+    return [
+        row[: len(matches)] for row, (matches, _) in zip(ranks.cpu().numpy(), found, strict=True)
+    ]
 
 
 def ranks_of_matches(rows: CosineRows | GivenRows, labels: Labels) -> list[np.ndarray]:
@@ -98,11 +118,17 @@ def ranks_of_matches(rows: CosineRows | GivenRows, labels: Labels) -> list[np.nd
     step, ranks = max(LEAST_ROWS, BLOCK_BYTES // (8 * max(1, n_gallery))), []
     for start in range(0, n_query, step):
         block = rows[start : min(start + step, n_query)]
-        ranks += _block_ranks_torch(block, start, labels) if isinstance(block, torch.Tensor) else _block_ranks(block, start, labels)
+        ranks += (
+            _block_ranks_torch(block, start, labels)
+            if isinstance(block, torch.Tensor)
+            else _block_ranks(block, start, labels)
+        )
     return ranks
 
 
-def average_precisions(ranks: np.ndarray, starts: np.ndarray, kind: str = "rectangular") -> np.ndarray:
+def average_precisions(
+    ranks: np.ndarray, starts: np.ndarray, kind: str = "rectangular"
+) -> np.ndarray:
     """AP of each list of 0-based ranks, ascending; the lists lie one after another in `ranks` and begin at `starts`.
 
     'rectangular' (usual: the precision at each match, averaged) or 'trapezoidal' (the original Market-1501 evaluation: the mean of the
@@ -133,8 +159,10 @@ def no_valid_query(labels: Labels) -> StudyError:
         cause = "query and gallery share no identity: check that both are of one split and that identities were not relabelled separately"
     else:
         cameras = np.unique(labels.q_cam[there])
-        cause = (f"all {there.sum()} queries whose identity is in the gallery share their camera with every true match "
-                 f"(query cameras: {', '.join(map(str, cameras[:5]))}{', …' if len(cameras) > 5 else ''}): check that camera ids differ between query and gallery")
+        cause = (
+            f"all {there.sum()} queries whose identity is in the gallery share their camera with every true match "
+            f"(query cameras: {', '.join(map(str, cameras[:5]))}{', …' if len(cameras) > 5 else ''}): check that camera ids differ between query and gallery"
+        )
     return StudyError(f"No query has a match in the gallery under another camera: {cause}.")
 
 
@@ -147,15 +175,32 @@ def summary(ranks: list[np.ndarray], labels: Labels, max_rank: int, kind: str) -
     first, last = np.array([row[0] for row in found]), np.array([row[-1] for row in found])
     precision = average_precisions(np.concatenate(found), counts.cumsum() - counts, kind)
     penalty = counts / (last + 1)
-    cmc = np.bincount(np.minimum(first, max_rank), minlength=max_rank + 1)[:max_rank].cumsum() / len(found)
+    cmc = np.bincount(np.minimum(first, max_rank), minlength=max_rank + 1)[
+        :max_rank
+    ].cumsum() / len(found)
     return RetrievalResult(
-        mAP=float(precision.mean()), mINP=float(penalty.mean()), cmc=cmc, average_precision=precision, inverse_negative_penalty=penalty,
-        first_rank=first, n_valid=len(found), n_queries=len(ranks), valid=np.array([len(row) > 0 for row in ranks], dtype=bool),
+        mAP=float(precision.mean()),
+        mINP=float(penalty.mean()),
+        cmc=cmc,
+        average_precision=precision,
+        inverse_negative_penalty=penalty,
+        first_rank=first,
+        n_valid=len(found),
+        n_queries=len(ranks),
+        valid=np.array([len(row) > 0 for row in ranks], dtype=bool),
     )
 
 
 def evaluate(
-    query_features, query_pids, query_camids, gallery_features, gallery_pids, gallery_camids, *, max_rank=50, average_precision="rectangular",
+    query_features,
+    query_pids,
+    query_camids,
+    gallery_features,
+    gallery_pids,
+    gallery_camids,
+    *,
+    max_rank=50,
+    average_precision="rectangular",
     device: str | None = None,
 ) -> RetrievalResult:
     """§D, §F: compare features (Q, D) and (G, D), arrays or tensors, by cosine distance (float64 inside, to 2^-42).
@@ -165,16 +210,46 @@ def evaluate(
     do not fit, an unknown AP and when no query is valid.
     """
     _check_options(max_rank, average_precision)
-    rows, labels = cosine_rows(query_features, query_pids, query_camids, gallery_features, gallery_pids, gallery_camids, device)
+    rows, labels = cosine_rows(
+        query_features,
+        query_pids,
+        query_camids,
+        gallery_features,
+        gallery_pids,
+        gallery_camids,
+        device,
+    )
     return summary(ranks_of_matches(rows, labels), labels, max_rank, average_precision)
 
 
-def evaluate_distances(distances, query_pids, query_camids, gallery_pids, gallery_camids, *, max_rank=50, average_precision="rectangular") -> RetrievalResult:
+def evaluate_distances(
+    distances,
+    query_pids,
+    query_camids,
+    gallery_pids,
+    gallery_camids,
+    *,
+    max_rank=50,
+    average_precision="rectangular",
+) -> RetrievalResult:
     """§D, §F: `evaluate` from given distances (Q, G), smaller is nearer, of any float type: re-ranked, or of another metric."""
     _check_options(max_rank, average_precision)
-    distances = distances.detach().cpu().numpy() if isinstance(distances, torch.Tensor) else np.asarray(distances)
+    distances = (
+        distances.detach().cpu().numpy()
+        if isinstance(distances, torch.Tensor)
+        else np.asarray(distances)
+    )
     if distances.ndim != 2 or distances.dtype.kind != "f":
-        raise StudyError(f"The distances have shape {distances.shape} and type {distances.dtype}: expected (queries, gallery) of floats.")
-    labels = Labels.check(query_pids, query_camids, distances.shape[0], gallery_pids, gallery_camids, distances.shape[1])
+        raise StudyError(
+            f"The distances have shape {distances.shape} and type {distances.dtype}: expected (queries, gallery) of floats."
+        )
+    labels = Labels.check(
+        query_pids,
+        query_camids,
+        distances.shape[0],
+        gallery_pids,
+        gallery_camids,
+        distances.shape[1],
+    )
     rows, labels = GivenRows(distances, labels.g_pid != JUNK), labels.without_junk()
     return summary(ranks_of_matches(rows, labels), labels, max_rank, average_precision)

@@ -22,7 +22,16 @@ class SingleShotResult:
 
 
 def evaluate_single_gallery_shot(
-    query_features, query_pids, query_camids, gallery_features, gallery_pids, gallery_camids, *, seed: int, repeats: int = 10, max_rank: int = 50,
+    query_features,
+    query_pids,
+    query_camids,
+    gallery_features,
+    gallery_pids,
+    gallery_camids,
+    *,
+    seed: int,
+    repeats: int = 10,
+    max_rank: int = 50,
 ) -> SingleShotResult:
     """§F: after images of the query's identity and camera are removed, draw one image of every identity; repeat; average.
 
@@ -32,8 +41,14 @@ def evaluate_single_gallery_shot(
     """
     if repeats < 1 or max_rank < 1:
         raise StudyError(f"repeats is {repeats} and max_rank {max_rank}: both must be at least 1.")
-    rows, labels = cosine_rows(query_features, query_pids, query_camids, gallery_features, gallery_pids, gallery_camids)
-    ranks = [found for start in range(0, rows.shape[0], LEAST_ROWS) for found in _block(rows, start, labels, seed, repeats)]
+    rows, labels = cosine_rows(
+        query_features, query_pids, query_camids, gallery_features, gallery_pids, gallery_camids
+    )
+    ranks = [
+        found
+        for start in range(0, rows.shape[0], LEAST_ROWS)
+        for found in _block(rows, start, labels, seed, repeats)
+    ]
     valid = np.array([found is not None for found in ranks], dtype=bool)
     if not valid.any():
         raise no_valid_query(labels)
@@ -56,5 +71,7 @@ def _block(rows: CosineRows, start: int, labels: Labels, seed: int, repeats: int
         drawn = by_pid[starts + (draw * counts).astype(np.int64)]
         drawn[:, own] = matches[(draw[:, own] * len(matches)).astype(np.int64)]
         at = drawn[:, own : own + 1]
-        ahead = (distance[drawn] < distance[at]) | ((distance[drawn] == distance[at]) & (drawn < at))
+        ahead = (distance[drawn] < distance[at]) | (
+            (distance[drawn] == distance[at]) & (drawn < at)
+        )
         yield ahead.sum(axis=1)

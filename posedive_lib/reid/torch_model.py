@@ -10,9 +10,9 @@ import torch
 from torch import nn
 
 from posedive_lib.errors import StudyError
-from posedive_lib.reid.transforms import augment, normalise
 from posedive_lib.reid.image_set import ImageSet, resized
 from posedive_lib.reid.loop import Machine, load_tensors, save_tensors
+from posedive_lib.reid.transforms import augment, normalise
 from posedive_lib.seeds import seed_for
 
 MODEL_FILE = "model.safetensors"
@@ -22,7 +22,9 @@ EXTRACT_BATCH = 128
 class Baseline(Protocol):
     """A Re-ID model of the study."""
 
-    def fit(self, train: ImageSet, *, seed: int, progress=None, checkpoints: Path | None = None) -> dict: ...
+    def fit(
+        self, train: ImageSet, *, seed: int, progress=None, checkpoints: Path | None = None
+    ) -> dict: ...
 
     def extract(self, images: np.ndarray, camids: np.ndarray | None = None) -> np.ndarray: ...
 
@@ -36,11 +38,19 @@ class TorchBaseline:
     """
 
     name: ClassVar[str]
-    weights: ClassVar[str]   # the entry of `paths` in params.yaml with its published weights
+    weights: ClassVar[str]  # the entry of `paths` in params.yaml with its published weights
     mean: ClassVar[tuple[float, ...]] = (0.5, 0.5, 0.5)
     std: ClassVar[tuple[float, ...]] = (0.5, 0.5, 0.5)
 
-    def __init__(self, params, pretrained: str | Path | None, height: int, width: int, device: str | None = None, precision: str | None = None):
+    def __init__(
+        self,
+        params,
+        pretrained: str | Path | None,
+        height: int,
+        width: int,
+        device: str | None = None,
+        precision: str | None = None,
+    ):
         self.params, self.pretrained, self.height, self.width = params, pretrained, height, width
         self.machine = Machine(device, precision or getattr(params, "precision", "fp32"))
         self.precision = self.machine.precision
@@ -62,7 +72,9 @@ class TorchBaseline:
         """(N, H, W, 3) uint8 in the size of the model."""
         images = np.asarray(images)
         if images.ndim != 4 or images.shape[-1] != 3 or images.dtype != np.uint8:
-            raise StudyError(f"Images have shape {images.shape} and type {images.dtype}: expected (N, H, W, 3) uint8.")
+            raise StudyError(
+                f"Images have shape {images.shape} and type {images.dtype}: expected (N, H, W, 3) uint8."
+            )
         return resized(images, self.height, self.width, resample)
 
     def extract(self, images: np.ndarray, camids: np.ndarray | None = None) -> np.ndarray:
@@ -80,9 +92,13 @@ class TorchBaseline:
         training = self.model.training
         self.model.eval()
         device, parts = self.machine.device, []
-        for start in range(0, max(len(images), 1), EXTRACT_BATCH):   # no image gives (0, D)
+        for start in range(0, max(len(images), 1), EXTRACT_BATCH):  # no image gives (0, D)
             batch = slice(start, start + EXTRACT_BATCH)
-            pixels = normalise(torch.from_numpy(np.ascontiguousarray(images[batch])).to(device), self.mean, self.std)
+            pixels = normalise(
+                torch.from_numpy(np.ascontiguousarray(images[batch])).to(device),
+                self.mean,
+                self.std,
+            )
             cameras = None if rows is None else torch.from_numpy(rows[batch]).to(device)
             with self.machine.autocast():
                 parts.append(function(pixels, cameras).float().cpu())
@@ -91,7 +107,9 @@ class TorchBaseline:
 
     def augmented(self, images: np.ndarray, rows: np.ndarray, seed: int, step: int) -> torch.Tensor:
         """Training pixels of a step: a function of the seed and the step, so that a resumed run draws the same."""
-        generator = torch.Generator().manual_seed(seed_for(seed, "augmentation", step, self.machine.index))
+        generator = torch.Generator().manual_seed(
+            seed_for(seed, "augmentation", step, self.machine.index)
+        )
         batch = torch.from_numpy(images[rows]).to(self.machine.device)
         return augment(batch, generator, self.params.random_erasing, self.mean, self.std)
 
@@ -107,7 +125,14 @@ class TorchBaseline:
         if self.model is None:
             raise StudyError(f"This {self.name} has no weights: call fit or load first.")
         if self.machine.main:
-            about = {"format": 1, "model": self.name, "height": self.height, "width": self.width, "precision": self.precision, **self.about()}
+            about = {
+                "format": 1,
+                "model": self.name,
+                "height": self.height,
+                "width": self.width,
+                "precision": self.precision,
+                **self.about(),
+            }
             save_tensors(self.model.state_dict(), Path(folder) / MODEL_FILE, about)
 
     def load(self, folder: str | Path) -> "TorchBaseline":
@@ -115,14 +140,18 @@ class TorchBaseline:
         file = Path(folder) / MODEL_FILE
         tensors, about = load_tensors(file)
         if about.get("model") != self.name:
-            raise StudyError(f"{file} holds {about.get('model', 'no Re-ID model')}, not {self.name}: load it as what it is.")
+            raise StudyError(
+                f"{file} holds {about.get('model', 'no Re-ID model')}, not {self.name}: load it as what it is."
+            )
         try:
             self.height, self.width = about["height"], about["width"]
             with torch.random.fork_rng(devices=[]):
                 model = self.rebuild(about)
             model.load_state_dict(tensors)
         except (KeyError, TypeError, ValueError, RuntimeError) as error:
-            raise StudyError(f"{file} does not fit the {self.name} that it describes ({str(error).splitlines()[0]}): train it again.") from None
+            raise StudyError(
+                f"{file} does not fit the {self.name} that it describes ({str(error).splitlines()[0]}): train it again."
+            ) from None
         self.model = model.to(self.machine.device).eval()
         return self
 
@@ -139,4 +168,8 @@ def plain(params) -> Any:
     """A section of the parameters as JSON has it."""
     if hasattr(params, "model_dump"):
         return params.model_dump()
-    return {name: plain(value) for name, value in vars(params).items()} if hasattr(params, "__dict__") else params
+    return (
+        {name: plain(value) for name, value in vars(params).items()}
+        if hasattr(params, "__dict__")
+        else params
+    )

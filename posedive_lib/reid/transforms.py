@@ -7,7 +7,7 @@ import math
 
 import torch
 
-PAD_FRACTION = 10 / 256   # CLIP-ReID pads 10 pixels at 256 rows
+PAD_FRACTION = 10 / 256  # CLIP-ReID pads 10 pixels at 256 rows
 ERASE_AREA = (0.02, 1 / 3)
 ERASE_ASPECT = (0.3, 1 / 0.3)
 
@@ -15,10 +15,17 @@ ERASE_ASPECT = (0.3, 1 / 0.3)
 def normalise(images: torch.Tensor, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5)) -> torch.Tensor:
     """(N, H, W, 3) uint8 to (N, 3, H, W) float; with CLIP-ReID's mean = std = 0.5 in [-1, 1]."""
     mean, std = (torch.tensor(x, device=images.device).view(1, 3, 1, 1) * 255 for x in (mean, std))
-    return images.permute(0, 3, 1, 2).to(torch.float32, memory_format=torch.contiguous_format).sub_(mean).div_(std)
+    return (
+        images.permute(0, 3, 1, 2)
+        .to(torch.float32, memory_format=torch.contiguous_format)
+        .sub_(mean)
+        .div_(std)
+    )
 
 
-def flip(images: torch.Tensor, generator: torch.Generator, probability: float = 0.5) -> torch.Tensor:
+def flip(
+    images: torch.Tensor, generator: torch.Generator, probability: float = 0.5
+) -> torch.Tensor:
     """Mirror each of (N, H, W, 3) left to right with the given probability."""
     chosen = torch.rand(len(images), generator=generator) < probability
     return torch.where(chosen[:, None, None, None].to(images.device), images.flip(2), images)
@@ -30,10 +37,14 @@ def pad_crop(images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
     pad = max(1, round(height * PAD_FRACTION))
     padded = torch.nn.functional.pad(images, (0, 0, pad, pad, pad, pad))
     offset = torch.randint(0, 2 * pad + 1, (2, count), generator=generator).T.tolist()
-    return torch.stack([image[y : y + height, x : x + width] for image, (y, x) in zip(padded, offset)])
+    return torch.stack(
+        [image[y : y + height, x : x + width] for image, (y, x) in zip(padded, offset)]
+    )
 
 
-def _rectangles(count: int, height: int, width: int, generator: torch.Generator, tries: int = 10) -> torch.Tensor:
+def _rectangles(
+    count: int, height: int, width: int, generator: torch.Generator, tries: int = 10
+) -> torch.Tensor:
     """(count, 4) top, left, height, width: the first of ten draws that fits into the image (none fits: no rectangle)."""
     draw = torch.rand(count, tries, 4, generator=generator)
     area = height * width * (ERASE_AREA[0] + draw[..., 0] * (ERASE_AREA[1] - ERASE_AREA[0]))
@@ -42,7 +53,10 @@ def _rectangles(count: int, height: int, width: int, generator: torch.Generator,
     rows, columns = (area * aspect).sqrt().round(), (area / aspect).sqrt().round()
     fits = (rows < height) & (columns < width)
     first = fits.int().argmax(dim=1, keepdim=True)
-    rows, columns, y, x, fits = (value.gather(1, first).squeeze(1) for value in (rows, columns, draw[..., 2], draw[..., 3], fits))
+    rows, columns, y, x, fits = (
+        value.gather(1, first).squeeze(1)
+        for value in (rows, columns, draw[..., 2], draw[..., 3], fits)
+    )
     top, left = (y * (height - rows + 1)).floor(), (x * (width - columns + 1)).floor()
     return torch.stack([top, left, rows * fits, columns * fits], dim=1)
 
@@ -58,12 +72,24 @@ def erase(images: torch.Tensor, generator: torch.Generator, probability: float) 
     rows = (y >= box[:, :1]) & (y < box[:, :1] + box[:, 2:3])
     columns = (x >= box[:, 1:2]) & (x < box[:, 1:2] + box[:, 3:])
     mask = rows[:, :, None] & columns[:, None, :]
-    noise = torch.randn(int(mask.sum()), channels, generator=generator)   # for the erased pixels only
+    noise = torch.randn(
+        int(mask.sum()), channels, generator=generator
+    )  # for the erased pixels only
     erased = images.permute(0, 2, 3, 1).clone()
     erased[mask.to(images.device)] = noise.to(images.device)
     return erased.permute(0, 3, 1, 2).contiguous()
 
 
-def augment(images: torch.Tensor, generator: torch.Generator, random_erasing: float, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5)) -> torch.Tensor:
+def augment(
+    images: torch.Tensor,
+    generator: torch.Generator,
+    random_erasing: float,
+    mean=(0.5, 0.5, 0.5),
+    std=(0.5, 0.5, 0.5),
+) -> torch.Tensor:
     """(N, H, W, 3) uint8 to an augmented (N, 3, H, W) float batch."""
-    return erase(normalise(pad_crop(flip(images, generator), generator), mean, std), generator, random_erasing)
+    return erase(
+        normalise(pad_crop(flip(images, generator), generator), mean, std),
+        generator,
+        random_erasing,
+    )

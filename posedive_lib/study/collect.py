@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from posedive_lib.errors import StudyError, command
 from posedive_lib.bench.runs import write_text
 from posedive_lib.bench.tables import to_csv
+from posedive_lib.errors import StudyError, command
 
 SOURCE, TABLES = Path("build/reid"), Path("reports/tables")
 
@@ -32,7 +32,9 @@ def collect(source: Path = SOURCE) -> pd.DataFrame:
     runs = pd.concat([_read(file) for file in files], ignore_index=True)
     doubled = runs[runs.duplicated(IDENTITY)]
     if len(doubled):
-        raise StudyError(f"{source} holds two results for one run: {doubled.iloc[0][IDENTITY].to_dict()}; each run may be listed once.")
+        raise StudyError(
+            f"{source} holds two results for one run: {doubled.iloc[0][IDENTITY].to_dict()}; each run may be listed once."
+        )
     protocol = [column for column in runs.columns if column not in IDENTITY + RESULT]
     return runs.sort_values(IDENTITY, ignore_index=True)[IDENTITY + RESULT + protocol]
 
@@ -41,20 +43,36 @@ def _read(file: Path) -> pd.DataFrame:
     runs = pd.read_csv(file)
     missing = [column for column in IDENTITY + RESULT if column not in runs.columns]
     if missing:
-        raise StudyError(f"{file} lacks the columns {', '.join(missing)}; delete it and run `dvc repro` again.")
+        raise StudyError(
+            f"{file} lacks the columns {', '.join(missing)}; delete it and run `dvc repro` again."
+        )
     wrong = runs[~runs[PERCENT].apply(lambda column: column.between(0, 100)).all(axis=1)]
     if len(wrong):
-        raise StudyError(f"{file} holds a result outside of 0 to 100 percent in row {wrong.index[0] + 2}; delete it and run `dvc repro` again.")
+        raise StudyError(
+            f"{file} holds a result outside of 0 to 100 percent in row {wrong.index[0] + 2}; delete it and run `dvc repro` again."
+        )
     return runs
 
 
 def metrics(runs: pd.DataFrame, comparison: pd.DataFrame, quality: pd.DataFrame) -> dict:
     """mAP and Rank-1 of every data set and arm (mean over seeds, percent), gains in mAP over real images, and the generator's quality."""
     own = runs[runs["experiment"] == "comparison"]
-    reid = {model: {name: {arm: _numbers(part[["mAP", "rank1"]].mean()) for arm, part in rows.groupby("arm")} for name, rows in table.groupby("dataset")}
-            for model, table in own.groupby("model")}
-    gains = {name: {row["arm"]: _numbers(row[["difference", "ci_low", "ci_high"]]) for _, row in rows.iterrows()}
-             for name, rows in comparison[comparison["metric"] == "mAP"].groupby("dataset")}
+    reid = {
+        model: {
+            name: {
+                arm: _numbers(part[["mAP", "rank1"]].mean()) for arm, part in rows.groupby("arm")
+            }
+            for name, rows in table.groupby("dataset")
+        }
+        for model, table in own.groupby("model")
+    }
+    gains = {
+        name: {
+            row["arm"]: _numbers(row[["difference", "ci_low", "ci_high"]])
+            for _, row in rows.iterrows()
+        }
+        for name, rows in comparison[comparison["metric"] == "mAP"].groupby("dataset")
+    }
     generator = _numbers(quality[quality["method"] == "generated"].set_index("metric")["value"])
     return {"reid": reid, "gain in mAP": gains, "generator": generator}
 
@@ -69,7 +87,12 @@ def main() -> int:
     runs = collect()
     write_text(TABLES / "reid_runs.csv", to_csv(runs))
     # from the tables as they were written, so that no rounding tells the two apart
-    found = metrics(*(pd.read_csv(TABLES / f"{name}.csv") for name in ("reid_runs", "comparison", "generator_quality")))
+    found = metrics(
+        *(
+            pd.read_csv(TABLES / f"{name}.csv")
+            for name in ("reid_runs", "comparison", "generator_quality")
+        )
+    )
     write_text("reports/metrics.json", json.dumps(found, indent=1, sort_keys=True) + "\n")
     return 0
 

@@ -5,14 +5,14 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from miniworld.photography import Shot
 from posedive_lib import datasets
 from posedive_lib.augment.confidence import keypoint_subset
+from posedive_lib.bench import figures
 from posedive_lib.body.poses import load_poses
 from posedive_lib.datasets.images import read as read_images
 from posedive_lib.seeds import rng_for, seed_for
-from posedive_lib.bench import figures
 from posedive_lib.study.quality import identity_top1, need_people, shoot, world_cameras
-from miniworld.photography import Shot
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,9 @@ class Crossing:
     labels: list[str]
 
 
-def cross(P, generator, *, people: int, poses: int, name: str = "msmt17", seed: int | None = None) -> Crossing:
+def cross(
+    P, generator, *, people: int, poses: int, name: str = "msmt17", seed: int | None = None
+) -> Crossing:
     """Test identities of a data set, each drawn in the same poses and views; every second pose is out-of-domain. seed: of the draw (P.seed).
 
     Their references are photos of one camera, the one that has most, so that its colours tell nobody apart; the next one fills up.
@@ -37,23 +39,56 @@ def cross(P, generator, *, people: int, poses: int, name: str = "msmt17", seed: 
     need_people(name, dataset.query, "people are crossed with poses")
     clear = dataset.query[~dataset.query["occluded"] & ~dataset.query["low_quality"]]
     shuffled = clear.sample(frac=1, random_state=int(rng.integers(1 << 31)))
-    fullest_first = shuffled.iloc[shuffled["camid"].map(clear["camid"].value_counts().rank(method="first", ascending=False)).argsort(kind="stable")]
+    fullest_first = shuffled.iloc[
+        shuffled["camid"]
+        .map(clear["camid"].value_counts().rank(method="first", ascending=False))
+        .argsort(kind="stable")
+    ]
     chosen = fullest_first.drop_duplicates("pid").head(people).sort_values("pid", ignore_index=True)
-    rows = [int(rng.choice(np.flatnonzero(source.domain == ("out" if j % 2 else "in")))) for j in range(poses)]
+    rows = [
+        int(rng.choice(np.flatnonzero(source.domain == ("out" if j % 2 else "in"))))
+        for j in range(poses)
+    ]
     offset = float(rng.uniform(0, 360))
     azimuths = [(offset + 360 * j / poses + 180) % 360 - 180 for j in range(poses)]
     elevations = rng.uniform(*P.augment.elevation, poses)
     cameras = world_cameras(P, name)
-    shots = [Shot(i, rows[j], azimuths[j], float(elevations[j]), cameras[row.camid], ("crossing", seed, name, row.pid, j))
-             for i, row in enumerate(chosen.itertuples()) for j in range(poses)]
+    shots = [
+        Shot(
+            i,
+            rows[j],
+            azimuths[j],
+            float(elevations[j]),
+            cameras[row.camid],
+            ("crossing", seed, name, row.pid, j),
+        )
+        for i, row in enumerate(chosen.itertuples())
+        for j in range(poses)
+    ]
     photos = shoot(P, chosen["person"], shots)
     take = lambda key: np.stack([photo[key] for photo in photos])
     references = read_images(chosen["path"], P.image.height, P.image.width)
     seeds = np.array([seed_for("crossing-noise", *shot.key) for shot in shots])
-    made = generator.generate(references, np.repeat(np.arange(people), poses), take("skeleton"), take("depth"), take("normals"), seeds, progress=False)
+    made = generator.generate(
+        references,
+        np.repeat(np.arange(people), poses),
+        take("skeleton"),
+        take("depth"),
+        take("normals"),
+        seeds,
+        progress=False,
+    )
     shape = (people, poses, *made.shape[1:])
-    labels = [f"{figures.wrapped(str(source.name[rows[j]]))}\n{azimuths[j]:.0f}°" for j in range(poses)]
-    return Crossing(references, made.reshape(shape), take("image").reshape(shape), take("normals").reshape(shape), labels)
+    labels = [
+        f"{figures.wrapped(str(source.name[rows[j]]))}\n{azimuths[j]:.0f}°" for j in range(poses)
+    ]
+    return Crossing(
+        references,
+        made.reshape(shape),
+        take("image").reshape(shape),
+        take("normals").reshape(shape),
+        labels,
+    )
 
 
 def variance_shares(values: np.ndarray) -> dict[str, float]:
@@ -61,14 +96,20 @@ def variance_shares(values: np.ndarray) -> dict[str, float]:
     centred = values - values.mean((0, 1))
     identity, pose = centred.mean(1, keepdims=True), centred.mean(0, keepdims=True)
     total = (centred**2).sum()
-    parts = {"identity": (identity**2).sum() * values.shape[1], "pose": (pose**2).sum() * values.shape[0], "interaction": ((centred - identity - pose) ** 2).sum()}
+    parts = {
+        "identity": (identity**2).sum() * values.shape[1],
+        "pose": (pose**2).sum() * values.shape[0],
+        "interaction": ((centred - identity - pose) ** 2).sum(),
+    }
     return {name: 100 * float(part / total) for name, part in parts.items()}
 
 
 def _features(images: np.ndarray, reid) -> np.ndarray:
     """(I, J, D) Re-ID features of unit length of images (I, J, H, W, 3)."""
     features = reid.extract(images.reshape(-1, *images.shape[2:]))
-    return (features / np.linalg.norm(features, axis=1, keepdims=True)).reshape(*images.shape[:2], -1)
+    return (features / np.linalg.norm(features, axis=1, keepdims=True)).reshape(
+        *images.shape[:2], -1
+    )
 
 
 def right_person(crossing: Crossing, reid) -> pd.DataFrame:
@@ -79,8 +120,15 @@ def right_person(crossing: Crossing, reid) -> pd.DataFrame:
     truth, people = _features(crossing.truth, reid), np.arange(len(crossing.truth))
     rows = []
     for name, features in (("generated", _features(crossing.generated, reid)), ("truth", truth)):
-        right = [identity_top1(features[:, j], people, np.concatenate(np.delete(truth, j, axis=1)), np.repeat(people, truth.shape[1] - 1))
-                 for j in range(truth.shape[1])]
+        right = [
+            identity_top1(
+                features[:, j],
+                people,
+                np.concatenate(np.delete(truth, j, axis=1)),
+                np.repeat(people, truth.shape[1] - 1),
+            )
+            for j in range(truth.shape[1])
+        ]
         rows.append({"images": name, "right": int(np.sum(right)), "of": np.size(right)})
     return pd.DataFrame(rows)
 
@@ -93,5 +141,11 @@ def disentanglement(crossing: Crossing, reid, estimator) -> pd.DataFrame:
         features = _features(images, reid)
         keypoints = estimator.estimate(flat)[0][:, keypoint_subset("body")].reshape(len(flat), -1)
         for measured, values in (("Re-ID features", features), ("key points", keypoints)):
-            rows.append({"images": name, "measured": measured, **variance_shares(values.reshape(*shape, -1))})
+            rows.append(
+                {
+                    "images": name,
+                    "measured": measured,
+                    **variance_shares(values.reshape(*shape, -1)),
+                }
+            )
     return pd.DataFrame(rows)

@@ -10,13 +10,21 @@ import pandas as pd
 from posedive_lib.augment.selection import select
 from posedive_lib.study.generation import load_manifest, training_rows
 
-GENERATED = ("same-distribution", "viewpoint", "pose")  # control arms that need generated images of their own
+GENERATED = (
+    "same-distribution",
+    "viewpoint",
+    "pose",
+)  # control arms that need generated images of their own
 
 
 def arms(P, name: str) -> list[str]:
     """The arms that run on a data set."""
     s = P.study
-    controls = [arm for arm in s.control_arms if name in (s.generated_control_datasets if arm in GENERATED else s.control_datasets)]
+    controls = [
+        arm
+        for arm in s.control_arms
+        if name in (s.generated_control_datasets if arm in GENERATED else s.control_datasets)
+    ]
     return [*s.arms, *controls]
 
 
@@ -36,7 +44,9 @@ def images(P, name: str) -> dict[str, pd.DataFrame | None]:
     rows = {"real": None, "repeat": wanted, "pose-dive": wanted, "oracle": wanted}
     for arm in arms(P, name):
         if arm in GENERATED:
-            rows[arm] = select(load_manifest(name, arm), P.augment, images_per_pid=P.augment.images_per_pid)
+            rows[arm] = select(
+                load_manifest(name, arm), P.augment, images_per_pid=P.augment.images_per_pid
+            )
         if arm == "oracle-same":
             rows[arm] = training_rows(P, name, wanted["pid"].value_counts())
     return {arm: rows[arm] for arm in arms(P, name)}
@@ -47,12 +57,30 @@ def jobs(P) -> list[dict]:
     found = []
     for name in P.study.datasets:
         rows = images(P, name)
-        found += [_job(P, name, arm, seed, rows[arm], P.reid.model) for arm in rows for seed in P.reid.seeds]
+        found += [
+            _job(P, name, arm, seed, rows[arm], P.reid.model)
+            for arm in rows
+            for seed in P.reid.seeds
+        ]
         if name in P.study.resnet_datasets and P.reid.model != "resnet":
-            found += [_job(P, name, arm, seed, rows[arm], "resnet") for arm in rows if arm in P.study.resnet_arms for seed in P.reid.seeds]
+            found += [
+                _job(P, name, arm, seed, rows[arm], "resnet")
+                for arm in rows
+                if arm in P.study.resnet_arms
+                for seed in P.reid.seeds
+            ]
     return found
 
 
 def _job(P, name: str, arm: str, seed: int, rows: pd.DataFrame | None, model: str) -> dict:
-    return dict(experiment="comparison", name=name, arm=arm, seed=seed, rows=rows, model=model, images_per_pid=0 if arm == "real" else P.augment.images_per_pid,
-                threshold=P.augment.tau_gen, by_azimuth=model == P.reid.model and name == P.study.azimuth_dataset)
+    return dict(
+        experiment="comparison",
+        name=name,
+        arm=arm,
+        seed=seed,
+        rows=rows,
+        model=model,
+        images_per_pid=0 if arm == "real" else P.augment.images_per_pid,
+        threshold=P.augment.tau_gen,
+        by_azimuth=model == P.reid.model and name == P.study.azimuth_dataset,
+    )

@@ -12,24 +12,24 @@ from scipy.ndimage import gaussian_filter
 from scipy.stats import binomtest, fisher_exact
 from skimage.color import deltaE_ciede2000, rgb2lab
 
+from miniworld.photographer import Photographer
+from miniworld.wardrobe import COLOURS
 from posedive_lib import datasets
 from posedive_lib.augment.candidates import load_bodies
+from posedive_lib.bench import figures
 from posedive_lib.body.conditions import ConditionRenderer
 from posedive_lib.body.table import BodyTable
 from posedive_lib.datasets.images import read as read_images
 from posedive_lib.errors import StudyError
 from posedive_lib.seeds import rng_for
-from posedive_lib.bench import figures
 from posedive_lib.study import generation, quality
-from miniworld.photographer import Photographer
-from miniworld.wardrobe import COLOURS
 
 MEASURED = ("wrong key points", "wrong colours", "bag vanished", "bag appeared")
 REFERENCE = ("blurred reference", "occluded reference")
-LEAST_PCK = 0.75     # below: more than a quarter of the visible body points are off by more than a tenth of the person's height
-STRANGERS = 0.25     # colours are wrong where this share of strangers, in the same pose and view, is closer to the person
-BAG_PIXELS = 40      # a bag that shows fewer pixels is not judged
-BAG_MARGIN = 0.7     # a bag "appeared" where the best bag explains the picture this much better than the person's own clothes
+LEAST_PCK = 0.75  # below: more than a quarter of the visible body points are off by more than a tenth of the person's height
+STRANGERS = 0.25  # colours are wrong where this share of strangers, in the same pose and view, is closer to the person
+BAG_PIXELS = 40  # a bag that shows fewer pixels is not judged
+BAG_MARGIN = 0.7  # a bag "appeared" where the best bag explains the picture this much better than the person's own clothes
 
 
 @dataclass(frozen=True)
@@ -60,11 +60,21 @@ def draw(P, count: int) -> pd.DataFrame:
     """`count` candidates, spread evenly over the data sets, kept and rejected alike, with the truth about their references."""
     share, parts = int(np.ceil(count / len(P.study.datasets))), []
     for name in P.study.datasets:
-        manifest, train = generation.load_manifest(name), datasets.load(name, P.paths.datasets).train
+        manifest, train = (
+            generation.load_manifest(name),
+            datasets.load(name, P.paths.datasets).train,
+        )
         quality.need_people(name, train, "failures are measured")
-        rows = manifest.iloc[np.sort(rng_for("failures", P.seed, name).permutation(len(manifest))[:share])]
+        rows = manifest.iloc[
+            np.sort(rng_for("failures", P.seed, name).permutation(len(manifest))[:share])
+        ]
         known = train.rename(columns={"rel": "reference", "path": "reference_path"})
-        parts.append(rows.merge(known[["reference", "reference_path", "person", "low_quality", "occluded"]], on="reference").assign(dataset=name))
+        parts.append(
+            rows.merge(
+                known[["reference", "reference_path", "person", "low_quality", "occluded"]],
+                on="reference",
+            ).assign(dataset=name)
+        )
     table = pd.concat(parts, ignore_index=True).iloc[:count].reset_index(drop=True)
     kept = table["kept"].astype(str) == "True"
     return table.assign(kept=kept, bag=quality.world_people(P, table["person"])["bag"].to_numpy())
@@ -75,11 +85,20 @@ class Studio:
 
     def __init__(self, P, table: pd.DataFrame, bodies: BodyTable):
         self.table, self.bodies, self._taken = table, bodies, {}
-        self.photographer = Photographer(P.paths.body, P.image.height, P.image.width, P.conditions.focal)
+        self.photographer = Photographer(
+            P.paths.body, P.image.height, P.image.width, P.conditions.focal
+        )
         self.cameras = {name: quality.world_cameras(P, name) for name in table["dataset"].unique()}
         self.people = quality.world_people(P, table["person"]).to_dict("records")
         c = P.conditions
-        self.conditions = ConditionRenderer(P.paths.body, P.image.height, P.image.width, near=c.depth_near, far=c.depth_far, focal=c.focal)
+        self.conditions = ConditionRenderer(
+            P.paths.body,
+            P.image.height,
+            P.image.width,
+            near=c.depth_near,
+            far=c.depth_far,
+            focal=c.focal,
+        )
 
     def shoot(self, row: int, person: dict, take: str) -> dict:
         """Photo of `person` as row `row`'s target; the same `take` has the same background and noise."""
@@ -92,41 +111,71 @@ class Studio:
         where, body = self.table.iloc[row], self.bodies
         rng = rng_for("failure-photo", where["dataset"], where["pid"], where["index"], take)
         camera = self.cameras[where["dataset"]][where["camid"]]
-        return self.photographer.shoot(person, body.body_pose[row], body.global_orient[row], body.cam_t[row], camera, rng)
+        return self.photographer.shoot(
+            person, body.body_pose[row], body.global_orient[row], body.cam_t[row], camera, rng
+        )
 
     def stranger(self, row: int, which: int = 0) -> dict:
         """Another person of the sample; `which` numbers the draws."""
-        others = [i for i, person in enumerate(self.people) if person["person"] != self.people[row]["person"]]
+        others = [
+            i
+            for i, person in enumerate(self.people)
+            if person["person"] != self.people[row]["person"]
+        ]
         if not others:
             raise StudyError("All inspected images show one person: raise study.failure_samples.")
         return self.people[others[int(rng_for("stranger", row, which).integers(len(others)))]]
 
     def normals(self, row: int) -> np.ndarray:
         body = self.bodies
-        return self.conditions.render(body.global_orient[row], body.body_pose[row], body.betas[row], body.cam_t[row]).normals
+        return self.conditions.render(
+            body.global_orient[row], body.body_pose[row], body.betas[row], body.cam_t[row]
+        ).normals
 
 
 def with_bag(person: dict, kind: str, colour: str) -> dict:
     """The same person with another bag ("none" for without); a name of its own, as clothes are cached by name."""
-    return {**person, "bag": kind, "bag_colour": colour, "person": f"{person['person']} with {kind} {colour}"}
+    return {
+        **person,
+        "bag": kind,
+        "bag_colour": colour,
+        "person": f"{person['person']} with {kind} {colour}",
+    }
 
 
 def inspect(P, count: int) -> tuple[Samples, Studio]:
     """Draw images and photograph the truth for each."""
     table = draw(P, count)
-    loaded = [load_bodies(rows, generation.CANDIDATES / name) for name, rows in table.groupby("dataset", sort=False)]
+    loaded = [
+        load_bodies(rows, generation.CANDIDATES / name)
+        for name, rows in table.groupby("dataset", sort=False)
+    ]
     bodies = BodyTable.joined([table for table, _ in loaded])
     studio = Studio(P, table, bodies)
     rows = range(len(table))
     truth = [studio.shoot(i, studio.people[i], "truth") for i in rows]
     again = [studio.shoot(i, studio.people[i], "again")["image"] for i in rows]
-    stranger, other = ([studio.shoot(i, studio.stranger(i, which), "truth")["image"] for i in rows] for which in (0, 1))
-    generated = [generation.candidate_images(name, rows, P.image) for name, rows in table.groupby("dataset", sort=False)]
+    stranger, other = (
+        [studio.shoot(i, studio.stranger(i, which), "truth")["image"] for i in rows]
+        for which in (0, 1)
+    )
+    generated = [
+        generation.candidate_images(name, rows, P.image)
+        for name, rows in table.groupby("dataset", sort=False)
+    ]
     return Samples(
-        table, bodies, np.concatenate([e for _, e in loaded]), read_images(table["reference_path"], P.image.height, P.image.width), np.concatenate(generated),
-        np.stack([t["image"] for t in truth]), np.stack(again), np.stack(stranger), np.stack(other),
-        np.stack([studio.normals(i) for i in rows]), np.stack([t["mask"] for t in truth]),
-    ), studio  # fmt: skip
+        table,
+        bodies,
+        np.concatenate([e for _, e in loaded]),
+        read_images(table["reference_path"], P.image.height, P.image.width),
+        np.concatenate(generated),
+        np.stack([t["image"] for t in truth]),
+        np.stack(again),
+        np.stack(stranger),
+        np.stack(other),
+        np.stack([studio.normals(i) for i in rows]),
+        np.stack([t["mask"] for t in truth]),
+    ), studio
 
 
 def colour_error(images: np.ndarray, truth: np.ndarray, mask: np.ndarray) -> np.ndarray:
@@ -147,9 +196,16 @@ def _soft(image: np.ndarray) -> np.ndarray:
 def vanished(studio: Studio, row: int, image: np.ndarray) -> float:
     """How much closer the bag's region is to a photo without the bag (levels of 255; above 0: it vanished). NaN: too little to judge."""
     person = studio.people[row]
-    on, off = (_soft(studio.shoot(row, who, "truth")["image"]) for who in (person, with_bag(person, "none", person["bag_colour"])))
+    on, off = (
+        _soft(studio.shoot(row, who, "truth")["image"])
+        for who in (person, with_bag(person, "none", person["bag_colour"]))
+    )
     region = np.abs(on - off).max(-1) > 24
-    return _gap(_soft(image), on, region) - _gap(_soft(image), off, region) if region.sum() >= BAG_PIXELS else np.nan
+    return (
+        _gap(_soft(image), on, region) - _gap(_soft(image), off, region)
+        if region.sum() >= BAG_PIXELS
+        else np.nan
+    )
 
 
 def appeared(studio: Studio, row: int, image: np.ndarray) -> float:
@@ -163,11 +219,20 @@ def appeared(studio: Studio, row: int, image: np.ndarray) -> float:
     clothes, scores = _soft(plain["image"]), []
     low, high = np.array(COLOURS["black"]), np.array(COLOURS["white"])
     for kind in ("backpack", "shoulder bag"):
-        black, white = (_soft(studio.shoot(row, with_bag(person, kind, colour), "truth")["image"]) for colour in ("black", "white"))
+        black, white = (
+            _soft(studio.shoot(row, with_bag(person, kind, colour), "truth")["image"])
+            for colour in ("black", "white")
+        )
         region = (np.abs(white - black).max(-1) > 24) & plain["mask"]
         if region.sum() >= BAG_PIXELS:
-            bags = [black + (white - black) * (np.array(colour) - low) / (high - low) for colour in COLOURS.values()]
-            scores.append(BAG_MARGIN * _gap(image, clothes, region) - min(_gap(image, bag, region) for bag in bags))
+            bags = [
+                black + (white - black) * (np.array(colour) - low) / (high - low)
+                for colour in COLOURS.values()
+            ]
+            scores.append(
+                BAG_MARGIN * _gap(image, clothes, region)
+                - min(_gap(image, bag, region) for bag in bags)
+            )
     return max(scores, default=np.nan)
 
 
@@ -176,20 +241,37 @@ def bag_scores(studio: Studio, images: np.ndarray) -> pd.DataFrame:
     rows = []
     for row, image in enumerate(images):
         has = studio.people[row]["bag"] != "none"
-        rows.append((vanished(studio, row, image) if has else np.nan, np.nan if has else appeared(studio, row, image)))
+        rows.append(
+            (
+                vanished(studio, row, image) if has else np.nan,
+                np.nan if has else appeared(studio, row, image),
+            )
+        )
     return pd.DataFrame(rows, columns=list(MEASURED[2:]))
 
 
 def staged_bags(studio: Studio) -> np.ndarray:
     """True photos with the wrong bag: owners without theirs, the others with a backpack."""
-    wrong = [with_bag(p, "backpack" if p["bag"] == "none" else "none", p["bag_colour"]) for p in studio.people]
-    return np.stack([studio.shoot(row, person, "again")["image"] for row, person in enumerate(wrong)])
+    wrong = [
+        with_bag(p, "backpack" if p["bag"] == "none" else "none", p["bag_colour"])
+        for p in studio.people
+    ]
+    return np.stack(
+        [studio.shoot(row, person, "again")["image"] for row, person in enumerate(wrong)]
+    )
 
 
-def scores(samples: Samples, studio: Studio, images: np.ndarray, estimated: np.ndarray) -> pd.DataFrame:
+def scores(
+    samples: Samples, studio: Studio, images: np.ndarray, estimated: np.ndarray
+) -> pd.DataFrame:
     """A column per kind of MEASURED, the larger the worse: 1 − PCK@0.1, CIEDE2000, and levels of 255 for bags."""
     pck = quality.pck(estimated, samples.bodies.keypoints, samples.bodies.visible, samples.mask)
-    first = pd.DataFrame({"wrong key points": 1 - pck, "wrong colours": colour_error(images, samples.truth, samples.mask)})
+    first = pd.DataFrame(
+        {
+            "wrong key points": 1 - pck,
+            "wrong colours": colour_error(images, samples.truth, samples.mask),
+        }
+    )
     return pd.concat([first, bag_scores(studio, images)], axis=1)
 
 
@@ -206,8 +288,18 @@ def other_clothes(studio: Studio, flagged: pd.DataFrame) -> pd.Series:
 
 def flags(values: pd.DataFrame, limit: float) -> pd.DataFrame:
     """1.0 where a score says failure, 0.0 where not, NaN where it cannot be judged; `limit` is that of the colours."""
-    limits = {"wrong key points": 1 - LEAST_PCK, "wrong colours": limit, "bag vanished": 0.0, "bag appeared": 0.0}
-    return pd.DataFrame({kind: (values[kind] > limits[kind]).where(values[kind].notna()).astype(float) for kind in MEASURED})
+    limits = {
+        "wrong key points": 1 - LEAST_PCK,
+        "wrong colours": limit,
+        "bag vanished": 0.0,
+        "bag appeared": 0.0,
+    }
+    return pd.DataFrame(
+        {
+            kind: (values[kind] > limits[kind]).where(values[kind].notna()).astype(float)
+            for kind in MEASURED
+        }
+    )
 
 
 def rate(flagged: pd.Series) -> dict:
@@ -216,24 +308,60 @@ def rate(flagged: pd.Series) -> dict:
     if not len(known):
         return {"count": 0, "of": 0, "rate": np.nan, "low": np.nan, "high": np.nan}
     interval = binomtest(int(known.sum()), len(known)).proportion_ci(method="wilson")
-    return {"count": int(known.sum()), "of": len(known), "rate": known.mean(), "low": interval.low, "high": interval.high}
+    return {
+        "count": int(known.sum()),
+        "of": len(known),
+        "rate": known.mean(),
+        "low": interval.low,
+        "high": interval.high,
+    }
 
 
-def failure_table(samples: Samples, flagged: pd.DataFrame, right: pd.DataFrame, staged: pd.DataFrame, clothes: pd.Series) -> pd.DataFrame:
+def failure_table(
+    samples: Samples,
+    flagged: pd.DataFrame,
+    right: pd.DataFrame,
+    staged: pd.DataFrame,
+    clothes: pd.Series,
+) -> pd.DataFrame:
     """One row per kind: rate among generated images (all, kept, rejected), and as a check among true photos, staged failures and, for
     "bag appeared", strangers without a bag (`clothes`, flags of `other_clothes`)."""
     table, rows = samples.table, []
     for kind in MEASURED:
-        rows.append({"kind": kind, **rate(flagged[kind]), "kept": flagged[kind][table["kept"]].mean(), "rejected": flagged[kind][~table["kept"]].mean(),
-                     "true photos": right[kind].mean(), "staged failures": staged[kind].mean(),
-                     "bagless strangers": clothes.mean() if kind == "bag appeared" else np.nan})
+        rows.append(
+            {
+                "kind": kind,
+                **rate(flagged[kind]),
+                "kept": flagged[kind][table["kept"]].mean(),
+                "rejected": flagged[kind][~table["kept"]].mean(),
+                "true photos": right[kind].mean(),
+                "staged failures": staged[kind].mean(),
+                "bagless strangers": clothes.mean() if kind == "bag appeared" else np.nan,
+            }
+        )
     some = flagged.max(axis=1)
-    rows.append({"kind": "any of these", **rate(some), "kept": some[table["kept"]].mean(), "rejected": some[~table["kept"]].mean(),
-                 "true photos": right.max(axis=1).mean(), "staged failures": np.nan})
+    rows.append(
+        {
+            "kind": "any of these",
+            **rate(some),
+            "kept": some[table["kept"]].mean(),
+            "rejected": some[~table["kept"]].mean(),
+            "true photos": right.max(axis=1).mean(),
+            "staged failures": np.nan,
+        }
+    )
     for kind, column in zip(REFERENCE, ("low_quality", "occluded")):
         poor = table[column].astype(float)
-        rows.append({"kind": kind, **rate(poor), "kept": poor[table["kept"]].mean(), "rejected": poor[~table["kept"]].mean(),
-                     "true photos": np.nan, "staged failures": np.nan})
+        rows.append(
+            {
+                "kind": kind,
+                **rate(poor),
+                "kept": poor[table["kept"]].mean(),
+                "rejected": poor[~table["kept"]].mean(),
+                "true photos": np.nan,
+                "staged failures": np.nan,
+            }
+        )
     return pd.DataFrame(rows)
 
 
@@ -243,8 +371,17 @@ def caught(samples: Samples, flagged: pd.DataFrame) -> pd.DataFrame:
     for kind in MEASURED:
         inside, outside = rate(flagged[kind][kept]), rate(flagged[kind][~kept])
         counts = [[part["count"], part["of"] - part["count"]] for part in (inside, outside)]
-        rows.append({"kind": kind, **{f"{name} {key}": part[key] for name, part in (("kept", inside), ("rejected", outside)) for key in ("count", "of", "low", "high")},
-                     "p": fisher_exact(counts).pvalue if inside["of"] and outside["of"] else np.nan})
+        rows.append(
+            {
+                "kind": kind,
+                **{
+                    f"{name} {key}": part[key]
+                    for name, part in (("kept", inside), ("rejected", outside))
+                    for key in ("count", "of", "low", "high")
+                },
+                "p": fisher_exact(counts).pvalue if inside["of"] and outside["of"] else np.nan,
+            }
+        )
     return pd.DataFrame(rows)
 
 
@@ -253,7 +390,13 @@ def reference_table(samples: Samples, flagged: pd.DataFrame) -> pd.DataFrame:
     table = samples.table
     poor = table["low_quality"] | table["occluded"]
     states = {"clear": ~poor, "blurred": table["low_quality"], "occluded": table["occluded"]}
-    return pd.DataFrame([{"reference": state, "kind": kind, **rate(flagged[kind][rows])} for state, rows in states.items() for kind in MEASURED[:2]])
+    return pd.DataFrame(
+        [
+            {"reference": state, "kind": kind, **rate(flagged[kind][rows])}
+            for state, rows in states.items()
+            for kind in MEASURED[:2]
+        ]
+    )
 
 
 def score_figure(values: pd.DataFrame, right: pd.DataFrame, staged: pd.DataFrame, limit: float):
@@ -263,16 +406,33 @@ def score_figure(values: pd.DataFrame, right: pd.DataFrame, staged: pd.DataFrame
     limits = (1 - LEAST_PCK, limit, 0.0, 0.0)
     units = ("share of body points off", "CIEDE2000", "levels of 255", "levels of 255")
     fig, axes = plt.subplots(1, 4, figsize=(11, 3.6))
-    groups = {"true\nphotos": (right, figures.COLOURS[0]), "generated": (values, figures.COLOURS[1]), "staged\nfailures": (staged, figures.COLOURS[7])}
+    groups = {
+        "true\nphotos": (right, figures.COLOURS[0]),
+        "generated": (values, figures.COLOURS[1]),
+        "staged\nfailures": (staged, figures.COLOURS[7]),
+    }
     rng = np.random.default_rng(0)
     for ax, kind, threshold, unit in zip(axes, MEASURED, limits, units):
         for x, (frame, colour) in enumerate(groups.values()):
             known = frame[kind].dropna().to_numpy()
-            ax.plot(x + rng.uniform(-0.28, 0.28, len(known)), known, linestyle="", marker="o", markersize=3.2, alpha=0.55, color=colour)
+            ax.plot(
+                x + rng.uniform(-0.28, 0.28, len(known)),
+                known,
+                linestyle="",
+                marker="o",
+                markersize=3.2,
+                alpha=0.55,
+                color=colour,
+            )
         ax.axhline(threshold, color="black", linewidth=1, linestyle="--", marker="")
         ax.set_xticks(range(3), groups, fontsize=8)
         ax.set(title=kind, ylabel=unit, xlim=(-0.5, 2.5))
-    parts = [frame.assign(photos=name.replace("\n", " ")).melt("photos", var_name="kind", value_name="score").dropna() for name, (frame, _) in groups.items()]
+    parts = [
+        frame.assign(photos=name.replace("\n", " "))
+        .melt("photos", var_name="kind", value_name="score")
+        .dropna()
+        for name, (frame, _) in groups.items()
+    ]
     return fig, pd.concat(parts)
 
 
@@ -281,6 +441,17 @@ def worst(samples: Samples, score: pd.Series, count: int, unit: str):
     order = score.dropna().sort_values(ascending=False, kind="stable").index[:count].tolist()
     if not order:
         return None
-    rows = [[stack[i] for i in order] for stack in (samples.references, samples.normals, samples.generated, samples.truth)]
-    labels = [f"{unit} {score[i]:.2g}\n{'kept' if samples.table['kept'][i] else 'rejected'}" for i in order]
-    return figures.image_grid(rows, row_labels=["reference", "target", "generated", "truth"], column_labels=labels, scale=0.9)
+    rows = [
+        [stack[i] for i in order]
+        for stack in (samples.references, samples.normals, samples.generated, samples.truth)
+    ]
+    labels = [
+        f"{unit} {score[i]:.2g}\n{'kept' if samples.table['kept'][i] else 'rejected'}"
+        for i in order
+    ]
+    return figures.image_grid(
+        rows,
+        row_labels=["reference", "target", "generated", "truth"],
+        column_labels=labels,
+        scale=0.9,
+    )

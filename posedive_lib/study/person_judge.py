@@ -13,10 +13,14 @@ from posedive_lib.study import reid_runs
 
 def elsewhere(P, name: str) -> str:
     """The first data set of another source than `name`, whose photos train the judge; `name` itself where there is no other."""
-    return next((other for other in P.study.datasets if other.split("-")[0] != name.split("-")[0]), name)
+    return next(
+        (other for other in P.study.datasets if other.split("-")[0] != name.split("-")[0]), name
+    )
 
 
-def judge(P, name: str, rows: pd.DataFrame, extract) -> tuple[Callable[[np.ndarray], np.ndarray], float]:
+def judge(
+    P, name: str, rows: pd.DataFrame, extract
+) -> tuple[Callable[[np.ndarray], np.ndarray], float]:
     """A function of images (N, H, W, 3), one of each manifest row, to (N,) 1 where they show the right person, else 0; and the share of the
     photos judged by for which it says so itself. NaN: the person has one row, so that there is no other to judge by.
 
@@ -27,9 +31,16 @@ def judge(P, name: str, rows: pd.DataFrame, extract) -> tuple[Callable[[np.ndarr
     train, pids = datasets.load(name, P.paths.datasets).train, rows["pid"].to_numpy()
     if "person" in train:
         known = extract(np.load(reid_runs.oracle_photos(P, name, rows), allow_pickle=False))
-        return lambda images: filter_quality.named_by_the_others(extract(images), pids, known), share(filter_quality.named_by_the_others(known, pids))
-    known, real = extract(read_images(train["path"], P.image.height, P.image.width)), train["pid"].to_numpy()
-    return lambda images: filter_quality.identity_similarity(extract(images), pids, known, real)[1].astype(float), share(filter_quality.named_by_the_others(known, real))
+        return lambda images: filter_quality.named_by_the_others(
+            extract(images), pids, known
+        ), share(filter_quality.named_by_the_others(known, pids))
+    known, real = (
+        extract(read_images(train["path"], P.image.height, P.image.width)),
+        train["pid"].to_numpy(),
+    )
+    return lambda images: filter_quality.identity_similarity(extract(images), pids, known, real)[
+        1
+    ].astype(float), share(filter_quality.named_by_the_others(known, real))
 
 
 def share(named: np.ndarray) -> float:

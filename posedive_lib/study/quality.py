@@ -8,16 +8,15 @@ import pandas as pd
 import torch
 from skimage.metrics import structural_similarity
 
+from miniworld.cameras import Camera, read_cameras
+from miniworld.photography import Shot, photograph
 from posedive_lib import datasets
 from posedive_lib.augment.confidence import keypoint_subset
+from posedive_lib.bench.statistics import bootstrap_interval
 from posedive_lib.body.poses import load_poses
 from posedive_lib.datasets.images import read as read_images
 from posedive_lib.errors import StudyError
 from posedive_lib.seeds import rng_for, seed_for
-from posedive_lib.bench.statistics import bootstrap_interval
-from miniworld.cameras import Camera, read_cameras
-from miniworld.photography import Shot, photograph
-
 
 COLUMNS = ["method", "metric", "value", "ci_low", "ci_high", "n"]
 
@@ -42,74 +41,142 @@ class Targets:
     seeds: np.ndarray
 
     @classmethod
-    def of(cls, references: np.ndarray, photos: list[dict], pids: np.ndarray, keys: list[tuple]) -> "Targets":
+    def of(
+        cls, references: np.ndarray, photos: list[dict], pids: np.ndarray, keys: list[tuple]
+    ) -> "Targets":
         """From reference photos and true photos with conditions (`shoot`), a pid and a key for the noise each."""
         take = lambda name: np.stack([photo[name] for photo in photos])
-        return cls(references, take("image"), take("skeleton"), take("depth"), take("normals"), take("mask"), take("keypoints"), take("visible"),
-                   np.asarray(pids), np.array([seed_for("unseen-noise", *key) for key in keys]))
+        return cls(
+            references,
+            take("image"),
+            take("skeleton"),
+            take("depth"),
+            take("normals"),
+            take("mask"),
+            take("keypoints"),
+            take("visible"),
+            np.asarray(pids),
+            np.array([seed_for("unseen-noise", *key) for key in keys]),
+        )
 
 
 def world_cameras(P, name: str) -> list[Camera]:
     """The mini world's cameras of a data set, without occluders."""
-    family = "cuhk03" if name.startswith("cuhk03") else "msmt17" if name.startswith("msmt17") else name
+    family = (
+        "cuhk03" if name.startswith("cuhk03") else "msmt17" if name.startswith("msmt17") else name
+    )
     return [replace(camera, occluded=0.0) for camera in read_cameras(P.paths.world)[family]]
 
 
 def need_people(name: str, table: pd.DataFrame, what: str) -> None:
     """StudyError unless a data set's images have the truth about who they show, without which `what` cannot be done."""
     if "person" not in table:
-        raise StudyError(f"{name} has no truth.csv with the column 'person': {what} in the mini world only.")
+        raise StudyError(
+            f"{name} has no truth.csv with the column 'person': {what} in the mini world only."
+        )
 
 
 def world_people(P, persons) -> pd.DataFrame:
     """Identity rows of the given persons, in that order."""
-    people = pd.read_csv(Path(P.paths.world) / "identities.csv", keep_default_na=False).set_index("person", drop=False)
+    people = pd.read_csv(Path(P.paths.world) / "identities.csv", keep_default_na=False).set_index(
+        "person", drop=False
+    )
     return people.loc[list(persons)].reset_index(drop=True)
 
 
-def shoot(P, persons, shots: list[Shot], progress: str | None = None, *, poses=None, conditions: bool = True) -> list[dict]:
+def shoot(
+    P,
+    persons,
+    shots: list[Shot],
+    progress: str | None = None,
+    *,
+    poses=None,
+    conditions: bool = True,
+) -> list[dict]:
     """True photos of shots whose `person` counts in `persons`; with `conditions` also what the generator would be given.
 
     poses: where the shots' `pose` counts (root_tilt and body_pose), by default the source of poses.
     """
     c = P.conditions
-    return list(photograph(world_people(P, persons), load_poses(P.paths.motions) if poses is None else poses, shots, body=P.paths.body,
-                           height=P.image.height, width=P.image.width, focal=c.focal, depth_range=(c.depth_near, c.depth_far) if conditions else None,
-                           workers=P.world.workers, progress=progress))
+    return list(
+        photograph(
+            world_people(P, persons),
+            load_poses(P.paths.motions) if poses is None else poses,
+            shots,
+            body=P.paths.body,
+            height=P.image.height,
+            width=P.image.width,
+            focal=c.focal,
+            depth_range=(c.depth_near, c.depth_far) if conditions else None,
+            workers=P.world.workers,
+            progress=progress,
+        )
+    )
 
 
-def unseen_targets(P, name: str = "msmt17", people: int = 100, per_person: int = 3) -> Targets | None:
+def unseen_targets(
+    P, name: str = "msmt17", people: int = 100, per_person: int = 3
+) -> Targets | None:
     """The first `people` test identities of a data set in `per_person` poses and views, each drawn uniformly; None where the data set has no truth."""
     if "person" not in datasets.load(name, P.paths.datasets).query:
         return None
-    dataset, poses, cameras = datasets.load(name, P.paths.datasets), load_poses(P.paths.motions), world_cameras(P, name)
+    dataset, poses, cameras = (
+        datasets.load(name, P.paths.datasets),
+        load_poses(P.paths.motions),
+        world_cameras(P, name),
+    )
     clear = dataset.query[~dataset.query["occluded"] & ~dataset.query["low_quality"]]
-    references = clear.sort_values(["pid", "rel"]).groupby("pid").head(1).head(people).reset_index(drop=True)
+    references = (
+        clear.sort_values(["pid", "rel"]).groupby("pid").head(1).head(people).reset_index(drop=True)
+    )
     rows, shots = [], []
     for row in references.itertuples():
         for index in range(per_person):
             rng = rng_for("unseen", P.seed, name, row.pid, index)
             rows.append(row.Index)
-            shots.append(Shot(row.Index, int(rng.integers(len(poses.frame))), float(rng.uniform(*P.augment.azimuth)), float(rng.uniform(*P.augment.elevation)),
-                              cameras[row.camid], ("unseen-photo", P.seed, name, row.pid, index)))
+            shots.append(
+                Shot(
+                    row.Index,
+                    int(rng.integers(len(poses.frame))),
+                    float(rng.uniform(*P.augment.azimuth)),
+                    float(rng.uniform(*P.augment.elevation)),
+                    cameras[row.camid],
+                    ("unseen-photo", P.seed, name, row.pid, index),
+                )
+            )
     photos = shoot(P, references["person"], shots, progress="true renders")
     images = read_images(references["path"], P.image.height, P.image.width)
-    return Targets.of(images[rows], photos, references["pid"].to_numpy()[rows], [s.key for s in shots])
+    return Targets.of(
+        images[rows], photos, references["pid"].to_numpy()[rows], [s.key for s in shots]
+    )
 
 
 def through_vae(generator, images: np.ndarray, batch_size: int = 64) -> np.ndarray:
     """uint8 images (N, H, W, 3) after the generator's VAE has encoded and decoded them: the best that it could draw."""
     encoders = generator.encoders
-    parts = [encoders.images(encoders.latents(torch.from_numpy(images[i:i + batch_size]))).numpy() for i in range(0, len(images), batch_size)]
+    parts = [
+        encoders.images(encoders.latents(torch.from_numpy(images[i : i + batch_size]))).numpy()
+        for i in range(0, len(images), batch_size)
+    ]
     return np.concatenate(parts)
 
 
-def pck(estimated: np.ndarray, truth: np.ndarray, visible: np.ndarray, mask: np.ndarray, *, share: float = 0.1, keypoints: str = "body") -> np.ndarray:
+def pck(
+    estimated: np.ndarray,
+    truth: np.ndarray,
+    visible: np.ndarray,
+    mask: np.ndarray,
+    *,
+    share: float = 0.1,
+    keypoints: str = "body",
+) -> np.ndarray:
     """(N,) share of visible key points within `share` of the person's height in the image; NaN where none is visible."""
     subset = keypoint_subset(keypoints)
     rows = mask.any(2)
     height = mask.shape[1] - rows.argmax(1) - rows[:, ::-1].argmax(1)
-    near = np.linalg.norm(estimated[:, subset] - truth[:, subset], axis=-1) <= share * height[:, None]
+    near = (
+        np.linalg.norm(estimated[:, subset] - truth[:, subset], axis=-1) <= share * height[:, None]
+    )
     seen = visible[:, subset] == 2
     return np.where(seen.any(1), (near & seen).sum(1) / np.maximum(seen.sum(1), 1), np.nan)
 
@@ -125,12 +192,16 @@ def foreground_ssim(images: np.ndarray, truth: np.ndarray, mask: np.ndarray) -> 
     """(N,) structural similarity (scikit-image, 7 × 7 window) averaged over the person's pixels."""
     values = []
     for image, true, inside in zip(images, truth, mask):
-        similarity = structural_similarity(image, true, channel_axis=-1, data_range=255, full=True)[1].mean(-1)
+        similarity = structural_similarity(image, true, channel_axis=-1, data_range=255, full=True)[
+            1
+        ].mean(-1)
         values.append(similarity[inside].mean())
     return np.array(values)
 
 
-def identity_top1(features: np.ndarray, pids: np.ndarray, gallery: np.ndarray, gallery_pids: np.ndarray) -> np.ndarray:
+def identity_top1(
+    features: np.ndarray, pids: np.ndarray, gallery: np.ndarray, gallery_pids: np.ndarray
+) -> np.ndarray:
     """(N,) whether the nearest gallery person (mean feature of their true photos, cosine) is the right one."""
     names = np.unique(gallery_pids)
     unit = lambda x: x / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-12)
@@ -138,7 +209,9 @@ def identity_top1(features: np.ndarray, pids: np.ndarray, gallery: np.ndarray, g
     return names[(unit(features) @ people.T).argmax(1)] == pids
 
 
-def per_person(images: np.ndarray, targets: Targets, estimator, reid, known: np.ndarray, known_pids: np.ndarray) -> dict[str, np.ndarray]:
+def per_person(
+    images: np.ndarray, targets: Targets, estimator, reid, known: np.ndarray, known_pids: np.ndarray
+) -> dict[str, np.ndarray]:
     """pck, identity_top1, psnr and ssim of images of the targets, each as (people,) means over a person's targets, people by pid.
 
     known, known_pids: features and pids of the true people. PCK leaves out targets without a visible key point.
@@ -146,13 +219,21 @@ def per_person(images: np.ndarray, targets: Targets, estimator, reid, known: np.
     estimated, _ = estimator.estimate(images)
     values = {
         "pck": pck(estimated, targets.keypoints, targets.visible, targets.mask),
-        "identity_top1": identity_top1(reid.extract(images), targets.pids, known, known_pids).astype(float),
-        "psnr": foreground_psnr(images, targets.truth, targets.mask), "ssim": foreground_ssim(images, targets.truth, targets.mask),
+        "identity_top1": identity_top1(
+            reid.extract(images), targets.pids, known, known_pids
+        ).astype(float),
+        "psnr": foreground_psnr(images, targets.truth, targets.mask),
+        "ssim": foreground_ssim(images, targets.truth, targets.mask),
     }
-    return {metric: pd.Series(value).groupby(targets.pids).mean().dropna().to_numpy() for metric, value in values.items()}
+    return {
+        metric: pd.Series(value).groupby(targets.pids).mean().dropna().to_numpy()
+        for metric, value in values.items()
+    }
 
 
-def quality_table(methods: dict[str, np.ndarray], targets: Targets, estimator, reid, gallery, *, seed: int) -> pd.DataFrame:
+def quality_table(
+    methods: dict[str, np.ndarray], targets: Targets, estimator, reid, gallery, *, seed: int
+) -> pd.DataFrame:
     """Long table method, metric, value, ci_low, ci_high, n; intervals by resampling people.
 
     methods: name -> images (N, H, W, 3). reid: an object with `extract`. gallery: (images, pids) of the true people.
@@ -160,7 +241,9 @@ def quality_table(methods: dict[str, np.ndarray], targets: Targets, estimator, r
     known = reid.extract(gallery[0])
     rows = []
     for method, images in methods.items():
-        for metric, value in per_person(images, targets, estimator, reid, known, gallery[1]).items():
+        for metric, value in per_person(
+            images, targets, estimator, reid, known, gallery[1]
+        ).items():
             if method == "true-render" and metric in ("psnr", "ssim"):
                 continue  # compared with itself
             interval = bootstrap_interval(value, seed=seed)
@@ -168,7 +251,15 @@ def quality_table(methods: dict[str, np.ndarray], targets: Targets, estimator, r
     return pd.DataFrame(rows, columns=COLUMNS)
 
 
-def compared(P, generator, targets: Targets | None, generated: np.ndarray | None, estimator, reid, name: str = "msmt17") -> pd.DataFrame:
+def compared(
+    P,
+    generator,
+    targets: Targets | None,
+    generated: np.ndarray | None,
+    estimator,
+    reid,
+    name: str = "msmt17",
+) -> pd.DataFrame:
     """`quality_table` of generated images of `unseen_targets` beside the truth, the truth after the VAE, the reference photo as it is and the mean
     training image; empty where there are no targets."""
     if targets is None:
@@ -176,6 +267,18 @@ def compared(P, generator, targets: Targets | None, generated: np.ndarray | None
     dataset, size = datasets.load(name, P.paths.datasets), (P.image.height, P.image.width)
     known = dataset.gallery[dataset.gallery["pid"].isin(targets.pids)]
     mean = read_images(dataset.train["path"], *size).mean(0, keepdims=True).round().astype(np.uint8)
-    methods = {"generated": generated, "true-render": targets.truth, "true-through-vae": through_vae(generator, targets.truth),
-               "copy-reference": targets.references, "mean-image": np.repeat(mean, len(generated), 0)}
-    return quality_table(methods, targets, estimator, reid, (read_images(known["path"], *size), known["pid"].to_numpy()), seed=P.seed)
+    methods = {
+        "generated": generated,
+        "true-render": targets.truth,
+        "true-through-vae": through_vae(generator, targets.truth),
+        "copy-reference": targets.references,
+        "mean-image": np.repeat(mean, len(generated), 0),
+    }
+    return quality_table(
+        methods,
+        targets,
+        estimator,
+        reid,
+        (read_images(known["path"], *size), known["pid"].to_numpy()),
+        seed=P.seed,
+    )

@@ -2,7 +2,7 @@
 
 import shutil
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from functools import lru_cache
+from functools import cache, lru_cache
 from multiprocessing import get_context
 from pathlib import Path
 from types import SimpleNamespace
@@ -14,78 +14,157 @@ from scipy.spatial.transform import Rotation
 from tqdm import tqdm
 from transformers.utils.logging import disable_progress_bar
 
+from miniworld.photography import Shot
+from miniworld.wardrobe import look_alikes
 from posedive_lib import datasets
 from posedive_lib.augment.diversify import oriented
+from posedive_lib.bench.runs import (
+    RunStore,
+    code_digest,
+    file_digest,
+    folder_digest,
+    make_folder,
+    write_array,
+)
+from posedive_lib.bench.statistics import identity_interval
 from posedive_lib.body.camera import orient, viewpoint
 from posedive_lib.body.poses import load_poses
 from posedive_lib.reid import weights
-from posedive_lib.reid.torch_model import MODEL_FILE, TorchBaseline
 from posedive_lib.reid.breakdown import azimuth_bins
 from posedive_lib.reid.image_set import ImageSet, resized
 from posedive_lib.reid.loop import Machine
 from posedive_lib.reid.models import create, load, measure, model_class, run
+from posedive_lib.reid.torch_model import MODEL_FILE, TorchBaseline
 from posedive_lib.seeds import rng_for
 from posedive_lib.study import quality
 from posedive_lib.study.generation import bodies_of, candidate_images, training_of
-from posedive_lib.bench.runs import RunStore, code_digest, file_digest, folder_digest, make_folder, write_array
-from posedive_lib.bench.statistics import identity_interval
-from miniworld.photography import Shot
-from miniworld.wardrobe import look_alikes
 
 STORE = RunStore("runs/reid")
-COLUMNS = ["experiment", "dataset", "arm", "model", "seed", "images_per_pid", "threshold", "n_real", "n_generated", "mAP", "rank1", "rank5",
-           "rank10", "mINP", "n_query", "n_valid", "n_gallery", "average_precision", "distance", "reranking",
-           "split", "version", "train_val", "boxes",   # of the data set (`ReIDDataset.protocol`), then of the model (`models.protocol`)
-           "height", "width", "precision", "generated_weight", "generated_max_share", "generated_camera", "camera_weight", "patch_stride"]
-ORACLES = ("oracle", "oracle-same")  # true photos in the poses and views of pose-dive, of the training set
-ORACLE_COLUMNS = ["reference", "pose_from", "pose_row", "view_row", "azimuth", "elevation", "camid", "pid", "index"]
+COLUMNS = [
+    "experiment",
+    "dataset",
+    "arm",
+    "model",
+    "seed",
+    "images_per_pid",
+    "threshold",
+    "n_real",
+    "n_generated",
+    "mAP",
+    "rank1",
+    "rank5",
+    "rank10",
+    "mINP",
+    "n_query",
+    "n_valid",
+    "n_gallery",
+    "average_precision",
+    "distance",
+    "reranking",
+    "split",
+    "version",
+    "train_val",
+    "boxes",  # of the data set (`ReIDDataset.protocol`), then of the model (`models.protocol`)
+    "height",
+    "width",
+    "precision",
+    "generated_weight",
+    "generated_max_share",
+    "generated_camera",
+    "camera_weight",
+    "patch_stride",
+]
+ORACLES = (
+    "oracle",
+    "oracle-same",
+)  # true photos in the poses and views of pose-dive, of the training set
+ORACLE_COLUMNS = [
+    "reference",
+    "pose_from",
+    "pose_row",
+    "view_row",
+    "azimuth",
+    "elevation",
+    "camid",
+    "pid",
+    "index",
+]
 SECTORS = 8  # of 45° azimuth
-MODULES = ("posedive_lib.reid", "posedive_lib.precision", "posedive_lib.datasets.images", "posedive_lib.seeds")
+MODULES = (
+    "posedive_lib.reid",
+    "posedive_lib.precision",
+    "posedive_lib.datasets.images",
+    "posedive_lib.seeds",
+)
 
 
-_code_digest, _folder_digest = lru_cache(code_digest), lru_cache(folder_digest)  # hundreds of specs share them
+_code_digest, _folder_digest = (
+    lru_cache(code_digest),
+    lru_cache(folder_digest),
+)  # hundreds of specs share them
 
 
 @lru_cache(maxsize=2)
 def _photos(name: str, root: str, height: int, width: int) -> tuple[ImageSet, ImageSet, ImageSet]:
     """Train, query and gallery of a data set in memory."""
-    dataset = datasets.load(name, root).require_test()   # before anything is trained
-    parts = ((dataset.train, "bicubic"), (dataset.query, "bilinear"), (dataset.gallery, "bilinear"))   # as CLIP-ReID resizes
+    dataset = datasets.load(name, root).require_test()  # before anything is trained
+    parts = (
+        (dataset.train, "bicubic"),
+        (dataset.query, "bilinear"),
+        (dataset.gallery, "bilinear"),
+    )  # as CLIP-ReID resizes
     return tuple(ImageSet.from_table(frame, height, width, resample) for frame, resample in parts)
 
 
-@lru_cache(maxsize=None)
+@cache
 def _protocol(name: str, root: str) -> dict:
     """Which version and split of a data set this is (`ReIDDataset.protocol`)."""
     return datasets.load(name, root).protocol
 
 
-@lru_cache(maxsize=None)
+@cache
 def _data_digest(name: str, root: str) -> str:
     """Digest of a data set's files and labels."""
     dataset = datasets.load(name, root)
     frames = (dataset.train, dataset.query, dataset.gallery)
-    return STORE.key({"files": [[row.rel, row.pid, row.camid, file_digest(row.path)] for frame in frames for row in frame.itertuples()]})
+    return STORE.key(
+        {
+            "files": [
+                [row.rel, row.pid, row.camid, file_digest(row.path)]
+                for frame in frames
+                for row in frame.itertuples()
+            ]
+        }
+    )
 
 
-@lru_cache(maxsize=None)
+@cache
 def _bodies_digest(name: str, root: str) -> str:
     return file_digest(datasets.load(name, root).folder / "smpl.npz")
 
 
-@lru_cache(maxsize=None)
+@cache
 def _test_azimuths(name: str, root: str) -> tuple[np.ndarray, np.ndarray]:
     """Sector (centre, degrees) of the viewpoint of each query and gallery image."""
     dataset = datasets.load(name, root)
     bodies = [bodies_of(dataset, frame) for frame in (dataset.query, dataset.gallery)]
-    return tuple(azimuth_bins(viewpoint(body.global_orient, body.cam_t)[0], SECTORS) for body in bodies)
+    return tuple(
+        azimuth_bins(viewpoint(body.global_orient, body.cam_t)[0], SECTORS) for body in bodies
+    )
 
 
 def _oracle_spec(P, name: str, rows: pd.DataFrame) -> dict:
     """Everything that decides the pixels of the true photos of a plan's rows."""
-    return {"name": name, "rows": rows[ORACLE_COLUMNS].to_numpy().tolist(), **P.pick("image", "conditions.focal", "seed"), "data": _data_digest(name, P.paths.datasets),
-            "code": _code_digest("miniworld", "posedive_lib.body"), "world": _folder_digest(P.paths.world), "motions": _folder_digest(P.paths.motions),
-            "body": file_digest(P.paths.body)}
+    return {
+        "name": name,
+        "rows": rows[ORACLE_COLUMNS].to_numpy().tolist(),
+        **P.pick("image", "conditions.focal", "seed"),
+        "data": _data_digest(name, P.paths.datasets),
+        "code": _code_digest("miniworld", "posedive_lib.body"),
+        "world": _folder_digest(P.paths.world),
+        "motions": _folder_digest(P.paths.motions),
+        "body": file_digest(P.paths.body),
+    }
 
 
 def oracle_photos(P, name: str, rows: pd.DataFrame) -> Path:
@@ -98,23 +177,46 @@ def oracle_photos(P, name: str, rows: pd.DataFrame) -> Path:
     people = dataset.train.set_index("rel")["person"].loc[rows["reference"]].to_numpy()
     persons, cameras = sorted(set(people)), quality.world_cameras(P, name)
     orientation, body_pose = oriented(rows, training_of(dataset), load_poses(P.paths.motions))
-    upright = Rotation.from_rotvec(orient(np.zeros((len(rows), 3)), rows["azimuth"].to_numpy(), rows["elevation"].to_numpy()))
-    poses = SimpleNamespace(frame=np.arange(len(rows)), root_tilt=(upright.inv() * Rotation.from_rotvec(orientation)).as_rotvec(), body_pose=body_pose)
-    shots = [Shot(persons.index(who), number, float(row.azimuth), float(row.elevation), cameras[int(row.camid)], ("oracle", P.seed, name, row.pid, row.index))
-             for number, (who, row) in enumerate(zip(people, rows[ORACLE_COLUMNS].itertuples(index=False, name="Row")))]
-    photos = quality.shoot(P, persons, shots, progress=f"oracle photos of {name}", poses=poses, conditions=False)
+    upright = Rotation.from_rotvec(
+        orient(np.zeros((len(rows), 3)), rows["azimuth"].to_numpy(), rows["elevation"].to_numpy())
+    )
+    poses = SimpleNamespace(
+        frame=np.arange(len(rows)),
+        root_tilt=(upright.inv() * Rotation.from_rotvec(orientation)).as_rotvec(),
+        body_pose=body_pose,
+    )
+    shots = [
+        Shot(
+            persons.index(who),
+            number,
+            float(row.azimuth),
+            float(row.elevation),
+            cameras[int(row.camid)],
+            ("oracle", P.seed, name, row.pid, row.index),
+        )
+        for number, (who, row) in enumerate(
+            zip(people, rows[ORACLE_COLUMNS].itertuples(index=False, name="Row"))
+        )
+    ]
+    photos = quality.shoot(
+        P, persons, shots, progress=f"oracle photos of {name}", poses=poses, conditions=False
+    )
     write_array(cache, np.stack([photo["image"] for photo in photos]))
     return cache
 
 
 def stored_images(P, file: Path) -> np.ndarray:
     """Images (N, H, W, 3) of a file at the size of the Re-ID images."""
-    return resized(np.load(file, allow_pickle=False), P.reid.image.height, P.reid.image.width, "bicubic")
+    return resized(
+        np.load(file, allow_pickle=False), P.reid.image.height, P.reid.image.width, "bicubic"
+    )
 
 
 def generated_set(rows: pd.DataFrame, images: np.ndarray) -> ImageSet:
     """Images (N, H, W, 3) of plan rows, with the identity and the camera of their references."""
-    return ImageSet(images, rows["pid"].to_numpy(int), rows["camid"].to_numpy(int), np.ones(len(rows), bool))
+    return ImageSet(
+        images, rows["pid"].to_numpy(int), rows["camid"].to_numpy(int), np.ones(len(rows), bool)
+    )
 
 
 def repeated(train: ImageSet, count_per_pid: dict[int, int], seed: int) -> ImageSet:
@@ -136,18 +238,55 @@ def pretrained(P, model: str) -> str | None:
     return getattr(P.paths, model_class(model).weights)
 
 
-def _spec(P, name: str, arm: str, seed: int, rows: pd.DataFrame | None, model: str, by_azimuth: bool, drawn: Path | None = None) -> dict:
+def _spec(
+    P,
+    name: str,
+    arm: str,
+    seed: int,
+    rows: pd.DataFrame | None,
+    model: str,
+    by_azimuth: bool,
+    drawn: Path | None = None,
+) -> dict:
     """Everything that determines a run."""
     source = pretrained(P, model)
-    added = None if rows is None else _oracle_spec(P, name, rows) if arm in ORACLES else [[r.path, r.pid, r.camid] for r in rows.itertuples()]
+    added = (
+        None
+        if rows is None
+        else _oracle_spec(P, name, rows)
+        if arm in ORACLES
+        else [[r.path, r.pid, r.camid] for r in rows.itertuples()]
+    )
     if drawn is not None:
         added = {"drawn": file_digest(drawn), "rows": added}
-    return {**P.pick("image"), "reid": {k: v for k, v in P.reid.model_dump().items() if k not in ("seeds", "model", "checkpoint_every")},
-            "data": _data_digest(name, P.paths.datasets), "arm": arm if arm in ("repeat", *ORACLES) else "", "model": model, "seed": seed, "added": added or [],
-            "weights": _weights_digest(source) if source else [], "precision": Machine(None, P.reid.precision).precision, "azimuth": _bodies_digest(name, P.paths.datasets) if by_azimuth else "", "code": _code_digest(*MODULES)}
+    return {
+        **P.pick("image"),
+        "reid": {
+            k: v
+            for k, v in P.reid.model_dump().items()
+            if k not in ("seeds", "model", "checkpoint_every")
+        },
+        "data": _data_digest(name, P.paths.datasets),
+        "arm": arm if arm in ("repeat", *ORACLES) else "",
+        "model": model,
+        "seed": seed,
+        "added": added or [],
+        "weights": _weights_digest(source) if source else [],
+        "precision": Machine(None, P.reid.precision).precision,
+        "azimuth": _bodies_digest(name, P.paths.datasets) if by_azimuth else "",
+        "code": _code_digest(*MODULES),
+    }
 
 
-def _added(P, name: str, arm: str, seed: int, rows: pd.DataFrame | None, drawn: Path | None, train: ImageSet) -> ImageSet | None:
+def _added(
+    P,
+    name: str,
+    arm: str,
+    seed: int,
+    rows: pd.DataFrame | None,
+    drawn: Path | None,
+    train: ImageSet,
+) -> ImageSet | None:
     """What an arm adds to the real training images."""
     if rows is None or not len(rows):
         return None
@@ -155,11 +294,25 @@ def _added(P, name: str, arm: str, seed: int, rows: pd.DataFrame | None, drawn: 
         return repeated(train, rows["pid"].value_counts().to_dict(), seed)
     if arm in ORACLES:
         drawn = oracle_photos(P, name, rows)
-    return generated_set(rows, stored_images(P, drawn) if drawn else candidate_images(name, rows, P.reid.image, arm))
+    return generated_set(
+        rows, stored_images(P, drawn) if drawn else candidate_images(name, rows, P.reid.image, arm)
+    )
 
 
-def reid_run(P, experiment: str, name: str, arm: str, seed: int, rows: pd.DataFrame | None = None, *, images_per_pid: int | None = None,
-             threshold: float | None = None, model: str | None = None, by_azimuth: bool = False, drawn: Path | None = None) -> dict:
+def reid_run(
+    P,
+    experiment: str,
+    name: str,
+    arm: str,
+    seed: int,
+    rows: pd.DataFrame | None = None,
+    *,
+    images_per_pid: int | None = None,
+    threshold: float | None = None,
+    model: str | None = None,
+    by_azimuth: bool = False,
+    drawn: Path | None = None,
+) -> dict:
     """One run, from its record if it was made before: a row of `reid_runs.csv` plus per-query results under `queries`.
 
     rows: the manifest or plan rows added to the real images (`repeat`: whose counts are imitated); None for `real`. model: by default
@@ -172,17 +325,39 @@ def reid_run(P, experiment: str, name: str, arm: str, seed: int, rows: pd.DataFr
         train, query, gallery = photos(P, name)
         extra = _added(P, name, arm, seed, rows, drawn, train)
         checkpoints = STORE.folder(spec) if P.reid.checkpoint_every else None
-        return run(train if extra is None else train.plus(extra), query, gallery, P.reid, pretrained=pretrained(P, model), seed=seed, model=model,
-                   checkpoints=checkpoints, groups=_test_azimuths(name, P.paths.datasets) if by_azimuth else None)
+        return run(
+            train if extra is None else train.plus(extra),
+            query,
+            gallery,
+            P.reid,
+            pretrained=pretrained(P, model),
+            seed=seed,
+            model=model,
+            checkpoints=checkpoints,
+            groups=_test_azimuths(name, P.paths.datasets) if by_azimuth else None,
+        )
 
     result = STORE.get_or_run(spec, work)
     if P.reid.checkpoint_every:
         shutil.rmtree(STORE.folder(spec))
     n_generated = 0 if rows is None or arm == "repeat" else len(rows)
-    record = {k: _protocol(name, P.paths.datasets)[k] for k in ("split", "version", "train_val", "boxes")}
-    record |= {"experiment": experiment, "dataset": name, "arm": arm, "model": model, "seed": seed, "images_per_pid": images_per_pid, "threshold": threshold,
-              "n_real": result["n_train"] - n_generated, "n_generated": n_generated}
-    record |= {k: result[k] for k in COLUMNS if k not in record} | {"queries": {k: result[k] for k in ("query_ap", "query_valid", "query_first_rank")}}
+    record = {
+        k: _protocol(name, P.paths.datasets)[k] for k in ("split", "version", "train_val", "boxes")
+    }
+    record |= {
+        "experiment": experiment,
+        "dataset": name,
+        "arm": arm,
+        "model": model,
+        "seed": seed,
+        "images_per_pid": images_per_pid,
+        "threshold": threshold,
+        "n_real": result["n_train"] - n_generated,
+        "n_generated": n_generated,
+    }
+    record |= {k: result[k] for k in COLUMNS if k not in record} | {
+        "queries": {k: result[k] for k in ("query_ap", "query_valid", "query_first_rank")}
+    }
     return record | {"azimuth": result.get("group_cells"), "seconds": result["seconds"]}
 
 
@@ -194,7 +369,9 @@ def photos(P, name: str) -> tuple[ImageSet, ImageSet, ImageSet]:
 def before_training(P, name: str) -> float:
     """mAP (percent) of the pre-trained CLIP features on a data set's test images, before any Re-ID training."""
     _, query, gallery = photos(P, name)
-    baseline = create("clip-reid", P.reid, P.paths.clip, P.reid.image.height, P.reid.image.width, "cpu").start()
+    baseline = create(
+        "clip-reid", P.reid, P.paths.clip, P.reid.image.height, P.reid.image.width, "cpu"
+    ).start()
     return measure(baseline, query, gallery)["mAP"]
 
 
@@ -221,14 +398,38 @@ def table_path(number: str) -> Path:
 def identity_differences(P, records: list[dict], pairs: pd.DataFrame) -> pd.DataFrame:
     """The comparisons of `pairs` (dataset, arm, baseline) on the same queries: difference in mAP (points) with its interval over queried identities."""
     rows = []
-    for name, wanted in pairs[["dataset", "arm", "baseline"]].drop_duplicates().groupby("dataset", sort=False):
+    for name, wanted in (
+        pairs[["dataset", "arm", "baseline"]].drop_duplicates().groupby("dataset", sort=False)
+    ):
         query = datasets.load(name, P.paths.datasets).query["pid"].to_numpy()
-        pids = query[np.array(next(r for r in records if r["dataset"] == name)["queries"]["query_valid"], bool)]
-        ap = lambda arm: np.mean([r["queries"]["query_ap"] for r in records if r["dataset"] == name and r["arm"] == arm], axis=0)
+        pids = query[
+            np.array(
+                next(r for r in records if r["dataset"] == name)["queries"]["query_valid"], bool
+            )
+        ]
+        ap = lambda arm: np.mean(
+            [r["queries"]["query_ap"] for r in records if r["dataset"] == name and r["arm"] == arm],
+            axis=0,
+        )
         for pair in wanted.itertuples():
-            interval = identity_interval(100 * (ap(pair.arm) - ap(pair.baseline)), pids, seed=P.seed)
-            rows.append({"dataset": name, "arm": pair.arm, "baseline": pair.baseline, "difference": interval.mean, "ci_low": interval.low, "ci_high": interval.high, "identities": interval.n})
-    return pd.DataFrame(rows, columns=["dataset", "arm", "baseline", "difference", "ci_low", "ci_high", "identities"])
+            interval = identity_interval(
+                100 * (ap(pair.arm) - ap(pair.baseline)), pids, seed=P.seed
+            )
+            rows.append(
+                {
+                    "dataset": name,
+                    "arm": pair.arm,
+                    "baseline": pair.baseline,
+                    "difference": interval.mean,
+                    "ci_low": interval.low,
+                    "ci_high": interval.high,
+                    "identities": interval.n,
+                }
+            )
+    return pd.DataFrame(
+        rows,
+        columns=["dataset", "arm", "baseline", "difference", "ci_low", "ci_high", "identities"],
+    )
 
 
 def look_alike_differences(P, records: list[dict], baseline: str) -> pd.DataFrame:
@@ -241,21 +442,62 @@ def look_alike_differences(P, records: list[dict], baseline: str) -> pd.DataFram
         if not table.is_file():
             continue
         people = pd.read_csv(table, keep_default_na=False)
-        people = people[people["person"].isin({*dataset.query["person"], *dataset.gallery["person"]})]
+        people = people[
+            people["person"].isin({*dataset.query["person"], *dataset.gallery["person"]})
+        ]
         alike = set(people["person"][look_alikes(people)])
         own = [r for r in records if r["dataset"] == name]
         query = dataset.query[np.array(own[0]["queries"]["query_valid"], bool)]
-        groups = {"look-alikes": query["person"].isin(alike).to_numpy(), "others": ~query["person"].isin(alike).to_numpy()}
-        measures = {"mAP": lambda r: np.array(r["queries"]["query_ap"]), "rank1": lambda r: np.array(r["queries"]["query_first_rank"]) == 0}
+        groups = {
+            "look-alikes": query["person"].isin(alike).to_numpy(),
+            "others": ~query["person"].isin(alike).to_numpy(),
+        }
+        measures = {
+            "mAP": lambda r: np.array(r["queries"]["query_ap"]),
+            "rank1": lambda r: np.array(r["queries"]["query_first_rank"]) == 0,
+        }
         for arm in dict.fromkeys(r["arm"] for r in own if r["arm"] != baseline):
             for metric, measure in measures.items():
-                mean = {who: 100 * np.mean([measure(r) for r in own if r["arm"] == who], axis=0) for who in (arm, baseline)}
+                mean = {
+                    who: 100 * np.mean([measure(r) for r in own if r["arm"] == who], axis=0)
+                    for who in (arm, baseline)
+                }
                 for group, chosen in groups.items():
                     if chosen.any():
-                        interval = identity_interval((mean[arm] - mean[baseline])[chosen], query["pid"].to_numpy()[chosen], seed=P.seed)
-                        rows.append({"dataset": name, "arm": arm, "baseline": baseline, "metric": metric, "people": group, "baseline_mean": mean[baseline][chosen].mean(),
-                                     "difference": interval.mean, "ci_low": interval.low, "ci_high": interval.high, "identities": interval.n})
-    return pd.DataFrame(rows, columns=["dataset", "arm", "baseline", "metric", "people", "baseline_mean", "difference", "ci_low", "ci_high", "identities"])
+                        interval = identity_interval(
+                            (mean[arm] - mean[baseline])[chosen],
+                            query["pid"].to_numpy()[chosen],
+                            seed=P.seed,
+                        )
+                        rows.append(
+                            {
+                                "dataset": name,
+                                "arm": arm,
+                                "baseline": baseline,
+                                "metric": metric,
+                                "people": group,
+                                "baseline_mean": mean[baseline][chosen].mean(),
+                                "difference": interval.mean,
+                                "ci_low": interval.low,
+                                "ci_high": interval.high,
+                                "identities": interval.n,
+                            }
+                        )
+    return pd.DataFrame(
+        rows,
+        columns=[
+            "dataset",
+            "arm",
+            "baseline",
+            "metric",
+            "people",
+            "baseline_mean",
+            "difference",
+            "ci_low",
+            "ci_high",
+            "identities",
+        ],
+    )
 
 
 def many(P, jobs: list[dict]) -> tuple[pd.DataFrame, list[dict]]:
@@ -263,22 +505,44 @@ def many(P, jobs: list[dict]) -> tuple[pd.DataFrame, list[dict]]:
 
     Jobs are keyword arguments of `reid_run`. Every run has a process with one thread, so the number of processes changes no result.
     """
-    asked = lambda job: _spec(P, job["name"], job["arm"], job["seed"], job.get("rows"), job.get("model") or P.reid.model, job.get("by_azimuth", False), job.get("drawn"))
-    waiting = {STORE.key(spec): job for job in jobs if STORE.get(spec := asked(job)) is None}  # the same run may be asked for twice
+    asked = lambda job: _spec(
+        P,
+        job["name"],
+        job["arm"],
+        job["seed"],
+        job.get("rows"),
+        job.get("model") or P.reid.model,
+        job.get("by_azimuth", False),
+        job.get("drawn"),
+    )
+    waiting = {
+        STORE.key(spec): job for job in jobs if STORE.get(spec := asked(job)) is None
+    }  # the same run may be asked for twice
     for job in waiting.values():
         if job["arm"] in ORACLES:
-            oracle_photos(P, job["name"], job["rows"])  # rendered here, once, by processes of its own
-    with tqdm(total=len(jobs), initial=len(jobs) - len(waiting), desc="Re-ID runs", unit="run") as bar:
+            oracle_photos(
+                P, job["name"], job["rows"]
+            )  # rendered here, once, by processes of its own
+    with tqdm(
+        total=len(jobs), initial=len(jobs) - len(waiting), desc="Re-ID runs", unit="run"
+    ) as bar:
         if waiting:
             # jobs of one data set follow each other, so that a process reads its images once
-            in_processes(_record, [(P, job) for job in sorted(waiting.values(), key=lambda job: job["name"])], P.study.workers, bar)
+            in_processes(
+                _record,
+                [(P, job) for job in sorted(waiting.values(), key=lambda job: job["name"])],
+                P.study.workers,
+                bar,
+            )
     records = [reid_run(P, **job) for job in jobs]
     return pd.DataFrame([{k: r[k] for k in COLUMNS} for r in records], columns=COLUMNS), records
 
 
 def in_processes(work, jobs: list[tuple], workers: int, bar: tqdm | None = None) -> None:
     """`work(*job)` for every job, in at most `workers` processes of one thread each. The first error stops what has not begun."""
-    with ProcessPoolExecutor(min(workers, len(jobs)), mp_context=get_context("spawn"), initializer=_one_thread) as pool:
+    with ProcessPoolExecutor(
+        min(workers, len(jobs)), mp_context=get_context("spawn"), initializer=_one_thread
+    ) as pool:
         futures = [pool.submit(work, *job) for job in jobs]
         try:
             for future in as_completed(futures):
@@ -303,18 +567,48 @@ def _record(P, job: dict) -> None:
 def azimuth_differences(records: list[dict], arm: str, baseline: str = "real") -> pd.DataFrame:
     """mAP of an arm minus a baseline (points) for each pair of query and gallery azimuth sectors: query, gallery (degrees), difference
     (mean over the seeds of both), low, high (least and greatest of the seeds), queries."""
-    parts = {name: pd.DataFrame([(r["seed"], *cell) for r in records if r["arm"] == name and r["azimuth"] for cell in r["azimuth"]],
-                                columns=["seed", "query", "gallery", "mAP", "queries"]) for name in (arm, baseline)}
-    both = parts[arm].merge(parts[baseline], on=["seed", "query", "gallery", "queries"], suffixes=("", "_baseline"))
+    parts = {
+        name: pd.DataFrame(
+            [
+                (r["seed"], *cell)
+                for r in records
+                if r["arm"] == name and r["azimuth"]
+                for cell in r["azimuth"]
+            ],
+            columns=["seed", "query", "gallery", "mAP", "queries"],
+        )
+        for name in (arm, baseline)
+    }
+    both = parts[arm].merge(
+        parts[baseline], on=["seed", "query", "gallery", "queries"], suffixes=("", "_baseline")
+    )
     both = both[both["queries"] > 0].assign(difference=lambda t: t["mAP"] - t["mAP_baseline"])
-    return both.groupby(["query", "gallery"], as_index=False).agg(difference=("difference", "mean"), low=("difference", "min"), high=("difference", "max"),
-                                                                   queries=("queries", "first"))
+    return both.groupby(["query", "gallery"], as_index=False).agg(
+        difference=("difference", "mean"),
+        low=("difference", "min"),
+        high=("difference", "max"),
+        queries=("queries", "first"),
+    )
 
 
 def azimuth_summary(table: pd.DataFrame, *, front: float = 45.0) -> pd.DataFrame:
     """A table of `azimuth_differences` in three rows: pairs with both photos within `front` degrees of the front, one of them, none; pairs,
     queries, and the mean difference weighted by queries."""
-    frontal = (table[["query", "gallery"]].abs() <= front).sum(axis=1).map({2: "both", 1: "one", 0: "none"})
-    weighted = table.assign(frontal=frontal, weighted=table["difference"] * table["queries"]).groupby("frontal", sort=False)
-    rows = weighted.agg(pairs=("queries", "size"), queries=("queries", "sum"), weighted=("weighted", "sum"))
-    return rows.assign(difference=rows["weighted"] / rows["queries"]).drop(columns="weighted").reindex(["both", "one", "none"]).dropna().reset_index()
+    frontal = (
+        (table[["query", "gallery"]].abs() <= front)
+        .sum(axis=1)
+        .map({2: "both", 1: "one", 0: "none"})
+    )
+    weighted = table.assign(
+        frontal=frontal, weighted=table["difference"] * table["queries"]
+    ).groupby("frontal", sort=False)
+    rows = weighted.agg(
+        pairs=("queries", "size"), queries=("queries", "sum"), weighted=("weighted", "sum")
+    )
+    return (
+        rows.assign(difference=rows["weighted"] / rows["queries"])
+        .drop(columns="weighted")
+        .reindex(["both", "one", "none"])
+        .dropna()
+        .reset_index()
+    )

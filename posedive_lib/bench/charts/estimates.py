@@ -5,9 +5,9 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from posedive_lib.errors import StudyError
 from posedive_lib.bench import figures
 from posedive_lib.bench.statistics import contains_zero
+from posedive_lib.errors import StudyError
 
 
 def forest(table: pd.DataFrame, *, unit: str = "percentage points") -> Figure:
@@ -17,11 +17,21 @@ def forest(table: pd.DataFrame, *, unit: str = "percentage points") -> Figure:
     ci_low, ci_high.
     """
     if table["metric"].nunique() != 1 or table["baseline"].nunique() != 1:
-        raise StudyError("A forest plot shows one metric against one baseline; filter the table first.")
+        raise StudyError(
+            "A forest plot shows one metric against one baseline; filter the table first."
+        )
     fig, axes = plt.subplots(figsize=(7.5, 0.3 * (len(table) + table["dataset"].nunique()) + 1.3))
     ticks, labels, y = [], [], 0
     for dataset, rows in table.groupby("dataset", sort=False):
-        axes.text(0.0, y, f" {dataset}", transform=axes.get_yaxis_transform(), fontweight="bold", fontsize=10, va="center")
+        axes.text(
+            0.0,
+            y,
+            f" {dataset}",
+            transform=axes.get_yaxis_transform(),
+            fontweight="bold",
+            fontsize=10,
+            va="center",
+        )
         for row in rows.itertuples():
             y += 1
             style = figures.arm_style(row.arm)
@@ -30,7 +40,12 @@ def forest(table: pd.DataFrame, *, unit: str = "percentage points") -> Figure:
             labels.append(row.arm)
         y += 1
     axes.axvline(0, color="black", linewidth=1, linestyle="-", marker="")
-    axes.set(yticks=ticks, yticklabels=labels, ylim=(y - 0.3, -0.7), xlabel=f"{table['metric'].iloc[0]} against {table['baseline'].iloc[0]} ({unit})")
+    axes.set(
+        yticks=ticks,
+        yticklabels=labels,
+        ylim=(y - 0.3, -0.7),
+        xlabel=f"{table['metric'].iloc[0]} against {table['baseline'].iloc[0]} ({unit})",
+    )
     axes.grid(False, axis="y")
     return fig
 
@@ -41,13 +56,25 @@ def differences(table: pd.DataFrame, label: str, panel: str) -> Figure:
     Open markers: the interval contains 0. Columns difference, ci_low, ci_high besides.
     """
     names, panels = list(dict.fromkeys(table[label])), list(dict.fromkeys(table[panel]))
-    fig, row = plt.subplots(1, len(panels), figsize=(3.0 * len(panels) + 1.5, 0.42 * len(names) + 1.3), sharey=True, squeeze=False)
+    fig, row = plt.subplots(
+        1,
+        len(panels),
+        figsize=(3.0 * len(panels) + 1.5, 0.42 * len(names) + 1.3),
+        sharey=True,
+        squeeze=False,
+    )
     for axes, name, colour in zip(row[0], panels, figures.COLOURS):
         part = table[table[panel] == name].set_index(label).loc[names]
         for y, estimate in enumerate(part.itertuples()):
             _estimate(axes, y, estimate, colour)
         axes.axvline(0, color="black", linewidth=1, linestyle="-", marker="")
-        axes.set(title=figures.METRICS.get(name, name), yticks=range(len(names)), yticklabels=names, ylim=(len(names) - 0.5, -0.5), xlabel="difference")
+        axes.set(
+            title=figures.METRICS.get(name, name),
+            yticks=range(len(names)),
+            yticklabels=names,
+            ylim=(len(names) - 0.5, -0.5),
+            xlabel="difference",
+        )
         axes.grid(False, axis="y")
     return fig
 
@@ -55,22 +82,48 @@ def differences(table: pd.DataFrame, label: str, panel: str) -> Figure:
 def values(table: pd.DataFrame, label: str, panel: str) -> Figure:
     """A panel per value of the column `panel`: a dot with its interval (value, ci_low, ci_high) for every value of `label` that it has."""
     names, panels = list(dict.fromkeys(table[label])), list(dict.fromkeys(table[panel]))
-    fig, row = plt.subplots(1, len(panels), figsize=(2.75 * len(panels), 2.8), sharey=True, squeeze=False)
+    fig, row = plt.subplots(
+        1, len(panels), figsize=(2.75 * len(panels), 2.8), sharey=True, squeeze=False
+    )
     for axes, name in zip(row[0], panels):
         part = table[table[panel] == name]
         error = np.abs(part[["ci_low", "ci_high"]].to_numpy().T - part["value"].to_numpy())
-        axes.errorbar(part["value"], [names.index(own) for own in part[label]], xerr=error, linestyle="", marker="o", capsize=3)
-        axes.set(title=figures.METRICS.get(name, name), yticks=range(len(names)), yticklabels=names, ylim=(len(names) - 0.5, -0.5))
+        axes.errorbar(
+            part["value"],
+            [names.index(own) for own in part[label]],
+            xerr=error,
+            linestyle="",
+            marker="o",
+            capsize=3,
+        )
+        axes.set(
+            title=figures.METRICS.get(name, name),
+            yticks=range(len(names)),
+            yticklabels=names,
+            ylim=(len(names) - 0.5, -0.5),
+        )
     return fig
 
 
 def against_quality(table: pd.DataFrame, measures: dict[str, str]) -> Figure:
     """A panel per measure (column → axis label): the gain with its interval (gain, gain_low, gain_high) of every `arm`, against a line at 0."""
-    fig, row = plt.subplots(1, len(measures), figsize=(4.2 * len(measures), 3.4), sharey=True, squeeze=False)
+    fig, row = plt.subplots(
+        1, len(measures), figsize=(4.2 * len(measures), 3.4), sharey=True, squeeze=False
+    )
     for axes, (column, label) in zip(row[0], measures.items()):
         for part, colour, marker in zip(table.itertuples(), figures.COLOURS, "os^Dv"):
             error = [[part.gain - part.gain_low], [part.gain_high - part.gain]]
-            axes.errorbar([getattr(part, column)], [part.gain], yerr=error, color=colour, marker=marker, markersize=8, capsize=3, linestyle="", label=part.arm)
+            axes.errorbar(
+                [getattr(part, column)],
+                [part.gain],
+                yerr=error,
+                color=colour,
+                marker=marker,
+                markersize=8,
+                capsize=3,
+                linestyle="",
+                label=part.arm,
+            )
         axes.axhline(0, color="black", linewidth=1, linestyle="-", marker="")
         axes.set(xlabel=label)
     row[0][0].set_ylabel("gain in mAP (points)")
@@ -82,5 +135,21 @@ def _estimate(axes, y: float, row, colour, marker: str = "o") -> None:
     """A difference with its interval, if it has one, at height `y`; open where the interval contains 0."""
     filled = "white" if contains_zero(row.ci_low, row.ci_high) else colour
     if np.isfinite([row.ci_low, row.ci_high]).all():
-        axes.plot([row.ci_low, row.ci_high], [y, y], color=colour, linewidth=2, linestyle="-", marker="|", markersize=8)
-    axes.plot([row.difference], [y], color=colour, marker=marker, markersize=8, markerfacecolor=filled, linestyle="")
+        axes.plot(
+            [row.ci_low, row.ci_high],
+            [y, y],
+            color=colour,
+            linewidth=2,
+            linestyle="-",
+            marker="|",
+            markersize=8,
+        )
+    axes.plot(
+        [row.difference],
+        [y],
+        color=colour,
+        marker=marker,
+        markersize=8,
+        markerfacecolor=filled,
+        linestyle="",
+    )

@@ -12,12 +12,31 @@ def curves(table: pd.DataFrame, *, chosen: dict[str, float] | None = None) -> Fi
     fig, axes = plt.subplots(figsize=(4.8, 4.6))
     for i, (name, part) in enumerate(table.groupby("score", sort=False)):
         style = {"color": figures.COLOURS[i], "linestyle": figures.LINES[i]}
-        axes.plot(part["false_positive_rate"], part["true_positive_rate"], **style, marker="", label=f"{name} (AUC {part['auc'].iloc[0]:.2f})")
+        axes.plot(
+            part["false_positive_rate"],
+            part["true_positive_rate"],
+            **style,
+            marker="",
+            label=f"{name} (AUC {part['auc'].iloc[0]:.2f})",
+        )
         if chosen and name in chosen:
             passing = part[part["threshold"] >= chosen[name]]
             at = passing.iloc[-1] if len(passing) else part.iloc[0]
-            axes.plot(at["false_positive_rate"], at["true_positive_rate"], color=figures.COLOURS[i], marker=figures.MARKERS[i], markersize=11, linestyle="")
+            axes.plot(
+                at["false_positive_rate"],
+                at["true_positive_rate"],
+                color=figures.COLOURS[i],
+                marker=figures.MARKERS[i],
+                markersize=11,
+                linestyle="",
+            )
     axes.plot([0, 1], [0, 1], color="grey", linewidth=1, linestyle=":", marker="", label="guessing")
-    axes.set(xlabel="wrong images that pass (share)", ylabel="right images that pass (share)", xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), aspect="equal")
+    axes.set(
+        xlabel="wrong images that pass (share)",
+        ylabel="right images that pass (share)",
+        xlim=(-0.02, 1.02),
+        ylim=(-0.02, 1.02),
+        aspect="equal",
+    )
     axes.legend(loc="lower right", fontsize=9)
     return fig
