@@ -1,6 +1,7 @@
 """Files that are written whole or not at all, and one sentence where they cannot be."""
 
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -36,3 +37,33 @@ def replacing(path: str | Path) -> Iterator[Path]:
             os.replace(draft, path)
         finally:
             draft.unlink(missing_ok=True)  # gone already when all went well
+
+
+@contextmanager
+def replacing_folder(path: str | Path) -> Iterator[Path]:
+    """Yields a new folder beside `path`, which takes its place when the block ends well.
+
+    A kill or a full disk leaves the old folder whole. If a kill falls between the two renames, the
+    next call puts the old folder back first.
+    """
+    path = Path(path)
+    draft, old = path.with_name(f".{path.name}.new"), path.with_name(f".{path.name}.old")
+    with writing(path):
+        _put_back(old, path)
+        shutil.rmtree(draft, ignore_errors=True)
+        try:
+            draft.mkdir(parents=True)
+            yield draft
+            if path.exists():
+                os.replace(path, old)
+            os.replace(draft, path)
+        finally:
+            shutil.rmtree(draft, ignore_errors=True)
+            _put_back(old, path)
+
+
+def _put_back(old: Path, path: Path) -> None:
+    """Undo half a replacement; forget the old folder after a whole one."""
+    if old.exists() and not path.exists():
+        os.replace(old, path)
+    shutil.rmtree(old, ignore_errors=True)
