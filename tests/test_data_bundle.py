@@ -7,7 +7,7 @@ from pathlib import Path
 
 from pipeline import ROOT
 
-from posedive_lib.bench.runs import folder_digest
+from posedive_lib.digests import folder_digest
 
 
 def run(folder: Path, *command: str) -> str:

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 from pipeline import ROOT, run
 
-from posedive_lib.bench.runs import folder_digest
+from posedive_lib.digests import folder_digest
 
 
 def shorter(text: str) -> str:

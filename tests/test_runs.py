@@ -2,13 +2,11 @@
 
 import json
 import os
-from pathlib import Path
 
 import numpy as np
 import pytest
 
-from posedive_lib.bench import runs
-from posedive_lib.bench.runs import RunStore, code_digest, file_digest, folder_digest
+from posedive_lib.bench.runs import RunStore
 from posedive_lib.errors import StudyError
 
 
@@ -66,44 +64,3 @@ def test_unwritable_places_are_named(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(StudyError, match="cannot be written .Not a directory."):
         RunStore(tmp_path / "file" / "runs").put({"a": 1}, 1)
-
-
-def test_digests_of_files_and_folders(tmp_path):
-    (tmp_path / "sub").mkdir()
-    (tmp_path / "sub/a.txt").write_text("a")
-    before = folder_digest(tmp_path)
-    assert before == folder_digest(tmp_path)
-    (tmp_path / "sub/a.txt").rename(tmp_path / "sub/b.txt")
-    assert folder_digest(tmp_path) != before
-    assert folder_digest(tmp_path, "*.csv") == folder_digest(tmp_path / "sub", "*.csv")
-    assert file_digest(tmp_path / "sub/b.txt").startswith("ca978112")  # SHA-256 of "a"
-    for digest in (file_digest, folder_digest):
-        with pytest.raises(StudyError, match="missing"):
-            digest(tmp_path / "missing")
-
-
-@pytest.fixture
-def package(tmp_path, monkeypatch):
-    package = tmp_path / "posedive_lib"
-    (package / "reid").mkdir(parents=True)
-    monkeypatch.setattr(runs, "PACKAGE", package)
-    return package
-
-
-def digest_of(file: Path, source: str, module: str = "posedive_lib.reid.train") -> str:
-    file.write_text(source)
-    return code_digest(module)
-
-
-def test_code_digest_sees_what_the_code_does(package):
-    file = package / "reid/train.py"
-    first = digest_of(file, 'def f(x):\n    """Doc."""\n    return x + 1\n')
-    assert digest_of(file, 'def f(x):  # why\n    """Other."""\n\n    return (x + 1)\n') == first
-    assert digest_of(file, "def f(x):\n    return x + 2\n") != first
-
-
-def test_code_digest_of_a_package_takes_all_its_modules(package):
-    first = digest_of(package / "reid/a.py", "a = 1\n", "posedive_lib.reid")
-    assert digest_of(package / "reid/b.py", "b = 1\n", "posedive_lib.reid") != first
-    with pytest.raises(StudyError, match="posedive_lib.reids is not a module"):
-        code_digest("posedive_lib.reids")

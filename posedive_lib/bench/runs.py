@@ -1,15 +1,15 @@
-"""Run records: a result is computed once for everything that determines it, and found again after a stop.
+"""Run records: a result is computed once for everything that determines it.
 
-A record's key is the digest of its *spec*: parameters, digests of input files and of the code that computes it. So a tweaked plot
-retrains nothing, an added threshold trains only itself, and a changed training module retrains what it must. Records live in
-runs/ (ignored by git, not a DVC output, because DVC deletes outputs before a stage runs).
+The key of a record is the digest of its *spec*: parameters, digests of input files, and the digest
+of the code that computes it (`posedive_lib.digests`). So a changed plot trains nothing anew, and a
+changed training module trains what it must. Records live in runs/: git ignores it, and it is no
+output of the pipeline, because DVC deletes outputs before a stage runs.
 
     store = RunStore("runs/reid")
-    spec = {"params": P.pick("reid"), "train": folder_digest(folder), "code": code_digest("posedive_lib.reid.clip_reid")}
+    spec = {**P.pick("reid"), "train": folder_digest(folder), "code": code_digest(__name__)}
     result = store.get_or_run(spec, lambda: train(checkpoints=store.folder(spec)))
 """
 
-import ast
 import hashlib
 import json
 from collections.abc import Callable
@@ -18,11 +18,7 @@ from typing import Any
 
 import numpy as np
 
-import posedive_lib
-from posedive_lib.errors import StudyError
 from posedive_lib.writing import replacing, writing
-
-PACKAGE = Path(posedive_lib.__file__).parent
 
 
 class RunStore:
@@ -50,13 +46,13 @@ class RunStore:
         return file
 
     def get_or_run(self, spec: dict[str, Any], function: Callable[[], Any]) -> Any:
-        """The recorded result, or the one of `function()`, recorded now; both as JSON gives them back."""
+        """The recorded result, or else that of `function()`; both as JSON gives them back."""
         if self.get(spec) is None:
             self.put(spec, function())
         return self.get(spec)
 
     def folder(self, spec: dict[str, Any]) -> Path:
-        """A folder of this spec's own, for checkpoints and files too large for a record."""
+        """A folder of this spec's own: for checkpoints, and for files too large for a record."""
         folder = self.path / self.key(spec)
         make_folder(folder)
         return folder
@@ -90,68 +86,6 @@ def write_array(path: str | Path, array: np.ndarray) -> None:
 def write_text(path: str | Path, content: str) -> None:
     """`write_bytes` of UTF-8 text with plain line feeds."""
     write_bytes(path, content.encode("utf-8"))
-
-
-def file_digest(path: str | Path) -> str:
-    """SHA-256 of a file's content, hexadecimal."""
-    try:
-        with open(path, "rb") as stream:
-            return hashlib.file_digest(stream, "sha256").hexdigest()
-    except OSError as error:
-        raise StudyError(
-            f"{path} cannot be read ({error.strerror}); a run needs it as input."
-        ) from None
-
-
-def array_digest(array: np.ndarray) -> str:
-    """SHA-256 of an array's shape, type and values."""
-    array = np.ascontiguousarray(array)
-    return hashlib.sha256(f"{array.shape}{array.dtype}".encode() + array.data).hexdigest()
-
-
-def folder_digest(path: str | Path, pattern: str = "**/*") -> str:
-    """SHA-256 over the names and contents of all files of a folder that match `pattern`; dates do not count."""
-    if not Path(path).is_dir():
-        raise StudyError(f"There is no folder {path}; a run needs it as input.")
-    digest = hashlib.sha256()
-    for file in sorted(file for file in Path(path).glob(pattern) if file.is_file()):
-        digest.update(f"{file.relative_to(path).as_posix()}\n{file_digest(file)}\n".encode())
-    return digest.hexdigest()
-
-
-def code_digest(*modules: str) -> str:
-    """SHA-256 of what the named posedive_lib modules do: comments, docstrings and layout do not count.
-
-    A package ("posedive_lib.reid") stands for all of its modules. Imports are not followed: name every module that matters.
-    """
-    digest = hashlib.sha256()
-    for module in sorted(set(modules)):
-        for file in _sources(module):
-            tree = ast.parse(file.read_text(encoding="utf-8"))
-            digest.update(
-                f"{file.relative_to(PACKAGE).as_posix()}\n{ast.dump(_without_docstrings(tree))}\n".encode()
-            )
-    return digest.hexdigest()
-
-
-def _sources(module: str) -> list[Path]:
-    first, *rest = module.split(".")
-    place = PACKAGE.joinpath(*rest)
-    if first == PACKAGE.name and place.with_suffix(".py").is_file():
-        return [place.with_suffix(".py")]
-    if first == PACKAGE.name and place.is_dir():
-        return sorted(place.rglob("*.py"))
-    raise StudyError(f"{module} is not a module of posedive_lib; code_digest needs the exact name.")
-
-
-def _without_docstrings(tree: ast.Module) -> ast.Module:
-    for node in ast.walk(tree):
-        if (
-            isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef)
-            and ast.get_docstring(node) is not None
-        ):
-            node.body = node.body[1:]
-    return tree
 
 
 def _json(value: Any, indent: int | None = None) -> str:

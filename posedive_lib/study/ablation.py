@@ -10,9 +10,10 @@ import pandas as pd
 from tqdm import tqdm
 
 from miniworld.photography import Shot
-from posedive_lib.bench.runs import RunStore, array_digest, write_array
+from posedive_lib.bench.runs import RunStore, write_array
 from posedive_lib.bench.statistics import bootstrap_interval
 from posedive_lib.body.poses import load_poses
+from posedive_lib.digests import array_digest
 from posedive_lib.errors import StudyError
 from posedive_lib.generator import TrainingArrays, load, train
 from posedive_lib.generator.guiders import CONDITIONS

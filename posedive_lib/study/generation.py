@@ -16,12 +16,13 @@ from posedive_lib.augment.candidates import Rendering, diffusion, generate, usab
 from posedive_lib.augment.confidence import PoseEstimator, keypoint_subset
 from posedive_lib.augment.distribution import Training
 from posedive_lib.augment.diversify import plan, policies_of
-from posedive_lib.bench.runs import RunStore, code_digest, file_digest, folder_digest
+from posedive_lib.bench.runs import RunStore
 from posedive_lib.body.camera import viewpoint
 from posedive_lib.body.conditions import render_many
 from posedive_lib.body.poses import PoseSource, load_poses
 from posedive_lib.body.table import BodyTable
 from posedive_lib.datasets.images import read as read_images
+from posedive_lib.digests import code_digest, file_digest, folder_digest
 from posedive_lib.generator import TrainingArrays, encode, load, train
 from posedive_lib.generator.folders import resolve
 
@@ -289,7 +290,7 @@ def make_candidates(P, name: str, arm: str = "pose-dive") -> pd.DataFrame:
     )
     key = "/".join(
         [
-            folder_digest(GENERATOR, "**/*.safetensors"),
+            folder_digest(GENERATOR, ".safetensors"),
             folder_digest(stable_diffusion_folder(P)),
             folder_digest(P.paths.pose_estimator),
             str(sampling.steps),

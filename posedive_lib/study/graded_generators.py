@@ -8,8 +8,9 @@ import pandas as pd
 from posedive_lib import datasets
 from posedive_lib.augment import filter_quality
 from posedive_lib.augment.candidates import load_bodies
-from posedive_lib.bench.runs import RunStore, array_digest, code_digest, folder_digest, write_array
+from posedive_lib.bench.runs import RunStore, write_array
 from posedive_lib.datasets.images import read as read_images
+from posedive_lib.digests import array_digest, code_digest, folder_digest
 from posedive_lib.generator import load
 from posedive_lib.study import ablation, design, person_judge, reid_runs
 from posedive_lib.study.comparison import against, between

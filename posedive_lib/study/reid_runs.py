@@ -18,17 +18,11 @@ from miniworld.photography import Shot
 from miniworld.wardrobe import look_alikes
 from posedive_lib import datasets
 from posedive_lib.augment.diversify import oriented
-from posedive_lib.bench.runs import (
-    RunStore,
-    code_digest,
-    file_digest,
-    folder_digest,
-    make_folder,
-    write_array,
-)
+from posedive_lib.bench.runs import RunStore, make_folder, write_array
 from posedive_lib.bench.statistics import identity_interval
 from posedive_lib.body.camera import orient, viewpoint
 from posedive_lib.body.poses import load_poses
+from posedive_lib.digests import code_digest, file_digest, folder_digest
 from posedive_lib.reid import weights
 from posedive_lib.reid.breakdown import azimuth_bins
 from posedive_lib.reid.image_set import ImageSet, resized
