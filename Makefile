@@ -1,10 +1,11 @@
 # make repro   everything: environment, data, the whole study -> reports/
-# make test    the same set-up, then the test suite
+# make test    the same set-up, then the checks of style and types, and the test suite
+# make check   style and types alone
 # make site    the results as a static site: build/site/index.html
 # make setup   the environment alone
 #
-# Another Python: make repro PYTHON=python3.12. A CUDA machine: pip takes the torch build that its index offers.
-# More pip options: make repro PIP_ARGS="--extra-index-url ..."
+# Another Python: make repro PYTHON=python3.12. On a CUDA machine pip takes the torch build that its
+# index offers. More pip options: make repro PIP_ARGS="--extra-index-url ..."
 
 PYTHON ?= python3
 PIP_ARGS ?=
@@ -26,7 +27,7 @@ install = if [ "$$(id -u)" = 0 ]; then sudo=; else sudo="sudo -n"; fi; \
 	  $$sudo apt-get update -q && $$sudo env DEBIAN_FRONTEND=noninteractive apt-get install -y -q $(1); \
 	else echo "Please run this first, then make again:  sudo apt-get install -y $(1)" >&2; exit 1; fi
 
-.PHONY: help setup repro test site system browser data clean-runs
+.PHONY: help setup repro test check site system browser data clean-runs
 .DEFAULT_GOAL := help
 
 help:
@@ -36,8 +37,13 @@ repro: setup data
 	$(offline) dvc repro
 	@echo "Done. Figures, tables and executed notebooks are in reports/."
 
-test: setup browser data
+test: check browser data
 	OMP_NUM_THREADS=1 $(offline) python -m pytest -n $(WORKERS) --dist worksteal $(PYTEST_ARGS)
+
+check: setup
+	ruff check .
+	ruff format --check .
+	mypy
 
 # Shows what `make repro` made (or what came with the clone); runs nothing.
 site: setup
