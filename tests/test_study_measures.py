@@ -12,7 +12,7 @@ from posedive_lib.augment.filter_quality import auc
 from posedive_lib.errors import StudyError
 from posedive_lib.generator.arrays import Encoders
 from posedive_lib.reid.image_set import ImageSet
-from posedive_lib.study import failures, generation, quality, split_views
+from posedive_lib.study import candidate_files, failures, generation, quality, split_views
 from posedive_lib.study.crossing import Crossing, right_person, variance_shares
 from posedive_lib.study.reid_runs import repeated
 
@@ -280,7 +280,7 @@ def test_without_the_truth_nothing_is_compared_with_it(monkeypatch):
 
 def test_the_list_of_candidates_tells_of_every_change(tmp_path, monkeypatch):
     """Stages depend on it in place of the images: another shard, or an arm more, has to show."""
-    monkeypatch.setattr(generation, "CANDIDATES", tmp_path)
+    monkeypatch.setattr(candidate_files, "CANDIDATES", tmp_path)
 
     def listed(*arms: tuple[str, str, str]) -> pd.DataFrame:
         tables = [
@@ -290,8 +290,8 @@ def test_the_list_of_candidates_tells_of_every_change(tmp_path, monkeypatch):
             for name, arm, shard in arms
         ]
         for (name, arm, _), table in zip(arms, tables):
-            generation.candidates_folder(name, arm).mkdir(parents=True, exist_ok=True)
-            table.to_csv(generation.candidates_folder(name, arm) / "manifest.csv", index=False)
+            candidate_files.candidates_folder(name, arm).mkdir(parents=True, exist_ok=True)
+            table.to_csv(candidate_files.candidates_folder(name, arm) / "manifest.csv", index=False)
         generation.list_candidates(tables)
         return pd.read_csv(tmp_path / "manifests.csv")
 

@@ -8,7 +8,8 @@ true photos in exactly the poses and views of `pose-dive`; `oracle-same`: as man
 import pandas as pd
 
 from posedive_lib.augment.selection import select
-from posedive_lib.study.generation import load_manifest, training_rows
+from posedive_lib.study.candidate_files import load_manifest
+from posedive_lib.study.generation import training_rows
 
 GENERATED = (
     "same-distribution",

@@ -22,7 +22,7 @@ from posedive_lib.body.table import BodyTable
 from posedive_lib.datasets.images import read as read_images
 from posedive_lib.errors import StudyError
 from posedive_lib.seeds import rng_for
-from posedive_lib.study import generation, quality
+from posedive_lib.study import candidate_files, quality
 
 MEASURED = ("wrong key points", "wrong colours", "bag vanished", "bag appeared")
 REFERENCE = ("blurred reference", "occluded reference")
@@ -61,7 +61,7 @@ def draw(P, count: int) -> pd.DataFrame:
     share, parts = int(np.ceil(count / len(P.study.datasets))), []
     for name in P.study.datasets:
         manifest, train = (
-            generation.load_manifest(name),
+            candidate_files.load_manifest(name),
             datasets.load(name, P.paths.datasets).train,
         )
         quality.need_people(name, train, "failures are measured")
@@ -147,7 +147,7 @@ def inspect(P, count: int) -> tuple[Samples, Studio]:
     """Draw images and photograph the truth for each."""
     table = draw(P, count)
     loaded = [
-        load_bodies(rows, generation.CANDIDATES / name)
+        load_bodies(rows, candidate_files.CANDIDATES / name)
         for name, rows in table.groupby("dataset", sort=False)
     ]
     bodies = BodyTable.joined([table for table, _ in loaded])
@@ -160,7 +160,7 @@ def inspect(P, count: int) -> tuple[Samples, Studio]:
         for which in (0, 1)
     )
     generated = [
-        generation.candidate_images(name, rows, P.image)
+        candidate_files.candidate_images(name, rows, P.image)
         for name, rows in table.groupby("dataset", sort=False)
     ]
     return Samples(

@@ -17,7 +17,8 @@ from posedive_lib.body.poses import load_poses
 from posedive_lib.datasets.images import read as read_images
 from posedive_lib.datasets.write import write_augmented
 from posedive_lib.seeds import rng_for
-from posedive_lib.study.generation import CANDIDATES, training_of
+from posedive_lib.study.candidate_files import CANDIDATES
+from posedive_lib.study.generation import training_of
 
 AUGMENTED = Path("build/augmented")
 

@@ -25,9 +25,10 @@ from posedive_lib.datasets.images import read as read_images
 from posedive_lib.digests import code_digest, file_digest, folder_digest
 from posedive_lib.generator import TrainingArrays, encode, load, train
 from posedive_lib.generator.folders import resolve
+from posedive_lib.study import candidate_files
+from posedive_lib.study.candidate_files import candidates_folder
 
 GENERATOR = Path("build/generator")
-CANDIDATES = Path("build/candidates")
 PHASE2_SETS = (
     "market1501",
     "msmt17",
@@ -258,11 +259,6 @@ def plan_of(
     )
 
 
-def candidates_folder(name: str, arm: str = "pose-dive") -> Path:
-    """Where the pipeline keeps an arm's candidates: `build/candidates/<data set>`, control arms in a folder of their own in it."""
-    return CANDIDATES / name if arm == "pose-dive" else CANDIDATES / name / arm
-
-
 def make_candidates(P, name: str, arm: str = "pose-dive") -> pd.DataFrame:
     """Candidates of a data set and arm, painted and scored; returns the manifest, also written to `candidates_folder`.
 
@@ -330,11 +326,6 @@ def make_candidates(P, name: str, arm: str = "pose-dive") -> pd.DataFrame:
     return manifest
 
 
-def load_manifest(name: str, arm: str = "pose-dive") -> pd.DataFrame:
-    """The manifest of a data set's and arm's candidates, as the pipeline's augmentation stage wrote it."""
-    return pd.read_csv(candidates_folder(name, arm) / "manifest.csv", keep_default_na=False)
-
-
 def list_candidates(manifests: list[pd.DataFrame]) -> None:
     """Write `build/candidates/manifests.csv`: dataset, arm, candidates, and the digest of each manifest.
 
@@ -346,14 +337,7 @@ def list_candidates(manifests: list[pd.DataFrame]) -> None:
         file_digest(candidates_folder(row.dataset, row.arm) / "manifest.csv")
         for row in table.itertuples()
     ]
-    table.to_csv(CANDIDATES / "manifests.csv", index=False, lineterminator="\n")
-
-
-def candidate_images(name: str, rows: pd.DataFrame, size, arm: str = "pose-dive") -> np.ndarray:
-    """(N, H, W, 3) uint8: the images of a manifest's rows, of a size that has height and width (`P.image`)."""
-    return read_images(
-        [candidates_folder(name, arm) / path for path in rows["path"]], size.height, size.width
-    )
+    table.to_csv(candidate_files.CANDIDATES / "manifests.csv", index=False, lineterminator="\n")
 
 
 def training_rows(P, name: str, counts: pd.Series) -> pd.DataFrame:

@@ -13,11 +13,10 @@ from posedive_lib.datasets.images import read as read_images
 from posedive_lib.digests import array_digest, code_digest, folder_digest
 from posedive_lib.generator import load
 from posedive_lib.study import ablation, design, person_judge, reid_runs
+from posedive_lib.study.candidate_files import candidate_images, candidates_folder
 from posedive_lib.study.comparison import against, between
 from posedive_lib.study.generation import (
     GENERATOR,
-    candidate_images,
-    candidates_folder,
     conditions_of,
     phase2_images,
     stable_diffusion_folder,

@@ -31,7 +31,8 @@ from posedive_lib.reid.models import create, load, measure, model_class, run
 from posedive_lib.reid.torch_model import MODEL_FILE, TorchBaseline
 from posedive_lib.seeds import rng_for
 from posedive_lib.study import quality
-from posedive_lib.study.generation import bodies_of, candidate_images, training_of
+from posedive_lib.study.candidate_files import candidate_images
+from posedive_lib.study.generation import bodies_of, training_of
 
 STORE = RunStore("runs/reid")
 COLUMNS = [
