@@ -26,7 +26,7 @@ from posedive_lib.body.table import BodyTable
 from posedive_lib.datasets import splits
 from posedive_lib.reid.image_set import ImageSet
 from posedive_lib.reid.models import create, measure
-from posedive_lib.study import generation, reid_runs
+from posedive_lib.study import generation, mini_world, reid_runs
 
 NAME = "msmt17-s-cam"
 
@@ -89,7 +89,7 @@ def train_and_test(
 ) -> None:
     train = reid_runs.photos(P, NAME)[0]
     if arm == "oracle":
-        train = train.plus(reid_runs.stored_set(P, rows, reid_runs.oracle_photos(P, NAME, rows)))
+        train = train.plus(reid_runs.stored_set(P, rows, mini_world.true_photos(P, NAME, rows)))
     baseline = create(
         "clip-reid", P.reid, P.paths.clip, P.reid.image.height, P.reid.image.width, "cpu"
     )
@@ -130,7 +130,7 @@ def main() -> None:
         )
         make_world(P)
         rows = added(P)
-        reid_runs.oracle_photos(P, NAME, rows)
+        mini_world.true_photos(P, NAME, rows)
         jobs = [
             (P, rows, arm, seed, options.borders, Path(folder, f"{arm}-{seed}.csv"))
             for seed in range(options.seeds)

@@ -9,7 +9,6 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from miniworld.photography import Shot
 from posedive_lib.bench.runs import RunStore, write_array
 from posedive_lib.bench.statistics import bootstrap_interval
 from posedive_lib.body.poses import load_poses
@@ -18,8 +17,9 @@ from posedive_lib.errors import StudyError
 from posedive_lib.generator import TrainingArrays, load, train
 from posedive_lib.generator.guiders import CONDITIONS
 from posedive_lib.seeds import rng_for
-from posedive_lib.study import quality
+from posedive_lib.study import mini_world, quality
 from posedive_lib.study.generation import encoded, recipe_of, stable_diffusion_folder
+from posedive_lib.study.mini_world import Shot
 from posedive_lib.study.reid_runs import in_processes
 
 STORE = RunStore("runs/ablation")
@@ -42,6 +42,7 @@ COLUMNS = [
     "seeds",
     "n",
 ]
+WORLD = "msmt17"  # whose cameras see them
 GALLERY_VIEWS, TARGETS = 6, 2  # true photos and targets of each person
 
 
@@ -97,7 +98,7 @@ def spare_people(P) -> list[str]:
 
 def spare_targets(P, persons: list[str]) -> tuple[quality.Targets, np.ndarray, np.ndarray]:
     """Targets of the spare people (a reference photo each, poses and views drawn uniformly), and true photos of them with their pids."""
-    poses, cameras = load_poses(P.paths.motions), quality.world_cameras(P, "msmt17")
+    poses, cameras = load_poses(P.paths.motions), len(mini_world.cameras(P, WORLD))
     ordinary = np.flatnonzero(poses.domain == "in")
 
     def shot(pid: int, what: str, index: int, pool: np.ndarray) -> Shot:
@@ -108,7 +109,7 @@ def spare_targets(P, persons: list[str]) -> tuple[quality.Targets, np.ndarray, n
             int(rng.choice(pool)),
             float(rng.uniform(*P.augment.azimuth)),
             float(rng.uniform(*P.augment.elevation)),
-            cameras[rng.integers(len(cameras))],
+            int(rng.integers(cameras)),
             key,
         )
 
@@ -119,13 +120,18 @@ def spare_targets(P, persons: list[str]) -> tuple[quality.Targets, np.ndarray, n
     photos = np.stack(
         [
             photo["image"]
-            for photo in quality.shoot(P, persons, plan, progress="spare people", conditions=False)
+            for photo in mini_world.photographs(
+                P, WORLD, persons, plan, progress="spare people", conditions=False
+            )
         ]
     )
     aims = [shot(pid, "target", i, every) for pid in pids for i in range(TARGETS)]
     owner = np.repeat(pids, TARGETS)
     targets = quality.Targets.of(
-        photos[: len(pids)][owner], quality.shoot(P, persons, aims), owner, [s.key for s in aims]
+        photos[: len(pids)][owner],
+        mini_world.photographs(P, WORLD, persons, aims),
+        owner,
+        [s.key for s in aims],
     )
     return targets, photos[len(pids) :], np.repeat(pids, GALLERY_VIEWS)
 

@@ -5,14 +5,15 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from miniworld.photography import Shot
 from posedive_lib import datasets
 from posedive_lib.augment.confidence import keypoint_subset
 from posedive_lib.bench import figures
 from posedive_lib.body.poses import load_poses
 from posedive_lib.datasets.images import read as read_images
 from posedive_lib.seeds import rng_for, seed_for
-from posedive_lib.study.quality import identity_top1, need_people, shoot, world_cameras
+from posedive_lib.study import mini_world
+from posedive_lib.study.mini_world import Shot
+from posedive_lib.study.quality import identity_top1
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,7 @@ def cross(
     seed = P.seed if seed is None else seed
     rng = rng_for("crossing", seed, name)
     dataset, source = datasets.load(name, P.paths.datasets), load_poses(P.paths.motions)
-    need_people(name, dataset.query, "people are crossed with poses")
+    mini_world.require_people(name, dataset.query, "people are crossed with poses")
     clear = dataset.query[~dataset.query["occluded"] & ~dataset.query["low_quality"]]
     shuffled = clear.sample(frac=1, random_state=int(rng.integers(1 << 31)))
     fullest_first = shuffled.iloc[
@@ -52,20 +53,19 @@ def cross(
     offset = float(rng.uniform(0, 360))
     azimuths = [(offset + 360 * j / poses + 180) % 360 - 180 for j in range(poses)]
     elevations = rng.uniform(*P.augment.elevation, poses)
-    cameras = world_cameras(P, name)
     shots = [
         Shot(
             i,
             rows[j],
             azimuths[j],
             float(elevations[j]),
-            cameras[row.camid],
+            row.camid,
             ("crossing", seed, name, row.pid, j),
         )
         for i, row in enumerate(chosen.itertuples())
         for j in range(poses)
     ]
-    photos = shoot(P, chosen["person"], shots)
+    photos = mini_world.photographs(P, name, chosen["person"], shots)
     take = lambda key: np.stack([photo[key] for photo in photos])
     references = read_images(chosen["path"], P.image.height, P.image.width)
     seeds = np.array([seed_for("crossing-noise", *shot.key) for shot in shots])

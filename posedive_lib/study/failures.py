@@ -12,8 +12,6 @@ from scipy.ndimage import gaussian_filter
 from scipy.stats import binomtest, fisher_exact
 from skimage.color import deltaE_ciede2000, rgb2lab
 
-from miniworld.photographer import Photographer
-from miniworld.wardrobe import COLOURS
 from posedive_lib import datasets
 from posedive_lib.augment.candidates import load_bodies
 from posedive_lib.bench import figures
@@ -22,7 +20,7 @@ from posedive_lib.body.table import BodyTable
 from posedive_lib.datasets.images import read as read_images
 from posedive_lib.errors import StudyError
 from posedive_lib.seeds import rng_for
-from posedive_lib.study import candidate_files, quality
+from posedive_lib.study import candidate_files, mini_world, quality
 
 MEASURED = ("wrong key points", "wrong colours", "bag vanished", "bag appeared")
 REFERENCE = ("blurred reference", "occluded reference")
@@ -64,7 +62,7 @@ def draw(P, count: int) -> pd.DataFrame:
             candidate_files.load_manifest(name),
             datasets.load(name, P.paths.datasets).train,
         )
-        quality.need_people(name, train, "failures are measured")
+        mini_world.require_people(name, train, "failures are measured")
         rows = manifest.iloc[
             np.sort(rng_for("failures", P.seed, name).permutation(len(manifest))[:share])
         ]
@@ -77,7 +75,7 @@ def draw(P, count: int) -> pd.DataFrame:
         )
     table = pd.concat(parts, ignore_index=True).iloc[:count].reset_index(drop=True)
     kept = table["kept"].astype(str) == "True"
-    return table.assign(kept=kept, bag=quality.world_people(P, table["person"])["bag"].to_numpy())
+    return table.assign(kept=kept, bag=mini_world.people(P, table["person"])["bag"].to_numpy())
 
 
 class Studio:
@@ -85,11 +83,9 @@ class Studio:
 
     def __init__(self, P, table: pd.DataFrame, bodies: BodyTable):
         self.table, self.bodies, self._taken = table, bodies, {}
-        self.photographer = Photographer(
-            P.paths.body, P.image.height, P.image.width, P.conditions.focal
-        )
-        self.cameras = {name: quality.world_cameras(P, name) for name in table["dataset"].unique()}
-        self.people = quality.world_people(P, table["person"]).to_dict("records")
+        self.photographer = mini_world.photographer(P)
+        self.cameras = {name: mini_world.cameras(P, name) for name in table["dataset"].unique()}
+        self.people = mini_world.people(P, table["person"]).to_dict("records")
         c = P.conditions
         self.conditions = ConditionRenderer(
             P.paths.body,
@@ -217,7 +213,8 @@ def appeared(studio: Studio, row: int, image: np.ndarray) -> float:
     person, image = studio.people[row], _soft(image)
     plain = studio.shoot(row, person, "truth")
     clothes, scores = _soft(plain["image"]), []
-    low, high = np.array(COLOURS["black"]), np.array(COLOURS["white"])
+    colours = mini_world.cloth_colours()
+    low, high = np.array(colours["black"]), np.array(colours["white"])
     for kind in ("backpack", "shoulder bag"):
         black, white = (
             _soft(studio.shoot(row, with_bag(person, kind, colour), "truth")["image"])
@@ -227,7 +224,7 @@ def appeared(studio: Studio, row: int, image: np.ndarray) -> float:
         if region.sum() >= BAG_PIXELS:
             bags = [
                 black + (white - black) * (np.array(colour) - low) / (high - low)
-                for colour in COLOURS.values()
+                for colour in colours.values()
             ]
             scores.append(
                 BAG_MARGIN * _gap(image, clothes, region)

@@ -12,7 +12,7 @@ from posedive_lib.bench.runs import RunStore, write_array
 from posedive_lib.datasets.images import read as read_images
 from posedive_lib.digests import array_digest, code_digest, folder_digest
 from posedive_lib.generator import load
-from posedive_lib.study import ablation, design, person_judge, reid_runs
+from posedive_lib.study import ablation, design, mini_world, person_judge
 from posedive_lib.study.candidate_files import candidate_images, candidates_folder
 from posedive_lib.study.comparison import against, between
 from posedive_lib.study.generation import (
@@ -76,7 +76,7 @@ def files(P, name: str, rows: pd.DataFrame) -> dict[str, Path | None]:
         "pose-dive": None,
     }
     return found | (
-        {"oracle": reid_runs.oracle_photos(P, name, rows)}
+        {"oracle": mini_world.true_photos(P, name, rows)}
         if "oracle" in design.arms(P, name)
         else {}
     )

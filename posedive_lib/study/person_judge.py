@@ -8,7 +8,7 @@ import pandas as pd
 from posedive_lib import datasets
 from posedive_lib.augment import filter_quality
 from posedive_lib.datasets.images import read as read_images
-from posedive_lib.study import reid_runs
+from posedive_lib.study import mini_world
 
 
 def elsewhere(P, name: str) -> str:
@@ -30,7 +30,7 @@ def judge(
     """
     train, pids = datasets.load(name, P.paths.datasets).train, rows["pid"].to_numpy()
     if "person" in train:
-        known = extract(np.load(reid_runs.oracle_photos(P, name, rows), allow_pickle=False))
+        known = extract(np.load(mini_world.true_photos(P, name, rows), allow_pickle=False))
         return lambda images: filter_quality.named_by_the_others(
             extract(images), pids, known
         ), share(filter_quality.named_by_the_others(known, pids))

@@ -1,22 +1,20 @@
 """How good the generated images are, measured on people the generator never saw (§B, §I; `generator_quality.csv`)."""
 
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 import torch
 from skimage.metrics import structural_similarity
 
-from miniworld.cameras import Camera, read_cameras
-from miniworld.photography import Shot, photograph
 from posedive_lib import datasets
 from posedive_lib.augment.confidence import keypoint_subset
 from posedive_lib.bench.statistics import bootstrap_interval
 from posedive_lib.body.poses import load_poses
 from posedive_lib.datasets.images import read as read_images
-from posedive_lib.errors import StudyError
 from posedive_lib.seeds import rng_for, seed_for
+from posedive_lib.study import mini_world
+from posedive_lib.study.mini_world import Shot
 
 COLUMNS = ["method", "metric", "value", "ci_low", "ci_high", "n"]
 
@@ -44,7 +42,7 @@ class Targets:
     def of(
         cls, references: np.ndarray, photos: list[dict], pids: np.ndarray, keys: list[tuple]
     ) -> "Targets":
-        """From reference photos and true photos with conditions (`shoot`), a pid and a key for the noise each."""
+        """From reference photos and true photos with conditions, a pid and a key for the noise each."""
         take = lambda name: np.stack([photo[name] for photo in photos])
         return cls(
             references,
@@ -60,71 +58,14 @@ class Targets:
         )
 
 
-def world_cameras(P, name: str) -> list[Camera]:
-    """The mini world's cameras of a data set, without occluders."""
-    family = (
-        "cuhk03" if name.startswith("cuhk03") else "msmt17" if name.startswith("msmt17") else name
-    )
-    return [replace(camera, occluded=0.0) for camera in read_cameras(P.paths.world)[family]]
-
-
-def need_people(name: str, table: pd.DataFrame, what: str) -> None:
-    """StudyError unless a data set's images have the truth about who they show, without which `what` cannot be done."""
-    if "person" not in table:
-        raise StudyError(
-            f"{name} has no truth.csv with the column 'person': {what} in the mini world only."
-        )
-
-
-def world_people(P, persons) -> pd.DataFrame:
-    """Identity rows of the given persons, in that order."""
-    people = pd.read_csv(Path(P.paths.world) / "identities.csv", keep_default_na=False).set_index(
-        "person", drop=False
-    )
-    return people.loc[list(persons)].reset_index(drop=True)
-
-
-def shoot(
-    P,
-    persons,
-    shots: list[Shot],
-    progress: str | None = None,
-    *,
-    poses=None,
-    conditions: bool = True,
-) -> list[dict]:
-    """True photos of shots whose `person` counts in `persons`; with `conditions` also what the generator would be given.
-
-    poses: where the shots' `pose` counts (root_tilt and body_pose), by default the source of poses.
-    """
-    c = P.conditions
-    return list(
-        photograph(
-            world_people(P, persons),
-            load_poses(P.paths.motions) if poses is None else poses,
-            shots,
-            body=P.paths.body,
-            height=P.image.height,
-            width=P.image.width,
-            focal=c.focal,
-            depth_range=(c.depth_near, c.depth_far) if conditions else None,
-            workers=P.world.workers,
-            progress=progress,
-        )
-    )
-
-
 def unseen_targets(
     P, name: str = "msmt17", people: int = 100, per_person: int = 3
 ) -> Targets | None:
     """The first `people` test identities of a data set in `per_person` poses and views, each drawn uniformly; None where the data set has no truth."""
-    if "person" not in datasets.load(name, P.paths.datasets).query:
+    dataset = datasets.load(name, P.paths.datasets)
+    if not mini_world.has_people(dataset.query):
         return None
-    dataset, poses, cameras = (
-        datasets.load(name, P.paths.datasets),
-        load_poses(P.paths.motions),
-        world_cameras(P, name),
-    )
+    poses = load_poses(P.paths.motions)
     clear = dataset.query[~dataset.query["occluded"] & ~dataset.query["low_quality"]]
     references = (
         clear.sort_values(["pid", "rel"]).groupby("pid").head(1).head(people).reset_index(drop=True)
@@ -140,11 +81,11 @@ def unseen_targets(
                     int(rng.integers(len(poses.frame))),
                     float(rng.uniform(*P.augment.azimuth)),
                     float(rng.uniform(*P.augment.elevation)),
-                    cameras[row.camid],
+                    row.camid,
                     ("unseen-photo", P.seed, name, row.pid, index),
                 )
             )
-    photos = shoot(P, references["person"], shots, progress="true renders")
+    photos = mini_world.photographs(P, name, references["person"], shots, progress="true renders")
     images = read_images(references["path"], P.image.height, P.image.width)
     return Targets.of(
         images[rows], photos, references["pid"].to_numpy()[rows], [s.key for s in shots]

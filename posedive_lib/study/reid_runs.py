@@ -5,23 +5,17 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from functools import cache, lru_cache
 from multiprocessing import get_context
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 import torch
-from scipy.spatial.transform import Rotation
 from tqdm import tqdm
 from transformers.utils.logging import disable_progress_bar
 
-from miniworld.photography import Shot
-from miniworld.wardrobe import look_alikes
 from posedive_lib import datasets
-from posedive_lib.augment.diversify import oriented
-from posedive_lib.bench.runs import RunStore, make_folder, write_array
+from posedive_lib.bench.runs import RunStore, make_folder
 from posedive_lib.bench.statistics import identity_interval
-from posedive_lib.body.camera import orient, viewpoint
-from posedive_lib.body.poses import load_poses
+from posedive_lib.body.camera import viewpoint
 from posedive_lib.digests import code_digest, file_digest, folder_digest
 from posedive_lib.reid import weights
 from posedive_lib.reid.breakdown import azimuth_bins
@@ -30,9 +24,9 @@ from posedive_lib.reid.loop import Machine
 from posedive_lib.reid.models import create, load, measure, model_class, run
 from posedive_lib.reid.torch_model import MODEL_FILE, TorchBaseline
 from posedive_lib.seeds import rng_for
-from posedive_lib.study import quality
+from posedive_lib.study import mini_world
 from posedive_lib.study.candidate_files import candidate_images
-from posedive_lib.study.generation import bodies_of, training_of
+from posedive_lib.study.generation import bodies_of
 
 STORE = RunStore("runs/reid")
 COLUMNS = [
@@ -73,17 +67,6 @@ ORACLES = (
     "oracle",
     "oracle-same",
 )  # true photos in the poses and views of pose-dive, of the training set
-ORACLE_COLUMNS = [
-    "reference",
-    "pose_from",
-    "pose_row",
-    "view_row",
-    "azimuth",
-    "elevation",
-    "camid",
-    "pid",
-    "index",
-]
 SECTORS = 8  # of 45° azimuth
 MODULES = (
     "posedive_lib.reid",
@@ -148,58 +131,6 @@ def _test_azimuths(name: str, root: str) -> tuple[np.ndarray, np.ndarray]:
     )
 
 
-def _oracle_spec(P, name: str, rows: pd.DataFrame) -> dict:
-    """Everything that decides the pixels of the true photos of a plan's rows."""
-    return {
-        "name": name,
-        "rows": rows[ORACLE_COLUMNS].to_numpy().tolist(),
-        **P.pick("image", "conditions.focal", "seed"),
-        "data": _data_digest(name, P.paths.datasets),
-        "code": _code_digest("miniworld", "posedive_lib.body"),
-        "world": _folder_digest(P.paths.world),
-        "motions": _folder_digest(P.paths.motions),
-        "body": file_digest(P.paths.body),
-    }
-
-
-def oracle_photos(P, name: str, rows: pd.DataFrame) -> Path:
-    """File with the mini world's own photos (N, H, W, 3) of a plan's rows: the reference's person in the row's pose and view, taken by the
-    reference's camera. Rendered once."""
-    cache = RunStore("runs/oracle").folder(_oracle_spec(P, name, rows)) / "images.npy"
-    if cache.is_file():
-        return cache
-    dataset = datasets.load(name, P.paths.datasets)
-    people = dataset.train.set_index("rel")["person"].loc[rows["reference"]].to_numpy()
-    persons, cameras = sorted(set(people)), quality.world_cameras(P, name)
-    orientation, body_pose = oriented(rows, training_of(dataset), load_poses(P.paths.motions))
-    upright = Rotation.from_rotvec(
-        orient(np.zeros((len(rows), 3)), rows["azimuth"].to_numpy(), rows["elevation"].to_numpy())
-    )
-    poses = SimpleNamespace(
-        frame=np.arange(len(rows)),
-        root_tilt=(upright.inv() * Rotation.from_rotvec(orientation)).as_rotvec(),
-        body_pose=body_pose,
-    )
-    shots = [
-        Shot(
-            persons.index(who),
-            number,
-            float(row.azimuth),
-            float(row.elevation),
-            cameras[int(row.camid)],
-            ("oracle", P.seed, name, row.pid, row.index),
-        )
-        for number, (who, row) in enumerate(
-            zip(people, rows[ORACLE_COLUMNS].itertuples(index=False, name="Row"))
-        )
-    ]
-    photos = quality.shoot(
-        P, persons, shots, progress=f"oracle photos of {name}", poses=poses, conditions=False
-    )
-    write_array(cache, np.stack([photo["image"] for photo in photos]))
-    return cache
-
-
 def stored_images(P, file: Path) -> np.ndarray:
     """Images (N, H, W, 3) of a file at the size of the Re-ID images."""
     return resized(
@@ -248,7 +179,7 @@ def _spec(
     added = (
         None
         if rows is None
-        else _oracle_spec(P, name, rows)
+        else mini_world.true_photos_spec(P, name, rows)
         if arm in ORACLES
         else [[r.path, r.pid, r.camid] for r in rows.itertuples()]
     )
@@ -288,7 +219,7 @@ def _added(
     if arm == "repeat":
         return repeated(train, rows["pid"].value_counts().to_dict(), seed)
     if arm in ORACLES:
-        drawn = oracle_photos(P, name, rows)
+        drawn = mini_world.true_photos(P, name, rows)
     return generated_set(
         rows, stored_images(P, drawn) if drawn else candidate_images(name, rows, P.reid.image, arm)
     )
@@ -433,14 +364,9 @@ def look_alike_differences(P, records: list[dict], baseline: str) -> pd.DataFram
     rows = []
     for name in dict.fromkeys(r["dataset"] for r in records):
         dataset = datasets.load(name, P.paths.datasets)
-        table = dataset.folder / "people.csv"
-        if not table.is_file():
+        alike = mini_world.look_alikes(dataset)
+        if alike is None:
             continue
-        people = pd.read_csv(table, keep_default_na=False)
-        people = people[
-            people["person"].isin({*dataset.query["person"], *dataset.gallery["person"]})
-        ]
-        alike = set(people["person"][look_alikes(people)])
         own = [r for r in records if r["dataset"] == name]
         query = dataset.query[np.array(own[0]["queries"]["query_valid"], bool)]
         groups = {
@@ -515,9 +441,8 @@ def many(P, jobs: list[dict]) -> tuple[pd.DataFrame, list[dict]]:
     }  # the same run may be asked for twice
     for job in waiting.values():
         if job["arm"] in ORACLES:
-            oracle_photos(
-                P, job["name"], job["rows"]
-            )  # rendered here, once, by processes of its own
+            # rendered here, once, by processes of its own
+            mini_world.true_photos(P, job["name"], job["rows"])
     with tqdm(
         total=len(jobs), initial=len(jobs) - len(waiting), desc="Re-ID runs", unit="run"
     ) as bar:

@@ -1,0 +1,173 @@
+"""The study's one way to the mini world: true photographs of its people, and the truth about them.
+
+No other module of the library imports `miniworld`. It is imported here when a function needs it,
+so that a study of real data works without.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from posedive_lib import datasets
+from posedive_lib.bench.runs import RunStore, write_array
+from posedive_lib.digests import code_digest, file_digest, folder_digest
+from posedive_lib.errors import StudyError
+
+if TYPE_CHECKING:
+    from miniworld.cameras import Camera
+    from miniworld.photographer import Photographer
+    from posedive_lib.params import Params
+
+STORE = RunStore("runs/oracle")
+PLAN_COLUMNS = [
+    "reference",
+    "pose_from",
+    "pose_row",
+    "view_row",
+    "azimuth",
+    "elevation",
+    "camid",
+    "pid",
+    "index",
+]  # what decides a true photo of a plan's row
+
+
+@dataclass(frozen=True)
+class Shot:
+    """One photo to take.
+
+    person: number among the persons photographed; pose: row of the study's source of poses;
+    azimuth, elevation: degrees; camid: camera of the data set; key: seeds background and noise.
+    """
+
+    person: int
+    pose: int
+    azimuth: float
+    elevation: float
+    camid: int
+    key: tuple
+
+
+def has_people(table: pd.DataFrame) -> bool:
+    """Whether a data set's images have the truth about whom they show."""
+    return "person" in table
+
+
+def require_people(name: str, table: pd.DataFrame, what: str) -> None:
+    """StudyError unless `has_people`; `what` says what is then impossible."""
+    if not has_people(table):
+        raise StudyError(
+            f"{name} has no truth.csv with the column 'person': {what} in the mini world only."
+        )
+
+
+def cameras(P: Params, name: str) -> list[Camera]:
+    """The cameras of a data set, in the order of its camids, without anything that hides people."""
+    from miniworld.photographs import cameras_of
+
+    return cameras_of(P, name)
+
+
+def people(P: Params, persons: Sequence[str]) -> pd.DataFrame:
+    """What the given persons look like, one row each, in that order."""
+    from miniworld.photographs import people_named
+
+    return people_named(P, persons)
+
+
+def look_alikes(dataset: datasets.ReIDDataset) -> set[str] | None:
+    """Persons of the test set who have a look-alike there; None where no `people.csv` tells.
+
+    Look-alikes differ in what one side shows and in nothing else.
+    """
+    from miniworld import wardrobe
+
+    table = dataset.folder / "people.csv"
+    if not table.is_file():
+        return None
+    known = pd.read_csv(table, keep_default_na=False)
+    shown = {*dataset.query["person"], *dataset.gallery["person"]}
+    known = known[known["person"].isin(shown)]
+    return set(known["person"][wardrobe.look_alikes(known)])
+
+
+def photographer(P: Params) -> Photographer:
+    """Takes single photos of any person; keeps an OpenGL context."""
+    from miniworld.photographer import Photographer
+
+    return Photographer(P.paths.body, P.image.height, P.image.width, P.conditions.focal)
+
+
+def cloth_colours() -> dict[str, tuple[float, float, float]]:
+    """Colours of clothes and bags by name, in [0, 1]."""
+    from miniworld.wardrobe import COLOURS
+
+    return COLOURS
+
+
+def photographs(
+    P: Params,
+    name: str,
+    persons: Sequence[str],
+    shots: list[Shot],
+    *,
+    conditions: bool = True,
+    progress: str | None = None,
+) -> list[dict[str, Any]]:
+    """True photos of shots with the cameras of a data set, as `miniworld.photography` has them.
+
+    conditions: also what the generator would be given (skeleton, depth, normals).
+    """
+    from miniworld import photography
+    from miniworld.photographs import cameras_of, take
+
+    views = cameras_of(P, name)
+    wanted = [
+        photography.Shot(s.person, s.pose, s.azimuth, s.elevation, views[s.camid], s.key)
+        for s in shots
+    ]
+    return take(P, persons, wanted, conditions=conditions, progress=progress)
+
+
+@lru_cache
+def _digests(name: str, root: str, world: str, motions: str, body: str) -> dict[str, Any]:
+    """Of all files that decide the true photos of a data set; hundreds of runs share them."""
+    folder = datasets.load(name, root).folder
+    return {
+        "truth": [file_digest(folder / "truth.csv"), file_digest(folder / "smpl.npz")],
+        "code": code_digest("miniworld.photographs"),
+        "world": folder_digest(world),
+        "motions": folder_digest(motions),
+        "body": file_digest(body),
+    }
+
+
+def true_photos_spec(P: Params, name: str, rows: pd.DataFrame) -> dict[str, Any]:
+    """Everything that decides the pixels of the true photos of a plan's rows."""
+    p = P.paths
+    return {
+        "name": name,
+        "rows": rows[PLAN_COLUMNS].to_numpy().tolist(),
+        **P.pick("image", "conditions.focal", "seed"),
+        **_digests(name, p.datasets, p.world, p.motions, p.body),
+    }
+
+
+def true_photos(P: Params, name: str, rows: pd.DataFrame) -> Path:
+    """File with true photos (N, H, W, 3) of a plan's rows, taken once.
+
+    Each shows the reference's person in the row's pose and view, taken by the row's camera.
+    """
+    require_people(name, datasets.load(name, P.paths.datasets).train, "true photos are taken")
+    file = STORE.folder(true_photos_spec(P, name, rows)) / "images.npy"
+    if not file.is_file():
+        from miniworld.photographs import of_plan
+
+        write_array(file, of_plan(P, name, rows))
+    return file
