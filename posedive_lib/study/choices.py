@@ -1,149 +1,50 @@
-"""The choices that the paper leaves open: what it says, what the active study does, and what else can be chosen.
+"""The choices that the paper leaves open: what it says, what the study does, and why.
 
-Values are read from the parameters, so that this table cannot drift away from them.
+They are listed in `choices.yaml`. Values are read from the parameters, so that the table cannot
+differ from them.
 """
+
+from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
+import yaml
 
 from posedive_lib.errors import StudyError
+
+if TYPE_CHECKING:
+    from posedive_lib.params import Params
 
 
 @dataclass(frozen=True)
 class Choice:
-    """A choice: `parameters` (dotted names) hold ours; without any it is made in the code, and `ours` says it."""
+    """A choice. Ours is what the `parameters` (dotted names) hold; without any, `ours` says it."""
 
-    topic: str
+    choice: str
     paper: str
-    parameters: tuple[str, ...]
     why: str
+    parameters: tuple[str, ...] = ()
     ours: str = ""
 
 
-CHOICES = (
-    Choice(
-        "prediction type",
-        "noise (Eq. 1); schedule not given",
-        ("generator.prediction_type", "generator.zero_snr", "generator.snr_gamma"),
-        "the lineage's choice; epsilon stays selectable",
-    ),
-    Choice(
-        "fusion of the guiders",
-        "concatenated along channels, added to the projected noise",
-        ("generator.guider_widths",),
-        "one guider per condition; their widths sum to the U-Net's first width",
-    ),
-    Choice(
-        "CLIP tokens of the reference",
-        "image embeddings of the CLIP encoder",
-        ("generator.clip_tokens",),
-        "patches tell places apart; a pooled embedding tells every pixel the same",
-    ),
-    Choice(
-        "condition dropout",
-        "not given",
-        ("generator.condition_dropout",),
-        "per sample, with the same null embedding in training and sampling",
-    ),
-    Choice(
-        "token dropout",
-        "none named",
-        ("generator.token_dropout",),
-        "without it the CLIP tokens carry the person and reference attention nothing",
-    ),
-    Choice(
-        "sampling",
-        "not given",
-        ("generator.sampling.steps", "generator.sampling.guidance"),
-        "few DDIM steps suffice at this size",
-    ),
-    Choice(
-        "viewpoints",
-        "not in the supplement",
-        ("augment.azimuth", "augment.elevation"),
-        "uniform, as reported of the main paper",
-    ),
-    Choice(
-        "camera",
-        "not given",
-        ("conditions.focal", "conditions.depth_near", "conditions.depth_far"),
-        "perspective, re-centred on the person; depth over a fixed metric range keeps the scale cue",
-    ),
-    Choice(
-        "confidence of a target, σ(I_tar)",
-        "of the target image",
-        (),
-        "a new target has no photo",
-        "pose estimator on a neutral rendering of the target body",
-    ),
-    Choice(
-        "body shape of a target",
-        "not given",
-        (),
-        "the target has to be this person",
-        "shape coefficients of the reference person",
-    ),
-    Choice(
-        "camera of a generated image",
-        "not given",
-        (),
-        "it has the reference's colours and noise",
-        "inherited from the reference",
-    ),
-    Choice(
-        "key points of the filter",
-        "K not given",
-        ("augment.keypoints",),
-        "face points would reject every photo from behind",
-    ),
-    Choice(
-        "thresholds of the filter",
-        "τ_gen 0.6 is best; others not given",
-        ("augment.tau_ref", "augment.tau_tar", "augment.epsilon_gen", "augment.tau_gen"),
-        "on the scale of this pose estimator",
-    ),
-    Choice(
-        "MSMT17-S (Cam)",
-        "disjoint angles; lists not published",
-        ("splits.cam.train_max_azimuth", "splits.cam.test_min_azimuth"),
-        "the test is every viewpoint that training leaves out",
-    ),
-    Choice(
-        "MSMT17-S (Pose)",
-        "disjoint poses; lists not published",
-        ("splits.pose.clusters", "splits.pose.train_clusters"),
-        "clusters of root-relative joints",
-    ),
-    Choice(
-        "CUHK03 protocol",
-        "not given",
-        (),
-        "the one used today",
-        "767/700, labeled and detected apart",
-    ),
-    Choice(
-        "controls",
-        "none in the supplement",
-        ("study.control_arms", "study.control_datasets", "study.generated_control_datasets"),
-        "to tell diversity from volume, and images from a perfect generator's",
-    ),
-    Choice(
-        "seeds",
-        "single runs",
-        ("reid.seeds",),
-        "paired over arms; fewer than six cannot reach p = 0.05",
-    ),
-)
+def _listed() -> tuple[Choice, ...]:
+    text = Path(__file__).with_name("choices.yaml").read_text(encoding="utf-8")
+    return tuple(Choice(**entry) for entry in yaml.safe_load(text))
 
 
-def choices(P) -> pd.DataFrame:
+CHOICES = _listed()
+
+
+def choices(P: Params) -> pd.DataFrame:
     """Columns choice, paper says, ours, parameters, why."""
     values = P.model_dump()
     rows = [
         {
-            "choice": c.topic,
+            "choice": c.choice,
             "paper says": c.paper,
             "ours": c.ours or ", ".join(_value(values, name) for name in c.parameters),
             "parameters": " ".join(c.parameters) or "–",
@@ -154,11 +55,14 @@ def choices(P) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def _value(values: dict, name: str) -> str:
+def _value(values: dict[str, Any], name: str) -> str:
+    """A parameter's own name and its value."""
+    value: Any = values
     for part in name.split("."):
-        if part not in values:
+        if part not in value:
             raise StudyError(
                 f"The table of choices names the parameter {name}, which does not exist."
             )
-        values = values[part]
-    return f"{name.rsplit('.', 1)[-1]} {values if isinstance(values, str) else json.dumps(values).replace(chr(34), '')}"
+        value = value[part]
+    text = value if isinstance(value, str) else json.dumps(value).replace('"', "")
+    return f"{name.rsplit('.', 1)[-1]} {text}"
