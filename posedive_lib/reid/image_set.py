@@ -1,6 +1,8 @@
-"""Images of a Re-ID table as one uint8 array in memory: they are read once per run, not once per batch."""
+"""Images of a Re-ID table as one uint8 array in memory: read once per run, not once per batch."""
 
-from dataclasses import dataclass, fields, replace
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
 
 import numpy as np
 import pandas as pd
@@ -10,62 +12,67 @@ from posedive_lib.datasets.images import RESAMPLING, read
 from posedive_lib.errors import StudyError
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, init=False)
 class ImageSet:
-    """Images (N, H, W, 3) uint8 with identities (N,), 0-based cameras (N,) and which of them are generated (N,); by default none."""
+    """Images (N, H, W, 3) uint8 with identities (N,), 0-based cameras (N,) and marks (N,) bool.
+
+    generated: which images are generated; by default none. StudyError on other shapes.
+    """
 
     images: np.ndarray
     pids: np.ndarray
     camids: np.ndarray
-    generated: np.ndarray | None = None
+    generated: np.ndarray
 
-    def __post_init__(self):
-        if self.images.ndim != 4 or self.images.shape[-1] != 3 or self.images.dtype != np.uint8:
+    def __init__(
+        self,
+        images: np.ndarray,
+        pids: np.ndarray,
+        camids: np.ndarray,
+        generated: np.ndarray | None = None,
+    ) -> None:
+        check_pixels(images)
+        if len(pids) != len(images) or len(camids) != len(images):
             raise StudyError(
-                f"Images have shape {self.images.shape} and type {self.images.dtype}: expected (N, H, W, 3) uint8."
+                f"{len(images)} images with {len(pids)} identities and {len(camids)} cameras: "
+                "one of each per image is needed."
             )
-        if len(self.pids) != len(self.images) or len(self.camids) != len(self.images):
+        marks = np.zeros(len(pids), bool) if generated is None else np.asarray(generated, bool)
+        if len(marks) != len(pids):
             raise StudyError(
-                f"{len(self.images)} images with {len(self.pids)} identities and {len(self.camids)} cameras: one of each per image is needed."
+                f"{len(images)} images with {len(marks)} marks of generated ones: "
+                "one per image is needed."
             )
-        flags = (
-            np.zeros(len(self.pids), bool)
-            if self.generated is None
-            else np.asarray(self.generated, bool)
-        )
-        if len(flags) != len(self.pids):
-            raise StudyError(
-                f"{len(self.images)} images with {len(flags)} marks of generated ones: one per image is needed."
-            )
-        object.__setattr__(self, "generated", flags)
+        for field, value in zip(fields(self), (images, pids, camids, marks), strict=True):
+            object.__setattr__(self, field.name, value)
 
     def __len__(self) -> int:
         return len(self.pids)
 
-    def take(self, rows: np.ndarray) -> "ImageSet":
+    def take(self, rows: np.ndarray) -> ImageSet:
         """The given rows (indices, possibly repeated, or a mask)."""
-        return replace(
-            self, **{field.name: getattr(self, field.name)[rows] for field in fields(self)}
-        )
+        return ImageSet(*(getattr(self, field.name)[rows] for field in fields(self)))
 
-    def plus(self, other: "ImageSet") -> "ImageSet":
+    def plus(self, other: ImageSet) -> ImageSet:
         """This set followed by another of the same image size."""
-        return ImageSet(
-            *(
-                np.concatenate([getattr(self, field.name), getattr(other, field.name)])
-                for field in fields(self)
-            )
-        )
+        pairs = ((getattr(self, field.name), getattr(other, field.name)) for field in fields(self))
+        return ImageSet(*(np.concatenate(pair) for pair in pairs))
 
     @classmethod
     def from_table(
         cls, frame: pd.DataFrame, height: int, width: int, resample: str = "bicubic"
-    ) -> "ImageSet":
+    ) -> ImageSet:
         """Read the images of a data set's table (columns path, pid, camid)."""
-        return cls(
-            read(frame["path"].tolist(), height, width, resample),
-            frame["pid"].to_numpy(),
-            frame["camid"].to_numpy(),
+        images = read(frame["path"].tolist(), height, width, resample)
+        return cls(images, frame["pid"].to_numpy(), frame["camid"].to_numpy())
+
+
+def check_pixels(images: np.ndarray) -> None:
+    """StudyError unless images are (N, H, W, 3) uint8."""
+    if images.ndim != 4 or images.shape[-1] != 3 or images.dtype != np.uint8:
+        raise StudyError(
+            f"Images have shape {images.shape} and type {images.dtype}: "
+            "expected (N, H, W, 3) uint8."
         )
 
 
@@ -75,7 +82,6 @@ def resized(images: np.ndarray, height: int, width: int, resample: str = "biline
         return images
     out = np.empty((len(images), height, width, 3), dtype=np.uint8)
     for index, image in enumerate(images):
-        out[index] = np.asarray(
-            Image.fromarray(image).resize((width, height), RESAMPLING[resample])
-        )
+        scaled = Image.fromarray(image).resize((width, height), RESAMPLING[resample])
+        out[index] = np.asarray(scaled)
     return out

@@ -1,6 +1,7 @@
-"""Losses of CLIP-ReID (Li et al., 2023): supervised contrastive, identity, triplet and image-to-text.
+"""Losses of CLIP-ReID (Li et al., 2023): contrastive, identity, triplet and image-to-text.
 
-`weights` (N,) are those of the images (generated ones may count less); the result is the weighted mean, in float32. None weighs all alike.
+`weights` (N,) are those of the images: generated ones may count less. None weighs all alike.
+The result is the weighted mean, in float32.
 """
 
 import torch
@@ -22,11 +23,12 @@ def supervised_contrastive(
     other_labels: Tensor,
     weights: Tensor | None = None,
 ) -> Tensor:
-    """Stage 1: mean over anchors (N, D) of -log softmax over `others` (M, D), averaged over those of the same identity.
+    """Stage 1, L_i2t and L_t2i: -log softmax over `others` (M, D), meaned over anchors (N, D).
 
-    Features are not normalised and the temperature is 1, as in the authors' training.
+    Per anchor it is averaged over the others of the same identity. Features are not normalised and
+    the temperature is 1, as in the authors' training.
     """
-    log_probability = functional.log_softmax(anchors.float() @ others.float().T, dim=1)
+    log_probability = functional.log_softmax(anchors.float() @ others.float().T, dim=1)  # (N, M)
     same = (anchor_labels[:, None] == other_labels[None]).to(log_probability.dtype)
     return weighted_mean(-(same * log_probability).sum(dim=1) / same.sum(dim=1), weights)
 
@@ -34,15 +36,14 @@ def supervised_contrastive(
 def hard_triplet(
     features: Tensor, labels: Tensor, margin: float, weights: Tensor | None = None
 ) -> Tensor:
-    """Batch-hard triplet loss on Euclidean distances of (N, D) features, not normalised; any number of images per identity.
+    """L_tri, batch-hard, on Euclidean distances of (N, D) features that are not normalised.
 
-    A batch of one identity has no negatives and gives zero.
+    An identity may have any number of images. A batch of one identity has no negatives: zero.
     """
     features = features.float()
     squares = features.square().sum(1)
-    distance = (
-        (squares[:, None] + squares[None] - 2 * features @ features.T).clamp_min(1e-12).sqrt()
-    )
+    squared = squares[:, None] + squares[None] - 2 * features @ features.T  # (N, N)
+    distance = squared.clamp_min(1e-12).sqrt()  # at zero the root has no finite gradient
     same = labels[:, None] == labels[None]
     farthest_positive = distance.masked_fill(~same, -torch.inf).amax(dim=1)
     nearest_negative = distance.masked_fill(same, torch.inf).amin(dim=1)
@@ -52,10 +53,8 @@ def hard_triplet(
 def identity(
     logits: Tensor, labels: Tensor, smoothing: float, weights: Tensor | None = None
 ) -> Tensor:
-    """Label-smoothed cross-entropy over all identities, for ID heads and for image-to-text logits."""
-    return weighted_mean(
-        functional.cross_entropy(
-            logits.float(), labels, label_smoothing=smoothing, reduction="none"
-        ),
-        weights,
+    """L_id and L_i2tce: label-smoothed cross-entropy of logits (N, identities)."""
+    each = functional.cross_entropy(
+        logits.float(), labels, label_smoothing=smoothing, reduction="none"
     )
+    return weighted_mean(each, weights)
