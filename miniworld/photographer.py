@@ -43,9 +43,7 @@ class Photographer:
         """Orientation (3,) and translation (3,) that show the person from a viewpoint, filling the crop."""
         return place(
             self.model,
-            self.focal,
-            self.height,
-            self.width,
+            geometry.Lens(self.focal, self.height, self.width),
             root_tilt,
             body_pose,
             betas(identity),

@@ -9,8 +9,9 @@ from miniworld.cameras import Camera
 from miniworld.photographer import Photographer
 from miniworld.wardrobe import betas
 from posedive_lib.body.camera import viewpoint
-from posedive_lib.body.conditions import ConditionRenderer, rendering_processes
+from posedive_lib.body.conditions import ConditionRenderer
 from posedive_lib.body.poses import PoseSource
+from posedive_lib.body.rendering import rendering_processes
 from posedive_lib.seeds import rng_for
 
 

@@ -18,7 +18,8 @@ from miniworld.skinning import moved_share
 from posedive_lib.body.camera import fit_to_crop, orient, project, viewpoint
 from posedive_lib.body.poses import load_poses
 from posedive_lib.body.raster import Mesh
-from posedive_lib.body.smpl import COCO_FROM_SMPL, KEYS, cached_smpl, load_smpl, pose
+from posedive_lib.body.smpl import COCO_FROM_SMPL, cached_smpl, load_smpl, pose
+from posedive_lib.body.smpl_file import KEYS
 from posedive_lib.body.table import SHAPES, BodyTable
 from posedive_lib.errors import StudyError
 

@@ -15,7 +15,8 @@ from pipeline import ROOT
 from posedive_lib.augment import candidates, diversify
 from posedive_lib.augment.candidates import Rendering, usable_references
 from posedive_lib.augment.selection import SIGMA_GEN, SIGMA_TAR, judge, matched, select, shortfall
-from posedive_lib.body import camera, conditions
+from posedive_lib.body import camera
+from posedive_lib.body import rendering as many
 from posedive_lib.body.poses import PoseSource
 from posedive_lib.body.smpl import pose
 from posedive_lib.body.table import BodyTable
@@ -346,12 +347,12 @@ def test_targets_are_fitted_and_rendered_in_order(monkeypatch):
     rng, body = np.random.default_rng(0), str(ROOT / "data/body/SMPL_NEUTRAL.npz")
     orientation = camera.orient(np.zeros((3, 3)), np.array([0, 100, 220]), np.array([0, 15, 30]))
     body_pose, betas = rng.normal(0, 0.2, (3, 69)), rng.normal(0, 0.5, (3, 10))
-    options = dict(body=body, height=64, width=32, near=2.5, far=10.5, focal=2.5)
-    monkeypatch.setattr(conditions, "CHUNK", 2)
-    renderer = conditions.ConditionRenderer(body, 64, 32, near=2.5, far=10.5, focal=2.5)
+    rendering = Rendering(body, height=64, width=32, near=2.5, far=10.5, focal=2.5, fill=0.86)
+    monkeypatch.setattr(many, "CHUNK", 2)
+    renderer = rendering.renderer()
     for pool in (None, AtOnce()):
-        cam_t, drawn = conditions.render_fitted_later(
-            orientation, body_pose, betas, 0.86, **options, pool=pool
+        cam_t, drawn = many.render_fitted_later(
+            orientation, body_pose, betas, rendering, pool=pool
         )()
         for row in range(3):
             vertices, _ = pose(renderer.model, orientation[row], body_pose[row], betas[row])

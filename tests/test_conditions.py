@@ -2,22 +2,18 @@
 
 import os
 import signal
+from dataclasses import dataclass, fields
 
 import numpy as np
 import pytest
 from pipeline import ROOT
 from scipy.ndimage import binary_erosion, maximum_filter, minimum_filter
 
-from posedive_lib.body import raster
-from posedive_lib.body.conditions import (
-    COLOURS,
-    LIMBS,
-    ConditionRenderer,
-    draw_skeleton,
-    rendering_processes,
-)
+from posedive_lib.body import backend
+from posedive_lib.body.backend import open_rasteriser
+from posedive_lib.body.conditions import LIMBS, ConditionRenderer, draw_skeleton
 from posedive_lib.body.poses import load_poses
-from posedive_lib.body.raster import open_rasteriser
+from posedive_lib.body.rendering import Rendering, render_many, rendering_processes
 from posedive_lib.body.smpl import COCO_FROM_SMPL, pose
 from posedive_lib.errors import StudyError
 
@@ -165,10 +161,9 @@ def test_the_library_s_z_buffer_draws_what_opengl_draws(size, renderer, bodies):
     orientation, body_pose, betas, cam_t = bodies[3]
     points = pose(renderer.model, orientation, body_pose, betas)[0] + cam_t
     draw = {
-        backend: open_rasteriser(height, width, 1.9 * height, backend)
-        for backend in ("opengl", "zbuffer")
+        name: open_rasteriser(height, width, 1.9 * height, name) for name in ("opengl", "zbuffer")
     }
-    one, other = (draw[backend](points, renderer.faces, colours) for backend in draw)
+    one, other = (way(points, renderer.faces, colours) for way in draw.values())
     for name in ("albedo", "cover", "normals", "depth"):
         drawn, expected = getattr(one, name), getattr(other, name)
         assert drawn.dtype == expected.dtype == np.float32 and drawn.shape == expected.shape
@@ -176,11 +171,11 @@ def test_the_library_s_z_buffer_draws_what_opengl_draws(size, renderer, bodies):
         assert off.reshape(height, width, -1).any(-1).mean() < 0.005, (
             name
         )  # a sample on an edge may fall to either side
-    for backend, coloured in (("opengl", one), ("zbuffer", other)):
-        bare = draw[backend](points, renderer.faces)
+    for name, coloured in (("opengl", one), ("zbuffer", other)):
+        bare = draw[name](points, renderer.faces)
         assert bare.albedo is None
-        for name in ("cover", "normals", "depth"):
-            np.testing.assert_array_equal(getattr(bare, name), getattr(coloured, name))
+        for field in ("cover", "normals", "depth"):
+            np.testing.assert_array_equal(getattr(bare, field), getattr(coloured, field))
 
 
 def test_a_body_partly_outside_or_behind_is_drawn_alike(renderer, bodies):
@@ -188,29 +183,27 @@ def test_a_body_partly_outside_or_behind_is_drawn_alike(renderer, bodies):
     points = pose(renderer.model, orientation, body_pose, betas)[0]
     for cam_t in ([0.25, 0.5, 2.0], [0, 0, -5.0]):
         one, other = (
-            open_rasteriser(H, W, FOCAL * H, backend)(
-                points + np.float32(cam_t), renderer.faces
-            ).cover
-            for backend in ("opengl", "zbuffer")
+            open_rasteriser(H, W, FOCAL * H, name)(points + np.float32(cam_t), renderer.faces).cover
+            for name in ("opengl", "zbuffer")
         )
         assert (np.abs(one - other) > 1e-3).mean() < 0.005
         assert one.any() == (cam_t[2] > 0)
 
 
 def test_without_opengl_the_z_buffer_takes_over_and_says_so_once(monkeypatch, caplog):
-    monkeypatch.setattr(raster, "check_libraries", lambda: "Off-screen OpenGL is missing")
-    raster._opengl_problem.cache_clear()
+    monkeypatch.setattr(backend, "check_libraries", lambda: "Off-screen OpenGL is missing")
+    backend._opengl_problem.cache_clear()
     try:
-        assert [raster.choose_backend(name) for name in ("auto", "auto", "zbuffer")] == [
+        assert [backend.choose_backend(name) for name in ("auto", "auto", "zbuffer")] == [
             "zbuffer"
         ] * 3
         assert len(caplog.records) == 1 and "z-buffer" in caplog.text
         with pytest.raises(StudyError, match="OpenGL"):
-            raster.choose_backend("opengl")
+            backend.choose_backend("opengl")
     finally:
-        raster._opengl_problem.cache_clear()
+        backend._opengl_problem.cache_clear()
     with pytest.raises(StudyError, match="zbuffer"):
-        raster.choose_backend("vulkan")
+        backend.choose_backend("vulkan")
 
 
 def test_two_meshes_take_turns_on_one_rasteriser(renderer, bodies):
@@ -280,9 +273,9 @@ def test_left_and_right_have_their_own_colours():
     points = np.full((17, 2), -100.0)
     points[5], points[7] = (40, 40), (40, 80)  # left upper arm
     image = draw_skeleton(points, H, W)
-    assert image.shape == (H, W, 3) and tuple(image[60, 40]) == COLOURS[LIMBS.index((5, 7))]
+    assert image.shape == (H, W, 3) and tuple(image[60, 40]) == LIMBS[5, 7]
     points[6], points[8] = (20, 40), (20, 80)
-    assert tuple(draw_skeleton(points, H, W)[60, 20]) == COLOURS[LIMBS.index((6, 8))]
+    assert tuple(draw_skeleton(points, H, W)[60, 20]) == LIMBS[6, 8]
 
 
 def test_a_nearer_body_is_whiter(renderer, bodies):
@@ -297,6 +290,35 @@ def test_rendering_is_the_same_twice(renderer, bodies):
     once, twice = renderer.render(*bodies[3]), renderer.render(*bodies[3])
     for name in ("skeleton", "depth", "normals", "neutral", "mask"):
         np.testing.assert_array_equal(getattr(once, name), getattr(twice, name))
+
+
+def test_many_bodies_are_rendered_as_one_by_one(renderer, bodies):
+    """In this process and in two others; stacked in order."""
+    many = [bodies[i % 4] for i in range(66)]
+    columns = [np.stack(column) for column in zip(*many, strict=True)]
+    rendering = Rendering(str(ROOT / "data/body/SMPL_NEUTRAL.npz"), H, W, NEAR, FAR, FOCAL)
+    table = SimpleTable(*columns)
+    for some in (table, SimpleTable(*(column[:4] for column in columns))):
+        stacked = render_many(some, rendering)
+        for row in (1, len(some) - 1):
+            one = renderer.render(*many[row])
+            for field in fields(one):
+                found = getattr(stacked, field.name)
+                assert len(found) == len(some)
+                np.testing.assert_array_equal(found[row], getattr(one, field.name))
+
+
+@dataclass
+class SimpleTable:
+    """The columns of a `BodyTable` that are rendered."""
+
+    global_orient: np.ndarray
+    body_pose: np.ndarray
+    betas: np.ndarray
+    cam_t: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.cam_t)
 
 
 def test_ctrl_c_is_left_to_the_process_that_started_the_others():

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from posedive_lib.body import opengl, raster
+from posedive_lib.body import backend, opengl
 from posedive_lib.errors import StudyError
 
 
@@ -41,13 +41,13 @@ def test_another_platform_is_named_and_the_z_buffer_draws(platform, monkeypatch,
         and "set it to egl" in printed
         and "\n" not in printed
     )
-    raster._opengl_problem.cache_clear()
+    backend._opengl_problem.cache_clear()
     try:
         with pytest.raises(StudyError, match="set it to egl"):
-            raster.open_rasteriser(8, 4, 10.0, "opengl")
+            backend.open_rasteriser(8, 4, 10.0, "opengl")
         assert (
-            type(raster.open_rasteriser(8, 4, 10.0)).__name__ == "ZBuffer"
+            type(backend.open_rasteriser(8, 4, 10.0)).__name__ == "ZBuffer"
             and "slower z-buffer" in caplog.text
         )
     finally:
-        raster._opengl_problem.cache_clear()
+        backend._opengl_problem.cache_clear()

@@ -12,7 +12,7 @@ import io
 import shutil
 from collections.abc import Callable
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -26,26 +26,13 @@ from posedive_lib.augment.distribution import Training
 from posedive_lib.augment.diversify import oriented
 from posedive_lib.augment.selection import SIGMA_GEN, SIGMA_TAR, judge
 from posedive_lib.body.poses import PoseSource
+from posedive_lib.body.rendering import Rendering, render_fitted_later, rendering_processes
 from posedive_lib.body.table import BodyTable
 from posedive_lib.datasets.images import read as read_images
 from posedive_lib.errors import StudyError
 
 # painter(rows, bodies, conditions, references (R, H, W, 3), reference_index (N,)) -> images uint8 (N, H, W, 3)
 Painter = Callable[..., np.ndarray]
-
-
-@dataclass(frozen=True)
-class Rendering:
-    """How targets are rendered: SMPL file, size in pixels, depth range in metres, focal length in image heights, processes."""
-
-    body: str
-    height: int
-    width: int
-    near: float
-    far: float
-    focal: float
-    workers: int = 2
-    fill: float = 0.86  # part of the crop that the body fills from head to feet
 
 
 def usable_references(
@@ -119,8 +106,6 @@ def generate(
     None: every row of the plan. shard, block: images written and rendered at a time; a block is rendered while the one before is painted.
     StudyError where `out` cannot be written, or another run is making candidates there.
     """
-    from posedive_lib.body.conditions import rendering_processes
-
     out = Path(out)
     manifest = judge(pd.DataFrame(columns=[*plan.columns, *SIGMA_GEN, *SIGMA_TAR, "path"]), limits)
     with (
@@ -355,23 +340,9 @@ def start_rendering(
 ):
     """Begins to render a plan's rows in the processes of `pool`: the reference person's shape, re-centred and scaled. Call the result for
     the bodies (BodyTable, path = the reference) and their conditions."""
-    from posedive_lib.body.conditions import render_fitted_later
-
     orientation, body_pose = oriented(rows, training, source)
     betas, r = training.bodies.select(rows["reference"].tolist()).betas, rendering
-    drawn = render_fitted_later(
-        orientation,
-        body_pose,
-        betas,
-        r.fill,
-        body=r.body,
-        height=r.height,
-        width=r.width,
-        near=r.near,
-        far=r.far,
-        focal=r.focal,
-        pool=pool,
-    )
+    drawn = render_fitted_later(orientation, body_pose, betas, r, pool=pool)
 
     def finish():
         cam_t, conditions = drawn()

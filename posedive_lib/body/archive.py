@@ -1,7 +1,10 @@
-"""Read `.npz` files that may lie: sizes are checked before anything is unpacked, nothing in them is executed. Write whole ones."""
+"""Read `.npz` files from anywhere, executing nothing in them; write whole ones."""
 
+import math
 import zipfile
+from collections.abc import Collection
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 from numpy.lib import format as npy
@@ -9,18 +12,18 @@ from numpy.lib import format as npy
 from posedive_lib.errors import StudyError
 from posedive_lib.writing import replacing
 
-MAX_BYTES = (
-    1 << 30
-)  # unpacked; the largest SMPL-X body and the longest AMASS motion are below a fifth of it
+# Bytes unpacked: five times the largest SMPL-X body or the longest AMASS motion.
+MAX_BYTES = 1 << 30
 
 
 def read_npz(
-    path: str | Path, keys=None, *, what: str, limit: int = MAX_BYTES
+    path: str | Path, keys: Collection[str] | None = None, *, what: str, limit: int = MAX_BYTES
 ) -> dict[str, np.ndarray]:
     """The arrays of an `.npz`, or those of `keys` that it has.
 
-    what: the kind of file, for messages. StudyError naming the file: missing, empty, cut short, no archive, arrays of Python objects
-    among those asked for, a member that claims more than it holds, or more than `limit` bytes unpacked (a zip bomb).
+    what: the kind of file, for messages. StudyError naming the file: missing, empty, cut short,
+    no archive, Python objects among the arrays asked for, an array that claims more than it holds,
+    or more than `limit` bytes unpacked (a zip bomb).
     """
     path = Path(path)
     if not path.is_file():
@@ -31,9 +34,8 @@ def read_npz(
         with zipfile.ZipFile(path) as archive:
             unpacked = sum(item.file_size for item in archive.infolist())
             if unpacked > limit:
-                raise StudyError(
-                    f"{path} unpacks to {unpacked / 2**30:.1f} GiB, more than {what} holds: remove it"
-                )
+                size = f"{unpacked / 2**30:.1f} GiB"
+                raise StudyError(f"{path} unpacks to {size}, more than {what} holds: remove it")
             arrays = {}
             for item in archive.infolist():
                 name = item.filename.removesuffix(".npy")
@@ -45,7 +47,7 @@ def read_npz(
             return arrays
     except StudyError:
         raise
-    except Exception as error:  # a broken archive fails in many ways: zip, zlib and header parsing each have their own
+    except Exception as error:  # zip, zlib and header parsing each fail in their own ways
         raise StudyError(
             f"{path} cannot be read as {what} ({error}): copy or download it again, or remove it"
         ) from None
@@ -53,30 +55,30 @@ def read_npz(
 
 def write_npz(path: str | Path, arrays: dict[str, np.ndarray], *, compressed: bool = False) -> None:
     """Write an `.npz`, whole or not at all; StudyError where the place or the space is missing."""
-    with (
-        replacing(path) as draft,
-        draft.open("wb") as file,
-    ):  # a file, because NumPy would add a suffix to the name
-        (np.savez_compressed if compressed else np.savez)(file, **arrays)
+    # An open file, because NumPy would add a suffix to the draft's name.
+    with replacing(path) as draft, draft.open("wb") as file:
+        save = np.savez_compressed if compressed else np.savez
+        save(file, **arrays)  # type: ignore[arg-type]
 
 
-def _check_header(path: Path, name: str, member, size: int) -> None:
-    """An array's header must not promise more than its member holds: NumPy would reserve memory for it first."""
+def _check_header(path: Path, name: str, member: IO[bytes], size: int) -> None:
+    """StudyError if an array claims more than its member holds: NumPy reserves memory for it."""
     version = npy.read_magic(member)
     read = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}.get(version)
     if read is None:
         raise StudyError(
-            f"{path}: '{name}' is written in an unknown .npy version {version}: save the file again with NumPy"
+            f"{path}: '{name}' is written in an unknown .npy version {version}: "
+            "save the file again with NumPy"
         )
     shape, _, dtype = read(member)
     if dtype.hasobject:
         raise StudyError(
-            f"{path}: '{name}' cannot be read, it holds Python objects instead of numbers: save it as a plain array"
+            f"{path}: '{name}' cannot be read, it holds Python objects instead of numbers: "
+            "save it as a plain array"
         )
-    count = 1
-    for length in shape:
-        count *= int(length)
-    if count * dtype.itemsize > size:
+    claimed = math.prod(int(length) for length in shape) * dtype.itemsize
+    if claimed > size:
         raise StudyError(
-            f"{path}: '{name}' claims {count * dtype.itemsize} bytes and holds {size}: the file is cut short, copy it again"
+            f"{path}: '{name}' claims {claimed} bytes and holds {size}: "
+            "the file is cut short, copy it again"
         )

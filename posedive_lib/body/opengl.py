@@ -1,7 +1,7 @@
 """Off-screen OpenGL, which the renders of §B and §H need: check it before anything long starts.
 
-Two checks. `check_libraries` uses the standard library alone, so that `make` can run it before any package is installed;
-`check_render` draws one triangle with pyrender. From the command line:
+Two checks. `check_libraries` uses the standard library alone, so that `make` can run it before any
+package is installed; `check_render` draws one triangle with pyrender. From the command line:
 
     python3 -I posedive_lib/body/opengl.py --libraries    # before the installation
     python3 -I posedive_lib/body/opengl.py --packages     # prints the system packages
@@ -14,7 +14,7 @@ import ctypes
 import os
 import sys
 
-# Debian and Ubuntu. libegl1 and libgl1 are the vendor-neutral entries, the other two Mesa's software renderer behind them.
+# Debian and Ubuntu: the vendor-neutral libegl1 and libgl1, and Mesa's software renderer.
 PACKAGES = ("libegl1", "libgl1", "libegl-mesa0", "libgl1-mesa-dri")
 LIBRARIES = ("libEGL.so.1", "libGL.so.1")
 EGL_PLATFORM_DEVICE_EXT = 0x313F  # from EGL_EXT_platform_device
@@ -22,38 +22,61 @@ MEND = f"install it with: apt-get install -y {' '.join(PACKAGES)}"
 
 
 def check_libraries() -> str | None:
-    """The problem that keeps EGL from starting, as one sentence, or None: nothing else is asked for, the libraries load, a display initialises."""
+    """The problem that keeps EGL from starting, as one sentence, or None.
+
+    The environment asks for EGL, the libraries load, the chosen device's display initialises.
+    """
     platform = os.environ.get("PYOPENGL_PLATFORM", "egl")
     if platform != "egl":
-        return f"PYOPENGL_PLATFORM is '{platform}', but bodies are drawn off-screen with EGL; unset it or set it to egl"
+        return (
+            f"PYOPENGL_PLATFORM is '{platform}', but bodies are drawn off-screen with EGL; "
+            "unset it or set it to egl"
+        )
     for name in LIBRARIES:
         try:
             ctypes.CDLL(name)
         except OSError:
             return f"Off-screen OpenGL is missing ({name} does not load); {MEND}"
     egl = ctypes.CDLL("libEGL.so.1")
-    display = _first_device_display(egl)
+    devices = _devices(egl)
+    chosen = os.environ.get("EGL_DEVICE_ID", "0")  # the variable that pyrender reads
+    if devices and not (chosen.isdecimal() and int(chosen) < len(devices)):
+        return (
+            f"EGL_DEVICE_ID is '{chosen}', but the EGL devices here are 0 to {len(devices) - 1}; "
+            "unset it or name one of them"
+        )
     egl.eglInitialize.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p]
+    display = _display(egl, devices[int(chosen)]) if devices else None
     if not display or not egl.eglInitialize(display, None, None):
         return f"Off-screen OpenGL does not start (no EGL driver); {MEND}"
     return None
 
 
-def _first_device_display(egl: ctypes.CDLL) -> int | None:
-    """Display handle of the first EGL device, which is the one that pyrender takes; None without any."""
+def _devices(egl: ctypes.CDLL) -> list[int | None]:
+    """Handles of all EGL devices, in the order that pyrender counts them."""
     egl.eglGetProcAddress.restype = ctypes.c_void_p
-    query = egl.eglGetProcAddress(b"eglQueryDevicesEXT")
-    get_display = egl.eglGetProcAddress(b"eglGetPlatformDisplayEXT")
-    if not query or not get_display:
-        return None
-    device, count = ctypes.c_void_p(), ctypes.c_int()
+    address = egl.eglGetProcAddress(b"eglQueryDevicesEXT")
+    if not address:
+        return []
     pointer = ctypes.c_void_p
-    query = ctypes.CFUNCTYPE(ctypes.c_uint, ctypes.c_int, pointer, pointer)(query)
-    if not query(1, ctypes.byref(device), ctypes.byref(count)) or count.value < 1:
+    query = ctypes.CFUNCTYPE(ctypes.c_uint, ctypes.c_int, pointer, pointer)(address)
+    count = ctypes.c_int()
+    if not query(0, None, ctypes.byref(count)) or count.value < 1:
+        return []
+    handles = (pointer * count.value)()
+    if not query(count.value, handles, ctypes.byref(count)):
+        return []
+    return list(handles)[: count.value]
+
+
+def _display(egl: ctypes.CDLL, device: int | None) -> int | None:
+    """Display handle of a device."""
+    address = egl.eglGetProcAddress(b"eglGetPlatformDisplayEXT")
+    if not address:
         return None
-    return ctypes.CFUNCTYPE(pointer, ctypes.c_int, pointer, pointer)(get_display)(
-        EGL_PLATFORM_DEVICE_EXT, device, None
-    )
+    pointer = ctypes.c_void_p
+    get_display = ctypes.CFUNCTYPE(pointer, ctypes.c_int, pointer, pointer)(address)
+    return get_display(EGL_PLATFORM_DEVICE_EXT, device, None)
 
 
 def check_render() -> str | None:
@@ -73,7 +96,8 @@ def check_render() -> str | None:
         depth = renderer.render(scene, flags=pyrender.RenderFlags.DEPTH_ONLY)
         renderer.delete()
     except Exception as error:  # drivers fail in many ways, and each has the same mend
-        return f"Off-screen OpenGL fails ({type(error).__name__}: {' '.join(str(error).split())}); {MEND}"
+        said = " ".join(str(error).split())
+        return f"Off-screen OpenGL fails ({type(error).__name__}: {said}); {MEND}"
     if abs(float(depth[8, 8]) - 2.0) > 1e-3:
         return f"Off-screen OpenGL draws a wrong depth ({depth[8, 8]:.3f} m instead of 2 m); {MEND}"
     return None

@@ -1,5 +1,6 @@
-"""The table of SMPL bodies beside a data set: what the mini world knows, what HMR2 or a fit would estimate."""
+"""The table of SMPL bodies beside a data set: what the mini world knows, or what a fit estimates."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import ClassVar
@@ -9,7 +10,7 @@ import numpy as np
 from posedive_lib.body.archive import read_npz, write_npz
 from posedive_lib.errors import StudyError
 
-SHAPES = {
+SHAPES: dict[str, tuple[int, ...]] = {
     "path": (),
     "global_orient": (3,),
     "body_pose": (69,),
@@ -25,12 +26,11 @@ SHAPES = {
 class BodyTable:
     """One posed SMPL body per image, in its camera's frame (see `posedive_lib.body.camera`).
 
-    Attributes:
-        path: (N,) image path relative to the data set's folder.
-        global_orient, body_pose, betas: (N, 3), (N, 69), (N, 10); axis-angle in radians.
-        cam_t: (N, 3) translation, metres. focal: (N,) pixels.
-        keypoints: (N, 17, 2) COCO key points, pixels. visible: (N, 17) 2 visible, 1 hidden by the person's own
-            body, 0 hidden by something else or outside the image.
+    path: (N,) image path relative to the data set's folder.
+    global_orient, body_pose, betas: (N, 3), (N, 69), (N, 10); axis-angle in radians.
+    cam_t: (N, 3) translation, metres. focal: (N,) pixels.
+    keypoints: (N, 17, 2) COCO key points, pixels. visible: (N, 17) 2 visible, 1 hidden by the
+    person's own body, 0 hidden by something else or outside the image.
     """
 
     path: np.ndarray
@@ -42,20 +42,19 @@ class BodyTable:
     keypoints: np.ndarray
     visible: np.ndarray
 
-    file: ClassVar[str | Path] = (
-        "The table of bodies"  # or the one that it was read from: `select` names it
-    )
+    # For messages: `load` puts the file in its place.
+    file: ClassVar[str | Path] = "The table of bodies"
 
     def __len__(self) -> int:
         return len(self.path)
 
     def save(self, path: str | Path) -> None:
-        """Write a compressed `.npz`, whole or not at all; StudyError where the place or the space is missing."""
+        """Write a compressed `.npz`, whole or not at all; StudyError where it cannot be written."""
         write_npz(path, {f.name: getattr(self, f.name) for f in fields(self)}, compressed=True)
 
     @classmethod
     def load(cls, path: str | Path) -> "BodyTable":
-        """Read `smpl.npz`. Raises StudyError when it is missing, incomplete, misshapen, of the wrong type or not finite."""
+        """Read `smpl.npz`; StudyError if it is missing, incomplete, misshapen or not finite."""
         path = Path(path)
         if not path.is_file():
             raise StudyError(
@@ -69,42 +68,45 @@ class BodyTable:
             )
         table = cls(**{f.name: columns[f.name] for f in fields(cls)})
         object.__setattr__(table, "file", path)
-        rows = table.path.size  # also of a path that is no column
+        table._check()
+        return table
+
+    def _check(self) -> None:
+        rows = self.path.size  # works for a path that is no column, too
         for name, shape in SHAPES.items():
-            column, wanted, kinds = (
-                getattr(table, name),
-                *(("text", "U") if name == "path" else ("numbers", "biuf")),
-            )
+            column = getattr(self, name)
+            wanted, kinds = ("text", "U") if name == "path" else ("numbers", "biuf")
             if column.dtype.kind not in kinds:
                 raise StudyError(
-                    f"{path}: {name} is of type {column.dtype}, expected {wanted}: write the table again."
+                    f"{self.file}: {name} is of type {column.dtype}, expected {wanted}: "
+                    "write the table again."
                 )
             if column.shape != (rows, *shape):
                 raise StudyError(
-                    f"{path}: {name} is {column.shape}, expected {(rows, *shape)}: write the table again."
+                    f"{self.file}: {name} is {column.shape}, expected {(rows, *shape)}: "
+                    "write the table again."
                 )
         for name in ("global_orient", "body_pose", "betas", "cam_t", "focal"):
-            if not np.isfinite(getattr(table, name)).all():
+            if not np.isfinite(getattr(self, name)).all():
                 raise StudyError(
-                    f"{path} holds non-finite values in {name}: drop or refit those images."
+                    f"{self.file} holds non-finite values in {name}: drop or refit those images."
                 )
-        return table
 
     @classmethod
     def joined(cls, tables: list["BodyTable"]) -> "BodyTable":
         """The rows of at least one table, one after the other."""
-        return cls(
-            *(np.concatenate([getattr(table, f.name) for table in tables]) for f in fields(cls))
-        )
+        return cls(*(np.concatenate([getattr(t, f.name) for t in tables]) for f in fields(cls)))
 
-    def select(self, paths) -> "BodyTable":
-        """Rows for the given relative paths, in that order. Raises StudyError naming the first unknown path."""
+    def select(self, paths: Iterable[str]) -> "BodyTable":
+        """Rows for the given relative paths, in that order. StudyError names an unknown path."""
         paths = list(paths)
         index = {p: i for i, p in enumerate(self.path.tolist())}
         unknown = [p for p in paths if p not in index]
         if unknown:
             raise StudyError(
-                f"{self.file} has no body for {unknown[0]} ({len(unknown):,} of {len(paths):,} images lack one): fit or import SMPL parameters for every image anew, or leave those images out."
+                f"{self.file} has no body for {unknown[0]} ({len(unknown):,} of {len(paths):,} "
+                "images lack one): fit or import SMPL parameters for every image anew, "
+                "or leave those images out."
             )
         rows = [index[p] for p in paths]
         return BodyTable(**{f.name: getattr(self, f.name)[rows] for f in fields(self)})

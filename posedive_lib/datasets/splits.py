@@ -91,25 +91,10 @@ def pose_sides(
 
 
 def body_joints(body_pose: np.ndarray, body_path: str | Path) -> np.ndarray:
-    """Root-relative 3-D joints (N, 24, 3), metres, of the mean body without global rotation: the pose alone, whatever person or camera.
+    """Joints (N, 24, 3) of the mean body relative to the pelvis, metres; see `pose_joints`."""
+    from posedive_lib.body.smpl import load_smpl, pose_joints
 
-    Only the kinematic chain is posed, for the skin is not needed.
-    """
-    import torch
-    from smplx.lbs import batch_rigid_transform, batch_rodrigues, vertices2joints
-
-    from posedive_lib.body.smpl import load_smpl
-
-    body = load_smpl(body_path)
-    count = len(body_pose)
-    pose = torch.cat(
-        [torch.zeros(count, 3), torch.as_tensor(body_pose, dtype=torch.float32)], dim=1
-    )
-    with torch.no_grad():
-        rest = vertices2joints(body.J_regressor, body.v_template[None]).expand(count, -1, -1)
-        rotations = batch_rodrigues(pose.reshape(-1, 3)).reshape(count, -1, 3, 3)
-        joints, _ = batch_rigid_transform(rotations, rest, body.parents)
-        return (joints - joints[:, :1]).numpy()
+    return pose_joints(load_smpl(body_path), body_pose)
 
 
 def select(dataset: ReIDDataset, kept: np.ndarray, pool: pd.DataFrame) -> dict[str, pd.DataFrame]:

@@ -13,13 +13,14 @@ import pandas as pd
 
 from posedive_lib import datasets
 from posedive_lib.augment import candidates
-from posedive_lib.augment.candidates import Rendering, for_writing, usable_references
+from posedive_lib.augment.candidates import for_writing, usable_references
 from posedive_lib.augment.confidence import PoseEstimator
 from posedive_lib.augment.distribution import Training
 from posedive_lib.augment.diversify import plan, policies_of
 from posedive_lib.augment.selection import select, shortfall
 from posedive_lib.body.camera import viewpoint
 from posedive_lib.body.poses import load_poses
+from posedive_lib.body.rendering import Rendering
 from posedive_lib.body.table import BodyTable
 from posedive_lib.datasets.images import read as read_images
 from posedive_lib.datasets.write import check_free, write_augmented

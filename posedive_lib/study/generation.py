@@ -12,14 +12,14 @@ import pandas as pd
 
 from posedive_lib import datasets
 from posedive_lib.augment import filtering
-from posedive_lib.augment.candidates import Rendering, diffusion, generate, usable_references
+from posedive_lib.augment.candidates import diffusion, generate, usable_references
 from posedive_lib.augment.confidence import PoseEstimator, keypoint_subset
 from posedive_lib.augment.distribution import Training
 from posedive_lib.augment.diversify import plan, policies_of
 from posedive_lib.bench.runs import RunStore
 from posedive_lib.body.camera import viewpoint
-from posedive_lib.body.conditions import render_many
 from posedive_lib.body.poses import PoseSource, load_poses
+from posedive_lib.body.rendering import Rendering, render_many
 from posedive_lib.body.table import BodyTable
 from posedive_lib.datasets.images import read as read_images
 from posedive_lib.digests import code_digest, file_digest, folder_digest
@@ -100,21 +100,7 @@ def confidence(P, paths) -> np.ndarray:
 
 def conditions_of(P, bodies: BodyTable, progress: str | None = None):
     """Conditions of the bodies of real images, in the images' own cameras."""
-    r = rendering(P)
-    return render_many(
-        bodies.global_orient,
-        bodies.body_pose,
-        bodies.betas,
-        bodies.cam_t,
-        body=r.body,
-        height=r.height,
-        width=r.width,
-        near=r.near,
-        far=r.far,
-        focal=r.focal,
-        workers=r.workers,
-        progress=progress,
-    )
+    return render_many(bodies, rendering(P), progress=progress)
 
 
 def encoded(P, images: pd.DataFrame) -> tuple[Path, dict]:

@@ -1,0 +1,164 @@
+"""Conditions of many bodies, rendered by several processes (§B)."""
+
+import signal
+from collections.abc import Callable, Iterator
+from concurrent.futures import Executor, ProcessPoolExecutor
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, fields
+from functools import lru_cache
+from multiprocessing.context import SpawnContext, SpawnProcess
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from posedive_lib.body.backend import choose_backend
+from posedive_lib.body.conditions import ConditionRenderer, Conditions
+from posedive_lib.body.table import BodyTable
+
+CHUNK = 64  # bodies that a process gets at a time
+
+
+@dataclass(frozen=True)
+class Rendering:
+    """How bodies are rendered.
+
+    body: SMPL file. height, width: pixels. near, far: metres of the depth map's white and black.
+    focal: focal length in image heights. workers: processes. fill: part of the crop that a body
+    fills from head to feet.
+    """
+
+    body: str
+    height: int
+    width: int
+    near: float
+    far: float
+    focal: float
+    workers: int = 2
+    fill: float = 0.86
+
+    def renderer(self, backend: str = "auto") -> ConditionRenderer:
+        """A renderer of single bodies with these settings."""
+        return ConditionRenderer(
+            self.body,
+            self.height,
+            self.width,
+            near=self.near,
+            far=self.far,
+            focal=self.focal,
+            backend=backend,
+        )
+
+
+class _Process(SpawnProcess):
+    """A process that ignores Ctrl-C, which reaches all processes of a terminal, from its start.
+
+    The process that started it decides what then happens to it.
+    """
+
+    def start(self) -> None:
+        # A child inherits the blocked signals.
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        try:
+            super().start()
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+class _Processes(SpawnContext):
+    Process = _Process
+
+
+@contextmanager
+def rendering_processes(workers: int) -> Iterator[ProcessPoolExecutor]:
+    """A pool of processes that render; each starts with the first work that it gets.
+
+    At the end, also after an exception, work that has not begun is dropped.
+    """
+    # One thread each: the processes are the parallelism, and threads that wait for each other
+    # would halve it.
+    pool = ProcessPoolExecutor(
+        workers, mp_context=_Processes(), initializer=torch.set_num_threads, initargs=(1,)
+    )
+    try:
+        yield pool
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+@lru_cache(maxsize=4)
+def _renderer(rendering: Rendering, backend: str) -> ConditionRenderer:
+    """This process's renderer, kept between calls."""
+    return rendering.renderer(backend)
+
+
+def _render_chunk(rendering: Rendering, backend: str, rows: list[tuple]) -> list[Conditions]:
+    return [_renderer(rendering, backend).render(*row) for row in rows]
+
+
+def _render_fitted_chunk(
+    rendering: Rendering, backend: str, rows: list[tuple]
+) -> list[tuple[np.ndarray, Conditions]]:
+    renderer = _renderer(rendering, backend)
+    return [renderer.render_fitted(*row, rendering.fill) for row in rows]
+
+
+def _chunks(*columns: np.ndarray) -> list[list[tuple]]:
+    rows = list(zip(*columns, strict=True))
+    return [rows[i : i + CHUNK] for i in range(0, len(rows), CHUNK)]
+
+
+def _stacked(parts: list[Conditions]) -> Conditions:
+    return Conditions(*(np.stack([getattr(p, f.name) for p in parts]) for f in fields(Conditions)))
+
+
+def render_many(
+    bodies: BodyTable, rendering: Rendering, *, progress: str | None = None, backend: str = "auto"
+) -> Conditions:
+    """Conditions of N bodies in their own cameras, stacked, in order.
+
+    Up to 64 bodies are rendered in this process, more by `rendering.workers` processes.
+    """
+    chunks = _chunks(bodies.global_orient, bodies.body_pose, bodies.betas, bodies.cam_t)
+    backend = choose_backend(backend)
+    parts: list[Conditions] = []
+    processes = max(1, min(rendering.workers, len(chunks)))
+    bar = tqdm(total=len(bodies), desc=progress, unit="img", disable=progress is None)
+    with bar, rendering_processes(processes) if processes > 1 else nullcontext() as pool:
+        several = pool.map if pool else map
+        same = [rendering] * len(chunks), [backend] * len(chunks)
+        for part in several(_render_chunk, *same, chunks):
+            parts += part
+            bar.update(len(part))
+    return _stacked(parts)
+
+
+def render_fitted_later(
+    global_orient: np.ndarray,
+    body_pose: np.ndarray,
+    betas: np.ndarray,
+    rendering: Rendering,
+    *,
+    pool: Executor | None = None,
+    backend: str = "auto",
+) -> Callable[[], tuple[np.ndarray, Conditions]]:
+    """N bodies, each centred and scaled to the crop, rendered while the caller does other work.
+
+    Call the result for the translations (N, 3) and the stacked conditions. The processes of
+    `pool` begin at once. Up to 64 bodies, or all without a pool, wait for that call.
+    """
+    chunks = _chunks(global_orient, body_pose, betas)
+    backend = choose_backend(backend)
+    begun = None
+    if pool and len(chunks) > 1:
+        begun = [pool.submit(_render_fitted_chunk, rendering, backend, chunk) for chunk in chunks]
+
+    def finish() -> tuple[np.ndarray, Conditions]:
+        if begun:
+            done = [future.result() for future in begun]
+        else:
+            done = [_render_fitted_chunk(rendering, backend, chunk) for chunk in chunks]
+        cam_t, parts = zip(*(pair for part in done for pair in part), strict=True)
+        return np.stack(cam_t), _stacked(list(parts))
+
+    return finish
