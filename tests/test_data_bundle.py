@@ -34,6 +34,21 @@ def test_a_clone_pulls_its_data_from_the_bundle(tmp_path):
         assert folder_digest(clone / "data") == folder_digest(ROOT / "data")
 
 
+def test_line_endings_of_the_user_change_no_tracked_byte(tmp_path):
+    """A clone by someone whose Git writes Windows' line endings: the same files and checksums."""
+    clone = tmp_path / "clone"
+    settings = ("-c", "core.autocrlf=true", "-c", "core.eol=crlf")
+    run(tmp_path, "git", *settings, "clone", "--quiet", "--no-hardlinks", str(ROOT), "clone")
+    run(clone, "git", "config", "core.autocrlf", "true")
+    assert run(clone, "git", "status", "--porcelain") == ""
+    listed = run(clone, "git", "ls-files", "--eol", "-z").split("\0")
+    places = [line.split("\t")[0].split() for line in listed if line]
+    changed = [place for place in places if place[0].split("/")[1] != place[1].split("/")[1]]
+    assert len(places) > 300 and not changed
+    run(clone, "dvc", "pull", "-q", "data.dvc")
+    assert "up to date" in run(clone, "dvc", "status", "data.dvc")
+
+
 def test_the_bundle_is_the_default_remote_and_small():
     assert run(ROOT, "dvc", "remote", "default").strip() == "bundle"
     assert (
