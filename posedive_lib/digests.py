@@ -102,6 +102,11 @@ class Code:
         self._meanings: dict[str, str] = {}
         self._imports: dict[str, set[str]] = {}
 
+    def forget(self, module: str) -> None:
+        """Read this module's file again when it is asked for next."""
+        for known in (self._trees, self._meanings, self._imports):
+            known.pop(module, None)
+
     def digest(self, *modules: str) -> str:
         """See `code_digest`."""
         for module in modules:

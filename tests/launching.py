@@ -7,11 +7,17 @@ import sys
 from pathlib import Path
 
 TESTS = Path(__file__).resolve().parent
-SCRIPT = "import importlib, sys; sys.path.insert(0, sys.argv[1]); getattr(importlib.import_module(sys.argv[2]), sys.argv[3])(*sys.argv[4:])"
+SCRIPT = (
+    "import importlib, sys; sys.path.insert(0, sys.argv[1]); "
+    "getattr(importlib.import_module(sys.argv[2]), sys.argv[3])(*sys.argv[4:])"
+)
 
 
 def launch(module: str, function: str, arguments: list, count: int) -> None:
-    """Call `module.function(*arguments)` (as text) in `count` processes; the first that fails shows its last lines."""
+    """Call `module.function(*arguments)` (as text) in `count` processes.
+
+    The first process that fails shows its last lines.
+    """
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -40,5 +46,5 @@ def launch(module: str, function: str, arguments: list, count: int) -> None:
             )
         )
     outputs = [process.communicate(timeout=300)[0] for process in started]
-    for process, output in zip(started, outputs):
+    for process, output in zip(started, outputs, strict=True):
         assert process.returncode == 0, output[-3000:]

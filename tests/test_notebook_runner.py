@@ -1,4 +1,4 @@
-"""The notebook runner: same results, same bytes; a failing cell and wrong input are named in the last lines."""
+"""The notebook runner: same results, same bytes; the last lines name what failed."""
 
 import re
 import subprocess
@@ -12,11 +12,16 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 ROOT = Path(__file__).resolve().parents[1]
 
 STORY = [
-    "import sys, time\nfrom tqdm import tqdm\nfor _ in tqdm(range(2), desc='training'):\n    pass\nprint('loss 0.5')",
+    "import sys, time\n"
+    "from tqdm import tqdm\n"
+    "for _ in tqdm(range(2), desc='training'):\n    pass\n"
+    "print('loss 0.5')",
     "from posedive_lib import params\nparams.load(params_file).seed",
-    "import matplotlib.pyplot as plt, pandas as pd\nfrom posedive_lib.study import figures\n"
+    "import matplotlib.pyplot as plt, pandas as pd\n"
+    "from posedive_lib.bench import figures\n"
     "fig, ax = plt.subplots()\nax.plot([0, 1])\n"
-    "figures.save(fig, '00/line', data=pd.DataFrame({'x': [0, 1]}), caption='A line.', alt='A line that rises from 0 to 1.')",
+    "figures.save(fig, '00/line', data=pd.DataFrame({'x': [0, 1]}), caption='A line.',\n"
+    "             alt='A line that rises from 0 to 1.')",
 ]
 
 

@@ -63,7 +63,7 @@ def test_a_notebook_starts_with_one_title_and_its_headings_are_in_order(path):
         )
     ]
     assert levels.count(1) == 1
-    assert all(after <= before + 1 for before, after in zip(levels, levels[1:]))
+    assert all(after <= before + 1 for before, after in zip(levels, levels[1:], strict=False))
 
 
 def texts(path) -> list[str]:
@@ -115,6 +115,11 @@ def test_inputs_and_outputs_are_named_as_in_the_pipeline(path):
     }
 
 
+def numbers(text: str) -> list[str]:
+    """Those of a numbered list."""
+    return re.findall(r"^(\d)\. ", text, flags=re.MULTILINE)
+
+
 @every_notebook
 def test_a_notebook_ends_with_results_limits_exercises_and_solutions(path):
     headings = [
@@ -123,7 +128,6 @@ def test_a_notebook_ends_with_results_limits_exercises_and_solutions(path):
     assert headings[-3:] == ["## What we saw", "## Limits", "## Exercises"]
     ending = texts(path)[-1].split("## Exercises")[1]
     exercises, solutions = ending.split("<details><summary>Solutions</summary>")
-    numbers = lambda text: re.findall(r"^(\d)\. ", text, flags=re.MULTILINE)
     assert (
         numbers(exercises) == numbers(solutions.split("</details>")[0])
         and 2 <= len(numbers(exercises)) <= 3
@@ -142,7 +146,10 @@ def between(path, start: str, end: str) -> list[str]:
 
 @every_notebook
 def test_what_we_saw_holds_no_typed_number(path):
-    """Measured numbers in a sentence come from variables: outside of {…} there is no decimal number and no percentage."""
+    """Measured numbers in a sentence come from variables.
+
+    Outside of {…} there is no decimal number and no percentage.
+    """
     for source in between(path, "## What we saw", "## Limits"):
         strings = re.findall(r'f?"""(.*?)"""|f"(.*?)"', source, flags=re.DOTALL)
         sentences = (
@@ -155,7 +162,7 @@ def test_what_we_saw_holds_no_typed_number(path):
 @every_notebook
 def test_code_cells_are_short_and_every_section_starts_with_words(path):
     cells = nbformat.read(path, as_version=4).cells
-    for before, cell in zip(cells, cells[1:]):
+    for before, cell in zip(cells, cells[1:], strict=False):
         if cell.cell_type == "code":
             assert cell.source.count("\n") < 15, cell.source
         if (

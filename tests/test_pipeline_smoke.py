@@ -1,4 +1,4 @@
-"""The whole pipeline at smoke size, in a copy of the repository: every output appears, and a second run has nothing to do."""
+"""The whole pipeline at smoke size: every output appears, a second run has nothing to do."""
 
 import shutil
 import subprocess
@@ -11,7 +11,7 @@ from posedive_lib.bench import pipeline
 
 
 def copy_repository(target: Path) -> None:
-    """What git tracks or would track, with the smoke parameters and the data, as a repository of its own."""
+    """What git tracks or would track, with smoke parameters and data, as a repository."""
     listed = subprocess.run(
         ["git", "ls-files", "-co", "--exclude-standard", "-z"],
         cwd=ROOT,

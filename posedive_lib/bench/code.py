@@ -26,16 +26,20 @@ RUNNER = "posedive_lib.bench.notebook"  # runs each notebook
 GUARD = 'if __name__ == "__main__":'
 
 
-def notebook_code(path: str | Path) -> str:
-    """The code cells of a notebook as one text, without IPython's magics."""
+def read_notebook(path: str | Path) -> nbformat.NotebookNode:
+    """The notebook; StudyError where the file is not a readable one."""
     try:
-        cells = nbformat.read(path, as_version=4).cells
+        return nbformat.read(path, as_version=4)
     except Exception as error:  # JSON, schema and version problems have only the file in common
         raise StudyError(
             f"{path} is not a readable notebook ({type(error).__name__}); restore it from git."
         ) from None
-    text = "\n".join(cell.source for cell in cells if cell.cell_type == "code")
-    return re.sub(r"^\s*[%!].*$", "pass", text, flags=re.MULTILINE)
+
+
+def notebook_code(path: str | Path) -> str:
+    """The code cells of a notebook as one text, without IPython's magics."""
+    cells = [cell.source for cell in read_notebook(path).cells if cell.cell_type == "code"]
+    return re.sub(r"^\s*[%!].*$", "pass", "\n".join(cells), flags=re.MULTILINE)
 
 
 def listing(modules: Iterable[str], code: Code) -> str:

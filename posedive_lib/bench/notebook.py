@@ -1,11 +1,13 @@
-"""Run one numbered notebook as a pipeline stage:
+"""Run one numbered notebook as a stage of the pipeline:
 
     python -m posedive_lib.bench.notebook 03_generator_training [--params params.yaml]
 
-Checks the parameters and the inputs first, runs notebooks/NAME.ipynb with papermill in this very Python, shows what the cells
-print (progress bars included), and writes reports/notebooks/NAME.html. The same results give the same bytes: no dates, no random
-ids, no progress bars. A notebook that fails stays in runs/notebooks/NAME.ipynb, as far as it came; the last lines on the
-terminal name the cell and the error, and the exit status is 1. Wrong input: one line, exit status 2.
+Parameters and inputs are checked first. Then papermill runs notebooks/NAME.ipynb in this Python.
+The terminal shows what the cells print, with their progress bars. The result is the page
+reports/notebooks/NAME.html. The same results give the same bytes: the page has no dates, no
+random ids and no progress bars. A notebook that fails stays in runs/notebooks/NAME.ipynb as far
+as it came. The last lines on the terminal then name the cell and the error, and the exit status
+is 1. Wrong input gives one line and exit status 2.
 """
 
 import argparse
@@ -17,15 +19,23 @@ import signal
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
+
+from nbformat import NotebookNode
 
 from posedive_lib import params as parameters
+from posedive_lib.bench.code import read_notebook
 from posedive_lib.bench.costs import measured
 from posedive_lib.bench.runs import make_folder, write_text
 from posedive_lib.errors import StudyError, command
+from posedive_lib.params import Params
 
 SOURCES, DRAFTS, REPORTS = Path("notebooks"), Path("runs/notebooks"), Path("reports/notebooks")
 PARAMETER = "params_file"  # the one parameter of every notebook
+HUB_ID = r"[\w.-]+/[\w.-]+"
 
 # What papermill, nbclient and editors add to a notebook without adding to its result.
 NOISE = [
@@ -41,9 +51,10 @@ class NotebookFailed(Exception):
 
 
 def run(name: str, params_file: str = "params.yaml") -> Path:
-    """Run notebooks/`name`.ipynb from the repository root (the working folder); the HTML file it became.
+    """Run notebooks/`name`.ipynb from the repository's root; returns the HTML file it became.
 
-    Raises `StudyError` before anything starts where a parameter or an input is wrong, `NotebookFailed` where a cell raises.
+    StudyError before anything starts where a parameter or an input is wrong; NotebookFailed where a
+    cell raises.
     """
     source = check(name, params_file)
     draft, report = make_folder(DRAFTS) / f"{name}.ipynb", make_folder(REPORTS) / f"{name}.html"
@@ -58,66 +69,56 @@ def check(name: str, params_file: str) -> Path:
     """The notebook's path, once it and its parameters and inputs are known to be there."""
     source = SOURCES / f"{name}.ipynb"
     if not source.is_file():
-        known = (
-            ", ".join(sorted(path.stem for path in SOURCES.glob("*.ipynb")))
-            or "none: run from the repository root"
-        )
+        known = ", ".join(sorted(path.stem for path in SOURCES.glob("*.ipynb")))
+        known = known or "none: run from the repository root"
         raise StudyError(f"There is no notebook {source}; there are: {known}.")
     if PARAMETER not in _parameter_names(source):
         raise StudyError(
-            f"{source} has no cell tagged 'parameters' that sets {PARAMETER}; add {PARAMETER} = \"params.yaml\" there."
+            f"{source} has no cell tagged 'parameters' that sets {PARAMETER}; "
+            f'add {PARAMETER} = "params.yaml" there.'
         )
     check_inputs(parameters.load(params_file), params_file)
     return source
 
 
 def _parameter_names(source: Path) -> set[str]:
-    """Names that the cell tagged `parameters` sets. (papermill itself only warns of a parameter that no cell knows.)"""
-    import nbformat
-
-    try:
-        cells = nbformat.read(source, as_version=4).cells
-    except (
-        Exception
-    ) as error:  # JSON, schema and version problems have nothing in common but the file
-        raise StudyError(
-            f"{source} is not a readable notebook ({type(error).__name__}); restore it from git."
-        ) from None
-    tagged = [cell.source for cell in cells if "parameters" in cell.metadata.get("tags", [])]
-    assignments = [
-        node
-        for source_ in tagged
-        for node in ast.parse(source_).body
-        if isinstance(node, ast.Assign)
+    """Names that the cell tagged `parameters` sets; papermill only warns of unknown ones."""
+    tagged = [
+        statement
+        for cell in read_notebook(source).cells
+        if "parameters" in cell.metadata.get("tags", [])
+        for statement in ast.parse(cell.source).body
     ]
-    return {
-        target.id for node in assignments for target in node.targets if isinstance(target, ast.Name)
-    }
+    targets = [t for node in tagged if isinstance(node, ast.Assign) for t in node.targets]
+    return {target.id for target in targets if isinstance(target, ast.Name)}
 
 
-def check_inputs(params: parameters.Params, params_file: str = "params.yaml") -> None:
-    """Every file and folder under `paths` is there; a hub id ("owner/name") may also be in the local Hugging Face cache."""
+def check_inputs(params: Params, params_file: str = "params.yaml") -> None:
+    """StudyError unless every file and folder under `paths` is there.
+
+    A hub id ("owner/name") may also be in the local Hugging Face cache.
+    """
     for key, value in params.paths.model_dump().items():
         if value is None or Path(value).exists():
             continue
-        if key in {"stable_diffusion", "pose_estimator"} and re.fullmatch(
-            r"[\w.-]+/[\w.-]+", value
-        ):
+        if key in {"stable_diffusion", "pose_estimator"} and re.fullmatch(HUB_ID, value):
             continue
-        mend = (
-            "run `dvc pull data.dvc`"
-            if value.startswith("data/")
-            else "run `dvc repro world`"
-            if key == "datasets"
-            else "put it there"
-        )
+        mend = "put it there"
+        if value.startswith("data/"):
+            mend = "run `dvc pull data.dvc`"
+        elif key == "datasets":
+            mend = "run `dvc repro world`"
         raise StudyError(
-            f"{params_file}: paths.{key} names {value}, which does not exist; {mend} or change the parameter."
+            f"{params_file}: paths.{key} names {value}, which does not exist; "
+            f"{mend} or change the parameter."
         )
 
 
-def execute(source: Path, draft: Path, values: dict):
-    """Run every cell in a kernel of this Python; the executed notebook, which is also written to `draft` as it grows."""
+def execute(source: Path, draft: Path, values: dict[str, str]) -> NotebookNode:
+    """Run every cell in a kernel of this Python; returns the executed notebook.
+
+    `draft` holds it as it grows.
+    """
     import papermill
     from nbclient.exceptions import DeadKernelError
 
@@ -148,25 +149,32 @@ def execute(source: Path, draft: Path, values: dict):
 
 
 class _Announce:
-    """Says which cell starts and how long the notebook has been running; cells are numbered from 1 as in the source notebook."""
+    """Says which cell starts, and how long the notebook has been running.
+
+    Cells are numbered from 1, as in the source notebook.
+    """
 
     def __init__(self, name: str):
-        self.name, self.start, self.injected = name, time.monotonic(), 0
+        self.name = name
+        self.start = time.monotonic()
+        self.injected = 0  # cells that papermill put in
         self.place = "before its first cell"
 
-    def __call__(self, cell, cell_index: int, **_) -> None:
+    def __call__(self, cell: NotebookNode, cell_index: int, **_: Any) -> None:
         if "injected-parameters" in cell.metadata.get("tags", []):
             self.injected = 1  # papermill's own cell, which the source does not have
         elif cell.cell_type == "code" and cell.source.strip():
             self.place = f"cell {cell_index + 1 - self.injected}: {first_line(cell.source)}"
             minutes, seconds = divmod(int(time.monotonic() - self.start), 60)
-            print(
-                f"[{self.name} {minutes:d}:{seconds:02d}] {self.place}", file=sys.stderr, flush=True
-            )
+            clock = f"{minutes:d}:{seconds:02d}"
+            print(f"[{self.name} {clock}] {self.place}", file=sys.stderr, flush=True)
 
     def failure(self, draft: Path, error: str) -> str:
         """The last words about a notebook that failed in the cell announced last."""
-        return f"The notebook as far as it came, with the traceback: {draft}\nNotebook {self.name} failed in {self.place}\n{error}"
+        return (
+            f"The notebook as far as it came, with the traceback: {draft}\n"
+            f"Notebook {self.name} failed in {self.place}\n{error}"
+        )
 
 
 def first_line(source: str) -> str:
@@ -174,30 +182,28 @@ def first_line(source: str) -> str:
     return next((line.strip() for line in source.splitlines() if line.strip()), "")
 
 
-class _private_jupyter:
-    """Kernel and settings of this Python alone: nothing of the user's Jupyter is read, nothing is registered."""
-
-    def __enter__(self):
-        self.folder = tempfile.TemporaryDirectory(prefix="pose-dive-")
-        self.before = dict(os.environ)
-        here = self.folder.name
+@contextmanager
+def _private_jupyter() -> Iterator[None]:
+    """Kernel and settings of this Python alone: the user's Jupyter is neither read nor changed."""
+    before = dict(os.environ)
+    with tempfile.TemporaryDirectory(prefix="pose-dive-") as folder:
         os.environ.update(
             JUPYTER_PATH=f"{sys.prefix}/share/jupyter",
             JUPYTER_PREFER_ENV_PATH="1",
             JUPYTER_NO_CONFIG="1",
-            JUPYTER_RUNTIME_DIR=f"{here}/runtime",
-            IPYTHONDIR=f"{here}/ipython",
+            JUPYTER_RUNTIME_DIR=f"{folder}/runtime",
+            IPYTHONDIR=f"{folder}/ipython",
             PYDEVD_DISABLE_FILE_VALIDATION="1",
             MPLBACKEND="module://matplotlib_inline.backend_inline",
         )
+        try:
+            yield
+        finally:
+            os.environ.clear()
+            os.environ.update(before)
 
-    def __exit__(self, *_):
-        os.environ.clear()
-        os.environ.update(self.before)
-        self.folder.cleanup()
 
-
-def normalise(notebook):
+def normalise(notebook: NotebookNode) -> NotebookNode:
     """The executed notebook without dates, random ids, counts, warnings and progress bars."""
     from nbstripout import strip_output
 
@@ -211,6 +217,7 @@ def normalise(notebook):
 
 @command("Stopped: `make repro` goes on from here.")
 def main(arguments: list[str] | None = None) -> int:
+    """The command. Returns its exit status: 0, 1 where a cell raised, 2 where input is wrong."""
     parser = argparse.ArgumentParser(
         prog="python -m posedive_lib.bench.notebook", description="Run one notebook of the study."
     )
