@@ -2,6 +2,8 @@
 
 import os
 import pickle
+import sys
+import types
 from dataclasses import replace
 from pathlib import Path
 
@@ -313,6 +315,127 @@ def test_a_pickle_of_arrays_is_the_same_body(arrays, tmp_path):
     np.testing.assert_allclose(
         pose(model, *body)[0], pose(cached_smpl(str(BODY)), *body)[0], atol=1e-6
     )
+
+
+def store(folder: Path, data: dict, protocol: int = 2) -> Path:
+    """`data` as a pickle with chumpy's class names, written without chumpy."""
+    modules = {"chumpy": types.ModuleType("chumpy")}
+    for kind in (Ch, Select):
+        modules[kind.__module__] = types.ModuleType(kind.__module__)
+        setattr(modules[kind.__module__], kind.__name__, kind)
+    (folder / "body.pkl").write_bytes(with_modules(modules, pickle.dumps, data, protocol))
+    return folder / "body.pkl"
+
+
+def with_modules(modules: dict, work, *arguments):
+    sys.modules.update(modules)
+    try:
+        return work(*arguments)
+    finally:
+        for name in modules:
+            del sys.modules[name]
+
+
+class Ch:
+    """Stands in for chumpy's array: its state is what chumpy 0.70 writes."""
+
+    def __init__(self, **terms):
+        self.__dict__.update(_dirty_vars=set(), _itr=None, _make_dense=False, **terms)
+
+
+class Select(Ch):
+    """Stands in for chumpy's indexing."""
+
+
+Ch.__module__, Select.__module__ = "chumpy.ch", "chumpy.reordering"
+
+
+def same(path: Path) -> None:
+    """The file is the bundled body, to the bit."""
+    ours, plain = load_smpl(path), cached_smpl(str(BODY))
+    for name in ("v_template", "shapedirs", "posedirs", "J_regressor", "lbs_weights"):
+        assert torch.equal(getattr(ours, name), getattr(plain, name)), name
+    np.testing.assert_array_equal(ours.faces, plain.faces)
+
+
+@pytest.mark.parametrize("protocol", [0, 1, 2, 5])
+def test_chumpy_arrays_are_read_without_chumpy(protocol, arrays, tmp_path):
+    """As in the licensed files: protocol 0 is Python 2's, which asks for copy_reg and object."""
+    wrapped = ("v_template", "weights", "posedirs", "shapedirs")
+    data = {key: Ch(x=value) if key in wrapped else value for key, value in arrays.items()}
+    same(store(tmp_path, data, protocol))
+
+
+@pytest.mark.parametrize("nested", [False, True])
+def test_chumpy_s_selection_of_shape_directions_is_read(nested, arrays, tmp_path):
+    shapes = arrays["shapedirs"]
+    more = np.concatenate([shapes, np.ones_like(shapes)], axis=2)  # of which the first are taken
+    chosen = np.arange(more.size).reshape(more.shape)[..., : shapes.shape[2]]
+    whole = Ch(x=Ch(x=more)) if nested else more
+    select = Select(a=whole, idxs=chosen.ravel(), preferred_shape=chosen.shape)
+    same(store(tmp_path, arrays | {"shapedirs": select}))
+
+
+def test_another_chumpy_object_is_named(arrays, tmp_path):
+    with pytest.raises(StudyError, match="body.pkl.*chumpy's Select|body.pkl.*'a'"):
+        load_smpl(store(tmp_path, arrays | {"shapedirs": Select(b=1)}))
+    with pytest.raises(StudyError, match="body.pkl.*chumpy's Ch"):
+        load_smpl(store(tmp_path, arrays | {"shapedirs": Ch(y=1)}))
+
+
+@pytest.mark.parametrize("protocol", range(6))
+@pytest.mark.parametrize("layout", ["csc", "csr", "coo"])
+@pytest.mark.parametrize("kind", ["matrix", "array"])
+def test_a_joint_regressor_may_be_sparse_in_any_layout(layout, kind, protocol, arrays, tmp_path):
+    regressor = getattr(sparse, f"{layout}_{kind}")(arrays["J_regressor"])
+    same(store(tmp_path, arrays | {"J_regressor": regressor}, protocol))
+
+
+def test_an_old_scipy_s_coo_matrix_is_read(arrays, tmp_path):
+    """Before SciPy 1.12 its indices were kept as `row` and `col`."""
+    regressor = sparse.coo_matrix(arrays["J_regressor"])
+    row, column = regressor.__dict__.pop("coords")
+    regressor.__dict__.update(row=row, col=column)
+    same(store(tmp_path, arrays | {"J_regressor": regressor}))
+
+
+def test_arrays_saved_again_are_read_in_any_order(arrays, tmp_path):
+    data = {key: np.asfortranarray(value) for key, value in arrays.items()}
+    data["posedirs"] = np.ascontiguousarray(arrays["posedirs"].transpose(2, 0, 1)).transpose(
+        1, 2, 0
+    )
+    for protocol in range(6):
+        same(store(tmp_path, data, protocol))
+
+
+@pytest.mark.parametrize("place", ["coords", "indices", "indptr"])
+def test_sparse_indices_that_lie_are_refused_in_any_layout(place, arrays, tmp_path):
+    layout = "coo" if place == "coords" else "csr"
+    matrix = getattr(sparse, f"{layout}_matrix")(arrays["J_regressor"])
+    lies = np.full(matrix.nnz, 10**6)
+    if place == "coords":
+        matrix.coords = (lies, lies)
+    else:
+        getattr(matrix, place)[:] = 10**6
+    with pytest.raises(StudyError, match="body.pkl"):
+        load_smpl(store(tmp_path, arrays | {"J_regressor": matrix}))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"ccopy_reg\n_reconstructor\n(cbuiltins\nset\ncbuiltins\nobject\nNtR.",
+        b"cbuiltins\neval\n(S'1'\ntR.",
+        b"cnumpy\nload\n(S'x'\ntR.",
+        b"cscipy.sparse._csc\nos\n.",
+        b"c_codecs\nencode\n(S'x'\nS'rot13'\ntR.",
+        b"ccopy_reg\n_reconstructor\n(cnumpy\nndarray\ncnumpy\nndarray\nNtR.",
+    ],
+)
+def test_only_the_named_few_are_reached(text, tmp_path):
+    (tmp_path / "odd.pkl").write_bytes(text)
+    with pytest.raises(StudyError, match="odd.pkl"):
+        load_smpl(tmp_path / "odd.pkl")
 
 
 # --- cameras ------------------------------------------------------------------------------------------------------------------

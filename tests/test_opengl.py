@@ -20,6 +20,13 @@ def test_a_missing_library_is_named_with_the_line_that_installs_it(monkeypatch, 
     )
 
 
+@pytest.mark.parametrize("device", ["99", "-1", "gpu"])
+def test_a_device_that_is_not_there_is_named(device, monkeypatch):
+    """pyrender would end with a traceback; with the sentence, the z-buffer takes over."""
+    monkeypatch.setenv("EGL_DEVICE_ID", device)
+    assert f"EGL_DEVICE_ID is '{device}'" in opengl.check_libraries()
+
+
 def test_this_machine_draws():
     """In a process of its own: pyrender ends the display of all renderers when it deletes one."""
     done = subprocess.run(

@@ -80,6 +80,35 @@ def test_pickled_gender_is_never_read(tmp_path):
     assert len(load_poses(tmp_path)) == 12
 
 
+def test_linked_folders_are_read_as_the_real_ones(tmp_path):
+    write(tmp_path / "amass" / "a.npz")
+    write(tmp_path / "motions" / "in-domain" / "b.npz")
+    (tmp_path / "motions" / "out-of-domain").symlink_to(tmp_path / "amass")
+    source = load_poses(tmp_path / "motions")
+    assert list(source.name) == ["b"] * 12 + ["a"] * 12
+    assert list(source.domain) == ["in"] * 12 + ["out"] * 12
+
+
+def test_files_beside_motions_are_skipped_and_counted(tmp_path, caplog):
+    write(tmp_path / "in-domain" / "walk.npz")
+    write(tmp_path / "in-domain" / "neutral_shape.npz")  # a motion of that name
+    load_poses(tmp_path)
+    assert not caplog.records
+    for name in ("shape", "neutral_stagei"):
+        np.savez(tmp_path / "in-domain" / f"{name}.npz", gender="neutral", betas=np.zeros(16))
+    for place in ("in-domain/._walk.npz", "__MACOSX/walk.npz"):
+        (tmp_path / place).parent.mkdir(exist_ok=True)
+        (tmp_path / place).write_bytes(bytes.fromhex("0005160700020000"))
+    assert set(load_poses(tmp_path).name) == {"walk", "neutral_shape"}
+    assert len(caplog.records) == 1
+    assert "4 of 6 .npz files are no motions and are skipped" in caplog.text
+    for path in tmp_path.rglob("[wn]*_shape.npz"):
+        path.unlink()
+    (tmp_path / "in-domain" / "walk.npz").unlink()
+    with pytest.raises(StudyError, match="no .npz motion"):
+        load_poses(tmp_path)
+
+
 NAN = np.full((4, 156), np.nan)
 
 

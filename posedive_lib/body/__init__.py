@@ -1,4 +1,4 @@
-"""SMPL bodies: loading, posing, cameras, pose sources and the conditions rendered from them (§B, §H)."""
+"""SMPL bodies: files, posing, cameras, pose sources and rendered conditions (§B, §H)."""
 
 from posedive_lib.body.smpl import load_smpl
 

@@ -80,7 +80,10 @@ def _display(egl: ctypes.CDLL, device: int | None) -> int | None:
 
 
 def check_render() -> str | None:
-    """The problem that keeps pyrender from drawing, as one sentence, or None: one triangle, two metres away."""
+    """The problem that keeps pyrender from drawing, as one sentence, or None.
+
+    One triangle is drawn, two metres away.
+    """
     os.environ.setdefault("PYOPENGL_PLATFORM", "egl")
     try:
         import pyrender

@@ -100,7 +100,7 @@ def _render_fitted_chunk(
     rendering: Rendering, backend: str, rows: list[tuple]
 ) -> list[tuple[np.ndarray, Conditions]]:
     renderer = _renderer(rendering, backend)
-    return [renderer.render_fitted(*row, rendering.fill) for row in rows]
+    return [renderer.render_fitted(*row, fill=rendering.fill) for row in rows]
 
 
 def _chunks(*columns: np.ndarray) -> list[list[tuple]]:

@@ -58,7 +58,7 @@ def _read(path: Path) -> dict[str, np.ndarray]:
 
 
 class _Stored:
-    """An object of the file that is not made: its class is named like the file's, and has no code."""
+    """An object of the file that is not made: a class of its name without code, and its state."""
 
     state: Any = None
 

@@ -1,4 +1,4 @@
-"""The table of SMPL bodies beside a data set: what the mini world knows, or what a fit estimates."""
+"""The table of SMPL bodies beside a data set: what the mini world knows, or a fit estimates."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, fields
