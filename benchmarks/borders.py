@@ -18,7 +18,7 @@ os.environ.setdefault("PYOPENGL_PLATFORM", "egl")
 import pandas as pd
 
 from benchmarks.measure import report, table
-from miniworld import build
+from miniworld import build, planning
 from posedive_lib import datasets, params
 from posedive_lib.body.camera import viewpoint
 from posedive_lib.body.poses import load_poses
@@ -34,7 +34,7 @@ NAME = "msmt17-s-cam"
 def make_world(P) -> None:
     """MSMT17 alone, and its splits."""
     poses, root = load_poses(P.paths.motions), Path(P.paths.datasets)
-    for plan in build.plans(P, poses):
+    for plan in planning.plans(P, poses):
         if plan.label == "MSMT17":
             build.render(root / plan.folder, plan, poses, P)
     splits.write_msmt17_s(P.paths.datasets, P.splits, P.paths.body)
@@ -89,7 +89,8 @@ def train_and_test(
 ) -> None:
     train = reid_runs.photos(P, NAME)[0]
     if arm == "oracle":
-        train = train.plus(reid_runs.stored_set(P, rows, mini_world.true_photos(P, NAME, rows)))
+        photos = reid_runs.stored_images(P, mini_world.true_photos(P, NAME, rows))
+        train = train.plus(reid_runs.generated_set(rows, photos))
     baseline = create(
         "clip-reid", P.reid, P.paths.clip, P.reid.image.height, P.reid.image.width, "cpu"
     )

@@ -4,6 +4,7 @@ import io
 import json
 from dataclasses import asdict, replace
 from itertools import combinations
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -14,7 +15,7 @@ from pipeline import ROOT
 from scipy.ndimage import binary_erosion
 from scipy.stats import chi2_contingency
 
-from miniworld import build, photography, truth
+from miniworld import build, photography, planning, truth
 from miniworld.body import build_body
 from miniworld.cameras import backdrop, read_cameras, sample_camera, write_cameras
 from miniworld.dresser import Dresser
@@ -665,12 +666,13 @@ def tiny(tmp_path_factory):
     settings = yaml.safe_load((ROOT / "params/smoke.yaml").read_text())
     settings["paths"] = {
         key: value and str(ROOT / value) for key, value in settings["paths"].items()
-    } | {"datasets": str(folder / "world")}
+    } | {"datasets": str(folder / "build/world")}
     settings |= {"world": SIZES, "image": {"height": H, "width": W}}
     (folder / "params.yaml").write_text(yaml.safe_dump(settings))
     P = params.load(folder / "params.yaml")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(build, "photograph", in_this_process)
+        patch.setattr(planning, "photograph", in_this_process)
+        patch.chdir(folder)  # the mini world is rendered below build/ of the working folder
         build.build(P)
         yield P
 
@@ -709,7 +711,7 @@ FOLDERS = ["Market-1501-v15.09.15", "MSMT17_V1", "cuhk03-np/labeled", "cuhk03-np
 
 @pytest.mark.parametrize("folder", FOLDERS)
 def test_the_truth_agrees_with_the_bodies(folder, tiny):
-    where = build.Path(tiny.paths.datasets) / folder
+    where = Path(tiny.paths.datasets) / folder
     table, bodies = pd.read_csv(where / "truth.csv"), BodyTable.load(where / "smpl.npz")
     assert table["path"].tolist() == bodies.path.tolist() and all(
         (where / path).is_file() for path in table["path"]
@@ -727,7 +729,7 @@ def test_the_truth_agrees_with_the_bodies(folder, tiny):
 
 @pytest.mark.parametrize("folder", FOLDERS)
 def test_a_retake_is_the_photo_bit_for_bit_with_depth_and_normals(folder, tiny):
-    where = build.Path(tiny.paths.datasets) / folder
+    where = Path(tiny.paths.datasets) / folder
     table = pd.read_csv(where / "truth.csv").iloc[::4]
     masks = truth.load_masks(where, table["path"])
     for path, hidden, mask, photo in zip(
@@ -753,6 +755,86 @@ def test_a_retake_is_the_photo_bit_for_bit_with_depth_and_normals(folder, tiny):
         truth.retake(tiny, folder, ["nobody.jpg"])
 
 
+def contents(folder: Path) -> dict[str, tuple[bytes, int]]:
+    """Bytes and time of every file below a folder."""
+    files = [path for path in folder.rglob("*") if path.is_file()]
+    return {str(f): (f.read_bytes(), f.stat().st_mtime_ns) for f in files}
+
+
+def own_data(folder: Path) -> Path:
+    """A data set that a researcher has put there."""
+    for path in ("bounding_box_train/0002_c1s1_000451_03.jpg", "notes.txt", ".hidden"):
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        (folder / path).write_bytes(b"mine: " + path.encode())
+    return folder
+
+
+def run_build(folder: Path, datasets_folder: str, monkeypatch, capsys) -> str:
+    """`python -m miniworld.build` in a folder, with status 0; what it says."""
+    settings = yaml.safe_load((ROOT / "params/smoke.yaml").read_text())
+    paths = {key: value and str(ROOT / value) for key, value in settings["paths"].items()}
+    settings |= {"paths": paths | {"datasets": datasets_folder}, "world": SIZES}
+    (folder / "params.yaml").write_text(yaml.safe_dump(settings))
+    monkeypatch.chdir(folder)
+    monkeypatch.setattr("sys.argv", ["build"])
+    monkeypatch.setattr(planning, "photograph", in_this_process)
+    assert build.main() == 0
+    return capsys.readouterr().out
+
+
+@pytest.mark.parametrize("place", ["datasets", "../elsewhere", "build/../datasets"])
+def test_data_outside_build_are_left_alone_and_the_stage_goes_on(
+    place, tmp_path, monkeypatch, capsys
+):
+    work = tmp_path / "work"
+    (work / "build").mkdir(parents=True)
+    for name in build.OUTPUTS:
+        own_data(work / place / name)
+    before = contents(tmp_path)
+    said = run_build(work, place, monkeypatch, capsys)
+    assert "these are your own data, the mini world is not rendered there." in said
+    assert len(said.splitlines()) == 1
+    after = contents(tmp_path)
+    assert {path: after[path] for path in before} == before
+    for name in build.OUTPUTS:  # what the pipeline wants to see after the stage
+        assert [path.name for path in (work / "build/world" / name).iterdir()] == [build.MARK]
+
+
+@pytest.mark.parametrize("name", build.OUTPUTS)
+def test_one_s_own_data_below_build_are_not_replaced(name, tmp_path, monkeypatch, capsys):
+    folder = name + ("/labeled" if name == "cuhk03-np" else "")
+    own_data(tmp_path / "build/world" / folder)
+    before = contents(tmp_path)
+    said = run_build(tmp_path, "build/world", monkeypatch, capsys)
+    assert f"{folder} has no file {build.MARK}: these are your own data" in said
+    after = contents(tmp_path)
+    assert {path: after[path] for path in before} == before
+    assert not list((tmp_path / "build/world").rglob("truth.csv"))  # and nothing was rendered
+
+
+def test_data_that_build_links_to_are_left_alone(tmp_path, monkeypatch, capsys):
+    mine = own_data(tmp_path / "disk/Market-1501-v15.09.15")
+    work = tmp_path / "work"
+    (work / "build/world").mkdir(parents=True)
+    link = work / "build/world/Market-1501-v15.09.15"
+    link.symlink_to(mine)
+    before = contents(tmp_path / "disk")
+    assert "these are your own data" in run_build(work, "build/world", monkeypatch, capsys)
+    assert contents(tmp_path / "disk") == before and link.is_symlink()
+
+
+def test_the_mini_world_replaces_its_own_folders(tmp_path, monkeypatch, capsys):
+    assert run_build(tmp_path, "build/world", monkeypatch, capsys) == ""
+    first = contents(tmp_path / "build")
+    stray = tmp_path / "build/world/MSMT17_V1/stray.txt"
+    stray.write_text("of an earlier version")
+    assert run_build(tmp_path, "build/world", monkeypatch, capsys) == ""
+    again = contents(tmp_path / "build")
+    assert {path: data for path, (data, _) in again.items()} == {
+        path: data for path, (data, _) in first.items()
+    }
+
+
 def test_masks_come_back_in_the_order_asked(tmp_path):
     masks = np.random.default_rng(0).random((5, 7, 3)) > 0.5  # 21 bits: no whole bytes
     paths = np.array([f"{i}.jpg" for i in range(5)])
@@ -767,10 +849,10 @@ def test_masks_come_back_in_the_order_asked(tmp_path):
 
 
 @pytest.fixture(scope="module")
-def planned(source) -> list[build.Plan]:
+def planned(source) -> list[planning.Plan]:
     """The data sets at their full sizes, not rendered."""
     P = params.load(ROOT / "params.yaml")
-    return build.plans(
+    return planning.plans(
         P.model_copy(
             update={"paths": P.paths.model_copy(update={"world": str(ROOT / "data/world")})}
         ),
@@ -826,7 +908,7 @@ def test_detected_boxes_are_looser_than_labeled_ones(planned):
 
 def test_shots_are_planned_the_same_every_time_and_too_many_people_are_named(people, source):
     cameras = read_cameras(ROOT / "data/world")["cuhk03"]
-    make = lambda seed: build.Planner(
+    make = lambda seed: planning.Planner(
         "cuhk03", people[people["role"].str.startswith("cuhk03")], cameras, source, seed
     )
     one, same, other = (make(seed).shot(1, 0, 2, True) for seed in (0, 0, 1))
