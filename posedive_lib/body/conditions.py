@@ -6,6 +6,7 @@ survives. The skeleton uses OpenPose's colours.
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -103,6 +104,10 @@ def visibility(
     return np.where(inside, np.where(hidden, 1, 2), 0)
 
 
+# Orientation (3,), translation (3,), and in the camera frame vertices (V, 3) and joints (45, 3).
+Placed = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
+
+
 def place(
     model: SMPL,
     lens: Lens,
@@ -113,11 +118,10 @@ def place(
     elevation: float,
     fill: float = 0.86,
     shift: tuple[float, float] = (0.0, 0.0),
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+) -> Placed:
     """A body seen from a viewpoint, centred and scaled to the crop.
 
-    Arguments as in `camera.orient` and `camera.fit_to_crop`. Returns orientation (3,),
-    translation (3,), and in the camera frame vertices (V, 3) and joints (45, 3).
+    Arguments as in `camera.orient` and `camera.fit_to_crop`.
     """
     global_orient = camera.orient(root_tilt, azimuth, elevation)[0]
     vertices, joints = pose(model, global_orient, body_pose, betas)
@@ -156,19 +160,9 @@ class ConditionRenderer:
         self.rasterise = open_rasteriser(height, width, self.lens.focal, backend)
         self.tolerance = joint_tolerances(self.model)
 
-    def place(
-        self,
-        root_tilt: ArrayLike,
-        body_pose: ArrayLike,
-        betas: ArrayLike,
-        azimuth: float,
-        elevation: float,
-        fill: float = 0.86,
-        shift: tuple[float, float] = (0.0, 0.0),
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-        """`place` with this body and lens; its last two results are what `draw` takes."""
-        view = root_tilt, body_pose, betas, azimuth, elevation, fill, shift
-        return place(self.model, self.lens, *view)
+    def place(self, *view: Any, **crop: Any) -> Placed:
+        """`place` with this body and lens; the last two results are what `draw` takes."""
+        return place(self.model, self.lens, *view, **crop)
 
     def render(
         self, global_orient: ArrayLike, body_pose: ArrayLike, betas: ArrayLike, cam_t: np.ndarray

@@ -100,7 +100,7 @@ def _render_fitted_chunk(
     rendering: Rendering, backend: str, rows: list[tuple]
 ) -> list[tuple[np.ndarray, Conditions]]:
     renderer = _renderer(rendering, backend)
-    return [renderer.render_fitted(*row, fill=rendering.fill) for row in rows]
+    return [renderer.render_fitted(*row) for row in rows]
 
 
 def _chunks(*columns: np.ndarray) -> list[list[tuple]]:
@@ -147,7 +147,7 @@ def render_fitted_later(
     Call the result for the translations (N, 3) and the stacked conditions. The processes of
     `pool` begin at once. Up to 64 bodies, or all without a pool, wait for that call.
     """
-    chunks = _chunks(global_orient, body_pose, betas)
+    chunks = _chunks(global_orient, body_pose, betas, np.full(len(betas), rendering.fill))
     backend = choose_backend(backend)
     begun = None
     if pool and len(chunks) > 1:
