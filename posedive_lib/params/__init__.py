@@ -1,0 +1,23 @@
+"""Typed, validated view of params.yaml: every parameter of the study by attribute.
+
+`load("params.yaml").generator.sampling.steps` is an int. A mistyped key, a value out of its range
+or `1e-5` (text, to YAML) raises `StudyError` before anything starts. The meaning, unit and source
+of each parameter stand beside it in params.yaml.
+"""
+
+from posedive_lib.params.experiments import Params, PromptStage, ReID, StepStage
+from posedive_lib.params.reading import load
+from posedive_lib.params.sections import Augment, GeneratorParams, Image, Sampling, Splits
+
+__all__ = [
+    "Augment",
+    "GeneratorParams",
+    "Image",
+    "Params",
+    "PromptStage",
+    "ReID",
+    "Sampling",
+    "Splits",
+    "StepStage",
+    "load",
+]

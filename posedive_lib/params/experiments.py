@@ -1,0 +1,218 @@
+"""Sections of params.yaml about Re-ID training and the experiments, and the whole file."""
+
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import AfterValidator, Field, model_validator
+
+from posedive_lib.params.kinds import (
+    BelowOne,
+    Count,
+    CountOrNone,
+    DatasetName,
+    DatasetNames,
+    Fraction,
+    NotNegative,
+    Positive,
+    ReIDModel,
+    Section,
+    Seeds,
+    StudyArm,
+    distinct,
+    increasing,
+)
+from posedive_lib.params.sections import (
+    Augment,
+    Conditions,
+    GeneratorParams,
+    Image,
+    Paths,
+    Splits,
+    World,
+)
+
+ComparedArm = Literal["real", "repeat", "pose-dive"]
+ControlArm = Literal["same-distribution", "viewpoint", "pose", "oracle", "oracle-same"]
+
+
+class PromptStage(Section):
+    """Stage 1 of CLIP-ReID: linear warm-up, then a cosine, per epoch.
+
+    `steps: null` passes once through the images per epoch.
+    """
+
+    epochs: Count
+    steps: Count | None
+    learning_rate: Positive
+    weight_decay: NotNegative
+    warmup_epochs: CountOrNone
+    warmup_rate: Positive
+    final_rate: NotNegative
+
+    @model_validator(mode="after")
+    def _warmup_within(self) -> Self:
+        if self.warmup_epochs >= self.epochs:
+            raise ValueError("must have warmup_epochs below epochs")
+        return self
+
+
+class StepStage(Section):
+    """Linear warm-up, then a learning rate in steps, per epoch.
+
+    `steps: null` passes once through the images per epoch.
+    """
+
+    epochs: Count
+    steps: Count | None
+    learning_rate: Positive
+    weight_decay: NotNegative
+    warmup_epochs: CountOrNone
+    warmup_factor: Fraction
+    milestones: Annotated[list[Count], AfterValidator(increasing)]
+    gamma: Fraction
+
+    @model_validator(mode="after")
+    def _within(self) -> Self:
+        if max([self.warmup_epochs, *self.milestones]) > self.epochs:
+            raise ValueError("must have warmup_epochs and milestones within epochs")
+        return self
+
+
+class Generated(Section):
+    """How generated images take part in training."""
+
+    weight: NotNegative
+    max_share: Fraction
+    camera: Literal["inherit", "generated", "none"]
+
+
+class ResNetArchitecture(Section):
+    """Blocks, channels of the stem, and channels and blocks of each stage."""
+
+    layer: Literal["basic", "bottleneck"]
+    stem: Count
+    widths: Annotated[list[Count], Field(min_length=1)]
+    depths: Annotated[list[Count], Field(min_length=1)]
+
+    @model_validator(mode="after")
+    def _as_many(self) -> Self:
+        if len(self.widths) != len(self.depths):
+            raise ValueError("must have as many widths as depths")
+        return self
+
+
+class ResNetParams(StepStage):
+    """The ResNet baseline's schedule, and its architecture where paths.resnet is null."""
+
+    architecture: ResNetArchitecture
+
+
+class ReID(Section):
+    """§D, §F: CLIP-ReID and the ResNet baseline."""
+
+    model: ReIDModel
+    seeds: Annotated[Seeds, Field(min_length=1)]
+    image: Image
+    instances: Annotated[int, Field(ge=2)]
+    batch_size: Count
+    precision: Literal["auto", "fp32", "bf16", "fp16"]
+    checkpoint_every: CountOrNone
+    generated: Generated
+    random_erasing: Fraction
+    label_smoothing: BelowOne
+    margin: NotNegative
+    stage1: PromptStage
+    stage2: StepStage
+    head_factor: Positive
+    id_weight: NotNegative
+    triplet_weight: NotNegative
+    i2t_weight: NotNegative
+    camera_weight: NotNegative
+    patch_stride: Count | None
+    resnet: ResNetParams
+
+    @model_validator(mode="after")
+    def _whole_identities(self) -> Self:
+        if self.batch_size % self.instances or self.batch_size < 2 * self.instances:
+            raise ValueError(
+                "must have batch_size a multiple of instances with at least two identities"
+            )
+        return self
+
+
+class Ablation(Section):
+    """The generator's variants of notebook 03."""
+
+    seeds: Seeds
+    steps: Count
+    people: Count
+
+
+class Study(Section):
+    """Which experiments the notebooks run."""
+
+    datasets: Annotated[DatasetNames, Field(min_length=1)]
+    arms: Annotated[list[ComparedArm], Field(min_length=1), AfterValidator(distinct)]
+    control_arms: Annotated[list[ControlArm], AfterValidator(distinct)]
+    control_datasets: DatasetNames
+    generated_control_datasets: DatasetNames
+    resnet_datasets: DatasetNames
+    resnet_arms: Annotated[list[StudyArm], AfterValidator(distinct)]
+    azimuth_dataset: DatasetName
+    generator_dataset: DatasetName
+    workers: Count
+    count_dataset: DatasetName
+    counts: Annotated[list[CountOrNone], Field(min_length=1), AfterValidator(increasing)]
+    threshold_dataset: DatasetName
+    thresholds: Annotated[list[Fraction], Field(min_length=1), AfterValidator(increasing)]
+    failure_samples: Count
+    ablation: Ablation
+
+    @model_validator(mode="after")
+    def _within_the_comparison(self) -> Self:
+        for inner, outer in (
+            ("control_datasets", "datasets"),
+            ("generated_control_datasets", "control_datasets"),
+            ("resnet_datasets", "datasets"),
+        ):
+            beyond = set(getattr(self, inner)) - set(getattr(self, outer))
+            if beyond:
+                raise ValueError(
+                    f"must name in {inner} only what {outer} names, and {min(beyond)} is not there"
+                )
+        unknown = set(self.resnet_arms) - {*self.arms, *self.control_arms}
+        if unknown:
+            raise ValueError(
+                "must name in resnet_arms only arms and control_arms, "
+                f"and {min(unknown)} is neither"
+            )
+        for name in ("azimuth_dataset", "generator_dataset"):
+            if getattr(self, name) not in self.datasets:
+                raise ValueError(f"must have {name} among its datasets")
+        return self
+
+
+class Params(Section):
+    """All of params.yaml."""
+
+    seed: CountOrNone
+    paths: Paths
+    image: Image
+    world: World
+    splits: Splits
+    conditions: Conditions
+    generator: GeneratorParams
+    augment: Augment
+    reid: ReID
+    study: Study
+
+    def pick(self, *keys: str) -> dict[str, Any]:
+        """Dotted key → plain value, for run records: ``pick("seed", "generator.sampling")``."""
+        values = self.model_dump()
+        return {key: value_at(values, key) for key in keys}
+
+
+def value_at(values: Any, key: str) -> Any:
+    """The value under a dotted key of nested mappings; "" is the whole. KeyError if absent."""
+    for part in filter(None, key.split(".")):
+        values = values[part]
+    return values

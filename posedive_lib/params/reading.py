@@ -1,0 +1,143 @@
+"""Read params.yaml; each mistake in it becomes one sentence that says how to mend it."""
+
+import difflib
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+
+from posedive_lib.errors import StudyError
+from posedive_lib.params.experiments import Params, value_at
+
+# What pydantic says -> what our sentences say, in this order.
+WORDING = (
+    ("should", "must"),
+    (" after validation", ""),
+    ("dictionary or instance of", "section"),
+)
+
+
+def load(path: str | Path = "params.yaml", *, overrides: dict[str, Any] | None = None) -> Params:
+    """Parameters of the YAML file `path`, after `overrides` (dotted key → value).
+
+    Raises `StudyError` naming the file, the dotted key, the value and what is allowed instead.
+    """
+    values = _read(path)
+    for key, value in (overrides or {}).items():
+        section, _, name = key.rpartition(".")
+        value_at(values, section)[name] = value
+    try:
+        return Params.model_validate(values)
+    except ValidationError as error:
+        raise StudyError(_sentence(path, error.errors(include_url=False))) from None
+
+
+def _read(path: str | Path) -> dict[str, Any]:
+    try:
+        text = Path(path).read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
+        raise StudyError(
+            f"{path} cannot be read ({reason}); copy params/mini.yaml there to start again."
+        ) from None
+    try:
+        values = yaml.load(text, Loader=_NoRepeats)
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        place = f" on line {mark.line + 1}" if mark else ""
+        problem = getattr(error, "problem", None) or "unreadable"
+        raise StudyError(f"{path} is not valid YAML{place}: {problem}.") from None
+    if not isinstance(values, dict):
+        raise StudyError(
+            f"{path} holds no parameters; copy params/mini.yaml over it to start again."
+        )
+    return values
+
+
+class _NoRepeats(yaml.SafeLoader):
+    """YAML takes the last of two equal keys in silence; here that is an error."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen = set()
+        for key, _ in node.value:
+            if key.value in seen:
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"the key {key.value!r} stands there twice", key.start_mark
+                )
+            seen.add(key.value)
+        return super().construct_mapping(node, deep)
+
+
+def _sentence(path: str | Path, problems: list[ErrorDetails]) -> str:
+    """One sentence for the first problem, and how many more there are."""
+    for problem in problems:
+        if problem["type"] == "extra_forbidden":
+            # A misspelt key goes first: other keys are often missing because of it.
+            key = _dotted(problem)
+            return f"{path}: {key} is not a parameter; did you mean {_nearest(key)}?"
+    more = f" ({len(problems) - 1} more after this one)" if len(problems) > 1 else ""
+    return f"{path}: {_mistake(problems[0])}{more}."
+
+
+def _dotted(problem: ErrorDetails) -> str:
+    return ".".join(map(str, problem["loc"]))
+
+
+def _mistake(problem: ErrorDetails) -> str:
+    """What is wrong with a value and what is allowed, without the full stop."""
+    key, value, kind = _dotted(problem), problem["input"], problem["type"]
+    if kind == "missing":
+        return f"{key} is missing; params/mini.yaml shows every parameter"
+    if isinstance(value, str) and kind in {"float_type", "int_type"} and _is_number(value):
+        return f"{key} is the text {value!r}, not a number; write {_yaml_number(value)}"
+    allowed = problem["msg"]
+    for start in ("Value error, ", "Value ", "Input ", "List ", "String "):
+        allowed = allowed.removeprefix(start)
+    for theirs, ours in WORDING:
+        allowed = allowed.replace(theirs, ours)
+    if isinstance(value, dict):  # a section whose values contradict each other
+        return f"{key or 'the file'} {allowed}"
+    return f"{key} is {value!r}, but it {allowed}"
+
+
+def _known_keys(model: type[BaseModel] = Params, prefix: str = "") -> list[str]:
+    """Every dotted key, sections included."""
+    keys = []
+    for name, field in model.model_fields.items():
+        keys.append(prefix + name)
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            keys += _known_keys(field.annotation, f"{prefix}{name}.")
+    return keys
+
+
+def _nearest(key: str) -> str:
+    """The known key that was probably meant."""
+    known = _known_keys()
+    section, _, last = key.rpartition(".")
+    same_name = [name for name in known if name.rpartition(".")[2] == last]
+    if same_name:  # the right name in a wrong section
+        return same_name[0]
+    siblings = [name for name in known if name.rpartition(".")[0] == section]
+    near = difflib.get_close_matches(key, siblings, 1, 0.6)
+    return (near or difflib.get_close_matches(key, known, 1, 0.0))[0]
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _yaml_number(text: str) -> str:
+    """The same number as YAML reads it: 1e-5 → 1.0e-5."""
+    mantissa, _, exponent = text.lower().partition("e")
+    if not exponent:
+        return text
+    if "." not in mantissa:
+        mantissa += ".0"
+    sign = "" if exponent[0] in "+-" else "+"
+    return f"{mantissa}e{sign}{exponent}"
