@@ -1,0 +1,192 @@
+"""Results and cost in a few sentences, for the README, from the reports alone:
+
+    python -m posedive_lib.study.summary            write them between the README's markers
+    python -m posedive_lib.study.summary --check    say whether they are those of the reports
+
+No number there is typed: each comes from reports/tables or reports/costs.csv.
+"""
+
+import argparse
+import sys
+import textwrap
+from pathlib import Path
+
+import pandas as pd
+
+from posedive_lib.bench.runs import write_text
+from posedive_lib.errors import StudyError, command
+
+README, TABLES = Path("README.md"), Path("reports/tables")
+COSTS = Path("reports/costs.csv")
+NAMES = {
+    "msmt17-s-cam": "MSMT17-S (Cam)",
+    "msmt17-s-pose": "MSMT17-S (Pose)",
+    "market1501": "Market-1501",
+    "msmt17": "MSMT17",
+    "cuhk03-labeled": "CUHK03 (L)",
+    "cuhk03-detected": "CUHK03 (D)",
+}
+ARMS = {
+    "pose-dive": "+ `pose-dive`",
+    "same-distribution": "+ generated, old poses and views",
+    "oracle": "+ true photos, new poses and views",
+}
+
+
+class Tables:
+    """The reports' tables, each read once."""
+
+    def __init__(self, folder: Path = TABLES):
+        self.folder = folder
+        self._read: dict[str, pd.DataFrame] = {}
+
+    def rows(self, table: str, **wanted: str) -> pd.DataFrame:
+        """Rows of a table whose columns have the wanted values. StudyError without the table."""
+        if table not in self._read:
+            path = self.folder / f"{table}.csv"
+            if not path.is_file():
+                raise StudyError(f"There is no {path}: run `dvc repro` first.")
+            self._read[table] = pd.read_csv(path)
+        found = self._read[table]
+        for column, value in wanted.items():
+            found = found[found[column] == value]
+        return found
+
+    def row(self, table: str, **wanted: str) -> pd.Series:
+        """The one row that fits. StudyError where it is not one."""
+        found = self.rows(table, **wanted)
+        if len(found) != 1:
+            raise StudyError(f"{self.folder / table}.csv has {len(found)} rows with {wanted}.")
+        return found.iloc[0]
+
+
+def interval(row: pd.Series, column: str = "difference", digits: int = 1) -> str:
+    """A difference with its 95 % interval: "+6.4 [+6.2, +6.8]"."""
+    values = [row[column], row["ci_low"], row["ci_high"]]
+    middle, low, high = (f"{value:+.{digits}f}" for value in values)
+    return f"{middle} [{low}, {high}]"
+
+
+def gain(tables: Tables, dataset: str, arm: str) -> pd.Series | None:
+    """The comparison of an arm with real images in mAP; None where it was not run."""
+    found = tables.rows("comparison", dataset=dataset, arm=arm, baseline="real", metric="mAP")
+    return found.iloc[0] if len(found) else None
+
+
+def results_table(tables: Tables) -> str:
+    """Markdown: a row per data set; mAP with real images alone, and what each addition changes."""
+    there = set(tables.rows("comparison")["dataset"])
+    lines = [f"| mAP (%) | real images | {' | '.join(ARMS.values())} |", "|---|---|---|---|---|"]
+    for dataset, name in NAMES.items():
+        if dataset in there:
+            rows = [gain(tables, dataset, arm) for arm in ARMS]
+            cells = ["–" if row is None else interval(row) for row in rows]
+            base = next(row["baseline_mean"] for row in rows if row is not None)
+            lines.append(f"| {name} | {base:.1f} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def verdicts(tables: Tables) -> str:
+    """One sentence: where `pose-dive` gains, loses, or shows no effect."""
+    groups: dict[str, list[str]] = {"gains": [], "loses": [], "shows no effect": []}
+    for dataset, name in NAMES.items():
+        row = gain(tables, dataset, "pose-dive")
+        if row is not None:
+            word = {"gain": "gains", "loss": "loses"}.get(row["verdict"], "shows no effect")
+            groups[word].append(name)
+    said = [f"{word} on {listed(sets)}" for word, sets in groups.items() if sets]
+    return f"`pose-dive` {listed(said)}."
+
+
+def listed(words: list[str]) -> str:
+    """ "a, b and c" """
+    return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
+
+
+def diversity(tables: Tables) -> str:
+    """One sentence: what new poses and views add to as many images in the old ones."""
+    said = []
+    for dataset in ("msmt17-s-cam", "msmt17-s-pose"):
+        row = tables.row(
+            "diversity_volume",
+            dataset=dataset,
+            arm="pose-dive",
+            baseline="same-distribution",
+            metric="mAP",
+        )
+        said.append(f"{interval(row)} mAP on {NAMES[dataset]}")
+    return (
+        "Against generated images in the *old* poses and views, new ones are worth "
+        f"{listed(said)}. The rest of the gain is not diversity."
+    )
+
+
+def persons(tables: Tables) -> str:
+    """Two sentences: how often the right person is drawn, in images used and of unseen people."""
+    used = tables.rows("generator_gain").set_index("arm")["right_percent"]
+    unseen = tables.rows("generator_quality", metric="identity_top1").set_index("method")["value"]
+    return (
+        f"Of the images that training uses, {used['pose-dive']:.0f} % show the right person to an "
+        f"independent judge; of true photos {used['oracle']:.0f} % do. Of people the generator "
+        f"never saw, asked under good conditions, it is {100 * unseen['generated']:.0f} % "
+        f"({100 * unseen['true-render']:.0f} % of true renderings)."
+    )
+
+
+def summary(tables: Tables) -> str:
+    """The whole block as Markdown."""
+    seeds = int(tables.rows("comparison")["seeds"].max())
+    points = (verdicts(tables), diversity(tables), persons(tables))
+    note = (
+        f"Means of {seeds} seeds, with 95 % intervals over repeated trainings. "
+        "[comparison.csv](reports/tables/comparison.csv) has all arms."
+    )
+    said = "\n".join(wrapped(f"* {point}", indent="  ") for point in points)
+    return "\n\n".join([results_table(tables), wrapped(note), said])
+
+
+def wrapped(text: str, indent: str = "") -> str:
+    """A paragraph in lines of at most 100 columns."""
+    return textwrap.fill(text, 100, subsequent_indent=indent, break_on_hyphens=False)
+
+
+def cost(costs: pd.DataFrame) -> str:
+    """One sentence: how long the study's stages took together, and the most memory of one."""
+    minutes, memory = costs["wall_seconds"].sum() / 60, costs["peak_gigabytes"].max()
+    cores = costs["machine"].iloc[0].split(",")[0]
+    return wrapped(
+        f"On {cores} without a GPU, the stages took {minutes:.0f} minutes together, and at most "
+        f"{memory:.1f} GB of memory ([what each cost](reports/costs.csv))."
+    )
+
+
+def placed(text: str, name: str, block: str) -> str:
+    """The README with a block between its markers. StudyError where a marker is missing."""
+    begin, end = f"<!-- {name}: begin -->", f"<!-- {name}: end -->"
+    before, found, rest = text.partition(begin)
+    _, closed, after = rest.partition(end)
+    if not found or not closed:
+        raise StudyError(f"{README} lacks the lines {begin} and {end}: put them where it goes.")
+    return f"{before}{begin}\n{block}\n{end}{after}"
+
+
+@command()
+def main(arguments: list[str] | None = None) -> int:
+    """Write or check the README's blocks. Returns the exit status: 1 where not current."""
+    parser = argparse.ArgumentParser(
+        prog="python -m posedive_lib.study.summary", description="The README's results."
+    )
+    parser.add_argument("--check", action="store_true", help="change nothing")
+    options = parser.parse_args(arguments)
+    text = README.read_text(encoding="utf-8")
+    current = placed(text, "results", summary(Tables()))
+    current = placed(current, "cost", cost(pd.read_csv(COSTS)))
+    if options.check:
+        print("current" if current == text else "not current: run without --check")
+        return int(current != text)
+    write_text(README, current)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
