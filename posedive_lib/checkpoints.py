@@ -8,7 +8,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from posedive_lib.errors import StudyError
+from posedive_lib.errors import StudyError, unreadable
 from posedive_lib.writing import replacing
 
 
@@ -34,9 +34,11 @@ def load_checkpoint(path: str | Path, key: str) -> tuple[dict[str, Tensor], dict
             about = json.loads((file.metadata() or {})["about"])
             tensors = {name: file.get_tensor(name) for name in file.keys()}
     except (OSError, SafetensorError, KeyError, ValueError) as error:
-        raise StudyError(
-            f"{path} is missing, damaged or no checkpoint ({error}): "
-            "remove it, and the training starts anew."
+        raise unreadable(
+            path,
+            error,
+            "is missing, damaged or no checkpoint",
+            "remove it, and the training starts anew",
         ) from None
     if about.get("key") != key:
         raise StudyError(

@@ -38,8 +38,21 @@ def command(stopped: str = "Stopped.") -> Callable[[Callable[..., int]], Callabl
     return decorate
 
 
-def why_unreadable(error: Exception) -> str | None:
-    """How to mend a file or folder that is there but may not be read; None for other errors."""
+def unreadable(path: object, error: Exception, what: str, mend: str) -> StudyError:
+    """The error about a file or folder that could not be read: `path what (reason): mend.`
+
+    A missing permission has a sentence of its own, because the file itself is not at fault.
+    """
     if isinstance(error, PermissionError):
-        return f"cannot be read ({error.strerror or 'Permission denied'}): make it readable"
-    return None
+        return StudyError(
+            f"{shown(path)} cannot be read ({error.strerror or 'Permission denied'}): "
+            "make it readable."
+        )
+    reason = str(getattr(error, "strerror", None) or error).replace("\n", " ")
+    return StudyError(f"{shown(path)} {what} ({reason}): {mend}.")
+
+
+def shown(name: object) -> str:
+    """A name for a message: as it is, or with escapes where it does not print on one line."""
+    text = str(name)
+    return text if text.isprintable() else repr(text)

@@ -1,6 +1,7 @@
 """Files that are written whole or not at all, and one sentence where they cannot be."""
 
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,16 +18,18 @@ def writing(path: str | Path) -> Iterator[None]:
     try:
         yield
     except (OSError, SafetensorError) as error:
+        reason = getattr(error, "strerror", None) or error
         raise StudyError(
-            f"{path} cannot be written ({getattr(error, 'strerror', None) or error}): free space or choose a writable folder"
+            f"{path} cannot be written ({reason}): free space or choose a writable folder"
         ) from error
 
 
 @contextmanager
 def replacing(path: str | Path) -> Iterator[Path]:
-    """Yields a draft beside `path`, which takes its place when the block ends well: a kill or a full disk leaves the last good file.
+    """Yields a draft beside `path`, which takes its place when the block ends well.
 
-    Makes the folder where there is none. The draft's name is this process's own, so that several may write the same file.
+    A kill or a full disk leaves the last good file. Makes the folder where there is none. The
+    draft's name is this process's own, so that several may write the same file.
     """
     path = Path(path)
     draft = path.with_name(f".{path.name}.{os.getpid()}")
@@ -40,20 +43,26 @@ def replacing(path: str | Path) -> Iterator[Path]:
 
 
 @contextmanager
-def replacing_folder(path: str | Path) -> Iterator[Path]:
+def replacing_folder(path: str | Path, *, keep: bool = False) -> Iterator[Path]:
     """Yields a new folder beside `path`, which takes its place when the block ends well.
 
+    keep: a folder that another process has put there meanwhile stays, and this one is dropped.
     A kill or a full disk leaves the old folder whole. If a kill falls between the two renames, the
-    next call puts the old folder back first.
+    next call puts the old folder back first. The draft's name is this process's own.
     """
     path = Path(path)
-    draft, old = path.with_name(f".{path.name}.new"), path.with_name(f".{path.name}.old")
+    draft, old = (
+        path.with_name(f".{path.name}.{os.getpid()}.new"),
+        path.with_name(f".{path.name}.old"),
+    )
     with writing(path):
         _put_back(old, path)
-        shutil.rmtree(draft, ignore_errors=True)
+        _remove_drafts(path)
         try:
             draft.mkdir(parents=True)
             yield draft
+            if keep and path.is_dir():
+                return
             if path.exists():
                 os.replace(path, old)
             os.replace(draft, path)
@@ -67,3 +76,22 @@ def _put_back(old: Path, path: Path) -> None:
     if old.exists() and not path.exists():
         os.replace(old, path)
     shutil.rmtree(old, ignore_errors=True)
+
+
+def _remove_drafts(path: Path) -> None:
+    """Remove drafts of `path` that this process or a killed one has left."""
+    pattern = re.compile(re.escape(f".{path.name}.") + r"(\d+)\.new")
+    for entry in path.parent.iterdir() if path.parent.is_dir() else ():
+        match = pattern.fullmatch(entry.name)
+        if match and (int(match[1]) == os.getpid() or not _runs(int(match[1]))):
+            shutil.rmtree(entry, ignore_errors=True)
+
+
+def _runs(process: int) -> bool:
+    try:
+        os.kill(process, 0)  # signal 0 only asks
+    except ProcessLookupError:
+        return False
+    except (OSError, OverflowError):  # another user's
+        return True
+    return True

@@ -1,12 +1,12 @@
 """What is written is written whole: a stop or a full disk leaves the last good file or folder."""
 
 import os
+import subprocess
 
 import pytest
 
 from posedive_lib.errors import StudyError
-from posedive_lib.generator.folders import replaced_folder
-from posedive_lib.writing import replacing, writing
+from posedive_lib.writing import replacing, replacing_folder, writing
 
 
 def test_a_file_is_replaced_when_the_block_ends_well(tmp_path):
@@ -54,7 +54,7 @@ def test_what_cannot_be_written_is_named_in_one_sentence(tmp_path):
 
 @pytest.mark.parametrize("fails", [1, 2])
 def test_a_folder_stays_where_its_replacement_fails(tmp_path, monkeypatch, fails):
-    """At either of the two renames; and one that was stopped between them is put back by the next call."""
+    """At either of the two renames; the next call puts back what stopped between them."""
     folder, calls, rename = tmp_path / "generator", [], os.replace
     folder.mkdir()
     (folder / "weights").write_text("good")
@@ -68,12 +68,32 @@ def test_a_folder_stays_where_its_replacement_fails(tmp_path, monkeypatch, fails
     with (
         monkeypatch.context() as patch,
         pytest.raises(StudyError, match="generator cannot be written .Input/output error."),
-        replaced_folder(folder) as draft,
+        replacing_folder(folder) as draft,
     ):
         (draft / "weights").write_text("new")
         patch.setattr(os, "replace", sometimes)
     assert (folder / "weights").read_text() == "good" and os.listdir(tmp_path) == ["generator"]
-    folder.rename(tmp_path / "generator.old")  # as a kill between the renames leaves it
-    with pytest.raises(ZeroDivisionError), replaced_folder(folder):
-        1 / 0
+    folder.rename(tmp_path / ".generator.old")  # as a kill between the renames leaves it
+    with pytest.raises(ZeroDivisionError), replacing_folder(folder):
+        raise ZeroDivisionError
     assert (folder / "weights").read_text() == "good" and os.listdir(tmp_path) == ["generator"]
+
+
+def test_drafts_of_killed_processes_are_removed_and_those_of_running_ones_stay(tmp_path):
+    folder = tmp_path / "images"
+    killed = subprocess.Popen(["true"])
+    killed.wait()
+    for process in (killed.pid, os.getppid()):
+        (tmp_path / f".images.{process}.new").mkdir()
+    with replacing_folder(folder) as draft:
+        (draft / "photo").write_text("new")
+    assert sorted(os.listdir(tmp_path)) == sorted([f".images.{os.getppid()}.new", "images"])
+
+
+def test_a_folder_that_another_process_has_made_meanwhile_is_kept(tmp_path):
+    folder = tmp_path / "images"
+    with replacing_folder(folder, keep=True) as draft:
+        (draft / "photo").write_text("ours")
+        folder.mkdir()
+        (folder / "photo").write_text("theirs")
+    assert (folder / "photo").read_text() == "theirs" and os.listdir(tmp_path) == ["images"]
