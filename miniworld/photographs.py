@@ -1,9 +1,9 @@
-"""True photographs that the study asks for: a data set's people in chosen poses, views and cameras."""
+"""True photographs for the study: a data set's people in chosen poses, views and cameras."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +12,7 @@ import pandas as pd
 from scipy.spatial.transform import Rotation
 
 from miniworld.cameras import Camera, read_cameras
-from miniworld.photography import Shot, photograph
+from miniworld.photography import GivenPoses, Shot, photograph
 from posedive_lib import datasets
 from posedive_lib.augment.distribution import Training
 from posedive_lib.augment.diversify import oriented
@@ -23,15 +23,6 @@ from posedive_lib.body.table import BodyTable
 if TYPE_CHECKING:
     from posedive_lib.body.poses import PoseSource
     from posedive_lib.params import Params
-
-
-@dataclass(frozen=True)
-class GivenPoses:
-    """Poses made for one list of shots: frame (N,), root_tilt (N, 3), body_pose (N, 69)."""
-
-    frame: np.ndarray
-    root_tilt: np.ndarray
-    body_pose: np.ndarray
 
 
 def cameras_of(P: Params, name: str) -> list[Camera]:
@@ -109,7 +100,7 @@ def of_plan(P: Params, name: str, rows: pd.DataFrame) -> np.ndarray:
         P,
         persons,
         shots,
-        poses=GivenPoses(np.arange(len(rows)), tilt, body_pose),
+        poses=GivenPoses(tilt, body_pose),
         conditions=False,
         progress=f"oracle photos of {name}",
     )

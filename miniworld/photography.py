@@ -1,23 +1,39 @@
-"""Photographs of any mini-world person in any pose and view: the data sets, the pre-training people, the oracle arm."""
+"""Photographs of any person in any pose and view, taken by several processes."""
 
+from __future__ import annotations
+
+from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
+from typing import TYPE_CHECKING, Any
 
-import pandas as pd
+import numpy as np
 from tqdm import tqdm
 
-from miniworld.cameras import Camera
 from miniworld.photographer import Photographer
 from miniworld.wardrobe import betas
 from posedive_lib.body.camera import viewpoint
 from posedive_lib.body.conditions import ConditionRenderer
-from posedive_lib.body.poses import PoseSource
 from posedive_lib.body.rendering import rendering_processes
 from posedive_lib.seeds import rng_for
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from miniworld.cameras import Camera
+    from miniworld.wardrobe import Identity
+    from posedive_lib.body.poses import PoseSource
+
+CHUNK = 48  # photos that a process takes at a time
 
 
 @dataclass(frozen=True)
 class Shot:
-    """One photo to take: who (row of the identities), pose (row of the source), where from, and a key for its seed."""
+    """One photo to take.
+
+    person: row of the identities; pose: row of the source of poses; azimuth, elevation: degrees;
+    key: seeds background and noise; fill, shift: of the crop, see `body.camera.fit_to_crop`.
+    """
 
     person: int
     pose: int
@@ -30,60 +46,91 @@ class Shot:
     low_quality: bool = False
 
 
-_studio: dict[tuple, tuple] = {}
+@dataclass(frozen=True)
+class GivenPoses:
+    """Poses made for one list of shots: root_tilt (N, 3), body_pose (N, 69)."""
+
+    root_tilt: np.ndarray
+    body_pose: np.ndarray
 
 
-def _take(settings: tuple, jobs: list[tuple]) -> list[dict]:
-    """Worker: photos with truth for (identity row, root tilt, body pose, shot); the OpenGL context is kept."""
-    body, height, width, focal, near, far, maps = settings
-    if settings not in _studio:
-        conditions = None
-        if near is not None:
-            conditions = ConditionRenderer(body, height, width, near=near, far=far, focal=focal)
-        _studio[settings] = Photographer(body, height, width, focal), conditions
-    photographer, conditions = _studio[settings]
-    results = []
-    for who, tilt, body_pose, shot in jobs:
-        view = (tilt, body_pose, betas(who), shot.azimuth, shot.elevation, shot.fill, shot.shift)
-        if conditions is None:
-            global_orient, cam_t = photographer.place(who, tilt, body_pose, *view[3:])
-        else:
-            global_orient, cam_t, *naked = conditions.place(*view)
-        photo = photographer.shoot(
-            who,
-            body_pose,
-            global_orient,
-            cam_t,
-            shot.camera,
-            rng_for(*shot.key),
-            low_quality=shot.low_quality,
-            maps=maps,
-        )
-        azimuth, elevation = viewpoint(global_orient[None], cam_t[None])
-        photo |= {
-            "global_orient": global_orient,
-            "body_pose": body_pose,
-            "betas": betas(who),
-            "cam_t": cam_t,
-            "focal": photographer.focal,
-            "azimuth": float(azimuth[0]),
-            "elevation": float(elevation[0]),
-        }
-        if conditions is not None:
-            drawn = conditions.draw(*naked)
-            photo |= {
-                "skeleton": drawn.skeleton,
-                "depth": drawn.depth,
-                "normals": drawn.normals,
-                "neutral": drawn.neutral,
-            }
-        results.append(photo)
-    return results
+@dataclass(frozen=True)
+class Studio:
+    """What all photos of one call share; arguments as in `photograph`."""
+
+    body: str
+    height: int
+    width: int
+    focal: float
+    depth_range: tuple[float, float] | None = None
+    maps: bool = False
+
+
+@dataclass(frozen=True)
+class Job:
+    """One photo for a worker: whom, in which pose, and how."""
+
+    who: Identity
+    root_tilt: np.ndarray
+    body_pose: np.ndarray
+    shot: Shot
+
+
+@cache
+def _equipment(studio: Studio) -> tuple[Photographer, ConditionRenderer | None]:
+    """A process keeps its OpenGL contexts."""
+    size = (studio.body, studio.height, studio.width)
+    conditions = None
+    if studio.depth_range is not None:
+        near, far = studio.depth_range
+        conditions = ConditionRenderer(*size, near=near, far=far, focal=studio.focal)
+    return Photographer(*size, studio.focal), conditions
+
+
+def _take(studio: Studio, jobs: list[Job]) -> list[dict[str, Any]]:
+    """Worker: the photos of some jobs, as `photograph` yields them."""
+    return [_photo(studio, job) for job in jobs]
+
+
+def _photo(studio: Studio, job: Job) -> dict[str, Any]:
+    photographer, conditions = _equipment(studio)
+    who, shot = job.who, job.shot
+    view = (shot.azimuth, shot.elevation, shot.fill, shot.shift)
+    if conditions is None:
+        orientation, cam_t = photographer.place(who, job.root_tilt, job.body_pose, *view)
+    else:  # place the naked body once, for the conditions as well
+        placed = conditions.place(job.root_tilt, job.body_pose, betas(who), *view)
+        orientation, cam_t, vertices, joints = placed
+    photo = photographer.shoot(
+        who,
+        job.body_pose,
+        orientation,
+        cam_t,
+        shot.camera,
+        rng_for(*shot.key),
+        low_quality=shot.low_quality,
+        maps=studio.maps,
+    )
+    azimuth, elevation = viewpoint(orientation[None], cam_t[None])
+    photo |= {
+        "global_orient": orientation,
+        "body_pose": job.body_pose,
+        "betas": betas(who),
+        "cam_t": cam_t,
+        "focal": photographer.focal,
+        "azimuth": float(azimuth[0]),
+        "elevation": float(elevation[0]),
+    }
+    if conditions is not None:
+        drawn = conditions.draw(vertices, joints)
+        photo |= {name: getattr(drawn, name) for name in ("skeleton", "depth", "normals")}
+        photo["neutral"] = drawn.neutral
+    return photo
 
 
 def photograph(
     identities: pd.DataFrame,
-    poses: PoseSource,
+    poses: PoseSource | GivenPoses,
     shots: list[Shot],
     *,
     body: str,
@@ -94,26 +141,31 @@ def photograph(
     maps: bool = False,
     workers: int = 2,
     progress: str | None = None,
-):
+) -> Iterator[dict[str, Any]]:
     """Yield one dict per shot, in order, from `workers` processes.
 
     Args:
-        identities: rows of `miniworld.wardrobe.sample_identities`. poses: source of body poses.
-        focal: in image heights. depth_range: (near, far) metres to add the generator's conditions, None for photos only. maps: with the
-            depth and normals of the dressed person.
+        identities: rows of `miniworld.wardrobe.sample_identities`.
+        body: SMPL file.
+        focal: in image heights.
+        depth_range: (near, far) metres to add the generator's conditions; None for photos only.
+        maps: with the depth and normals of the dressed person.
+        progress: label of a bar.
 
-    Yields:
-        what `Photographer.shoot` returns, and global_orient (3,), body_pose (69,), betas (10,), cam_t (3,), focal px, azimuth,
-        elevation; skeleton, depth, normals, neutral with `depth_range`.
+    Yields what `Photographer.shoot` returns, and global_orient (3,), body_pose (69,), betas (10,),
+    cam_t (3,), focal px, azimuth, elevation; with `depth_range` skeleton, depth, normals, neutral.
     """
-    near, far = depth_range or (None, None)
-    settings = (str(body), height, width, focal, near, far, maps)
+    studio = Studio(str(body), height, width, focal, depth_range, maps)
     people = identities.to_dict("records")
-    jobs = [(people[s.person], poses.root_tilt[s.pose], poses.body_pose[s.pose], s) for s in shots]
-    chunks = [jobs[i : i + 48] for i in range(0, len(jobs), 48)]
+    jobs = [
+        Job(people[shot.person], poses.root_tilt[shot.pose], poses.body_pose[shot.pose], shot)
+        for shot in shots
+    ]
+    chunks = [jobs[i : i + CHUNK] for i in range(0, len(jobs), CHUNK)]
+    processes = max(1, min(workers, len(chunks)))
     with tqdm(total=len(jobs), desc=progress, unit="img", disable=progress is None) as bar:
-        with rendering_processes(max(1, min(workers, len(chunks)))) as pool:
-            for photos in pool.map(_take, [settings] * len(chunks), chunks):
+        with rendering_processes(processes) as pool:
+            for photos in pool.map(_take, [studio] * len(chunks), chunks):
                 bar.update(len(photos))
                 yield from photos
 
@@ -121,7 +173,10 @@ def photograph(
 def free_shots(
     count: int, poses: PoseSource, cameras: list[Camera], per_person: int, key: tuple
 ) -> list[Shot]:
-    """`per_person` shots of each of `count` people in any pose, any azimuth and elevation 0–30°, any camera's look."""
+    """`per_person` shots of each of `count` people, in any pose, from any azimuth.
+
+    Elevations go from 0 to 30 degrees, and any camera takes the photo.
+    """
     shots = []
     for person in range(count):
         for index in range(per_person):
@@ -130,13 +185,13 @@ def free_shots(
                 Shot(
                     person,
                     int(rng.integers(len(poses.frame))),
-                    float(rng.uniform(-180, 180)),
-                    float(rng.uniform(0, 30)),
-                    cameras[rng.integers(len(cameras))],
-                    (*key, person, index, "photo"),
-                    float(rng.uniform(0.78, 0.92)),
-                    (float(rng.normal(0, 0.01)), float(rng.normal(0, 0.012))),
-                    bool(rng.random() < 0.04),
+                    azimuth=float(rng.uniform(-180, 180)),
+                    elevation=float(rng.uniform(0, 30)),
+                    camera=cameras[rng.integers(len(cameras))],
+                    key=(*key, person, index, "photo"),
+                    fill=float(rng.uniform(0.78, 0.92)),
+                    shift=(float(rng.normal(0, 0.01)), float(rng.normal(0, 0.012))),
+                    low_quality=bool(rng.random() < 0.04),
                 )
             )
     return shots

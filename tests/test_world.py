@@ -16,6 +16,7 @@ from scipy.ndimage import binary_erosion
 from scipy.stats import chi2_contingency
 
 from miniworld import build, photography, planning, truth
+from miniworld.accessories import accessories
 from miniworld.body import build_body
 from miniworld.cameras import backdrop, read_cameras, sample_camera, write_cameras
 from miniworld.dresser import Dresser
@@ -346,7 +347,7 @@ def welded(points, faces):
 )
 def test_accessories_are_closed_and_face_outwards(wearing, body, dressers, person):
     dresser = dressers[body]
-    ((points, faces, _, _),) = dresser._accessories(person | wearing)
+    ((points, faces, _, _),) = accessories(dresser, person | wearing)
     merged, _ = welded(points, faces)
     directed = {
         tuple(edge) for face in merged for edge in (face[[0, 1]], face[[1, 2]], face[[2, 0]])
@@ -655,8 +656,12 @@ SIZES = {
 def in_this_process(people, poses, shots, *, body, height, width, focal, maps, workers, progress):
     """`photography.photograph` without other processes, which take seconds to start."""
     rows = people.to_dict("records")
-    jobs = [(rows[s.person], poses.root_tilt[s.pose], poses.body_pose[s.pose], s) for s in shots]
-    return photography._take((body, height, width, focal, None, None, maps), jobs)
+    jobs = [
+        photography.Job(rows[s.person], poses.root_tilt[s.pose], poses.body_pose[s.pose], s)
+        for s in shots
+    ]
+    studio = photography.Studio(body, height, width, focal, maps=maps)
+    return photography._take(studio, jobs)
 
 
 @pytest.fixture(scope="module")
