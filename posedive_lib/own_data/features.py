@@ -11,11 +11,12 @@ from posedive_lib.errors import StudyError
 from posedive_lib.reid import models
 from posedive_lib.reid.image_set import resized
 
+Photo = str | Path | Image.Image | np.ndarray
 BLOCK = 1024  # images in memory at a time, where they come as files
 
 
 def extract(
-    images: Iterable[str | Path | Image.Image | np.ndarray] | np.ndarray,
+    images: Iterable[Photo] | np.ndarray,
     model_folder: str | Path,
     *,
     camids: Sequence[int] | None = None,
@@ -23,55 +24,52 @@ def extract(
 ) -> np.ndarray:
     """(N, D) float32 features of length 1: their dot product is the cosine similarity.
 
-    images: paths, images of PIL, arrays (H, W, 3) uint8 RGB, each of any size, or one array (N, H, W, 3). model_folder: what a model's `save`
-    wrote. camids (N,): 0-based cameras, used by a model with camera embeddings (SIE) only. StudyError on an unreadable image or an incomplete folder.
+    images: paths, images of PIL, arrays (H, W, 3) uint8 RGB, each of any size, or one array
+    (N, H, W, 3). model_folder: what a model's `save` wrote. camids (N,): 0-based cameras, used by
+    a model with camera embeddings (SIE) only.
+
+    StudyError on an unreadable image or an incomplete folder.
     """
     model = models.load(model_folder, device)
     if isinstance(images, str | Path | Image.Image) or not isinstance(images, Iterable):
         raise StudyError(
             f"{images} is no list of images: give a list of paths, of images of PIL or of arrays."
         )
-    whole = isinstance(images, np.ndarray) and images.ndim > 1
-    images = images if whole else list(images)
-    if camids is not None and len(camids) != len(images):
+    given = images if isinstance(images, np.ndarray) and images.ndim > 1 else list(images)
+    if camids is not None and len(camids) != len(given):
         raise StudyError(
-            f"{len(images)} images with {len(camids)} cameras: one per image is needed."
+            f"{len(given)} images with {len(camids)} cameras: one per image is needed."
         )
     parts = []
-    for start in range(0, max(len(images), 1), BLOCK):
-        some = images[start : start + BLOCK]
-        pixels = some if whole else _pixels(some, start, model.height, model.width)
-        parts.append(
-            model.extract(
-                pixels, None if camids is None else np.asarray(camids)[start : start + BLOCK]
-            )
-        )
+    for start in range(0, max(len(given), 1), BLOCK):
+        some = given[start : start + BLOCK]
+        if isinstance(some, list):
+            some = _pixels(some, start, model.height, model.width)
+        cameras = None if camids is None else np.asarray(camids)[start : start + BLOCK]
+        parts.append(model.extract(some, cameras))
     features = np.concatenate(parts)
-    return features / np.linalg.norm(features, axis=1, keepdims=True).clip(
-        min=np.finfo(np.float32).tiny
-    )
+    length = np.linalg.norm(features, axis=1, keepdims=True)
+    return features / length.clip(min=np.finfo(np.float32).tiny)
 
 
-def _pixels(images: list, first: int, height: int, width: int) -> np.ndarray:
+def _pixels(images: list[Photo], first: int, height: int, width: int) -> np.ndarray:
     """(N, height, width, 3) uint8; `first`: the number of the first image, for messages."""
-    if all(isinstance(image, str | Path) for image in images):
-        return read(images, height, width, "bilinear")  # by threads
-    return np.concatenate(
-        [
-            resized(_array(image, number)[None], height, width)
-            for number, image in enumerate(images, first)
-        ]
-    )
+    paths = [image for image in images if isinstance(image, str | Path)]
+    if len(paths) == len(images):
+        return read(paths, height, width, "bilinear")  # by threads
+    arrays = (_array(image, number) for number, image in enumerate(images, first))
+    return np.concatenate([resized(array[None], height, width) for array in arrays])
 
 
-def _array(image: str | Path | Image.Image | np.ndarray, number: int) -> np.ndarray:
+def _array(image: Photo, number: int) -> np.ndarray:
     """(H, W, 3) uint8."""
     if isinstance(image, str | Path):
         image = open_rgb(image)
     if isinstance(image, Image.Image):
         if image.mode.startswith(("I", "F")):
             raise StudyError(
-                f"Image {number} of the list is of mode {image.mode}: give one with 8 bits per channel."
+                f"Image {number} of the list is of mode {image.mode}: "
+                "give one with 8 bits per channel."
             )
         try:
             return np.asarray(to_rgb(image.copy()))  # which turns its argument in place
@@ -79,19 +77,12 @@ def _array(image: str | Path | Image.Image | np.ndarray, number: int) -> np.ndar
             raise StudyError(
                 f"Image {number} of the list is not readable ({error}): leave it out."
             ) from None
-    if (
-        not isinstance(image, np.ndarray)
-        or image.dtype != np.uint8
-        or image.ndim != 3
-        or image.shape[2] != 3
-        or not image.size
-    ):
-        about = (
-            f"{image.dtype} {image.shape}"
-            if isinstance(image, np.ndarray)
-            else f"of type {type(image).__name__}"
-        )
-        raise StudyError(
-            f"Image {number} of the list is {about}: give a path, an image of PIL or an array (H, W, 3) uint8."
-        )
-    return image
+    about = f"of type {type(image).__name__}"
+    if isinstance(image, np.ndarray):
+        if image.dtype == np.uint8 and image.ndim == 3 and image.shape[2] == 3 and image.size:
+            return image
+        about = f"{image.dtype} {image.shape}"
+    raise StudyError(
+        f"Image {number} of the list is {about}: "
+        "give a path, an image of PIL or an array (H, W, 3) uint8."
+    )

@@ -1,15 +1,18 @@
-"""SMPL parameters for a data set that has none: ViTPose's key points, then `body.fitting`, written as `smpl.npz` beside the images (ours).
+"""SMPL parameters for a data set that has none: ViTPose's key points, then `fitting` (ours).
 
     python -m posedive_lib.own_data.fit market1501 build/world --out smpl.npz
 
-Takes the training, query and gallery images of a data set in any supported layout. Resumes: finished batches lie in `OUT.parts` until
-the table is written, and belong to what determines them (images, body, motions, pose estimator, settings, code of the fit).
+Takes the training, query and gallery images of a data set in any supported layout, and writes the
+table `smpl.npz` beside the images. A stopped run goes on: finished batches lie in `OUT.parts` until
+the table is written. They belong to what determines them: images, body, motions, pose estimator,
+settings, code of the fit.
 """
 
 import argparse
 import hashlib
 import shutil
 import sys
+from collections.abc import Callable
 from dataclasses import asdict, fields
 from pathlib import Path
 
@@ -25,45 +28,41 @@ from posedive_lib.body.poses import load_poses
 from posedive_lib.body.smpl import load_smpl
 from posedive_lib.body.table import BodyTable
 from posedive_lib.datasets.images import open_rgb
+from posedive_lib.digests import code_digest, file_digest, files_below
 from posedive_lib.errors import StudyError, command
-from posedive_lib.own_data import fitting, heading, keypoint_body, pose_prior
 from posedive_lib.own_data.fitting import FitSettings, Fitter, fit_rows
 from posedive_lib.writing import writing
 
 BATCH = 64
-FPS = 10.0  # frames per second of the motions that are learned from: neighbours at full rate say nothing new
+FPS = 10.0  # of the motions that are learned from: neighbours at full rate say nothing new
+SPLITS = ("train", "query", "gallery")
+
+Columns = dict[str, np.ndarray]
 
 
 def images_of(dataset: datasets.ReIDDataset, splits: tuple[str, ...]) -> pd.DataFrame:
     """Paths (`path`, `rel`) of the splits' images, each once."""
-    return pd.concat(
-        [getattr(dataset, split)[["path", "rel"]] for split in splits]
-    ).drop_duplicates("rel", ignore_index=True)
+    parts = [getattr(dataset, split)[["path", "rel"]] for split in splits]
+    return pd.concat(parts).drop_duplicates("rel", ignore_index=True)
 
 
-def digest(files: list[str | Path], settings: FitSettings, focal: float) -> str:
-    """Of everything that determines a fit, in 16 hexadecimal digits. StudyError for a file that cannot be read."""
-    total = hashlib.sha256(repr((asdict(settings), focal, FPS, BATCH)).encode())
-    for path in [
-        *files,
-        *(module.__file__ for module in (fitting, heading, keypoint_body, pose_prior)),
-    ]:
-        try:
-            total.update(hashlib.sha256(Path(path).read_bytes()).digest())
-        except OSError as error:
-            raise StudyError(f"{path} cannot be read ({error.strerror}): restore it") from None
-    return total.hexdigest()[:16]
+def digest(files: list[str], settings: FitSettings, focal: float) -> str:
+    """Of everything that determines a fit, in 16 hexadecimal digits."""
+    code = code_digest("posedive_lib.own_data.fitting", "posedive_lib.augment.confidence")
+    text = repr((asdict(settings), focal, FPS, BATCH, code, *map(file_digest, files)))
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def estimate(paths: list[str], estimator: PoseEstimator) -> dict[str, np.ndarray]:
-    """Key points (N, 17, 2), confidence (N, 17) and size (N, 2: height, width) of image files of any sizes."""
+def estimate(paths: list[str], estimator: PoseEstimator) -> Columns:
+    """Key points of image files of any sizes.
+
+    keypoints (N, 17, 2), confidence (N, 17), size (N, 2): height and width.
+    """
     images = [np.asarray(open_rgb(path)) for path in paths]
     size = np.array([image.shape[:2] for image in images])
-    points, sigma = (
-        np.zeros((len(images), 17, 2), np.float32),
-        np.zeros((len(images), 17), np.float32),
-    )
-    for shape in np.unique(size, axis=0):
+    points = np.zeros((len(images), 17, 2), np.float32)
+    sigma = np.zeros((len(images), 17), np.float32)
+    for shape in np.unique(size, axis=0):  # the estimator takes images of one size
         rows = np.flatnonzero((size == shape).all(1))
         points[rows], sigma[rows] = estimator.estimate(np.stack([images[row] for row in rows]))
     return {"keypoints": points, "confidence": sigma, "size": size}
@@ -80,9 +79,10 @@ def fit_images(
     settings: FitSettings | None = None,
     progress: bool = True,
 ) -> BodyTable:
-    """Fit every image (columns path, rel) and write the table to `out`; goes on where a stopped call with the same inputs was.
+    """Fit every image (columns path, rel) and write the table to `out`.
 
-    StudyError for an input that is missing or broken, and for a place that cannot be written.
+    Goes on where a stopped call with the same inputs was. StudyError for an input that is missing
+    or broken, and for a place that cannot be written.
     """
     out, settings = Path(out), settings or FitSettings()
     if out.suffix != ".npz":
@@ -91,12 +91,7 @@ def fit_images(
         raise StudyError("There are no images to fit: give at least one")
     pose_estimator = PoseEstimator(estimator)
     fitter = Fitter(load_smpl(body), load_poses(motions, fps=FPS), focal=focal, settings=settings)
-    files = sorted(
-        str(path)
-        for folder in (motions, estimator)
-        for path in Path(folder).rglob("*")
-        if path.is_file()
-    )
+    files = [str(path) for folder in (motions, estimator) for path in files_below(folder)]
     key = digest([*images["path"], body, *files], settings, focal)
     parts = out.with_name(out.name + ".parts")
     with writing(parts):
@@ -105,18 +100,16 @@ def fit_images(
             if not other.name.startswith(key):
                 other.unlink()
     batches = [images.iloc[start : start + BATCH] for start in range(0, len(images), BATCH)]
-    found = _parts(
-        batches,
-        parts,
-        f"{key}-points",
-        "key points",
-        progress,
-        lambda i: estimate(batches[i]["path"].tolist(), pose_estimator),
-    )
+    sizes = [len(batch) for batch in batches]
+
+    def find(i: int) -> Columns:
+        return estimate(batches[i]["path"].tolist(), pose_estimator)
+
+    found = _parts(sizes, parts / f"{key}-points", find, "key points", progress)
     everything = {name: np.concatenate([part[name] for part in found]) for name in found[0]}
     cue = fitter.heading(everything["keypoints"], everything["confidence"])
 
-    def fit(i: int) -> dict[str, np.ndarray]:
+    def fit(i: int) -> Columns:
         rows, part = slice(i * BATCH, i * BATCH + len(batches[i])), found[i]
         table = fit_rows(
             fitter,
@@ -129,7 +122,7 @@ def fit_images(
         )
         return {field.name: getattr(table, field.name) for field in fields(table)}
 
-    columns = _parts(batches, parts, f"{key}-bodies", "fit", progress, fit)
+    columns = _parts(sizes, parts / f"{key}-bodies", fit, "fit", progress)
     table = BodyTable.joined([BodyTable(**part) for part in columns])
     table.save(out)
     with writing(parts):
@@ -138,17 +131,17 @@ def fit_images(
 
 
 def _parts(
-    batches, folder: Path, name: str, label: str, progress: bool, make
-) -> list[dict[str, np.ndarray]]:
-    """`make(i)` of every batch, or what an earlier call left of it."""
+    sizes: list[int], stem: Path, make: Callable[[int], Columns], label: str, progress: bool
+) -> list[Columns]:
+    """`make(i)` of every batch, or what an earlier call left of it in `stem`-i.npz."""
     made = []
-    with tqdm(total=sum(map(len, batches)), desc=label, unit="image", disable=not progress) as bar:
-        for i, batch in enumerate(batches):
-            path = folder / f"{name}-{i:05d}.npz"
+    with tqdm(total=sum(sizes), desc=label, unit="image", disable=not progress) as bar:
+        for i, size in enumerate(sizes):
+            path = stem.with_name(f"{stem.name}-{i:05d}.npz")
             if not path.exists():
                 write_npz(path, make(i))
             made.append(read_npz(path, what="a finished batch"))
-            bar.update(len(batch))
+            bar.update(size)
     return made
 
 
@@ -157,15 +150,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description="Fit SMPL to every image of a data set.")
     parser.add_argument("dataset", choices=datasets.NAMES)
     parser.add_argument("root", help="folder that holds the data sets")
-    parser.add_argument(
-        "--out", help="the table to write (default: smpl.npz in the data set's folder)"
-    )
-    parser.add_argument(
-        "--splits",
-        nargs="+",
-        default=["train", "query", "gallery"],
-        choices=["train", "query", "gallery"],
-    )
+    parser.add_argument("--out", help="the table (default: smpl.npz in the data set's folder)")
+    parser.add_argument("--splits", nargs="+", default=list(SPLITS), choices=SPLITS)
     parser.add_argument(
         "--params",
         default="params.yaml",

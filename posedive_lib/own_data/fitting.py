@@ -1,16 +1,19 @@
-"""Fit SMPL to 2-D key points: for images that nobody hands SMPL parameters for (ours; §B needs them for every Re-ID image).
+"""Fit SMPL to 2-D key points: for images that nobody hands SMPL parameters for (ours, for §B).
 
-Pose, shape and camera of a batch at once, by gradient descent. One view leaves depth open, front and back above all: a fit starts from
-several views of library poses that resemble the key points (`library.Views`), their azimuths well apart, and the best end wins.
-Depth is held by a pose prior and joint limits learned from the motions (`library.PosePrior`), the person's size by a prior on betas;
-confidences add what they say about the side that is seen (`heading.Heading`).
-Conventions of `body.camera`: pixels with centres at integers + 0.5, OpenCV axes, principal point at the image centre.
+Pose, shape and camera of a batch at once, by gradient descent. One view leaves depth open, front
+and back above all. So a fit starts from several views of library poses that resemble the key
+points (`pose_prior.Views`), their azimuths well apart, and the best end wins. Depth is held by a
+pose prior and joint limits learned from the motions (`pose_prior.PosePrior`), the person's size by
+a prior on betas. Confidences add what they say about the side that is seen (`heading.Heading`).
+Conventions of `body.camera`: pixels with centres at integers + 0.5, OpenCV axes, principal point
+at the image centre.
 """
 
 from dataclasses import dataclass
 
 import numpy as np
 import torch
+from numpy.typing import ArrayLike
 from roma import rotmat_to_rotvec, rotvec_to_rotmat
 from smplx import SMPL
 from tqdm import tqdm
@@ -22,24 +25,22 @@ from posedive_lib.own_data.heading import Heading
 from posedive_lib.own_data.keypoint_body import KeypointBody, rotations_of, view_rotation
 from posedive_lib.own_data.pose_prior import FREE, STATURE, PosePrior, Views
 
-ELEVATION = (
-    -0.09,
-    0.70,
-)  # radians, -5 to 40 degrees: cameras look at people from about their height, or from above
-SEEN, HIDDEN = (
-    0.5,
-    0.25,
-)  # confidence from which on a key point counts as visible, and below which as hidden by something else
+# Radians, -5 to 40 degrees: cameras look at people from about their height, or from above.
+ELEVATION = (-0.09, 0.70)
+# Confidence from which on a key point is visible, and below which something else hides it.
+SEEN, HIDDEN = 0.5, 0.25
 
 
 @dataclass(frozen=True)
 class FitSettings:
     """Weights of the energy and the work spent on it.
 
-    starts: views that a fit starts from, `apart` degrees of azimuth from each other; steps: of Adam; rate: its step size.
-    scale: residual in person heights at which the loss (Geman-McClure, confidence-weighted mean, in [0, 1]) is 1/2; the rest is added
-    to it: pose, anchor: squares of the prior's coefficients and of their distance to the library pose; betas: mean square; limits,
-    elevation: squared radians outside; facing, match: the heading's negative log-likelihood, at the end and when starts are chosen.
+    starts: views that a fit starts from, `apart` degrees of azimuth from each other.
+    steps, rate: of Adam. scale: residual in person heights at which the loss (Geman-McClure,
+    confidence-weighted mean, in [0, 1]) is 1/2. The other weights are of what is added to it:
+    pose, anchor: squares of the prior's coefficients, and of their distance to the library pose;
+    betas: mean square; limits, elevation: squared radians outside; facing, match: the heading's
+    negative log-likelihood, at the end and when starts are chosen.
     """
 
     starts: int = 4
@@ -58,14 +59,13 @@ class FitSettings:
 
 @dataclass(frozen=True)
 class Target:
-    """Key points to fit, once per start: offset (R, 17, 2) pixels from the image centre; share (R, 17) of the confidence; size (R,)
-    of the person and focal (R,) in pixels; anchor (R, K): coefficients of the library pose."""
+    """Key points to fit, one row per image and start: R rows."""
 
-    offset: torch.Tensor
-    share: torch.Tensor
-    size: torch.Tensor
-    focal: torch.Tensor
-    anchor: torch.Tensor
+    offset: torch.Tensor  # (R, 17, 2) pixels from the image centre
+    share: torch.Tensor  # (R, 17) of the confidence
+    size: torch.Tensor  # (R,) of the person, pixels
+    focal: torch.Tensor  # (R,) pixels
+    anchor: torch.Tensor  # (R, K) coefficients of the library pose
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ class Posed:
 
 
 class Fitter:
-    """What all fits with one body, one source of poses and one focal length (in image heights) share.
+    """Fits with one body, one source of poses and one focal length (in image heights).
 
     StudyError for an empty source.
     """
@@ -102,7 +102,10 @@ class Fitter:
     def heading(
         self, keypoints: np.ndarray, confidence: np.ndarray, batch_size: int = 64
     ) -> Heading | None:
-        """The heading cue of a whole data set: key points (N, 17, 2) pixels, confidence (N, 17); None for few images."""
+        """The heading cue of a whole data set; None for few images.
+
+        keypoints (N, 17, 2): pixels; confidence (N, 17).
+        """
         points, weight = torch.from_numpy(keypoints).float(), torch.from_numpy(confidence).float()
         batches = zip(points.split(batch_size), weight.split(batch_size), strict=True)
         best = [self.views.match(*batch).argmin(1) for batch in batches] if len(points) else []
@@ -112,73 +115,75 @@ class Fitter:
         self,
         keypoints: np.ndarray,
         confidence: np.ndarray,
-        height,
-        width,
+        height: np.ndarray,
+        width: np.ndarray,
         heading: Heading | None = None,
     ) -> dict[str, np.ndarray]:
-        """Columns global_orient … keypoints of a `BodyTable` for one batch; height, width: (N,) pixels."""
-        points, weight = (
-            torch.from_numpy(keypoints).float(),
-            torch.from_numpy(confidence).float().clamp(0, 1),
-        )
+        """Columns global_orient to keypoints of a `BodyTable` for one batch.
+
+        height, width: (N,) pixels.
+        """
+        points = torch.from_numpy(keypoints).float()
+        weight = torch.from_numpy(confidence).float().clamp(0, 1)
         height, width = torch.as_tensor(height).float(), torch.as_tensor(width).float()
         centre = torch.stack([width, height], 1) / 2
-        chosen, count, starts = (
-            self._starts(points, weight, heading),
-            len(points),
-            self.settings.starts,
-        )
+        chosen = self._starts(points, weight, heading)  # (N, S)
+        count, starts = chosen.shape
         share = weight / weight.sum(1, keepdim=True).clamp_min(1e-6)
-        again = lambda value: value.repeat_interleave(starts, 0)
+        image = torch.arange(count).repeat_interleave(starts)  # of each row
         target = Target(
-            again(points - centre[:, None]),
-            again(share),
-            again(person_size(points, share)),
-            again(self.focal * height),
+            (points - centre[:, None])[image],
+            share[image],
+            person_size(points, share)[image],
+            (self.focal * height)[image],
             self.codes[chosen.flatten()],
         )
         variables = self._descend(self._begin(chosen.flatten(), target), target)
         with torch.no_grad():
             energy = self._energy(variables, target).view(count, starts)
             if heading is not None:
-                energy = energy + self.settings.facing * heading.cost(
-                    variables["azimuth"].view(count, starts)
-                )
+                azimuth = variables["azimuth"].view(count, starts)
+                energy = energy + self.settings.facing * heading.cost(azimuth)
             best = energy.argmin(1) + torch.arange(count) * starts
             variables = {name: value[best] for name, value in variables.items()}
-            body = self._pose(variables, target.focal[best])
-            pose = torch.nn.functional.pad(body.rows[:, 3:], (0, 69 - FREE))
-            columns = (
-                rotmat_to_rotvec(body.root),
-                pose,
-                variables["betas"],
-                body.cam_t,
-                target.focal[best],
-                body.pixels + centre[:, None],
-            )
-        names = ("global_orient", "body_pose", "betas", "cam_t", "focal", "keypoints")
-        return dict(zip(names, (column.numpy() for column in columns), strict=True))
+            focal = target.focal[best]
+            body = self._pose(variables, focal)
+            columns = {
+                "global_orient": rotmat_to_rotvec(body.root),
+                "body_pose": torch.nn.functional.pad(body.rows[:, 3:], (0, 69 - FREE)),
+                "betas": variables["betas"],
+                "cam_t": body.cam_t,
+                "focal": focal,
+                "keypoints": body.pixels + centre[:, None],
+            }
+        return {name: column.numpy() for name, column in columns.items()}
 
     def _starts(
         self, keypoints: torch.Tensor, weight: torch.Tensor, heading: Heading | None
     ) -> torch.Tensor:
         """Rows of `views` (N, S): the most alike first, each `apart` from the earlier ones."""
-        cost, chosen = self.views.match(keypoints, weight), []
+        cost, azimuth = self.views.match(keypoints, weight), self.views.azimuth[None]
         if heading is not None:
-            cost = cost + self.settings.match * heading.cost(
-                self.views.azimuth[None].expand(len(cost), -1)
-            )
+            cost = cost + self.settings.match * heading.cost(azimuth.expand(len(cost), -1))
+        chosen: list[torch.Tensor] = []
         for _ in range(self.settings.starts):
             chosen.append(cost.argmin(1))
-            gap = (
-                self.views.azimuth[None] - self.views.azimuth[chosen[-1]][:, None] + torch.pi
-            ) % (2 * torch.pi) - torch.pi
+            apart = azimuth - self.views.azimuth[chosen[-1]][:, None]
+            gap = (apart + torch.pi) % (2 * torch.pi) - torch.pi
             cost = cost + 1e3 * (gap.abs() < np.radians(self.settings.apart))
         return torch.stack(chosen, 1)
 
     @torch.no_grad()
     def _begin(self, rows: torch.Tensor, target: Target) -> dict[str, torch.Tensor]:
-        """Variables at library views `rows` (R,), moved and scaled onto the key points by least squares."""
+        """Variables at library views `rows` (R,), moved and scaled onto the key points.
+
+        By least squares.
+        """
+        share = target.share[..., None]
+
+        def mean(points: torch.Tensor) -> torch.Tensor:
+            return (share * points).sum(1)
+
         variables = {
             "z": target.anchor.clone(),
             "azimuth": self.views.azimuth[rows],
@@ -187,21 +192,14 @@ class Fitter:
             "shift": torch.zeros(len(rows), 2),
             "depth": torch.full((len(rows),), float(np.log(self.focal * STATURE))),
         }
-        share, mean = (
-            target.share[..., None],
-            lambda value: (target.share[..., None] * value).sum(1),
-        )
         for _ in range(2):  # the second time for the perspective
             pixels = self._pose(variables, target.focal).pixels
             x, y = pixels - mean(pixels)[:, None], target.offset - mean(target.offset)[:, None]
-            scale = (
-                (share * x * y).sum((1, 2)) / (share * x * x).sum((1, 2)).clamp_min(1e-6)
-            ).clamp(0.2, 5)[:, None]
+            scale = (share * x * y).sum((1, 2)) / (share * x * x).sum((1, 2)).clamp_min(1e-6)
+            scale = scale.clamp(0.2, 5)[:, None]
             variables["depth"] = variables["depth"] - scale[:, 0].log()
-            variables["shift"] = (
-                variables["shift"] * scale
-                + (mean(target.offset) - mean(pixels) * scale) / target.focal[:, None]
-            )
+            moved = (mean(target.offset) - mean(pixels) * scale) / target.focal[:, None]
+            variables["shift"] = variables["shift"] * scale + moved
         return variables
 
     def _descend(
@@ -213,9 +211,8 @@ class Fitter:
         optimizer = torch.optim.Adam(variables.values(), lr=s.rate, betas=(0.8, 0.95))
         for step in range(s.steps):
             optimizer.param_groups[0]["lr"] = s.rate * (1 - step / s.steps) ** 0.5
-            loosen = 1 + 2 * max(
-                0.0, 1 - 2 * step / s.steps
-            )  # far key points pull at first, outliers are let go later
+            # Far key points pull at first; outliers are let go later.
+            loosen = 1 + 2 * max(0.0, 1 - 2 * step / s.steps)
             optimizer.zero_grad(set_to_none=True)
             self._energy(variables, target, loosen).sum().backward()
             optimizer.step()
@@ -224,76 +221,66 @@ class Fitter:
     def _pose(self, v: dict[str, torch.Tensor], focal: torch.Tensor) -> Posed:
         rows, depth = self.prior.decode(v["z"]), v["depth"].exp()[:, None]
         root = view_rotation(v["azimuth"], v["elevation"]) @ rotvec_to_rotmat(rows[:, :3])
-        points = self.body(
-            rotations_of(root, torch.nn.functional.pad(rows[:, 3:], (0, 69 - FREE))), v["betas"]
-        )
+        body_pose = torch.nn.functional.pad(rows[:, 3:], (0, 69 - FREE))
         cam_t = torch.cat([v["shift"] * depth, depth], 1)
-        points = points + cam_t[:, None]
-        return Posed(
-            points[..., :2] / points[..., 2:].clamp_min(0.1) * focal[:, None, None],
-            rows,
-            root,
-            cam_t,
-        )
+        points = self.body(rotations_of(root, body_pose), v["betas"]) + cam_t[:, None]
+        pixels = points[..., :2] / points[..., 2:].clamp_min(0.1) * focal[:, None, None]
+        return Posed(pixels, rows, root, cam_t)
 
     def _energy(
         self, v: dict[str, torch.Tensor], target: Target, loosen: float = 1.0
     ) -> torch.Tensor:
         """(R,) as `FitSettings` describes it."""
         s, body = self.settings, self._pose(v, target.focal)
-        square = (
-            ((body.pixels - target.offset) / (loosen * s.scale * target.size)[:, None, None])
-            .square()
-            .sum(-1)
-        )
-        outside = (ELEVATION[0] - v["elevation"]).clamp_min(0) + (
-            v["elevation"] - ELEVATION[1]
-        ).clamp_min(0)
+        scale = (loosen * s.scale * target.size)[:, None, None]
+        square = ((body.pixels - target.offset) / scale).square().sum(-1)
+        below = (ELEVATION[0] - v["elevation"]).clamp_min(0)
+        above = (v["elevation"] - ELEVATION[1]).clamp_min(0)
         return (
-            (target.share * square / (1 + square)).sum(1)
+            (target.share * square / (1 + square)).sum(1)  # Geman-McClure
             + s.pose * v["z"].square().sum(1)
             + s.anchor * (v["z"] - target.anchor).square().sum(1)
             + s.betas * v["betas"].square().mean(1)
             + s.limits * self.prior.beyond(body.rows).square().sum(1)
-            + s.elevation * outside.square()
+            + s.elevation * (below + above).square()
         )
 
 
 def person_size(keypoints: torch.Tensor, share: torch.Tensor) -> torch.Tensor:
-    """Height of a person in pixels (N,), about: 3.3 standard deviations of the key points (weights `share` sum to 1)."""
+    """About the height of a person in pixels (N,); share (N, 17): weights with sum 1."""
     mean = (share[..., None] * keypoints).sum(1, keepdim=True)
-    return (
-        3.3 * (share[..., None] * (keypoints - mean).square()).sum(1).sqrt().amax(-1)
-    ).clamp_min(1.0)
+    variance = (share[..., None] * (keypoints - mean).square()).sum(1)
+    return (3.3 * variance.sqrt().amax(-1)).clamp_min(1.0)  # 3.3 standard deviations
 
 
-def visibility(keypoints: np.ndarray, confidence: np.ndarray, height, width) -> np.ndarray:
-    """(N, 17) as in `BodyTable`, from confidences: 2 from `SEEN` on, 1 from `HIDDEN` on, 0 below it or outside the image."""
+def visibility(
+    keypoints: np.ndarray, confidence: np.ndarray, height: np.ndarray, width: np.ndarray
+) -> np.ndarray:
+    """(N, 17) as in `BodyTable`: 2 from `SEEN` on, 1 from `HIDDEN` on, 0 below or outside."""
     size = np.stack([width, height], 1)[:, None]
     inside = ((keypoints >= 0) & (keypoints < size)).all(-1)
-    return np.where(
-        inside, (confidence >= HIDDEN).astype(np.int8) + (confidence >= SEEN), 0
-    ).astype(np.int8)
+    level = (confidence >= HIDDEN).astype(np.int8) + (confidence >= SEEN)
+    return np.where(inside, level, 0).astype(np.int8)
 
 
 def check(keypoints: np.ndarray, confidence: np.ndarray) -> None:
-    """StudyError for key points that are no COCO-17, or not finite, or confidences outside [0, 1]."""
-    if (
-        keypoints.ndim != 3
-        or keypoints.shape[1:] != (17, 2)
-        or confidence.shape != keypoints.shape[:2]
-    ):
+    """StudyError for key points that are no COCO-17 or not finite, or odd confidences."""
+    coco = keypoints.ndim == 3 and keypoints.shape[1:] == (17, 2)
+    if not coco or confidence.shape != keypoints.shape[:2]:
         raise StudyError(
-            f"key points are {keypoints.shape} and confidences {confidence.shape}: give COCO's (N, 17, 2) and (N, 17)"
+            f"key points are {keypoints.shape} and confidences {confidence.shape}: "
+            "give COCO's (N, 17, 2) and (N, 17)"
         )
     bad = ~(np.isfinite(keypoints).all((1, 2)) & np.isfinite(confidence).all(1))
     if bad.any():
         raise StudyError(
-            f"key points of row {int(bad.argmax())} are not finite: leave the image out or estimate it again"
+            f"key points of row {int(bad.argmax())} are not finite: "
+            "leave the image out or estimate it again"
         )
     if len(confidence) and not (confidence.min() >= 0 and confidence.max() <= 1):
         raise StudyError(
-            f"confidences lie in [{confidence.min():.2f}, {confidence.max():.2f}], expected [0, 1]: rescale them"
+            f"confidences lie in [{confidence.min():.2f}, {confidence.max():.2f}], "
+            "expected [0, 1]: rescale them"
         )
 
 
@@ -303,8 +290,8 @@ def fit_keypoints(
     model: SMPL,
     source: PoseSource,
     *,
-    height,
-    width,
+    height: ArrayLike,
+    width: ArrayLike,
     path: np.ndarray | None = None,
     focal: float = 2.5,
     settings: FitSettings | None = None,
@@ -313,41 +300,49 @@ def fit_keypoints(
 ) -> BodyTable:
     """SMPL bodies for images of people, from their key points.
 
-    keypoints: (N, 17, 2) COCO, pixels; confidence: (N, 17) in [0, 1]; source: poses to learn from and start at.
-    height, width: of the images in pixels, numbers or (N,); path: (N,) for the table (default: row numbers); focal: image heights.
-    The table's key points are the fitted body's. StudyError for key points that are not COCO-17, not finite, or an empty source.
+    keypoints: (N, 17, 2) COCO, pixels; confidence: (N, 17) in [0, 1]. source: poses to learn from
+    and start at. height, width: of the images in pixels, numbers or (N,). path: (N,) for the table
+    (default: row numbers). focal: image heights.
+
+    The table's key points are the fitted body's. StudyError for key points that are not COCO-17 or
+    not finite, and for an empty source.
     """
     keypoints, confidence = np.asarray(keypoints, float), np.asarray(confidence, float)
     check(keypoints, confidence)
     count = len(keypoints)
+    if not count:
+        raise StudyError("there are no key points to fit: give at least one image")
     height, width = np.broadcast_to(height, count), np.broadcast_to(width, count)
+    names = np.arange(count).astype(str) if path is None else np.asarray(path)
     fitter = Fitter(model, source, focal=focal, settings=settings)
     heading, parts = fitter.heading(keypoints, confidence, batch_size), []
     with tqdm(total=count, desc=progress, unit="image", disable=progress is None) as bar:
         for start in range(0, count, batch_size):
             rows = slice(start, start + batch_size)
-            parts.append(
-                fit_rows(
-                    fitter,
-                    keypoints[rows],
-                    confidence[rows],
-                    height[rows],
-                    width[rows],
-                    np.arange(count).astype(str)[rows] if path is None else np.asarray(path)[rows],
-                    None if heading is None else heading[rows],
-                )
+            table = fit_rows(
+                fitter,
+                keypoints[rows],
+                confidence[rows],
+                height[rows],
+                width[rows],
+                names[rows],
+                None if heading is None else heading[rows],
             )
+            parts.append(table)
             bar.update(len(parts[-1]))
-    if not parts:
-        raise StudyError("there are no key points to fit: give at least one image")
     return BodyTable.joined(parts)
 
 
 def fit_rows(
-    fitter: Fitter, keypoints, confidence, height, width, path: np.ndarray, heading: Heading | None
+    fitter: Fitter,
+    keypoints: np.ndarray,
+    confidence: np.ndarray,
+    height: np.ndarray,
+    width: np.ndarray,
+    path: np.ndarray,
+    heading: Heading | None,
 ) -> BodyTable:
     """One batch as a table."""
     columns = fitter.fit(keypoints, confidence, height.copy(), width.copy(), heading)
-    return BodyTable(
-        path=path, **columns, visible=visibility(columns["keypoints"], confidence, height, width)
-    )
+    seen = visibility(columns["keypoints"], confidence, height, width)
+    return BodyTable(path=path, **columns, visible=seen)

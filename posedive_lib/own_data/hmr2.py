@@ -1,17 +1,23 @@
-"""Import what 4D-Humans (HMR2) estimates for images as a table of bodies, and export a table as HMR2 would write it (§B).
+"""Import what 4D-Humans (HMR2) estimates for images as a table of bodies, and export one (§B).
 
-HMR2 looks at a square crop, resized to 256 px, and writes rotation matrices and a weak-perspective camera `pred_cam` = (s, tx, ty). Its
-camera looks along z (OpenCV axes, identity extrinsics) with a focal length of 5000 px on the 256 px crop, hence
-`pred_cam_t` = (tx, ty, 2 · 5000 / (256 · s)). A box of b pixels around (cx, cy) in an image of W × H has depth 2 f / (b · s) and the extra
-shift 2 (cx − W/2) / (b · s), likewise y. Re-ID images are crops themselves: without boxes, the box is the whole image as HMR2 enlarges it,
-centred, b = max(H, 4/3 · W).
+HMR2 looks at a square crop, resized to 256 px, and writes rotation matrices and a weak-perspective
+camera `pred_cam` = (s, tx, ty). Its camera looks along z (OpenCV axes, identity extrinsics) with a
+focal length of 5000 px on the 256 px crop, hence `pred_cam_t` = (tx, ty, 2 * 5000 / (256 s)).
+A box of b pixels around (cx, cy) in an image of W x H has depth 2 f / (b s) and the extra shift
+2 (cx - W/2) / (b s), likewise y. Re-ID images are crops themselves: without boxes, the box is the
+whole image as HMR2 enlarges it, centred, b = max(H, 4/3 W).
 
-Containers (4D-Humans' own demo writes meshes only; its trackers write pickles, which are programs and not read here):
-- `.npz` of plain arrays, or `.safetensors` (`path` as a JSON list in the metadata), with the columns below;
-- `.json`: a dictionary of columns, or a list with one dictionary per image; `pred_smpl_params` may be nested.
-Columns: `global_orient` (N, 3, 3) or (N, 1, 3, 3), `body_pose` (N, 23, 3, 3), `betas` (N, 10), `pred_cam` or `pred_cam_t` (N, 3), `path` (N,)
-relative to the data set's folder, `img_size` (N, 2) width and height; optionally `box_center` (N, 2), `box_size` (N,).
-To write one: `numpy.savez("hmr2.npz", path=..., img_size=..., pred_cam=..., **{k: v.cpu().numpy() for k, v in out["pred_smpl_params"].items()})`.
+Containers (4D-Humans' own demo writes meshes only; its trackers write pickles, which are programs
+and not read here):
+- `.npz` of plain arrays, or `.safetensors` (`path` as a JSON list in the metadata);
+- `.json`: a dictionary of columns, or a list with one dictionary per image; `pred_smpl_params` may
+  be nested.
+Columns: `global_orient` (N, 3, 3) or (N, 1, 3, 3), `body_pose` (N, 23, 3, 3), `betas` (N, 10),
+`pred_cam` or `pred_cam_t` (N, 3), `path` (N,) relative to the data set's folder, `img_size` (N, 2)
+width and height; optionally `box_center` (N, 2), `box_size` (N,). To write one:
+
+    smpl = {k: v.cpu().numpy() for k, v in out["pred_smpl_params"].items()}
+    numpy.savez("hmr2.npz", path=..., img_size=..., pred_cam=..., **smpl)
 
     python -m posedive_lib.own_data.hmr2 hmr2.npz --body data/body/SMPL_NEUTRAL.npz --out smpl.npz
 """
@@ -21,6 +27,7 @@ import json
 import sys
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
@@ -45,25 +52,26 @@ SHAPES = {
     "box_center": (2,),
     "box_size": (),
 }
+# Other shapes in which HMR2's code writes a column
+ALSO = {"global_orient": (1, 3, 3), "box_size": (1,)}
 NEEDED = ("global_orient", "body_pose", "betas", "path", "img_size")
 
 
 def read_hmr2(path: str | Path) -> dict[str, np.ndarray]:
-    """Checked columns of an HMR2 file, float64. StudyError: another container, a column missing or misshapen, two bodies of one image, NaN, no
-    rotations."""
+    """Checked columns of an HMR2 file, float64.
+
+    StudyError: another container, a column missing or misshapen, two bodies of one image, NaN,
+    matrices that are no rotations, bodies behind the camera.
+    """
     path = Path(path)
     if path.suffix in (".pkl", ".joblib", ".pt", ".pth"):
         raise StudyError(
-            f"{path} is a pickle, which could run a program: save HMR2's results as .npz, .json or .safetensors"
+            f"{path} is a pickle, which could run a program: "
+            "save HMR2's results as .npz, .json or .safetensors"
         )
-    readers = {
-        ".npz": lambda p: read_npz(p, what="HMR2 results"),
-        ".json": _read_json,
-        ".safetensors": _read_safetensors,
-    }
-    if path.suffix not in readers:
+    if path.suffix not in READERS:
         raise StudyError(f"{path} holds no HMR2 results: give an .npz, .json or .safetensors file")
-    raw = readers[path.suffix](path)
+    raw = READERS[path.suffix](path)
     columns = {name.replace("/", ".").rsplit(".", 1)[-1]: value for name, value in raw.items()}
     missing = [name for name in NEEDED if name not in columns]
     if "pred_cam" not in columns and "pred_cam_t" not in columns:
@@ -72,67 +80,68 @@ def read_hmr2(path: str | Path) -> dict[str, np.ndarray]:
         raise StudyError(
             f"{path} lacks {', '.join(missing)}: write it with all columns of HMR2's results"
         )
-    return _checked(path, {name: columns[name] for name in SHAPES if name in columns})
-
-
-def _checked(path: Path, columns: dict) -> dict[str, np.ndarray]:
     names = _names(path, columns["path"])
-    count, checked = len(names), {"path": np.array(names)}
-    for name, shape in SHAPES.items():
-        if name not in columns or name in checked:
-            continue
-        try:
-            array = np.asarray(columns[name], float)
-        except (ValueError, TypeError, OverflowError):
-            raise StudyError(
-                f"{path}: {name} is not an array of numbers with one row per image: write it again"
-            ) from None
-        full = (count, *shape)
-        if (
-            name == "global_orient"
-            and array.shape == (count, 1, 3, 3)
-            or name == "box_size"
-            and array.shape == (count, 1)
-        ):
-            array = array.reshape(full)
-        if array.shape != full:
-            raise StudyError(
-                f"{path}: {name} is {array.shape}, expected {full}: HMR2 writes SMPL's 24 joints as rotation matrices"
-            )
-        if not np.isfinite(array).all():
-            row = int((~np.isfinite(array).reshape(count, -1).all(1)).argmax())
-            raise StudyError(f"{path}: {name} of {names[row]} is not finite: leave that image out")
-        checked[name] = array
-    rotations = np.concatenate([checked["global_orient"][:, None], checked["body_pose"]], 1)
+    checked = {
+        name: _numbers(path, name, columns[name], names)
+        for name in SHAPES
+        if name in columns and name != "path"
+    }
+    _check(path, checked, names)
+    return {"path": np.array(names), **checked}
+
+
+def _numbers(path: Path, name: str, value: Any, names: list[str]) -> np.ndarray:
+    """A column of finite numbers in its shape."""
+    try:
+        array = np.asarray(value, float)
+    except (ValueError, TypeError, OverflowError):
+        raise StudyError(
+            f"{path}: {name} is not an array of numbers with one row per image: write it again"
+        ) from None
+    full = len(names), *SHAPES[name]
+    if array.shape == (len(names), *ALSO.get(name, SHAPES[name])):
+        array = array.reshape(full)
+    if array.shape != full:
+        raise StudyError(
+            f"{path}: {name} is {array.shape}, expected {full}: "
+            "HMR2 writes SMPL's 24 joints as rotation matrices"
+        )
+    finite = np.isfinite(array).reshape(len(names), -1).all(1)
+    if not finite.all():
+        lost = names[int(finite.argmin())]
+        raise StudyError(f"{path}: {name} of {lost} is not finite: leave that image out")
+    return array
+
+
+def _check(path: Path, columns: dict[str, np.ndarray], names: list[str]) -> None:
+    """StudyError for matrices that are no rotations, sizes and depths that are not above 0."""
+    rotations = np.concatenate([columns["global_orient"][:, None], columns["body_pose"]], 1)
     with np.errstate(over="ignore", invalid="ignore"):  # of numbers that are far from any rotation
-        off = np.abs(rotations @ rotations.mT - np.eye(3)).max((1, 2, 3)) + np.abs(
-            np.linalg.det(rotations) - 1
-        ).max(1)
+        off = np.abs(rotations @ rotations.mT - np.eye(3)).max((1, 2, 3))
+        off = off + np.abs(np.linalg.det(rotations) - 1).max(1)
     if not off.max() <= 1e-2:
         raise StudyError(
-            f"{path}: {names[int(off.argmax())]} has a joint that is no rotation matrix: leave that image out"
+            f"{path}: {names[int(off.argmax())]} has a joint that is no rotation matrix: "
+            "leave that image out"
         )
     for name in ("img_size", "box_size"):
-        if name in checked and not (checked[name] > 0).all():
+        if name in columns and not (columns[name] > 0).all():
             raise StudyError(f"{path}: {name} is not above 0 everywhere: give pixels")
-    behind = (
-        checked["pred_cam"][:, 0] <= 0
-        if "pred_cam" in checked
-        else checked["pred_cam_t"][:, 2] <= 0
-    )
-    if behind.any():
+    depth = columns["pred_cam"][:, 0] if "pred_cam" in columns else columns["pred_cam_t"][:, 2]
+    if (depth <= 0).any():
         raise StudyError(
-            f"{path}: {names[int(behind.argmax())]} lies behind the camera (scale or depth not above 0): leave it out"
+            f"{path}: {names[int((depth <= 0).argmax())]} lies behind the camera "
+            "(scale or depth not above 0): leave it out"
         )
-    return checked
 
 
-def _names(path: Path, listed) -> list[str]:
+def _names(path: Path, listed: Any) -> list[str]:
     """The images' paths (N,), each once."""
     names = listed.tolist() if isinstance(listed, np.ndarray) else listed
     if not isinstance(names, list) or not all(isinstance(name, str) and name for name in names):
         raise StudyError(
-            f"{path}: path is no list of texts: give each image's path relative to the data set's folder"
+            f"{path}: path is no list of texts: "
+            "give each image's path relative to the data set's folder"
         )
     if not names:
         raise StudyError(f"{path} holds no images: run HMR2 again")
@@ -144,40 +153,41 @@ def _names(path: Path, listed) -> list[str]:
     return names
 
 
-def _read_json(path: Path) -> dict:
+def _read_npz(path: Path) -> dict[str, Any]:
+    return read_npz(path, what="HMR2 results")
+
+
+def _read_json(path: Path) -> dict[str, Any]:
     try:
         if path.stat().st_size > MAX_BYTES:
             raise StudyError(
                 f"{path} is larger than {MAX_BYTES >> 30} GiB: write HMR2's results as .npz"
             )
         content = json.loads(path.read_text())
+    except StudyError:
+        raise
     except (OSError, ValueError, RecursionError) as error:
-        raise (
-            error
-            if isinstance(error, StudyError)
-            else StudyError(f"{path} cannot be read as JSON ({error}): write it again")
-        ) from None
+        raise StudyError(f"{path} cannot be read as JSON ({error}): write it again") from None
     entries = content if isinstance(content, list) else [content]
-    if not entries or not all(
-        isinstance(entry, dict) and isinstance(entry.get("pred_smpl_params", {}), dict)
-        for entry in entries
-    ):
+    if not entries or not all(_is_entry(entry) for entry in entries):
         raise StudyError(
-            f"{path} holds no HMR2 results: give a dictionary of columns or a list with one dictionary per image, pred_smpl_params too"
+            f"{path} holds no HMR2 results: give a dictionary of columns or a list with one "
+            "dictionary per image, pred_smpl_params too"
         )
-    rows = [
-        {k: v for k, v in entry.items() if k != "pred_smpl_params"}
-        | entry.get("pred_smpl_params", {})
-        for entry in entries
-    ]
-    return (
-        {name: [row.get(name) for row in rows] for name in rows[0]}
-        if isinstance(content, list)
-        else rows[0]
-    )
+    rows = []
+    for entry in entries:
+        nested = entry.pop("pred_smpl_params", {})
+        rows.append(entry | nested)
+    if not isinstance(content, list):
+        return rows[0]
+    return {name: [row.get(name) for row in rows] for name in rows[0]}
 
 
-def _read_safetensors(path: Path) -> dict:
+def _is_entry(entry: Any) -> bool:
+    return isinstance(entry, dict) and isinstance(entry.get("pred_smpl_params", {}), dict)
+
+
+def _read_safetensors(path: Path) -> dict[str, Any]:
     try:
         with safe_open(path, "np") as file:
             columns = {name: file.get_tensor(name) for name in file.keys()}
@@ -189,8 +199,14 @@ def _read_safetensors(path: Path) -> dict:
         ) from None
 
 
+READERS = {".npz": _read_npz, ".json": _read_json, ".safetensors": _read_safetensors}
+
+
 def boxes(columns: dict[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-    """Box centres (N, 2) and sizes (N,) in pixels of the image: the given ones, or the whole image as HMR2 enlarges it."""
+    """Box centres (N, 2) and sizes (N,) in pixels of the image.
+
+    Those of the columns, or the whole image as HMR2 enlarges it.
+    """
     size = columns["img_size"]
     whole = np.maximum(size[:, 1], size[:, 0] * 4 / 3)
     return columns.get("box_center", size / 2), columns.get("box_size", whole)
@@ -202,56 +218,67 @@ def camera_of(columns: dict[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
     if "pred_cam" in columns:
         scale, shift = columns["pred_cam"][:, 0], columns["pred_cam"][:, 1:]
     else:
-        scale, shift = (
-            2 * FOCAL / (CROP * columns["pred_cam_t"][:, 2]),
-            columns["pred_cam_t"][:, :2],
-        )
+        scale = 2 * FOCAL / (CROP * columns["pred_cam_t"][:, 2])
+        shift = columns["pred_cam_t"][:, :2]
     focal = FOCAL / CROP * columns["img_size"].max(1)
     moved = shift + 2 * (centre - columns["img_size"] / 2) / (box * scale)[:, None]
     return np.column_stack([moved, 2 * focal / (box * scale)]), focal
 
 
 def import_hmr2(path: str | Path, model: SMPL, *, focal: float | None = None) -> BodyTable:
-    """HMR2's results as a table, its key points the bodies' own, all in the image and inside it marked visible.
+    """HMR2's results as a table; its key points are the bodies' own.
 
-    focal: in image heights, to bring the bodies before a camera of that focal length, as `conditions.focal` (None keeps HMR2's,
-    5000/256 image heights): depth shrinks with it, so the size in the image stays. StudyError unless it is above 0.
+    All key points inside the image are marked visible. focal: in image heights, to bring the
+    bodies before a camera of that focal length, as `conditions.focal`. Depth shrinks with it, so
+    the size in the image stays. None keeps HMR2's, 5000/256 image heights. StudyError unless it is
+    above 0.
     """
     if focal is not None and not 0 < focal < np.inf:
         raise StudyError(
-            f"The focal length is {focal}: give image heights above 0, as conditions.focal of the parameters"
+            f"The focal length is {focal}: "
+            "give image heights above 0, as conditions.focal of the parameters"
         )
     columns = read_hmr2(path)
     cam_t, native = camera_of(columns)
-    wanted = native if focal is None else focal * columns["img_size"][:, 1]
+    size = columns["img_size"]
+    wanted = native if focal is None else focal * size[:, 1]
     cam_t[:, 2] *= wanted / native
-    vector = lambda matrices: (
-        Rotation.from_matrix(matrices.reshape(-1, 3, 3)).as_rotvec().reshape(len(cam_t), -1)
-    )
-    orient, body_pose = vector(columns["global_orient"]), vector(columns["body_pose"])
+    orient, body_pose = _vectors(columns["global_orient"]), _vectors(columns["body_pose"])
     keypoints = np.empty((len(cam_t), 17, 2))
-    for row, (width, height) in enumerate(columns["img_size"]):
+    for row, (width, height) in enumerate(size):
         _, joints = pose(model, orient[row], body_pose[row], columns["betas"][row])
         keypoints[row] = project(joints[COCO_FROM_SMPL] + cam_t[row], wanted[row], height, width)
-    inside = ((keypoints >= 0) & (keypoints < columns["img_size"][:, None])).all(-1)
+    inside = ((keypoints >= 0) & (keypoints < size[:, None])).all(-1)
     return BodyTable(
-        columns["path"],
-        orient,
-        body_pose,
-        columns["betas"],
-        cam_t,
-        wanted,
-        keypoints,
-        np.where(inside, 2, 0).astype(np.int8),
+        path=columns["path"],
+        global_orient=orient,
+        body_pose=body_pose,
+        betas=columns["betas"],
+        cam_t=cam_t,
+        focal=wanted,
+        keypoints=keypoints,
+        visible=np.where(inside, 2, 0).astype(np.int8),
     )
+
+
+def _vectors(matrices: np.ndarray) -> np.ndarray:
+    """Axis-angle (N, 3 J) of rotation matrices (N, ..., 3, 3) of J joints."""
+    vectors = Rotation.from_matrix(matrices.reshape(-1, 3, 3)).as_rotvec()
+    return vectors.reshape(len(matrices), -1)
+
+
+def _matrices(vectors: np.ndarray, joints: int) -> np.ndarray:
+    """Rotation matrices (N, J, 3, 3) of axis-angle (N, 3 J)."""
+    rotations = Rotation.from_rotvec(np.asarray(vectors, float).reshape(-1, 3))
+    return rotations.as_matrix().reshape(-1, joints, 3, 3)
 
 
 def export_hmr2(table: BodyTable, img_size: np.ndarray) -> dict[str, np.ndarray]:
-    """The columns HMR2 would write for a table whose focal lengths are HMR2's; img_size (N, 2): width, height. Inverse of the import."""
+    """The columns that HMR2 would write for a table: the inverse of the import.
+
+    img_size (N, 2): width, height.
+    """
     img_size = np.broadcast_to(np.asarray(img_size, float), (len(table), 2))
-    matrices = lambda vectors: Rotation.from_rotvec(
-        np.asarray(vectors, float).reshape(-1, 3)
-    ).as_matrix()
     _, box = boxes({"img_size": img_size})
     depth = table.cam_t[:, 2] * (FOCAL / CROP * img_size.max(1)) / table.focal
     scale = 2 * FOCAL / CROP * img_size.max(1) / (box * depth)
@@ -262,27 +289,18 @@ def export_hmr2(table: BodyTable, img_size: np.ndarray) -> dict[str, np.ndarray]
         "betas": np.asarray(table.betas, float),
         "pred_cam": cam,
         "pred_cam_t": np.column_stack([cam[:, 1:], 2 * FOCAL / (CROP * scale)]),
-        "global_orient": matrices(table.global_orient).reshape(-1, 1, 3, 3),
-        "body_pose": matrices(table.body_pose).reshape(-1, 23, 3, 3),
+        "global_orient": _matrices(table.global_orient, 1),
+        "body_pose": _matrices(table.body_pose, 23),
     }
 
 
 @command()
 def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(
-        description="Import HMR2 (4D-Humans) results as a table of bodies."
-    )
+    parser = argparse.ArgumentParser(description="Import HMR2 (4D-Humans) results.")
     parser.add_argument("results", help=".npz, .json or .safetensors")
     parser.add_argument("--body", default="data/body/SMPL_NEUTRAL.npz", help="SMPL body file")
-    parser.add_argument(
-        "--focal",
-        type=float,
-        default=2.5,
-        help="focal length of the table's camera, image heights (conditions.focal)",
-    )
-    parser.add_argument(
-        "--out", default="smpl.npz", help="the table to write (default: %(default)s)"
-    )
+    parser.add_argument("--focal", type=float, default=2.5, help="conditions.focal, image heights")
+    parser.add_argument("--out", default="smpl.npz", help="the table (default: %(default)s)")
     given = parser.parse_args(arguments)
     if Path(given.out).exists():
         raise StudyError(f"{given.out} exists: name another table with --out, or remove it first")

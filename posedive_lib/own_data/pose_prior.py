@@ -1,6 +1,9 @@
-"""What motion files teach about bodies in images: a pose prior, joint limits, and views of poses to start a fit from (ours)."""
+"""What motion files teach about bodies in images (ours).
 
-from dataclasses import dataclass
+A pose prior, joint limits, and views of poses to start a fit from.
+"""
+
+from dataclasses import dataclass, fields
 
 import numpy as np
 import torch
@@ -11,16 +14,17 @@ from posedive_lib.body.poses import PoseSource
 from posedive_lib.errors import StudyError
 from posedive_lib.own_data.keypoint_body import KeypointBody, rotations_of, view_rotation
 
-STATURE = 1.85  # metres of a crop's height that a person takes in front of a camera, for the perspective of the library's views
-FREE = 63  # numbers of body_pose that a fit may change: joints 1–21; the hands stay at zero
+STATURE = 1.85  # metres of a crop's height, for the perspective of the library's views
+FREE = 63  # numbers of body_pose that a fit may change: joints 1-21; the hands stay at zero
 
 
 @dataclass(frozen=True)
 class PosePrior:
-    """Gaussian pose prior and joint limits. Poses are rows (tilt of the pelvis 3, joints 1–21 63), axis-angle, radians.
+    """Gaussian pose prior and joint limits.
 
-    mean (66,); basis (66, K): principal directions times their standard deviation, so that a pose is mean + basis · z with z ~ N(0, 1);
-    low, high (66,): the range seen in the motions, widened by `MARGIN`.
+    Poses are rows of 66: tilt of the pelvis 3, joints 1-21 63; axis-angle, radians. mean (66,).
+    basis (66, K): principal directions times their standard deviation, so that a pose is
+    mean + basis z with z ~ N(0, 1). low, high (66,): the range in the motions, plus `MARGIN`.
     """
 
     mean: torch.Tensor
@@ -55,12 +59,13 @@ class PosePrior:
 
 
 def pose_rows(source: PoseSource) -> np.ndarray:
-    """(N, 66): root tilt and joints 1–21."""
+    """(N, 66): root tilt and joints 1-21."""
     return np.concatenate([source.root_tilt, source.body_pose[:, :FREE]], 1)
 
 
 def mirrored(rows: np.ndarray) -> np.ndarray:
-    """Poses (N, 66) of the mirror image of a person: left and right exchanged, rotations reflected in the sagittal plane."""
+    """Poses (N, 66) of a person's mirror image, reflected in the sagittal plane."""
+    # Left and right joints change places.
     swap = [0, 2, 1, 3, 5, 4, 6, 8, 7, 9, 11, 10, 12, 14, 13, 15, 17, 16, 19, 18, 21, 20]
     return (rows.reshape(len(rows), 22, 3)[:, swap] * [1, -1, -1]).reshape(len(rows), 66)
 
@@ -69,16 +74,16 @@ def with_mirrored(source: PoseSource) -> PoseSource:
     """A source and its mirror image: nobody is left-handed by chance."""
     rows = mirrored(pose_rows(source))
     pose = np.pad(rows[:, 3:], ((0, 0), (0, 69 - FREE)))
-    twice = lambda one, two: np.concatenate([one, two])
-    return PoseSource(
-        twice(source.root_tilt, rows[:, :3]),
-        twice(source.body_pose, pose),
-        *(twice(column, column) for column in (source.domain, source.name, source.frame)),
-    )
+    mirror = PoseSource(rows[:, :3], pose, source.domain, source.name, source.frame)
+    pairs = ((getattr(source, f.name), getattr(mirror, f.name)) for f in fields(source))
+    return PoseSource(*(np.concatenate(pair) for pair in pairs))
 
 
 def spread(source: PoseSource, count: int) -> np.ndarray:
-    """Rows of `count` poses that lie as far apart as possible (farthest-point sampling on joint positions), the most typical first."""
+    """Rows of `count` poses that lie as far apart as possible, the most typical first.
+
+    Farthest-point sampling on joint positions.
+    """
     joints = joint_positions(source.root_tilt, source.body_pose).reshape(len(source), -1)
     chosen = [int(np.linalg.norm(joints - joints.mean(0), axis=1).argmin())]
     distance = np.linalg.norm(joints - joints[chosen[0]], axis=1)
@@ -90,9 +95,10 @@ def spread(source: PoseSource, count: int) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Views:
-    """Key points of library poses seen from all round: M = poses × views rows, views innermost.
+    """Key points of library poses seen from all round: M = poses x views rows, views innermost.
 
-    keypoints (M, 17, 2): for focal length 1, y down; pose (M, 66); azimuth, elevation (M,): radians.
+    keypoints (M, 17, 2): for focal length 1, y down. pose (M, 66). azimuth, elevation (M,):
+    radians.
     """
 
     keypoints: torch.Tensor
@@ -112,7 +118,10 @@ class Views:
         azimuths: int = 24,
         elevations: tuple[float, ...] = (2.0, 14.0, 27.0),
     ) -> "Views":
-        """Photograph `poses` spread-out poses of a source (and its mirror image) at a distance in metres; elevations in degrees."""
+        """Views of `poses` spread-out poses of a source and its mirror image.
+
+        distance: metres; elevations: degrees.
+        """
         if not len(source):
             raise StudyError("the pose source is empty: give motions to start the fit from")
         source = with_mirrored(source)
@@ -123,11 +132,9 @@ class Views:
         keypoints = []
         for row in rows:  # one pose, all views: rotate its points instead of posing it again
             pose = torch.nn.functional.pad(row[3:], (0, 69 - FREE))[None]
-            points = body(
-                rotations_of(rotvec_to_rotmat(row[None, :3]), pose),
-                torch.zeros(1, body.joint_shapes.shape[2]),
-            )
-            points = (points[0] - points[0].mean(0)) @ turn.mT
+            rotations = rotations_of(rotvec_to_rotmat(row[None, :3]), pose)
+            points = body(rotations, torch.zeros(1, body.joint_shapes.shape[2]))
+            points = (points[0] - points[0].mean(0)) @ turn.mT  # (views, 17, 3)
             points = points + torch.tensor([0.0, 0.0, distance])
             keypoints.append(points[..., :2] / points[..., 2:])
         return cls(
@@ -135,21 +142,20 @@ class Views:
         )
 
     def match(self, keypoints: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
-        """Weighted squared distance (N, M) of images' key points to every view after the best scaling and shift, as a share of the key
-        points' own variance: 0 alike, 1 nothing in common.
+        """Weighted squared distance (N, M) of images' key points to every view.
 
-        keypoints (N, 17, 2) pixels; weight (N, 17) ≥ 0. Computed from products of moments, so that no (N, M, 17) is ever held.
+        After the best scaling and shift, as a share of the key points' own variance: 0 alike,
+        1 nothing in common. keypoints (N, 17, 2) pixels; weight (N, 17), at least 0.
         """
+        # From products of moments, so that no (N, M, 17) is ever held.
         w = weight / weight.sum(1, keepdim=True).clamp_min(1e-9)
         x, y = self.keypoints, keypoints
         mean_y = (w[..., None] * y).sum(1)  # (N, 2)
         var_y = (w[..., None] * (y - mean_y[:, None]).square()).sum((1, 2))  # (N,)
         mean_x = torch.stack([w @ x[..., c].T for c in (0, 1)], -1)  # (N, M, 2)
         var_x = (w @ x.square().sum(-1).T - mean_x.square().sum(-1)).clamp_min(1e-12)
-        cross = sum((w * y[..., c]) @ x[..., c].T for c in (0, 1)) - (mean_x * mean_y[:, None]).sum(
-            -1
-        )
-        explained = cross.clamp_min(0).square() / (
-            var_x * var_y[:, None].clamp_min(1e-9)
-        )  # a mirrored view (scale < 0) explains nothing
+        cross = sum((w * y[..., c]) @ x[..., c].T for c in (0, 1))
+        cross = cross - (mean_x * mean_y[:, None]).sum(-1)
+        # A mirrored view, whose best scale is negative, explains nothing.
+        explained = cross.clamp_min(0).square() / (var_x * var_y[:, None].clamp_min(1e-9))
         return (1 - explained).clamp_min(0)
