@@ -30,15 +30,15 @@ from posedive_lib import params as parameters
 from posedive_lib.body.conditions import ConditionRenderer
 from posedive_lib.body.poses import load_poses
 from posedive_lib.datasets.images import read
+from posedive_lib.devices import autocast, chosen_precision
 from posedive_lib.generator import Generator, TrainingArrays, load
-from posedive_lib.generator.arrays import Encoders
 from posedive_lib.generator.clip import OPENAI_MEAN, OPENAI_STD, ClipImageEncoder
+from posedive_lib.generator.encoders import Encoders
 from posedive_lib.generator.guiders import maps_to_float
 from posedive_lib.generator.model import PoseDiveModel, build_guiders
 from posedive_lib.generator.noise_schedule import load_scheduler
-from posedive_lib.generator.precision import autocast
 from posedive_lib.generator.reference import ReferenceAttention, ReferenceCall, install
-from posedive_lib.generator.train import Trainer
+from posedive_lib.generator.trainer import Trainer
 
 RESULTS = Path("benchmarks/results")
 
@@ -72,7 +72,7 @@ def naive_sampling(
         {n: FullQueries(n) if n.endswith("attn1.processor") else p for n, p in processors.items()}
     )
     made = []
-    with autocast(generator.device, generator.mixed_precision):
+    with autocast(generator.device, generator.precision):
         for row in rows:
             take = lambda name, i=row: torch.from_numpy(inputs[name][i : i + 1]).to(
                 generator.device
@@ -161,7 +161,7 @@ def sampling(
         for _ in range(repeats)
     ]
     fast, slow = np.median(times, axis=0)
-    name = f"sampling, {steps} steps, guidance {guidance:g}, precision {generator.mixed_precision}"
+    name = f"sampling, {steps} steps, guidance {guidance:g}, precision {generator.precision}"
     return [
         dict(
             what=name,
@@ -265,7 +265,7 @@ def training(
             )
             for _ in range(2)
         )
-        with autocast(device, params.mixed_precision):
+        with autocast(device, trainer.precision):
             encoders.latents(torch.from_numpy(targets).to(device))
             encoders.latents(torch.from_numpy(references).to(device))
             encoders.clip.tokens(torch.from_numpy(references).to(device), params.clip_tokens)
@@ -292,7 +292,7 @@ def training(
         axis=0,
     )
     generator.model.eval()
-    name = f"training, batch {params.batch_size}, precision {params.mixed_precision}"
+    name = f"training, batch {params.batch_size}, precision {trainer.precision}"
     notes = (
         "naive: photos read and encoded in every step",
         "naive: photos read and encoded, conditions rendered in every step",
@@ -338,7 +338,7 @@ def mini(repeats: int) -> None:
     """The networks of the default study, from its parameters."""
     P = parameters.load("params/mini.yaml")
     height, width, s = P.image.height, P.image.width, P.generator.sampling
-    generator = load(P.paths.phase1, P.paths.stable_diffusion, device="cpu", mixed_precision="no")
+    generator = load(P.paths.phase1, P.paths.stable_diffusion, device="cpu", precision="fp32")
     generator.model.float()
     apart = latent_difference(generator, height, width, s.steps, s.guidance)
     rows = sampling(
@@ -352,7 +352,9 @@ def mini(repeats: int) -> None:
         repeats=repeats,
     )
     rows[0]["note"] = f"largest difference of a pixel {apart:.1e} of its range"
-    generator.mixed_precision = P.generator.mixed_precision
+    generator.precision = chosen_precision(
+        generator.device, P.generator.precision, "generator.precision"
+    )
     rows += sampling(
         generator,
         height,
@@ -369,8 +371,8 @@ def mini(repeats: int) -> None:
     )
     with TemporaryDirectory() as folder:
         photos = write_photos(Path(folder), 64, height, width)
-        for precision in (P.generator.mixed_precision, "no"):
-            settings = P.generator.model_copy(update={"mixed_precision": precision})
+        for precision in (P.generator.precision, "fp32"):
+            settings = P.generator.model_copy(update={"precision": precision})
             rows += training(generator, settings, height, width, photos, repeats, renderer)
     report(rows, processors(), RESULTS / "generator.md")
 
@@ -428,7 +430,9 @@ def paper_size_generator(
         vae.requires_grad_(False).eval(),
         ClipImageEncoder(clip.requires_grad_(False).eval(), (side, side), OPENAI_MEAN, OPENAI_STD),
     )
-    return Generator(model.to(device).eval(), encoders, params, folder, device, "bf16"), params
+    model = model.to(device).eval()
+    sampling = params.sampling
+    return Generator(model, encoders, params, folder, device, "bf16", sampling), params
 
 
 def paper_size(size: str, repeats: int, count: int, batch: int) -> None:
@@ -459,7 +463,7 @@ def paper_size(size: str, repeats: int, count: int, batch: int) -> None:
         inputs = requests(count, min(8, count), height, width)
         with torch.profiler.profile(activities=activities) as profile:
             generator.generate(**inputs, steps=1, guidance=3.5, batch_size=count, progress=False)
-        params.batch_size, params.mixed_precision = batch, "bf16"
+        params.batch_size, params.precision = batch, "bf16"
         if device.type == "cuda":
             torch.cuda.reset_peak_memory_stats()
         rows += training(

@@ -83,8 +83,8 @@ def load_complete(
     """`kind.from_pretrained(folder)` in float32 and test mode.
 
     may_hold: prefixes of tensors that the file may hold and the model does not use; "" stands for
-    all. options: of `from_pretrained`. StudyError where the file is damaged, or a tensor is missing, of another
-    shape or of no use.
+    all. options: of `from_pretrained`. StudyError where the file is damaged, or a tensor is
+    missing, of another shape or of no use.
     """
     try:
         with _quiet():

@@ -1,7 +1,9 @@
 """The generator on tiny random networks in Stable Diffusion's layout."""
 
+import ast
 import json
 import shutil
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -16,13 +18,19 @@ from diffusers import (
 from torch import nn
 from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
+from posedive_lib import weights
+from posedive_lib.bench.code import notebook_code
+from posedive_lib.devices import computes_bfloat16
 from posedive_lib.errors import StudyError
-from posedive_lib.generator import PoseDiveModel, TrainingArrays, encode, load, train
+from posedive_lib.generator import PoseDiveModel, TrainingArrays, encode, load, sampling, train
+from posedive_lib.generator.arrays import TrainingImages
+from posedive_lib.generator.encoders import Encoders
 from posedive_lib.generator.guiders import CONDITIONS, PoseGuiders
 from posedive_lib.generator.noise_schedule import load_scheduler, loss_weights
 from posedive_lib.generator.reference import ReferenceCall, names_without_gradient
-from posedive_lib.generator.train import Trainer
+from posedive_lib.generator.trainer import Trainer
 
+ROOT = Path(__file__).resolve().parents[1]
 HEIGHT, WIDTH, FACTOR = 32, 16, 4
 
 
@@ -48,7 +56,7 @@ def parameters(**changes) -> SimpleNamespace:
         image_encoder=None,
         gradient_accumulation=1,
         gradient_checkpointing=False,
-        mixed_precision="no",
+        precision="fp32",
         sample_every=0,
         learning_rate=1e-3,
         weight_decay=0.01,
@@ -121,18 +129,16 @@ def pictures(n, channels, seed):
     )
 
 
+def training_images(pids, camids):
+    n = len(pids)
+    maps = pictures(n, 1, 1), pictures(n, 3, 2), pictures(n, 3, 3)
+    return TrainingImages(pictures(n, 3, 0), *maps, np.array(pids), np.array(camids))
+
+
 @pytest.fixture(scope="module")
 def arrays(stable_diffusion):
-    n = 12
-    maps = pictures(n, 1, 1), pictures(n, 3, 2), pictures(n, 3, 3)
-    return encode(
-        pictures(n, 3, 0),
-        *maps,
-        np.arange(n) // 3,
-        np.arange(n) % 3,
-        stable_diffusion,
-        progress=False,
-    )
+    images = training_images(np.arange(12) // 3, np.arange(12) % 3)
+    return encode(images, Encoders.from_stable_diffusion(stable_diffusion), progress=False)
 
 
 @pytest.fixture
@@ -272,19 +278,10 @@ def test_loss_weights_are_min_snr(stable_diffusion, prediction):
 
 
 def test_clip_input_may_be_a_portrait_and_patch_tokens_are_projected(stable_diffusion):
-    maps = pictures(2, 1, 1), pictures(2, 3, 2), pictures(2, 3, 3)
-    tokens = encode(
-        pictures(2, 3, 0),
-        *maps,
-        [0, 0],
-        [0, 1],
-        stable_diffusion,
-        clip_tokens="patch",
-        progress=False,
-    ).clip_tokens
-    pooled = encode(
-        pictures(2, 3, 0), *maps, [0, 0], [0, 1], stable_diffusion, progress=False
-    ).clip_tokens
+    images = training_images([0, 0], [0, 1])
+    encoders = Encoders.from_stable_diffusion(stable_diffusion)
+    tokens = encode(images, encoders, clip_tokens="patch", progress=False).clip_tokens
+    pooled = encode(images, encoders, progress=False).clip_tokens
     assert tokens.shape == (2, 1 + 4 * 2, 24)
     np.testing.assert_allclose(tokens[:, :1], pooled, atol=1e-5)  # CLIP pools its class token
 
@@ -535,17 +532,7 @@ def test_a_device_that_is_not_there_is_named(device, trained, stable_diffusion):
     with pytest.raises(StudyError, match=f"no device '{device}'"):
         load(trained, device=device)
     with pytest.raises(StudyError, match=f"no device '{device}'"):
-        encode(
-            pictures(1, 3, 0),
-            pictures(1, 1, 1),
-            pictures(1, 3, 2),
-            pictures(1, 3, 3),
-            [0],
-            [0],
-            stable_diffusion,
-            device=device,
-            progress=False,
-        )
+        Encoders.from_stable_diffusion(stable_diffusion, device)
 
 
 def test_bad_parameters_are_refused(stable_diffusion):
@@ -585,17 +572,106 @@ def test_pairs_need_a_second_image(stable_diffusion, arrays, tmp_path):
         train(stable_diffusion, lonely, parameters(), tmp_path, 0, progress=False)
 
 
-def test_full_disk_keeps_the_last_checkpoint(stable_diffusion, arrays, tmp_path, monkeypatch):
-    from posedive_lib.generator import folders
-
+def test_a_full_disk_keeps_the_last_good_file(tmp_path, monkeypatch):
     def full(tensors, path, metadata=None):
         path.write_bytes(b"half")
         raise OSError(28, "No space left on device")
 
-    (tmp_path / "checkpoint.safetensors").write_bytes(b"the last good one")
-    monkeypatch.setattr(folders, "save_file", full)
+    file = tmp_path / "guiders.safetensors"
+    file.write_bytes(b"the last good one")
+    monkeypatch.setattr(weights, "save_file", full)
     with pytest.raises(StudyError, match="free space"):
-        folders.save_tensors({}, tmp_path / "checkpoint.safetensors")
-    assert (tmp_path / "checkpoint.safetensors").read_bytes() == b"the last good one" and len(
-        list(tmp_path.iterdir())
-    ) == 1
+        weights.save_tensors({}, file)
+    assert file.read_bytes() == b"the last good one" and len(list(tmp_path.iterdir())) == 1
+
+
+OTHER_SAMPLING = SimpleNamespace(
+    scheduler="EulerDiscreteScheduler", steps=2, guidance=4.0, batch_size=3
+)
+
+
+def test_the_callers_sampling_is_used_and_not_the_saved_one(trained, monkeypatch, tmp_path):
+    """Scheduler, steps, guidance and batch size; each of them can still be named for one call."""
+    used = []
+    original = sampling.denoise
+
+    def watched(model, scheduler, tokens, *rest, steps, guidance):
+        used.append((type(scheduler).__name__, steps, guidance, len(tokens)))
+        return original(model, scheduler, tokens, *rest, steps=steps, guidance=guidance)
+
+    monkeypatch.setattr(sampling, "denoise", watched)
+    saved, other = load(trained), load(trained, sampling=OTHER_SAMPLING)
+    as_saved = generate(saved, n=3)
+    assert used == [("DDIMScheduler", 3, 2.0, 3)]
+    asked = generate(other, n=3)
+    assert used[1:] == [("EulerDiscreteScheduler", 2, 4.0, 3)]
+    assert not np.array_equal(asked, as_saved)
+    assert np.array_equal(asked, generate(saved, n=3, **vars(OTHER_SAMPLING)))
+    generate(other, n=4, steps=1)
+    assert [call[1:] for call in used[3:]] == [(1, 4.0, 3), (1, 4.0, 1)]
+    other.save(tmp_path / "copy")  # it takes its sampling along
+    assert vars(load(tmp_path / "copy").sampling) == vars(OTHER_SAMPLING)
+
+
+def careless_loads(code):
+    """Calls of `generator.load` without sampling, in code that passes none to `generate` either.
+
+    None where the code loads no generator.
+    """
+    tree = ast.parse(code)
+    places = ("posedive_lib.generator", "posedive_lib.generator.sampling")
+    names = {
+        alias.asname or alias.name
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ImportFrom) and node.module in places
+        for alias in node.names
+        if alias.name == "load"
+    }
+    calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call)]
+    loads = [
+        {keyword.arg for keyword in call.keywords}
+        for call in calls
+        if isinstance(call.func, ast.Name) and call.func.id in names
+    ]
+    spread = any(  # generate(..., **sampling)
+        isinstance(call.func, ast.Attribute)
+        and call.func.attr == "generate"
+        and None in {keyword.arg for keyword in call.keywords}
+        for call in calls
+    )
+    careless = [keywords for keywords in loads if "sampling" not in keywords and not spread]
+    return careless if loads else None
+
+
+def test_every_place_that_samples_passes_the_parameters_sampling():
+    """A saved generator holds the sampling of its training, which may have changed since."""
+    files = [
+        file
+        for room in ("augment", "own_data", "study")
+        for file in sorted((ROOT / "posedive_lib" / room).glob("*.py"))
+    ]
+    code = {file.name: file.read_text() for file in files}
+    code |= {file.name: notebook_code(file) for file in sorted(ROOT.glob("notebooks/*.ipynb"))}
+    found = {name: careless_loads(text) for name, text in code.items()}
+    loading = {name for name, loads in found.items() if loads is not None}
+    assert {"03_generator_training.ipynb", "08_controlled_comparisons.ipynb"} < loading
+    assert not {name for name, careless in found.items() if careless}
+
+
+@pytest.mark.parametrize("old, new", [("no", "fp32"), ("bf16", "bf16"), ("auto", "auto")])
+def test_generators_that_were_saved_with_mixed_precision_load(old, new, trained, tmp_path):
+    load(trained).save(tmp_path / "generator")
+    file = tmp_path / "generator/posedive.json"
+    settings = json.loads(file.read_text())
+    del settings["generator"]["precision"]
+    settings["generator"]["mixed_precision"] = old
+    file.write_text(json.dumps(settings))
+    generator = load(tmp_path / "generator", device="cpu")
+    assert generator.params.precision == new
+    native = computes_bfloat16(torch.device("cpu"))
+    assert generator.precision == {"auto": "bf16" if native else "fp32"}.get(new, new)
+    assert generate(generator, n=1).shape == (1, HEIGHT, WIDTH, 3)
+    with pytest.raises(StudyError, match="generator.precision is 'no': choose one of auto"):
+        load(tmp_path / "generator", precision="no")
+    with pytest.raises(StudyError, match="generator.precision fp16 needs a GPU"):
+        load(tmp_path / "generator", device="cpu", precision="fp16")

@@ -19,8 +19,8 @@ from published import (
 from safetensors.torch import load_file, save_file
 from transformers import CLIPConfig, CLIPModel, CLIPVisionConfig, CLIPVisionModelWithProjection
 
+from posedive_lib import weights
 from posedive_lib.errors import StudyError
-from posedive_lib.generator import folders
 from posedive_lib.generator.clip import ClipImageEncoder
 from posedive_lib.generator.guiders import PoseGuiders
 from posedive_lib.generator.model import PoseDiveModel
@@ -145,7 +145,7 @@ def test_a_vae_with_the_published_files_old_attention_names_loads(tmp_path):
     )
     save_file(renamed, path, metadata={"format": "pt"})
     for source in (None, tmp_path / "vae", tmp_path):
-        loaded = folders.load_part(AutoencoderKL, tmp_path, "vae", source)
+        loaded = weights.load_part(AutoencoderKL, tmp_path, "vae", source)
         assert all(
             torch.equal(a, b)
             for a, b in zip(vae.state_dict().values(), loaded.state_dict().values())
@@ -176,7 +176,7 @@ def test_clip_loads_from_a_checkpoint_of_both_towers(tmp_path):
     (tmp_path / "preprocessor_config.json").write_text(
         '{"size": {"shortest_edge": 28}, "crop_size": 28}'
     )
-    encoder = ClipImageEncoder.load(tmp_path / "elsewhere", tmp_path)
+    encoder = ClipImageEncoder.from_stable_diffusion(tmp_path / "elsewhere", tmp_path)
     images = torch.randint(0, 256, (2, 40, 20, 3), dtype=torch.uint8)
     with torch.no_grad():
         expected = whole.visual_projection(
@@ -195,12 +195,12 @@ def test_a_hub_id_is_fetched_at_its_pinned_commit(monkeypatch, tmp_path):
         "snapshot_download",
         lambda name, revision, allow_patterns: asked.append((name, revision)) or str(tmp_path),
     )
-    folders.resolve("org/name@abc123")
-    folders.resolve("org/name", "def456")
-    folders.resolve("org/name")
+    weights.local_folder("org/name@abc123")
+    weights.local_folder("org/name", "def456")
+    weights.local_folder("org/name")
     assert asked == [("org/name", "abc123"), ("org/name", "def456"), ("org/name", None)]
     with pytest.raises(StudyError, match="No folder"):
-        folders.resolve("just-a-name")
+        weights.local_folder("just-a-name")
 
 
 def test_papers_parameters_pin_every_source():
@@ -215,4 +215,4 @@ def test_papers_parameters_pin_every_source():
 
 def test_a_folder_without_an_image_encoder_says_where_to_name_one(tmp_path):
     with pytest.raises(StudyError, match="generator.image_encoder"):
-        ClipImageEncoder.load(tmp_path)
+        ClipImageEncoder.from_stable_diffusion(tmp_path)

@@ -26,16 +26,17 @@ from test_generator import (  # noqa: F401
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
+from posedive_lib import checkpoints
+from posedive_lib.devices import processes
 from posedive_lib.errors import StudyError
-from posedive_lib.generator import TrainingArrays, generate_files, load, saved, train
+from posedive_lib.generator import TrainingArrays, load, saved, train
 from posedive_lib.generator.denoising import denoise
+from posedive_lib.generator.loss_log import LossLog
 from posedive_lib.generator.noise_schedule import load_scheduler
 from posedive_lib.generator.pairs import Pairs
-from posedive_lib.generator.processes import processes
-from posedive_lib.generator.progress import Losses
 from posedive_lib.generator.reference import ReferenceCall, keys_and_values
 from posedive_lib.generator.saved import load_weights
-from posedive_lib.generator.train import Errors, Trainer
+from posedive_lib.generator.trainer import Errors, Trainer
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -92,7 +93,7 @@ def test_pictures_in_between_do_not_touch_training(stable_diffusion, arrays, pla
 def work(folder, stable_diffusion):  # noqa: F811
     """What one process does; the folder holds the arrays."""
     folder = Path(folder)
-    data = TrainingArrays.load(folder / "arrays.npz")
+    data = TrainingArrays.read(folder / "arrays.npz")
     finished = train(
         stable_diffusion,
         data,
@@ -109,15 +110,6 @@ def work(folder, stable_diffusion):  # noqa: F811
     )
     images = generator.generate(references, [2, 0, 1, 0, 2], *maps, seeds=range(5), progress=False)
     np.save(folder / f"images-{processes().process_index}.npy", images)
-    generate_files(
-        generator,
-        list("abcde"),
-        folder / "files",
-        references,
-        [2, 0, 1, 0, 2],
-        *maps,
-        seeds=range(5),
-    )
 
 
 def test_two_processes_train_and_sample_as_one_does(stable_diffusion, arrays, tmp_path):  # noqa: F811
@@ -138,8 +130,6 @@ def test_two_processes_train_and_sample_as_one_does(stable_diffusion, arrays, tm
     images = [np.load(tmp_path / "2" / f"images-{rank}.npy") for rank in (0, 1)]
     assert np.array_equal(*images)
     assert np.abs(images[0].astype(int) - np.load(tmp_path / "1/images-0.npy")).max() <= 2
-    for image, name in zip(images[0], "abcde"):
-        assert np.array_equal(np.asarray(Image.open(tmp_path / f"2/files/{name}.png")), image)
 
 
 def test_compiled_model_computes_the_same(model):  # noqa: F811
@@ -330,10 +320,10 @@ def test_patch_tokens_train_and_sample(stable_diffusion, arrays, tmp_path):  # n
 
 
 def test_bfloat16_is_close_to_float32(stable_diffusion, arrays, plain_run, trained, tmp_path):  # noqa: F811
-    losses, _ = run(stable_diffusion, arrays, tmp_path, mixed_precision="bf16")
+    losses, _ = run(stable_diffusion, arrays, tmp_path, precision="bf16")
     np.testing.assert_allclose(losses[:, 1], plain_run[0][:, 1], rtol=0.03)
     exact, rough = (
-        generate(load(trained, device="cpu", mixed_precision=precision)).astype(int)
+        generate(load(trained, device="cpu", precision=precision)).astype(int)
         for precision in (None, "bf16")
     )
     assert 0 < np.abs(exact - rough).max() <= 40 and np.abs(exact - rough).mean() < 3
@@ -345,55 +335,6 @@ def test_schedulers_by_name(trained):  # noqa: F811
     for name in ("Nonsense", "AutoencoderKL"):
         with pytest.raises(StudyError, match="name a scheduler of diffusers"):
             generate(generator, scheduler=name)
-
-
-def test_a_finished_image_is_never_made_twice(trained, tmp_path, monkeypatch):  # noqa: F811
-    generator = load(trained, device="cpu")
-    maps = pictures(4, 3, 6), pictures(4, 1, 7), pictures(4, 3, 8)
-    call = lambda folder: generate_files(
-        generator,
-        ["0/a", "0/b", "1/a", "1/b"],
-        folder,
-        pictures(2, 3, 9),
-        [0, 0, 1, 1],
-        *maps,
-        [1, 2, 3, 4],
-        block=2,
-    )
-    whole = [path.read_bytes() for path in call(tmp_path / "whole")]
-    call(tmp_path / "stopped")[2].unlink()
-    (tmp_path / "stopped/0/b.png").unlink()
-    drawn = []
-    original = type(generator).generate
-    monkeypatch.setattr(
-        type(generator),
-        "generate",
-        lambda self, *a, **k: drawn.append(len(a[-1])) or original(self, *a, **k),
-    )
-    again = [path.read_bytes() for path in call(tmp_path / "stopped")]
-    assert sum(drawn) == 2
-    pixels = lambda data: np.asarray(Image.open(__import__("io").BytesIO(data))).astype(int)
-    assert all(np.abs(pixels(a) - pixels(b)).max() <= 1 for a, b in zip(whole, again))
-    with pytest.raises(StudyError, match="distinct"):
-        generate_files(
-            generator,
-            ["a", "a", "b", "c"],
-            tmp_path,
-            pictures(2, 3, 9),
-            [0, 0, 1, 1],
-            *maps,
-            [1, 2, 3, 4],
-        )
-    with pytest.raises(StudyError, match="within the folder"):
-        generate_files(
-            generator,
-            ["../a", "a", "b", "c"],
-            tmp_path,
-            pictures(2, 3, 9),
-            [0, 0, 1, 1],
-            *maps,
-            [1, 2, 3, 4],
-        )
 
 
 def test_the_five_line_example_runs(tmp_path, monkeypatch):
@@ -452,9 +393,9 @@ def test_unequal_parts_and_foreign_checkpoints_are_refused(stable_diffusion, arr
     save_file(
         {"model.x": torch.zeros(1)},
         tmp_path / "b/checkpoint.safetensors",
-        metadata={"state": json.dumps({"key": "another"})},
+        metadata={"about": json.dumps({"key": "another"})},
     )
-    with pytest.raises(StudyError, match="belongs to a run with other data"):
+    with pytest.raises(StudyError, match="belongs to a training with other data"):
         run(stable_diffusion, arrays, tmp_path / "b")
     (tmp_path / "b/checkpoint.safetensors").write_bytes(b"\x10\x00\x00\x00\x00\x00\x00\x00{half")
     with pytest.raises(StudyError, match="damaged"):
@@ -464,7 +405,7 @@ def test_unequal_parts_and_foreign_checkpoints_are_refused(stable_diffusion, arr
 def test_damaged_and_other_arrays_are_named(arrays, tmp_path):  # noqa: F811
     (tmp_path / "arrays.npz").write_bytes(b"PK\x03\x04 half")
     with pytest.raises(StudyError, match="cannot be read as training arrays"):
-        TrainingArrays.load(tmp_path / "arrays.npz")
+        TrainingArrays.read(tmp_path / "arrays.npz")
     for changes, said in (
         ({"latents": None}, "latents is missing"),
         ({"depth": arrays.depth[..., 0]}, "depth is missing or of another shape"),
@@ -478,16 +419,14 @@ def test_damaged_and_other_arrays_are_named(arrays, tmp_path):  # noqa: F811
             },
         )
         with pytest.raises(StudyError, match=said):
-            TrainingArrays.load(tmp_path / "other.npz")
+            TrainingArrays.read(tmp_path / "other.npz")
 
 
 def test_a_full_disk_keeps_the_last_checkpoint_and_the_run_goes_on_from_it(
     stable_diffusion, arrays, plain_run, tmp_path, monkeypatch
 ):  # noqa: F811
     """A real run: the second checkpoint does not fit, the first survives, and with space again the run ends as if nothing had been."""
-    from posedive_lib.generator import folders
-
-    original, calls = folders.save_file, []
+    original, calls = checkpoints.save_file, []
 
     def sometimes_full(tensors, path, metadata=None):
         calls.append(path)
@@ -496,14 +435,14 @@ def test_a_full_disk_keeps_the_last_checkpoint_and_the_run_goes_on_from_it(
             raise OSError(28, "No space left on device")
         original(tensors, path, metadata=metadata)
 
-    monkeypatch.setattr(folders, "save_file", sometimes_full)
+    monkeypatch.setattr(checkpoints, "save_file", sometimes_full)
     with pytest.raises(StudyError, match="free space"):
         run(stable_diffusion, arrays, tmp_path, checkpoint_every=1)
     assert sorted(path.name for path in tmp_path.iterdir()) == [
         "checkpoint.safetensors",
         "losses.csv",
     ]
-    monkeypatch.setattr(folders, "save_file", original)
+    monkeypatch.setattr(checkpoints, "save_file", original)
     resumed = run(stable_diffusion, arrays, tmp_path, checkpoint_every=1)
     assert (tmp_path / "losses.csv").read_text() == (plain_run[1] / "losses.csv").read_text()
     assert_same_run(resumed, plain_run, atol=1e-9)
@@ -515,13 +454,13 @@ def test_a_full_disk_under_the_loss_log_is_one_sentence_and_a_row_it_cut_is_forg
     with pytest.raises(
         StudyError, match="/dev/full cannot be written .No space left on device.: free space"
     ):
-        Losses(Path("/dev/full"), every=1, num_timesteps=1000).add(
+        LossLog(Path("/dev/full"), every=1, num_timesteps=1000).add(
             1, np.array([0]), np.array([1.0]), 1.0
         )
     whole, log = (plain_run[1] / "losses.csv").read_text(), tmp_path / "losses.csv"
     for cut in ("", "4", "4,0.5", "4,0.5,1,1,1,1"):
         log.write_text(whole + cut)
-        Losses(log, every=1, num_timesteps=1000).resume(100, [], [])
+        LossLog(log, every=1, num_timesteps=1000).resume(100, [], [])
         assert log.read_text() == whole
 
 

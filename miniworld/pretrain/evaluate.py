@@ -18,10 +18,10 @@ from sklearn.metrics import roc_auc_score
 from miniworld.pretrain.common import HERE, People, batches, people, to_float
 from miniworld.pretrain.scenes import scenes
 from posedive_lib.augment.confidence import PoseEstimator
-from posedive_lib.generator import Generator
+from posedive_lib.generator import load
 from posedive_lib.reid.retrieval import evaluate as retrieval
-from posedive_lib.reid.weights import load_clip
 from posedive_lib.seeds import rng_for
+from posedive_lib.weights import load_clip
 
 
 def to_bytes(images: torch.Tensor) -> np.ndarray:
@@ -168,7 +168,7 @@ def phase1_metrics(folder: Path, data: People, pictures: Path, count: int = 64) 
         for p in rng.permutation(np.unique(person))[:count]
     ]
     reference, target = np.array(chosen).T
-    drawn = Generator.load(folder / "phase1").generate(
+    drawn = load(folder / "phase1").generate(
         data.images[reference],
         np.arange(len(reference)),
         data.skeleton[target],

@@ -10,10 +10,10 @@ import torch
 
 from miniworld.pretrain.common import HERE, People, people, settings
 from miniworld.pretrain.unet import encode_people
-from posedive_lib.generator import Generator, TrainingArrays, saved, train
+from posedive_lib import params as parameters
+from posedive_lib.generator import TrainingArrays, load, saved, train
 from posedive_lib.generator.clip import ClipImageEncoder
 from posedive_lib.generator.model import PoseDiveModel, build_guiders, vae_factor
-from posedive_lib.params import load
 from posedive_lib.seeds import seed_for
 
 
@@ -22,8 +22,8 @@ def training_arrays(data: People, stable_diffusion: Path) -> TrainingArrays:
     rows = data.rows
     latents = encode_people(data, stable_diffusion / "vae")[rows].astype(np.float32)
     tokens = (
-        ClipImageEncoder.load(stable_diffusion)
-        .tokens(torch.from_numpy(data.images[rows]), load().generator.clip_tokens)
+        ClipImageEncoder.from_stable_diffusion(stable_diffusion)
+        .tokens(torch.from_numpy(data.images[rows]), parameters.load().generator.clip_tokens)
         .numpy()
     )
     return TrainingArrays(
@@ -63,7 +63,7 @@ def main() -> None:
     own = dict(everything["phase1"])
     trained, new_guiders, parts = own.pop("initial"), own.pop("new_guiders"), own.pop("parts")
     for number, part in enumerate(parts, 1):
-        params = load().generator.model_copy(update=own | part)
+        params = parameters.load().generator.model_copy(update=own | part)
         seed = (
             everything["seed"] + number - 1
         )  # so that no part sees the pairs and the noise of another
@@ -81,7 +81,7 @@ def main() -> None:
         trained = train(
             stable_diffusion, data, params, HERE / f"runs/phase1-{number}", seed, model=model
         )
-    generator = Generator.load(trained)
+    generator = load(trained)
     generator.model.half()
     generator.save(output / "phase1")
 

@@ -1,13 +1,13 @@
-"""Key points and their confidence from ViTPose (`transformers`): the pose estimation model P of Eq. 2.
+"""Key points and their confidence from ViTPose (`transformers`): the pose estimator P of Eq. 2.
 
-The network sees the whole image, scaled to fit its input and padded with black where the shapes differ; Re-ID images are person crops,
-so no detector is needed. Heat maps follow the unbiased convention ViTPose is trained with: the centres of the first and last heat-map
-cells lie on the centres of the first and last input pixels. `to_heatmap` and `from_heatmap` are that convention, for training too.
-Pixel coordinates have pixel centres at integers + 0.5, as in `posedive_lib.body.camera`.
+The network sees the whole image, scaled to fit its input and padded with black. Re-ID images are
+crops of one person, so no detector is needed. Heat maps follow the unbiased convention of ViTPose:
+the centres of the first and last heat-map cells lie on those of the first and last input pixels.
+Pixel centres lie at integers + 0.5, as in `posedive_lib.body.camera`.
 """
 
-import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,6 +15,7 @@ from torch.nn import functional as F
 from tqdm import tqdm
 
 from posedive_lib.errors import StudyError
+from posedive_lib.weights import load_complete, local_folder, read_json
 
 KEYPOINTS = (
     "nose",
@@ -40,121 +41,98 @@ IMAGENET = {"image_mean": [0.485, 0.456, 0.406], "image_std": [0.229, 0.224, 0.2
 
 
 def keypoint_subset(name: str) -> np.ndarray:
-    """COCO indices of the set of key points: `body` (shoulders to ankles, 12) or `all` (17)."""
+    """COCO indices of a set of key points: `body` (shoulders to ankles, 12) or `all` (17)."""
     if name not in SUBSETS:
         raise StudyError(f"augment.keypoints is '{name}': use one of {', '.join(SUBSETS)}")
     return SUBSETS[name]
 
 
-def to_heatmap(pixels, input_size: tuple[int, int], heatmap_size: tuple[int, int]):
-    """Heat-map coordinates (cell centres at integers) of network input pixels (..., 2) x, y; sizes are (height, width)."""
-    scale = [
-        (cells - 1) / (size - 1)
-        for cells, size in zip(heatmap_size[::-1], input_size[::-1], strict=True)
-    ]
-    return (pixels - 0.5) * (
-        torch.as_tensor(scale).to(pixels) if torch.is_tensor(pixels) else np.array(scale)
-    )
+def to_heatmap(pixels: Any, input_size: tuple[int, int], heatmap_size: tuple[int, int]) -> Any:
+    """Heat-map coordinates (cell centres at integers) of input pixels (..., 2) x, y.
+
+    Arrays or tensors; sizes are (height, width).
+    """
+    sizes = zip(heatmap_size[::-1], input_size[::-1], strict=True)
+    return (pixels - 0.5) * _like(pixels, [(cells - 1) / (size - 1) for cells, size in sizes])
 
 
-def from_heatmap(cells, input_size: tuple[int, int], heatmap_size: tuple[int, int]):
+def from_heatmap(cells: Any, input_size: tuple[int, int], heatmap_size: tuple[int, int]) -> Any:
     """Inverse of `to_heatmap`."""
-    scale = [
-        (size - 1) / (cells - 1)
-        for cells, size in zip(heatmap_size[::-1], input_size[::-1], strict=True)
-    ]
-    return (
-        cells * (torch.as_tensor(scale).to(cells) if torch.is_tensor(cells) else np.array(scale))
-        + 0.5
-    )
+    sizes = zip(heatmap_size[::-1], input_size[::-1], strict=True)
+    return cells * _like(cells, [(size - 1) / (count - 1) for count, size in sizes]) + 0.5
+
+
+def _like(points: Any, scale: list[float]) -> Any:
+    return torch.as_tensor(scale).to(points) if torch.is_tensor(points) else np.array(scale)
 
 
 def peaks(heatmaps: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Peak positions (N, K, 2) x, y in cells, with sub-cell refinement, and heights (N, K) of heat maps (N, K, h, w).
+    """Peak positions (N, K, 2) x, y in cells, and heights (N, K), of heat maps (N, K, h, w).
 
-    The refinement fits a parabola to the logarithm around the maximum, in x and y: exact for a Gaussian.
+    A parabola is fitted to the logarithm around the maximum, in x and y: exact for a Gaussian.
     """
-    count, points, height, width = heatmaps.shape
+    height, width = heatmaps.shape[2:]
     value, index = heatmaps.flatten(2).max(dim=2)
     row, column = index // width, index % width
     logs = heatmaps.clamp_min(1e-4).log().flatten(2)
 
     def shift(position: torch.Tensor, size: int, step: int) -> torch.Tensor:
+        """Offset (N, K) in cells; `step`: distance of two neighbours in the flat map."""
         inside = (position > 0) & (position < size - 1)
         low, mid, high = (
             logs.gather(2, (index + move).clamp(0, height * width - 1)[..., None])[..., 0]
             for move in (-step, 0, step)
         )
         curve = low - 2 * mid + high
-        offset = torch.where(
-            curve < -1e-6, 0.5 * (low - high) / curve.clamp_max(-1e-6), torch.zeros_like(curve)
-        )
-        return torch.where(inside, offset.clamp(-0.5, 0.5), torch.zeros_like(offset))
+        offset = 0.5 * (low - high) / curve.clamp_max(-1e-6)
+        # No offset on a flat map, nor at its border.
+        return torch.where(inside & (curve < -1e-6), offset.clamp(-0.5, 0.5), 0.0)
 
-    return torch.stack(
-        [column + shift(column, width, 1), row + shift(row, height, width)], dim=-1
-    ), value
+    x, y = column + shift(column, width, 1), row + shift(row, height, width)
+    return torch.stack([x, y], dim=-1), value
 
 
 class PoseEstimator:
-    """ViTPose with COCO-17 key points from a `transformers` folder, ours or a published one (such as vitpose-base-simple).
+    """ViTPose with COCO-17 key points, ours or a published one (such as vitpose-base-simple).
 
-    folder: holds config.json, model.safetensors and, if its normalisation is not ImageNet's, preprocessor_config.json.
-    padding: the crop is shown this many times smaller inside the input; published models were trained with boxes enlarged by 1.25.
+    folder: a `transformers` folder or hub id, with config.json, model.safetensors and, if the
+    normalisation is not ImageNet's, preprocessor_config.json.
+    padding: how many times smaller the crop is shown inside the input; published models were
+    trained with boxes enlarged by 1.25.
     StudyError: no such folder, another architecture, missing weights, not 17 key points.
     """
 
     def __init__(self, folder: str | Path, padding: float = 1.0, device: str = "cpu"):
         from transformers import VitPoseForPoseEstimation
 
-        from posedive_lib.loading import differing, first_line, quiet
-
-        folder = Path(folder)
+        folder = local_folder(folder)
         if not (folder / "config.json").is_file():
             raise StudyError(
-                f"{folder} holds no ViTPose (no config.json): set paths.pose_estimator to a transformers ViTPose folder"
+                f"{folder} holds no ViTPose (no config.json): "
+                "set paths.pose_estimator to a transformers ViTPose folder"
             )
         if not padding >= 1:
             raise StudyError(f"padding is {padding}, expected 1 or more")
-        config = json.loads((folder / "config.json").read_text())
-        if config.get("model_type") != "vitpose":
-            raise StudyError(
-                f"{folder}/config.json is of type '{config.get('model_type')}', expected 'vitpose'"
-            )
-        try:
-            with quiet():
-                model, loading = VitPoseForPoseEstimation.from_pretrained(
-                    folder,
-                    use_safetensors=True,
-                    local_files_only=True,
-                    output_loading_info=True,
-                    ignore_mismatched_sizes=True,
-                )
-        except (OSError, ValueError, RuntimeError, KeyError) as error:
-            raise StudyError(
-                f"{folder} could not be loaded as ViTPose ({first_line(error)}): download it again"
-            ) from error
-        wrong = differing(loading | {"unexpected_keys": ()})
-        if wrong:
-            raise StudyError(
-                f"{folder}/model.safetensors lacks {wrong[0]}, or has it in another shape: download it again"
-            )
+        kind = read_json(folder / "config.json").get("model_type")
+        if kind != "vitpose":
+            raise StudyError(f"{folder}/config.json is of type '{kind}', expected 'vitpose'")
+        model: Any = load_complete(
+            VitPoseForPoseEstimation, folder, may_hold=("",), use_safetensors=True
+        )
         if model.config.num_labels != len(KEYPOINTS):
             raise StudyError(
                 f"{folder} predicts {model.config.num_labels} key points, expected COCO's 17"
             )
-        self.model, self.device, self.padding = model.eval().to(device), device, padding
-        self.input_size = tuple(model.config.backbone_config.image_size)
-        self.experts = model.config.backbone_config.num_experts > 1
-        self.mean, self.std = self._normalisation(folder)
-
-    def _normalisation(self, folder: Path) -> list[torch.Tensor]:
+        self.model, self.device, self.padding = model.to(device), device, padding
+        backbone = model.config.backbone_config
+        self.input_size = tuple(backbone.image_size)
+        self.experts = backbone.num_experts > 1
         file = folder / "preprocessor_config.json"
-        given = json.loads(file.read_text()) if file.is_file() else {}
-        return [
-            torch.tensor(given.get(key) or IMAGENET[key], device=self.device).view(1, 3, 1, 1)
-            for key in ("image_mean", "image_std")
-        ]
+        given = read_json(file) if file.is_file() else {}
+        self.mean, self.std = (
+            torch.tensor(given.get(key) or usual, device=device).view(1, 3, 1, 1)
+            for key, usual in IMAGENET.items()
+        )
 
     def _frame(self, height: int, width: int) -> tuple[int, int, int, int]:
         """Where the image lies in the input: top, left, height, width."""
@@ -177,46 +155,42 @@ class PoseEstimator:
     def estimate(
         self, images: np.ndarray, batch_size: int = 64, progress: str | None = None
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Key points (N, 17, 2) in pixels of the given images and σ (N, 17) = heat-map maximum clipped to [0, 1], Eq. 2.
+        """Key points (N, 17, 2) in pixels of the images, and their confidence σ (N, 17) of Eq. 2.
 
-        images: uint8 (N, H, W, 3). progress: a bar's label.
+        σ is the heat map's maximum, clipped to [0, 1]. images: uint8 (N, H, W, 3). progress: a
+        bar's label.
         """
         images = np.asarray(images)
         if images.ndim != 4 or images.shape[-1] != 3 or images.dtype != np.uint8:
             raise StudyError(
                 f"images are {images.dtype} {images.shape}, expected uint8 (N, H, W, 3)"
             )
-        keypoints, sigma = (
-            np.zeros((len(images), 17, 2), np.float32),
-            np.zeros((len(images), 17), np.float32),
-        )
+        keypoints = np.zeros((len(images), len(KEYPOINTS), 2), np.float32)
+        sigma = np.zeros((len(images), len(KEYPOINTS)), np.float32)
         top, left, height, width = self._frame(*images.shape[1:3])
+        factor = images.shape[2] / width, images.shape[1] / height  # input pixels to the image's
         with tqdm(total=len(images), desc=progress, unit="image", disable=progress is None) as bar:
             for start in range(0, len(images), batch_size):
                 rows = slice(start, start + batch_size)
-                pixels = self.preprocess(torch.from_numpy(np.ascontiguousarray(images[rows])))
-                expert = (
-                    {
-                        "dataset_index": torch.zeros(
-                            len(pixels), dtype=torch.long, device=self.device
-                        )
-                    }
-                    if self.experts
-                    else {}
-                )
-                heatmaps = self.model(pixels, **expert).heatmaps.float()
-                if not torch.isfinite(heatmaps).all():
-                    raise StudyError(
-                        "The pose estimator's heat maps are not finite: its weights are broken, download or train it again"
-                    )
+                heatmaps = self._heatmaps(images[rows])
                 cells, value = peaks(heatmaps)
-                inputs = (
-                    from_heatmap(cells, self.input_size, tuple(heatmaps.shape[-2:])).cpu().numpy()
-                )
-                keypoints[rows] = (inputs - (left, top)) * (
-                    images.shape[2] / width,
-                    images.shape[1] / height,
-                )
+                size = heatmaps.shape[2], heatmaps.shape[3]
+                inputs = from_heatmap(cells, self.input_size, size).cpu().numpy()
+                keypoints[rows] = (inputs - (left, top)) * factor
                 sigma[rows] = value.clamp(0, 1).cpu().numpy()
-                bar.update(len(pixels))
+                bar.update(len(inputs))
         return keypoints, sigma
+
+    def _heatmaps(self, images: np.ndarray) -> torch.Tensor:
+        pixels = self.preprocess(torch.from_numpy(np.ascontiguousarray(images)))
+        options = {}
+        if self.experts:  # ViTPose++ has an expert per data set; COCO's is the first
+            first = torch.zeros(len(pixels), dtype=torch.long, device=self.device)
+            options["dataset_index"] = first
+        heatmaps = self.model(pixels, **options).heatmaps.float()
+        if not torch.isfinite(heatmaps).all():
+            raise StudyError(
+                "The pose estimator's heat maps are not finite: "
+                "its weights are broken, download or train it again"
+            )
+        return heatmaps

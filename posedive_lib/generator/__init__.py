@@ -5,19 +5,8 @@ images = generator.generate(photo[None], [0], skeleton[None], depth[None], norma
 """
 
 from posedive_lib.generator.arrays import TrainingArrays, encode
-from posedive_lib.generator.files import generate_files
 from posedive_lib.generator.model import PoseDiveModel
-from posedive_lib.generator.sampling import Generator
-from posedive_lib.generator.train import train
+from posedive_lib.generator.sampling import Generator, load
+from posedive_lib.generator.training import train
 
-load = Generator.load
-
-__all__ = [
-    "Generator",
-    "PoseDiveModel",
-    "TrainingArrays",
-    "encode",
-    "generate_files",
-    "load",
-    "train",
-]
+__all__ = ["Generator", "PoseDiveModel", "TrainingArrays", "encode", "load", "train"]

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -9,8 +10,7 @@ from torch import Tensor, nn
 from transformers import CLIPVisionModelWithProjection
 
 from posedive_lib.errors import StudyError
-from posedive_lib.generator import folders
-from posedive_lib.loading import read_json
+from posedive_lib.weights import load_part, part_folder, read_json
 
 BATCH = 64  # images through the tower at a time
 OPENAI_MEAN, OPENAI_STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
@@ -18,7 +18,10 @@ OPENAI_MEAN, OPENAI_STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26
 
 @dataclass
 class ClipImageEncoder:
-    """Frozen CLIP vision tower with its own preprocessing; `size` (height, width) in pixels, mean and std per channel."""
+    """Frozen CLIP vision tower with its own preprocessing.
+
+    size: (height, width) of its input in pixels; mean and std per channel, of values in [0, 1].
+    """
 
     model: nn.Module
     size: tuple[int, int]
@@ -26,28 +29,22 @@ class ClipImageEncoder:
     std: tuple[float, ...]
 
     @classmethod
-    def load(cls, stable_diffusion: Path, source: str | Path | None = None) -> "ClipImageEncoder":
-        """From `image_encoder/` (sd-image-variations layout) or `source` (such as CLIP ViT-L/14), with its `preprocessor_config.json`
-        if there is one, else the encoder's square."""
-        model = folders.load_part(
-            CLIPVisionModelWithProjection, stable_diffusion, "image_encoder", source
-        )
-        where = folders.part_folder(stable_diffusion, "image_encoder", source)
-        settings = {}
-        for path in (
-            where / "preprocessor_config.json",
-            where.parent / "feature_extractor" / "preprocessor_config.json",
-        ):
-            if path.is_file():
-                settings = read_json(path)
-                break
-        cropped = (
-            settings.get("crop_size") if settings.get("do_center_crop", True) else None
-        )  # a crop that is not made has a size, too
+    def from_stable_diffusion(
+        cls, folder: Path, source: str | Path | None = None
+    ) -> "ClipImageEncoder":
+        """From `image_encoder/` (sd-image-variations layout) or `source` (such as CLIP ViT-L/14).
+
+        Size, mean and std are those of `preprocessor_config.json`, else CLIP's own.
+        """
+        model = load_part(CLIPVisionModelWithProjection, folder, "image_encoder", source)
+        settings = _preprocessor(part_folder(folder, "image_encoder", source))
+        # Files also give the size of a crop that is not made.
+        cropped = settings.get("crop_size") if settings.get("do_center_crop", True) else None
         size = _size(cropped or settings.get("size") or model.config.image_size)
         if any(side % model.config.patch_size for side in size):
             raise StudyError(
-                f"{stable_diffusion}: CLIP input {size} is not a multiple of its patch size {model.config.patch_size}."
+                f"{folder}: CLIP input {size} is not a multiple of its patch size "
+                f"{model.config.patch_size}."
             )
         mean, std = settings.get("image_mean", OPENAI_MEAN), settings.get("image_std", OPENAI_STD)
         return cls(model.requires_grad_(False), size, tuple(mean), tuple(std))
@@ -58,42 +55,48 @@ class ClipImageEncoder:
         return self.model.config.projection_dim
 
     def preprocess(self, images: Tensor) -> Tensor:
-        """uint8 (B, H, W, 3) -> float (B, 3, *size): bicubic with antialias, then CLIP's mean and std.
+        """uint8 (B, H, W, 3) -> float (B, 3, *size): bicubic, antialiased, normalised.
 
         The whole crop is squeezed to `size`: a centre crop would cut off head and feet.
         """
         pixels = images.permute(0, 3, 1, 2).float()
         if tuple(pixels.shape[2:]) != self.size:
             pixels = F.interpolate(pixels, self.size, mode="bicubic", antialias=True).clamp(0, 255)
-        mean, std = (
-            torch.tensor(x, device=pixels.device).view(1, 3, 1, 1) for x in (self.mean, self.std)
-        )
+        mean = torch.tensor(self.mean, device=pixels.device).view(1, 3, 1, 1)
+        std = torch.tensor(self.std, device=pixels.device).view(1, 3, 1, 1)
         return (pixels / 255 - mean) / std
 
     @torch.no_grad()
     def tokens(self, images: Tensor, kind: str = "pooled") -> Tensor:
-        """uint8 (N, H, W, 3) -> (N, T, D), on the encoder's device: "pooled" gives the projected image embedding (T = 1), "patch" projects
-        every token. Computed `BATCH` images at a time."""
+        """uint8 (N, H, W, 3) -> tokens (N, T, D), on the encoder's device.
+
+        "pooled": the projected image embedding, T = 1. "patch": every token, projected.
+        """
         if kind not in ("pooled", "patch"):
             raise StudyError(f"generator.clip_tokens is {kind!r}: choose pooled or patch.")
         square = (self.model.config.image_size,) * 2
         found = []
         for part in images.split(BATCH):
-            output = self.model(
-                self.preprocess(part.to(self.model.device)),
-                interpolate_pos_encoding=self.size != square,
-            )
-            found.append(
-                output.image_embeds[:, None]
-                if kind == "pooled"
-                else self.model.visual_projection(
-                    self.model.vision_model.post_layernorm(output.last_hidden_state)
-                )
-            )
+            pixels = self.preprocess(part.to(self.model.device))
+            output = self.model(pixels, interpolate_pos_encoding=self.size != square)
+            if kind == "pooled":
+                found.append(output.image_embeds[:, None])  # (B, 1, D)
+            else:
+                normalised = self.model.vision_model.post_layernorm(output.last_hidden_state)
+                found.append(self.model.visual_projection(normalised))  # (B, T, D)
         return torch.cat(found)
 
 
-def _size(size: int | dict) -> tuple[int, int]:
+def _preprocessor(folder: Path) -> dict[str, Any]:
+    """Settings of the preprocessor, in the encoder's folder or beside it; {} if there are none."""
+    for place in (folder, folder.parent / "feature_extractor"):
+        path = place / "preprocessor_config.json"
+        if path.is_file():
+            return read_json(path)
+    return {}
+
+
+def _size(size: int | dict[str, int]) -> tuple[int, int]:
     """(height, width) from the forms that preprocessor files use."""
     if isinstance(size, int):
         return size, size

@@ -1,31 +1,37 @@
-"""The generator's network (§B, Fig. 1): denoising U-Net, reference U-Net, pose guiders and the null embedding."""
+"""The generator's network (§B, Fig. 1): two U-Nets, pose guiders and the null embedding."""
+
+from __future__ import annotations
 
 import copy
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from diffusers import UNet2DConditionModel
 from torch import Tensor, nn
 
-from posedive_lib.generator import folders, reference
+from posedive_lib.generator import reference
 from posedive_lib.generator.guiders import PoseGuiders
-from posedive_lib.generator.reference import ReferenceCall
-from posedive_lib.loading import read_json
+from posedive_lib.generator.reference import Features, ReferenceCall
+from posedive_lib.weights import load_part, local_folder, part_folder, plain, read_json
+
+if TYPE_CHECKING:
+    from posedive_lib.params import GeneratorParams
 
 
 class PosedConvIn(nn.Conv2d):
     """`conv_in` of the denoising U-Net: projects the noise and adds the guiders' features (§B).
 
-    The features arrive as extra channels behind the noisy latents, so that a call carries all it needs: no hook, nothing kept on the
-    module, and the parameters keep their names. Input (B, in_channels [+ out_channels], h, w) -> (B, out_channels, h, w).
+    The features arrive as extra channels behind the noisy latents. So a call carries all it needs,
+    nothing is kept on the module, and the parameters keep their names.
+    Input (B, in_channels [+ out_channels], h, w) -> (B, out_channels, h, w).
     """
 
     @classmethod
-    def adopt(cls, conv: nn.Conv2d) -> "PosedConvIn":
+    def adopt(cls, conv: nn.Conv2d) -> PosedConvIn:
         """The same layer with the same parameters."""
-        adopted = cls(
-            conv.in_channels, conv.out_channels, conv.kernel_size, conv.stride, conv.padding
-        )
+        sizes = conv.in_channels, conv.out_channels, conv.kernel_size, conv.stride, conv.padding
+        adopted = cls(*sizes)
         adopted.weight, adopted.bias = conv.weight, conv.bias
         return adopted
 
@@ -37,9 +43,11 @@ class PosedConvIn(nn.Conv2d):
 
 
 class PoseDiveModel(nn.Module):
-    """Everything that is trained (§B). With fresh guiders and without reference features it equals its base U-Net.
+    """Everything that is trained (§B).
 
-    Shapes: latents (B, C, h, w); clip_tokens (B, T, D); depth (B, 1, H, W), normals and skeleton (B, 3, H, W) float in [0, 1];
+    With fresh guiders and without reference features it equals its base U-Net.
+    Shapes: latents (B, C, h, w); t (B,); clip_tokens (B, T, D); depth (B, 1, H, W), normals and
+    skeleton (B, 3, H, W) float in [0, 1]; guide: the guiders' output (B, width, h, w);
     features: name -> (R, n, c), one entry per self-attention.
     """
 
@@ -50,12 +58,10 @@ class PoseDiveModel(nn.Module):
         guiders: PoseGuiders,
     ):
         super().__init__()
-        self.denoising_unet, self.reference_unet, self.guiders = (
-            denoising_unet,
-            reference_unet,
-            guiders,
-        )
-        # One embedding stands for "no person" in training and in sampling alike; public relatives use two different ones.
+        self.denoising_unet, self.reference_unet = denoising_unet, reference_unet
+        self.guiders = guiders
+        # One embedding stands for "no person" in training and in sampling alike; public relatives
+        # use two different ones.
         self.null_tokens = nn.Parameter(torch.zeros(1, denoising_unet.config.cross_attention_dim))
         denoising_unet.conv_in = PosedConvIn.adopt(denoising_unet.conv_in)
         reference.install(denoising_unet)
@@ -67,25 +73,29 @@ class PoseDiveModel(nn.Module):
             parameter.requires_grad_(name not in tail)
 
     @classmethod
-    def from_stable_diffusion(cls, folder: str | Path, params) -> "PoseDiveModel":
-        """Both U-Nets start from `folder/unet` (§B); params: the `generator` section. StudyError when a part does not fit.
+    def from_stable_diffusion(cls, folder: str | Path, params: GeneratorParams) -> PoseDiveModel:
+        """Both U-Nets start from `folder/unet` (§B). StudyError when a part does not fit.
 
-        With `pretrained: false` they start from random weights of the same architecture (both from the same ones), and with
-        `reference_attention: false` there is no reference U-Net: ablations.
+        params: the section `generator`. Two of them are ablations: with `pretrained: false` both
+        U-Nets start from the same random weights; with `reference_attention: false` there is no
+        reference U-Net.
         """
-        folder = folders.resolve(folder)
-        unet = folders.load_part(UNet2DConditionModel, folder, "unet")
+        folder = local_folder(folder)
+        unet = load_part(UNet2DConditionModel, folder, "unet")
         if not params.pretrained:
             unet = UNet2DConditionModel.from_config(unet.config).eval()
         reference_unet = copy.deepcopy(unet) if params.reference_attention else None
         return cls(unet, reference_unet, build_guiders(params, unet, vae_factor(folder, params)))
 
     def tokens_kept(self, clip_tokens: Tensor, keep: Tensor) -> Tensor:
-        """CLIP tokens (B, L, D), of samples that are not to be kept (B,) the null embedding instead."""
+        """CLIP tokens (B, T, D); the null embedding for samples where `keep` (B,) is False."""
         return torch.where(keep[:, None, None], clip_tokens, self.null_tokens.to(clip_tokens.dtype))
 
-    def reference_features(self, latents: Tensor, clip_tokens: Tensor) -> dict[str, Tensor] | None:
-        """f2 of every self-attention: one pass of the reference U-Net over un-noised latents at t = 0 (lineage). None without one."""
+    def reference_features(self, latents: Tensor, clip_tokens: Tensor) -> Features | None:
+        """f2 of every self-attention; None without a reference U-Net.
+
+        One pass of the reference U-Net over un-noised latents at t = 0 (lineage).
+        """
         if self.reference_unet is None:
             return None
         call = ReferenceCall("write")
@@ -95,73 +105,66 @@ class PoseDiveModel(nn.Module):
 
     def forward(
         self,
-        noisy_latents,
-        t,
-        clip_tokens,
-        features,
-        depth,
-        normals,
-        skeleton,
+        noisy_latents: Tensor,
+        t: Tensor,
+        clip_tokens: Tensor,
+        features: Features | None,
+        depth: Tensor,
+        normals: Tensor,
+        skeleton: Tensor,
         keep: Tensor | None = None,
     ) -> Tensor:
-        """Predicted epsilon or v, (B, C, h, w). keep: (B,) bool, False drops a sample's identity (condition dropout)."""
-        return self.denoise(
-            noisy_latents, t, clip_tokens, features, self.guiders(depth, normals, skeleton), keep
-        )
+        """Predicted epsilon or v, (B, C, h, w). keep: (B,) bool, False drops the identity.
 
-    def denoise(
-        self,
-        noisy_latents,
-        t,
-        clip_tokens,
-        features,
-        guide: Tensor | None,
-        keep: Tensor | None = None,
-    ) -> Tensor:
-        """`forward` with the guiders' output (B, width, h, w) at hand, so that sampling computes it once for all steps.
-
-        A dropped sample gets the null embedding and attends only to itself. Its pose guide stays: guidance then strengthens identity
-        within the pose, and the unconditional branch needs no second "null pose".
+        A dropped sample (condition dropout) gets the null embedding and attends only to itself. Its
+        pose guide stays: guidance then strengthens identity within the pose, and the unconditional
+        branch needs no second "null pose".
         """
+        guide = self.guiders(depth, normals, skeleton)
         if keep is not None:
             clip_tokens = self.tokens_kept(clip_tokens, keep)
         call = None if features is None else ReferenceCall("read", features, keep)
         return self._denoise(noisy_latents, t, clip_tokens, call, guide)
 
     def guided(
-        self, noisy_latents, t, clip_tokens, features, guide: Tensor, guidance: float
+        self,
+        noisy_latents: Tensor,
+        t: Tensor,
+        clip_tokens: Tensor,
+        features: Features | None,
+        guide: Tensor,
+        guidance: float,
     ) -> Tensor:
-        """Classifier-free guidance: null + guidance * (identity - null), both branches in one batch."""
-        if guidance == 1.0:
-            return self.denoise(noisy_latents, t, clip_tokens, features, guide)
-        null = self.null_tokens.to(clip_tokens.dtype).expand_as(clip_tokens)
-        twice = [torch.cat([x, x]) for x in (noisy_latents, t, guide)]
-        # The features have rows for the second half only, so the first half attends to itself.
+        """Classifier-free guidance: null + guidance * (identity - null), in one batch.
+
+        It takes the guiders' output, so that sampling computes it once for all steps.
+        """
         call = None if features is None else ReferenceCall("read", features)
-        without, with_identity = self._denoise(
-            twice[0], twice[1], torch.cat([null, clip_tokens]), call, twice[2]
-        ).chunk(2)
+        if guidance == 1.0:
+            return self._denoise(noisy_latents, t, clip_tokens, call, guide)
+        null = self.null_tokens.to(clip_tokens.dtype).expand_as(clip_tokens)
+        latents, times, guides = (torch.cat([x, x]) for x in (noisy_latents, t, guide))
+        tokens = torch.cat([null, clip_tokens])
+        # The features have rows for the second half only, so the first half attends to itself.
+        without, with_identity = self._denoise(latents, times, tokens, call, guides).chunk(2)
         return without + guidance * (with_identity - without)
 
     def _denoise(
-        self, noisy_latents, t, clip_tokens, call: ReferenceCall | None, guide: Tensor | None
+        self,
+        noisy_latents: Tensor,
+        t: Tensor,
+        clip_tokens: Tensor,
+        call: ReferenceCall | None,
+        guide: Tensor,
     ) -> Tensor:
-        sample = (
-            noisy_latents
-            if guide is None
-            else torch.cat([noisy_latents, guide.to(noisy_latents.dtype)], dim=1)
-        )
-        return self.denoising_unet(
-            sample, t, clip_tokens, cross_attention_kwargs={"reference": call}
-        ).sample
+        # (B, C + width, h, w): `PosedConvIn` takes the two apart again.
+        sample = torch.cat([noisy_latents, guide.to(noisy_latents.dtype)], dim=1)
+        kwargs = {"reference": call}
+        return self.denoising_unet(sample, t, clip_tokens, cross_attention_kwargs=kwargs).sample
 
     def trainable(self) -> dict[str, nn.Parameter]:
         """Named parameters that get a gradient: all but the reference U-Net's tail."""
-        return {
-            name: parameter
-            for name, parameter in self.named_parameters()
-            if parameter.requires_grad
-        }
+        return {name: value for name, value in self.named_parameters() if value.requires_grad}
 
     def enable_gradient_checkpointing(self) -> None:
         """Trade time for memory in both U-Nets."""
@@ -170,32 +173,13 @@ class PoseDiveModel(nn.Module):
                 unet.enable_gradient_checkpointing()
 
 
-def build_guiders(params, unet: UNet2DConditionModel, factor: int) -> PoseGuiders:
-    """Fresh guiders for this U-Net and VAE from `guider_widths`, `guider_channels` and `conditions` of the `generator` section."""
+def build_guiders(params: GeneratorParams, unet: UNet2DConditionModel, factor: int) -> PoseGuiders:
+    """Fresh guiders for this U-Net and VAE, by the section `generator`."""
     widths, width = dict(plain(params)["guider_widths"]), unet.config.block_out_channels[0]
-    return PoseGuiders(
-        widths, list(params.guider_channels), width, factor, tuple(params.conditions)
-    )
+    return PoseGuiders(widths, list(params.guider_channels), width, factor, params.conditions)
 
 
-def vae_factor(stable_diffusion: Path, params) -> int:
-    """Down-factor of the VAE in use: 8 for four levels."""
-    config = read_json(
-        folders.part_folder(stable_diffusion, "vae", params.vae) / "config.json",
-        "block_out_channels",
-    )
-    return 2 ** (len(config["block_out_channels"]) - 1)
-
-
-def plain(params) -> dict:
-    """A parameter section (pydantic model, dict or namespace) as nested dicts and lists, for JSON."""
-    if hasattr(params, "model_dump"):
-        return params.model_dump()
-    items = (
-        params.items()
-        if isinstance(params, dict)
-        else vars(params).items()
-        if hasattr(params, "__dict__")
-        else None
-    )
-    return {key: plain(value) for key, value in items} if items is not None else params
+def vae_factor(stable_diffusion: Path, params: GeneratorParams) -> int:
+    """How many times the VAE in use makes images smaller: 8 for four levels."""
+    path = part_folder(stable_diffusion, "vae", params.vae) / "config.json"
+    return 2 ** (len(read_json(path, "block_out_channels")["block_out_channels"]) - 1)

@@ -1,6 +1,12 @@
-"""Noise schedule and loss weights (Eq. 1; lineage defaults: v-prediction, zero terminal SNR, min-SNR weighting, trailing steps)."""
+"""Noise schedule and loss weights (Eq. 1).
+
+The lineage's defaults are v-prediction, zero terminal SNR, min-SNR weights and trailing steps.
+"""
+
+from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import diffusers
 import torch
@@ -9,23 +15,31 @@ from diffusers.training_utils import compute_snr
 from torch import Tensor
 
 from posedive_lib.errors import StudyError
-from posedive_lib.loading import read_json
+from posedive_lib.weights import read_json
+
+if TYPE_CHECKING:
+    from posedive_lib.params import GeneratorParams
 
 
 def load_scheduler(
-    stable_diffusion: Path, params, kind: type[SchedulerMixin] | str = "DDIMScheduler"
+    stable_diffusion: Path,
+    params: GeneratorParams,
+    kind: type[SchedulerMixin] | str = "DDIMScheduler",
 ) -> SchedulerMixin:
-    """A scheduler of any diffusers class, itself or its name, with the betas of `scheduler/scheduler_config.json` and the prediction of `params`.
+    """A scheduler of any diffusers class (or its name), with the prediction type of `params`.
 
-    Training (`DDPMScheduler`) and sampling build theirs here, so they cannot disagree (they do in public relatives).
+    Its betas are those of `scheduler/scheduler_config.json`. Training (`DDPMScheduler`) and
+    sampling build theirs here, so they cannot disagree (they do in public relatives).
     """
     if params.prediction_type not in ("epsilon", "v_prediction"):
         raise StudyError(
-            f"generator.prediction_type is {params.prediction_type!r}: choose epsilon or v_prediction."
+            f"generator.prediction_type is {params.prediction_type!r}: "
+            "choose epsilon or v_prediction."
         )
     if params.zero_snr and params.prediction_type == "epsilon":
         raise StudyError(
-            "generator.zero_snr needs prediction_type v_prediction: at zero SNR epsilon says nothing about the image."
+            "generator.zero_snr needs prediction_type v_prediction: "
+            "at zero SNR epsilon says nothing about the image."
         )
     path = stable_diffusion / "scheduler" / "scheduler_config.json"
     if not path.is_file():
@@ -44,7 +58,8 @@ def scheduler_class(name: str) -> type[SchedulerMixin]:
     kind = getattr(diffusers, name, None)
     if not (isinstance(kind, type) and issubclass(kind, SchedulerMixin)):
         raise StudyError(
-            f"generator.sampling.scheduler is {name!r}: name a scheduler of diffusers, such as DDIMScheduler or UniPCMultistepScheduler."
+            f"generator.sampling.scheduler is {name!r}: name a scheduler of diffusers, "
+            "such as DDIMScheduler or UniPCMultistepScheduler."
         )
     return kind
 
@@ -57,10 +72,11 @@ def target(scheduler: DDPMScheduler, latents: Tensor, noise: Tensor, t: Tensor) 
 
 
 def loss_weights(scheduler: DDPMScheduler, t: Tensor, snr_gamma: float) -> Tensor:
-    """Min-SNR weight per sample (B,); 0 turns it off.
+    """Min-SNR weight per sample (B,); gamma 0 turns it off.
 
-    epsilon: min(SNR, gamma) / SNR. v: min(SNR + 1, gamma) / (SNR + 1), the lineage's form, which keeps weight at zero terminal SNR
-    (min(SNR, gamma) / (SNR + 1) would give the step from pure noise none, and that step decides the colours).
+    epsilon: min(SNR, gamma) / SNR. v: min(SNR + 1, gamma) / (SNR + 1), the lineage's form. It keeps
+    weight at zero terminal SNR; min(SNR, gamma) / (SNR + 1) would give the step from pure noise
+    none, and that step decides the colours.
     """
     if not snr_gamma:
         return torch.ones_like(t, dtype=torch.float32)

@@ -175,7 +175,7 @@ class GeneratorParams(Section):
     batch_size: Count
     gradient_accumulation: Count
     gradient_checkpointing: bool
-    mixed_precision: Literal["no", "bf16", "auto"]
+    precision: Literal["auto", "fp32", "bf16", "fp16"]
     steps: Count
     ema_decay: BelowOne
     log_every: Count

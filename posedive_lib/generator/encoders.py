@@ -1,0 +1,94 @@
+"""The frozen parts of Stable Diffusion, VAE and CLIP, and the images that they take."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from diffusers import AutoencoderKL
+from torch import Tensor, nn
+
+from posedive_lib.devices import checked_device
+from posedive_lib.errors import StudyError
+from posedive_lib.generator.clip import ClipImageEncoder
+from posedive_lib.weights import load_part, local_folder
+
+
+@dataclass
+class Encoders:
+    """The frozen VAE and CLIP of a Stable Diffusion folder."""
+
+    vae: AutoencoderKL
+    clip: ClipImageEncoder
+
+    @classmethod
+    def from_stable_diffusion(
+        cls,
+        folder: str | Path,
+        device: torch.device | str = "cpu",
+        *,
+        vae: str | Path | None = None,
+        image_encoder: str | Path | None = None,
+    ) -> "Encoders":
+        """From `vae/` and `image_encoder/`, or from the folder or hub id given for either."""
+        device, folder = checked_device(device), local_folder(folder)
+        encoders = cls(
+            load_part(AutoencoderKL, folder, "vae", vae),
+            ClipImageEncoder.from_stable_diffusion(folder, image_encoder),
+        )
+        encoders.vae.requires_grad_(False).to(device)
+        encoders.clip.model.to(device)
+        return encoders
+
+    @property
+    def factor(self) -> int:
+        """How many times smaller a latent is than its image, in height and in width."""
+        return 2 ** (len(self.vae.config.block_out_channels) - 1)
+
+    @torch.no_grad()
+    def latents(self, images: Tensor) -> Tensor:
+        """uint8 (B, H, W, 3) -> (B, C, h, w), scaled: the posterior's mean, without its noise."""
+        pixels = images.permute(0, 3, 1, 2).float().div(127.5).sub(1.0)  # (B, 3, H, W) in [-1, 1]
+        return self.vae.encode(pixels).latent_dist.mean * self.vae.config.scaling_factor
+
+    @torch.no_grad()
+    def images(self, latents: Tensor) -> Tensor:
+        """(B, C, h, w) scaled latents -> uint8 (B, H, W, 3)."""
+        pixels = self.vae.decode(latents / self.vae.config.scaling_factor).sample
+        bytes_ = pixels.float().add(1.0).mul(127.5).round().clamp(0, 255).to(torch.uint8)
+        return bytes_.permute(0, 2, 3, 1)
+
+
+def check_images(
+    array: np.ndarray, name: str, channels: int, size: tuple[int, ...] | None = None
+) -> None:
+    """StudyError unless uint8 (N, H, W, channels), of `size` (height, width) if given."""
+    if array.dtype != np.uint8 or array.ndim != 4 or array.shape[3] != channels:
+        raise StudyError(
+            f"Each {name} must be uint8 (height, width, {channels}); "
+            f"got {array.dtype} {array.shape[1:]}: convert it first."
+        )
+    if size is not None and tuple(array.shape[1:3]) != tuple(size):
+        raise StudyError(
+            f"Each {name} is {array.shape[1]} x {array.shape[2]} pixels, "
+            f"but the images are {size[0]} x {size[1]}."
+        )
+
+
+def check_maps(
+    depth: np.ndarray, normals: np.ndarray, skeleton: np.ndarray, size: tuple[int, ...]
+) -> None:
+    """StudyError unless the condition maps are uint8 with 1, 3 and 3 channels, and of `size`."""
+    check_images(depth, "depth map", 1, size)
+    check_images(normals, "normal map", 3, size)
+    check_images(skeleton, "skeleton", 3, size)
+
+
+def check_size(height: int, width: int, factor: int, unet: nn.Module) -> None:
+    """StudyError unless both are multiples of the VAE's factor x 2^(U-Net levels - 1)."""
+    multiple = factor * 2 ** (len(unet.config.block_out_channels) - 1)
+    if height % multiple or width % multiple:
+        raise StudyError(
+            f"Images are {height} x {width} pixels, but this generator needs multiples of "
+            f"{multiple}: change image.height and image.width."
+        )
