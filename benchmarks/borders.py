@@ -20,13 +20,14 @@ import pandas as pd
 from benchmarks.measure import report, table
 from miniworld import build, planning
 from posedive_lib import datasets, params
+from posedive_lib.bench.processes import in_processes
 from posedive_lib.body.camera import viewpoint
 from posedive_lib.body.poses import load_poses
 from posedive_lib.body.table import BodyTable
 from posedive_lib.datasets import splits
 from posedive_lib.reid.image_set import ImageSet
 from posedive_lib.reid.models import create, measure
-from posedive_lib.study import generation, mini_world, reid_runs
+from posedive_lib.study import generation, mini_world, reid_work
 
 NAME = "msmt17-s-cam"
 
@@ -87,10 +88,10 @@ def added(P) -> pd.DataFrame:
 def train_and_test(
     P, rows: pd.DataFrame, arm: str, seed: int, borders: list[float], out: Path
 ) -> None:
-    train = reid_runs.photos(P, NAME)[0]
+    train = reid_work.photos(P, NAME)[0]
     if arm == "oracle":
-        photos = reid_runs.stored_images(P, mini_world.true_photos(P, NAME, rows))
-        train = train.plus(reid_runs.generated_set(rows, photos))
+        photos = reid_work.stored_images(P, mini_world.true_photos(P, NAME, rows))
+        train = train.plus(reid_work.generated_set(rows, photos))
     baseline = create(
         "clip-reid", P.reid, P.paths.clip, P.reid.image.height, P.reid.image.width, "cpu"
     )
@@ -137,7 +138,7 @@ def main() -> None:
             for seed in range(options.seeds)
             for arm in ("real", "oracle")
         ]
-        reid_runs.in_processes(train_and_test, jobs, P.study.workers)
+        in_processes(train_and_test, jobs, P.study.workers)
         runs = pd.concat([pd.read_csv(job[-1]) for job in jobs])
         os.chdir(root)
     lines = []

@@ -9,7 +9,7 @@ from scipy.spatial.transform import Rotation
 from posedive_lib import params
 from posedive_lib.bench.statistics import holm
 from posedive_lib.body.camera import orient
-from posedive_lib.study import comparison, design, reid_runs
+from posedive_lib.study import comparison, design, reid_analysis
 
 SIX = 6
 
@@ -85,13 +85,13 @@ def test_every_arm_gets_its_images_and_every_seed(P, monkeypatch):
             asked.append((name, counts.to_dict())) or pd.DataFrame({"pid": [1]})
         ),
     )
-    jobs = pd.DataFrame(design.jobs(P))
+    jobs = pd.DataFrame([vars(job) for job in design.jobs(P)])
     clip = jobs[jobs["model"] == "clip-reid"]
     assert (
-        clip.groupby(["name", "arm"])["seed"].apply(list).map(tuple) == tuple(P.reid.seeds)
+        clip.groupby(["dataset", "arm"])["seed"].apply(list).map(tuple) == tuple(P.reid.seeds)
     ).all()
     assert asked == [("msmt17-s-cam", {1: 3, 2: 3}), ("msmt17-s-pose", {1: 3, 2: 3})]
-    rows = clip[clip["name"] == "msmt17-s-cam"].drop_duplicates("arm").set_index("arm")["rows"]
+    rows = clip[clip["dataset"] == "msmt17-s-cam"].drop_duplicates("arm").set_index("arm")["rows"]
     assert rows["real"] is None and rows["oracle"] is rows["pose-dive"] is rows["repeat"]
     assert (
         len(rows["pose-dive"]) == 6
@@ -99,10 +99,10 @@ def test_every_arm_gets_its_images_and_every_seed(P, monkeypatch):
         and len(rows["viewpoint"]) == 4
     )
     second = jobs[jobs["model"] == "resnet"]
-    assert set(second["name"]) == set(P.study.resnet_datasets) and set(second["arm"]) == set(
+    assert set(second["dataset"]) == set(P.study.resnet_datasets) and set(second["arm"]) == set(
         P.study.resnet_arms
     )
-    assert set(jobs.loc[jobs["by_azimuth"], "name"]) == {P.study.azimuth_dataset}
+    assert set(jobs.loc[jobs["by_azimuth"], "dataset"]) == {P.study.azimuth_dataset}
 
 
 def test_the_tilt_that_the_oracle_photographs_gives_back_the_orientation():
@@ -126,7 +126,7 @@ def test_azimuth_differences_are_means_over_the_seeds_of_both():
         ("oracle", 1): [[0.0, 0.0, 53.0, 4], [0.0, 90.0, 20.0, 2]],
     }
     records = [{"arm": arm, "seed": seed, "azimuth": found} for (arm, seed), found in cells.items()]
-    table = reid_runs.azimuth_differences(
+    table = reid_analysis.azimuth_differences(
         [*records, {"arm": "oracle", "seed": 2, "azimuth": cells["real", 0]}], "oracle"
     )
     assert table.to_numpy().tolist() == [[0, 0, 2, 1, 3, 4], [0, 90, -5, -10, 0, 2]]
@@ -137,7 +137,7 @@ def test_the_azimuth_summary_weights_pairs_by_their_queries():
         [(0, 45, 2.0, 1), (-45, 0, 4.0, 3), (0, 90, 1.0, 2), (180, 135, -6.0, 5)],
         columns=["query", "gallery", "difference", "queries"],
     )
-    found = reid_runs.azimuth_summary(table)
+    found = reid_analysis.azimuth_summary(table)
     assert found.to_numpy().tolist() == [
         ["both", 2, 4, 3.5],
         ["one", 1, 2, 1.0],

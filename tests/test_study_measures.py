@@ -14,7 +14,7 @@ from posedive_lib.generator.arrays import Encoders
 from posedive_lib.reid.image_set import ImageSet
 from posedive_lib.study import candidate_files, failures, generation, quality, split_views
 from posedive_lib.study.crossing import Crossing, right_person, variance_shares
-from posedive_lib.study.reid_runs import repeated
+from posedive_lib.study.reid_work import repeated
 
 
 def test_pck_counts_visible_body_key_points_within_a_tenth_of_the_height():

@@ -1,5 +1,11 @@
 """Tables of Re-ID runs: an arm against another over paired seeds, with intervals (§D, §F)."""
 
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
 import numpy as np
 import pandas as pd
 
@@ -13,88 +19,35 @@ from posedive_lib.bench.statistics import (
 )
 from posedive_lib.errors import StudyError
 
-# Gain in mAP (points) by Pose-dIVE with CLIP-ReID over real images alone (main paper, single runs on the real data sets)
+METRICS = ("mAP", "rank1")
+# Gain in mAP (points) by Pose-dIVE with CLIP-ReID over real images alone: main paper, single runs
+# on the real data sets.
 PUBLISHED = {"market1501": 0.7, "msmt17": 3.0, "cuhk03-detected": 1.8, "cuhk03-labeled": 1.7}
 
-
-def paired(arm: pd.DataFrame, baseline: pd.DataFrame, metric: str, seed: int) -> dict:
-    """Mean difference of a metric over the seeds that both have: mean, interval, sign-flip p and the verdict."""
-    a, b = _by_seed(metric, arm=arm, baseline=baseline)
-    result = paired_difference(a.to_numpy(), b.to_numpy(), seed=seed)
-    return {
-        "metric": metric,
-        "arm_mean": a.mean(),
-        "baseline_mean": b.mean(),
-        "difference": result.mean,
-        "ci_low": result.low,
-        "ci_high": result.high,
-        "p": result.p,
-        "smallest_p": result.smallest_p,
-        "seeds": result.n,
-        "verdict": result.verdict,
-    }
-
-
-def against(
-    runs: pd.DataFrame, baseline: str, *, seed: int, metrics=("mAP", "rank1")
-) -> pd.DataFrame:
-    """Every other arm against `baseline`, per data set and metric; p corrected over each metric's family, all data sets and arms (`family`)."""
-    pairs = []
-    for dataset, table in runs.groupby("dataset", sort=False):
-        reference = table[table["arm"] == baseline]
-        pairs += [
-            (
-                {"dataset": dataset, "arm": arm, "baseline": baseline},
-                table[table["arm"] == arm],
-                reference,
-            )
-            for arm in table["arm"].unique()
-            if arm != baseline
-        ]
-    return family(pairs, seed=seed, metrics=metrics)
-
-
-VOLUME = (
+# Pairs (arm, baseline).
+VOLUME = (  # diversity against volume: as many images of the same kind, or real photos again
     ("pose-dive", "repeat"),
     ("pose-dive", "same-distribution"),
     ("oracle", "repeat"),
     ("oracle", "oracle-same"),
 )
-PARTS = (
+PARTS = (  # what each of viewpoint and pose adds to the other
     ("viewpoint", "same-distribution"),
     ("pose", "same-distribution"),
     ("viewpoint", "pose"),
     ("pose-dive", "viewpoint"),
     ("pose-dive", "pose"),
 )
-TRUTH = (
+TRUTH = (  # generated images against true ones in the same poses and views
     ("same-distribution", "oracle-same"),
     ("pose-dive", "oracle"),
-)  # generated images against true ones in the same poses and views
-
-
-def between(
-    runs: pd.DataFrame, pairs=VOLUME + PARTS + TRUTH, *, seed: int, metrics=("mAP", "rank1")
-) -> pd.DataFrame:
-    """Arm against arm, (arm, baseline) of `pairs`, per data set that has both; p corrected over each metric's family, as in `against`.
-
-    By default diversity against volume (as many images of the same kind, or photos again, in poses and views of the training set), what each
-    of viewpoint and pose adds to the other, and generated images against true ones.
-    """
-    found = []
-    for dataset, table in runs.groupby("dataset", sort=False):
-        found += [
-            (
-                {"dataset": dataset, "arm": arm, "baseline": baseline},
-                table[table["arm"] == arm],
-                table[table["arm"] == baseline],
-            )
-            for arm, baseline in pairs
-            if {arm, baseline} <= set(table["arm"])
-        ]
-    return family(found, seed=seed, metrics=metrics)
-
-
+)
+# Share of an effect of true photos (third against fourth arm) that generated images have (first
+# against second arm).
+SHARES = {
+    "gain": ("pose-dive", "real", "oracle", "real"),
+    "diversity": ("pose-dive", "same-distribution", "oracle", "oracle-same"),
+}
 FAMILY = [
     "dataset",
     "arm",
@@ -115,69 +68,115 @@ FAMILY = [
 ]
 
 
-def family(
-    pairs: list[tuple[dict, pd.DataFrame, pd.DataFrame]], *, seed: int, metrics=("mAP", "rank1")
-) -> pd.DataFrame:
-    """A row for each metric of each (labels, arm's runs, baseline's runs), with p corrected over all pairs of a metric.
+@dataclass(frozen=True)
+class Pair:
+    """Runs of an arm and of its baseline; `labels` are the first columns of their rows."""
 
-    `p_joint`: by permuting all of them together (`joint_p`), over the seeds that all have. `p_holm`: by Holm, with `smallest_p_holm` the
-    least it could be with this many seeds: above 0.05 nothing passes it, whatever the runs say.
+    labels: dict[str, Any]
+    arm: pd.DataFrame
+    baseline: pd.DataFrame
+
+
+def paired(arm: pd.DataFrame, baseline: pd.DataFrame, metric: str, seed: int) -> dict[str, Any]:
+    """Mean difference of a metric over the seeds that both have: interval, sign-flip p, verdict."""
+    own, before = _by_seed(metric, arm=arm, baseline=baseline)
+    result = paired_difference(own.to_numpy(), before.to_numpy(), seed=seed)
+    return {
+        "metric": metric,
+        "arm_mean": own.mean(),
+        "baseline_mean": before.mean(),
+        "difference": result.mean,
+        "ci_low": result.low,
+        "ci_high": result.high,
+        "p": result.p,
+        "smallest_p": result.smallest_p,
+        "seeds": result.n,
+        "verdict": result.verdict,
+    }
+
+
+def against(
+    runs: pd.DataFrame, baseline: str, *, seed: int, metrics: Sequence[str] = METRICS
+) -> pd.DataFrame:
+    """Every other arm against `baseline`, per data set and metric, corrected as in `family`."""
+    pairs = []
+    for dataset, table in runs.groupby("dataset", sort=False):
+        for arm in table["arm"].unique():
+            if arm != baseline:
+                pairs.append(_pair(str(dataset), table, arm, baseline))
+    return family(pairs, seed=seed, metrics=metrics)
+
+
+def between(
+    runs: pd.DataFrame,
+    pairs: Sequence[tuple[str, str]] = VOLUME + PARTS + TRUTH,
+    *,
+    seed: int,
+    metrics: Sequence[str] = METRICS,
+) -> pd.DataFrame:
+    """Arm against baseline for each of `pairs`, per data set with both, corrected by `family`."""
+    found = []
+    for dataset, table in runs.groupby("dataset", sort=False):
+        for arm, baseline in pairs:
+            if {arm, baseline} <= set(table["arm"]):
+                found.append(_pair(str(dataset), table, arm, baseline))
+    return family(found, seed=seed, metrics=metrics)
+
+
+def _pair(dataset: str, table: pd.DataFrame, arm: str, baseline: str) -> Pair:
+    labels = {"dataset": dataset, "arm": arm, "baseline": baseline}
+    return Pair(labels, table[table["arm"] == arm], table[table["arm"] == baseline])
+
+
+def family(pairs: Sequence[Pair], *, seed: int, metrics: Sequence[str] = METRICS) -> pd.DataFrame:
+    """A row of `paired` for each pair and metric, with p corrected over all pairs of a metric.
+
+    p_joint: permuting all pairs together (`joint_p`), over the seeds that all have.
+    p_holm: Holm's correction. smallest_p_holm: the least it could be with this many seeds; above
+    0.05 no comparison can pass it.
     """
-    result = pd.DataFrame(
-        [
-            {**labels, **paired(arm, baseline, metric, seed)}
-            for labels, arm, baseline in pairs
-            for metric in metrics
-        ],
-        columns=None if pairs else FAMILY,
-    )
-    if len(result):
-        corrected = result.groupby("metric")["p"]
-        result["p_holm"] = corrected.transform(lambda p: holm(p.to_numpy()))
-        result["smallest_p_holm"] = (result["smallest_p"] * corrected.transform("size")).clip(
-            upper=1.0
-        )
-        for metric in metrics:
-            differences = pd.concat(
-                [
-                    np.subtract(*_by_seed(metric, arm=arm, baseline=baseline))
-                    for _, arm, baseline in pairs
-                ],
-                axis=1,
-                join="inner",
-            )
-            result.loc[result["metric"] == metric, "p_joint"] = (
-                joint_p(differences.to_numpy(), seed=seed) if len(differences) else np.nan
-            )
+    if not pairs:
+        return pd.DataFrame(columns=FAMILY)
+    rows = [
+        pair.labels | paired(pair.arm, pair.baseline, metric, seed)
+        for pair in pairs
+        for metric in metrics
+    ]
+    result = pd.DataFrame(rows)
+    by_metric = result.groupby("metric")["p"]
+    result["p_holm"] = by_metric.transform(lambda p: holm(p.to_numpy()))
+    least = result["smallest_p"] * by_metric.transform("size")
+    result["smallest_p_holm"] = least.clip(upper=1.0)
+    for metric in metrics:
+        own = [_by_seed(metric, arm=pair.arm, baseline=pair.baseline) for pair in pairs]
+        differences = pd.concat([arm - before for arm, before in own], axis=1, join="inner")
+        p = joint_p(differences.to_numpy(), seed=seed) if len(differences) else np.nan
+        result.loc[result["metric"] == metric, "p_joint"] = p
     return result
 
 
-SHARES = {
-    "gain": ("pose-dive", "real", "oracle", "real"),
-    "diversity": ("pose-dive", "same-distribution", "oracle", "oracle-same"),
-}
-
-
 def oracle_shares(runs: pd.DataFrame, *, seed: int, metric: str = "mAP") -> pd.DataFrame:
-    """Share (percent) of what true photos bring that `pose-dive` brings, per data set that has the arms, with its interval over seeds.
+    """Share (percent) of what true photos bring that `pose-dive` brings, with its interval.
 
-    `of` is "gain" (over real images alone) or "diversity" (over as many images of the same kind in the training set's own poses and views):
-    the first holds whatever else the generated images bring. `note` says "undefined: …" where the true photos show no effect.
+    The interval is over seeds. A row per data set that has the arms, and per entry of SHARES:
+    `gain` over real images alone (whatever brings it), and `diversity` over as many images in the
+    training set's poses and views.
+    note: "undefined: …" where the true photos show no effect.
     """
     rows = []
     for dataset, table in runs.groupby("dataset", sort=False):
+        by_arm = dict(tuple(table.groupby("arm")))
         for of, arms in SHARES.items():
-            if not set(arms) <= set(table["arm"]):
+            if not set(arms) <= set(by_arm):
                 continue
-            value = _by_seed(
-                metric, **{name: table[table["arm"] == name] for name in dict.fromkeys(arms)}
+            names = list(dict.fromkeys(arms))
+            values = _by_seed(metric, **{name: by_arm[name] for name in names})
+            made, made_from, true, true_from = (
+                values[names.index(name)].to_numpy() for name in arms
             )
-            by_arm = dict(zip(dict.fromkeys(arms), value))
-            made, made_from, true, true_from = (by_arm[name].to_numpy() for name in arms)
             share = captured_share(
                 made - made_from, true - true_from, np.zeros(len(made)), seed=seed
             )
-            note = share.method if share.method.startswith("undefined") else ""
             rows.append(
                 {
                     "dataset": dataset,
@@ -187,21 +186,22 @@ def oracle_shares(runs: pd.DataFrame, *, seed: int, metric: str = "mAP") -> pd.D
                     "ci_low": 100 * share.low,
                     "ci_high": 100 * share.high,
                     "seeds": share.n,
-                    "note": note,
+                    "note": share.method if share.method.startswith("undefined") else "",
                 }
             )
-    return pd.DataFrame(
-        rows, columns=["dataset", "of", "metric", "share", "ci_low", "ci_high", "seeds", "note"]
-    )
+    columns = ["dataset", "of", "metric", "share", "ci_low", "ci_high", "seeds", "note"]
+    return pd.DataFrame(rows, columns=columns)
 
 
 def by_level(
-    runs: pd.DataFrame, column: str, *, seed: int, metrics=("mAP", "rank1")
+    runs: pd.DataFrame, column: str, *, seed: int, metrics: Sequence[str] = METRICS
 ) -> pd.DataFrame:
-    """Mean over seeds with its interval for every level of `column`, and the paired difference to the level before."""
-    rows, levels = [], sorted(runs[column].unique())
+    """Mean over seeds with interval at each level of `column`, and the step from the one before."""
+    rows = []
+    levels = sorted(runs[column].unique().tolist())
     for metric in metrics:
-        for before, level in zip([None, *levels], levels):
+        before = None
+        for level in levels:
             own = runs[runs[column] == level]
             interval = bootstrap_interval(own[metric].to_numpy(), seed=seed)
             row = {
@@ -214,7 +214,7 @@ def by_level(
                 "n_generated": int(own["n_generated"].iloc[0]),
             }
             if before is not None:
-                step = paired(own, runs[runs[column] == before], metric, seed)
+                step = paired(own, before, metric, seed)
                 row |= {
                     "step": step["difference"],
                     "step_low": step["ci_low"],
@@ -222,54 +222,54 @@ def by_level(
                     "step_verdict": step["verdict"],
                 }
             rows.append(row)
+            before = own
     return pd.DataFrame(rows)
 
 
 def level_against_others(
     runs: pd.DataFrame, column: str, level: float, *, metric: str, seed: int
 ) -> pd.DataFrame:
-    """One level of `column` minus every other one, paired by seed, p corrected over them (`family`); `beside` marks its two neighbours."""
-    levels = sorted(runs[column].unique())
+    """One level of `column` minus each other one, corrected by `family`; `beside`: neighbours."""
+    levels = sorted(runs[column].unique().tolist())
     if level not in levels:
-        raise StudyError(
-            f"There is no run with {column} {level:g}; there are {', '.join(f'{value:g}' for value in levels)}."
-        )
-    place, own = levels.index(level), runs[runs[column] == level]
-    pairs = [
-        (
-            {column: level, "other": other, "beside": abs(levels.index(other) - place) == 1},
-            own,
-            runs[runs[column] == other],
-        )
-        for other in levels
-        if other != level
-    ]
+        there = ", ".join(f"{value:g}" for value in levels)
+        raise StudyError(f"There is no run with {column} {level:g}; there are {there}.")
+    place = levels.index(level)
+    pairs = []
+    for number, other in enumerate(levels):
+        if other != level:
+            labels = {column: level, "other": other, "beside": abs(number - place) == 1}
+            baseline = runs[runs[column] == other]
+            pairs.append(Pair(labels, runs[runs[column] == level], baseline))
     return family(pairs, seed=seed, metrics=(metric,))
 
 
 def best_level(runs: pd.DataFrame, column: str, metric: str) -> float:
-    """The level with the highest mean; the lower one of equal ones. Chosen on the test set, so its mean is optimistic."""
+    """The level with the highest mean, the lowest of equal ones.
+
+    It is chosen on the test set, so its mean is optimistic.
+    """
     means = runs.groupby(column)[metric].mean()
-    return float(means.index[means.to_numpy().argmax()])
+    return float(means.index.to_numpy()[means.to_numpy().argmax()])
 
 
 def best_sentence(runs: pd.DataFrame, column: str, metric: str, *, seed: int) -> str:
-    """One sentence: the best level, and whether it differs from the levels beside it ("best" only with these intervals)."""
+    """One sentence: the best level, and whether it differs from the levels beside it."""
     level = best_level(runs, column, metric)
+    mean = runs.loc[runs[column] == level, metric].mean()
+    said = f"Highest mean {metric}: {mean:.2f} at {level:g}"
     table = level_against_others(runs, column, level, metric=metric, seed=seed)
-    said = (
-        f"Highest mean {metric}: {runs.loc[runs[column] == level, metric].mean():.2f} at {level:g}"
-    )
     if table.empty:
         return f"{said}; there is no other level."
-    parts = [
-        f"{r.difference:+.2f} [{r.ci_low:+.2f}, {r.ci_high:+.2f}] against {r.other:g} ({r.verdict.replace(NO_EFFECT, 'no difference shown')})"
-        for r in table[table["beside"]].itertuples()
-    ]
+    parts = []
+    for row in table[table["beside"]].to_dict("records"):
+        verdict = row["verdict"].replace(NO_EFFECT, "no difference shown")
+        interval = f"[{row['ci_low']:+.2f}, {row['ci_high']:+.2f}]"
+        parts.append(f"{row['difference']:+.2f} {interval} against {row['other']:g} ({verdict})")
     return f"{said}; {'; '.join(parts)}."
 
 
-def _by_seed(metric: str, **parts: pd.DataFrame) -> list:
+def _by_seed(metric: str, **parts: pd.DataFrame) -> list[pd.Series]:
     """The metric of each part by seed, in the order of the seeds that all of them have."""
     columns = [part.set_index("seed")[metric].rename(name) for name, part in parts.items()]
     both = pd.concat(columns, axis=1, join="inner").sort_index()

@@ -1,6 +1,9 @@
-"""Every person in every pose: the crossing behind §I's two comparisons (Fig. 6), and what explains its variation."""
+"""Every person in every pose: the crossing behind §I's two comparisons (Fig. 6)."""
+
+from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -12,13 +15,21 @@ from posedive_lib.body.poses import load_poses
 from posedive_lib.datasets.images import read as read_images
 from posedive_lib.seeds import rng_for, seed_for
 from posedive_lib.study import mini_world
-from posedive_lib.study.mini_world import Shot
 from posedive_lib.study.quality import identity_top1
+
+if TYPE_CHECKING:
+    from posedive_lib.augment.confidence import PoseEstimator
+    from posedive_lib.generator import Generator
+    from posedive_lib.params import Params
+    from posedive_lib.study.quality import Extractor
 
 
 @dataclass(frozen=True)
 class Crossing:
-    """references (I, H, W, 3); generated, truth, normals (I, J, H, W, 3) uint8 of I people in J poses; labels of the poses (J,)."""
+    """I people in J poses.
+
+    references (I, H, W, 3); generated, truth, normals (I, J, H, W, 3) uint8; labels (J,) of poses.
+    """
 
     references: np.ndarray
     generated: np.ndarray
@@ -28,71 +39,89 @@ class Crossing:
 
 
 def cross(
-    P, generator, *, people: int, poses: int, name: str = "msmt17", seed: int | None = None
+    P: Params,
+    generator: Generator,
+    *,
+    people: int,
+    poses: int,
+    name: str = "msmt17",
+    seed: int | None = None,
 ) -> Crossing:
-    """Test identities of a data set, each drawn in the same poses and views; every second pose is out-of-domain. seed: of the draw (P.seed).
+    """Test identities of a data set, each drawn in the same poses and views.
 
-    Their references are photos of one camera, the one that has most, so that its colours tell nobody apart; the next one fills up.
+    Every second pose is out-of-domain. seed: of people, poses and views; by default `P.seed`.
     """
     seed = P.seed if seed is None else seed
     rng = rng_for("crossing", seed, name)
     dataset, source = datasets.load(name, P.paths.datasets), load_poses(P.paths.motions)
     mini_world.require_people(name, dataset.query, "people are crossed with poses")
-    clear = dataset.query[~dataset.query["occluded"] & ~dataset.query["low_quality"]]
-    shuffled = clear.sample(frac=1, random_state=int(rng.integers(1 << 31)))
-    fullest_first = shuffled.iloc[
-        shuffled["camid"]
-        .map(clear["camid"].value_counts().rank(method="first", ascending=False))
-        .argsort(kind="stable")
-    ]
-    chosen = fullest_first.drop_duplicates("pid").head(people).sort_values("pid", ignore_index=True)
+    chosen = _of_one_camera(dataset.query, people, int(rng.integers(1 << 31)))
     rows = [
         int(rng.choice(np.flatnonzero(source.domain == ("out" if j % 2 else "in"))))
         for j in range(poses)
     ]
     offset = float(rng.uniform(0, 360))
     azimuths = [(offset + 360 * j / poses + 180) % 360 - 180 for j in range(poses)]
-    elevations = rng.uniform(*P.augment.elevation, poses)
+    low, high = P.augment.elevation
+    elevations = rng.uniform(low, high, poses)
+    pids, camids = chosen["pid"].tolist(), chosen["camid"].tolist()
     shots = [
-        Shot(
+        mini_world.Shot(
             i,
             rows[j],
             azimuths[j],
             float(elevations[j]),
-            row.camid,
-            ("crossing", seed, name, row.pid, j),
+            camids[i],
+            ("crossing", seed, name, pid, j),
         )
-        for i, row in enumerate(chosen.itertuples())
+        for i, pid in enumerate(pids)
         for j in range(poses)
     ]
-    photos = mini_world.photographs(P, name, chosen["person"], shots)
-    take = lambda key: np.stack([photo[key] for photo in photos])
-    references = read_images(chosen["path"], P.image.height, P.image.width)
-    seeds = np.array([seed_for("crossing-noise", *shot.key) for shot in shots])
+    photos = mini_world.photographs(P, name, chosen["person"].tolist(), shots)
+    truth, skeleton, depth, normals = (
+        np.stack([photo[kind] for photo in photos])
+        for kind in ("image", "skeleton", "depth", "normals")
+    )
+    references = read_images(chosen["path"].tolist(), P.image.height, P.image.width)
     made = generator.generate(
         references,
         np.repeat(np.arange(people), poses),
-        take("skeleton"),
-        take("depth"),
-        take("normals"),
-        seeds,
+        skeleton,
+        depth,
+        normals,
+        np.array([seed_for("crossing-noise", *shot.key) for shot in shots]),
         progress=False,
+        **P.generator.sampling.model_dump(),
     )
     shape = (people, poses, *made.shape[1:])
-    labels = [
-        f"{figures.wrapped(str(source.name[rows[j]]))}\n{azimuths[j]:.0f}°" for j in range(poses)
-    ]
+    names = [figures.wrapped(str(source.name[row])) for row in rows]
     return Crossing(
         references,
         made.reshape(shape),
-        take("image").reshape(shape),
-        take("normals").reshape(shape),
-        labels,
+        truth.reshape(shape),
+        normals.reshape(shape),
+        [f"{named}\n{azimuth:.0f}°" for named, azimuth in zip(names, azimuths, strict=True)],
     )
 
 
+def _of_one_camera(query: pd.DataFrame, people: int, seed: int) -> pd.DataFrame:
+    """One clear photo each of `people` identities, by pid.
+
+    All are of the camera that has most, so that its colours tell nobody apart; the camera with the
+    next most fills up.
+    """
+    clear = query[~query["occluded"] & ~query["low_quality"]]
+    shuffled = clear.sample(frac=1, random_state=seed)
+    rank = clear["camid"].value_counts().rank(method="first", ascending=False)
+    fullest_first = shuffled.iloc[shuffled["camid"].map(rank).argsort(kind="stable")]
+    return fullest_first.drop_duplicates("pid").head(people).sort_values("pid", ignore_index=True)
+
+
 def variance_shares(values: np.ndarray) -> dict[str, float]:
-    """Two-way analysis of variance of (I, J, D) values: percent of the total sum of squares by identity, pose and interaction."""
+    """Two-way analysis of variance of (I, J, D) values by identity, pose and interaction.
+
+    In percent of the total sum of squares.
+    """
     centred = values - values.mean((0, 1))
     identity, pose = centred.mean(1, keepdims=True), centred.mean(0, keepdims=True)
     total = (centred**2).sum()
@@ -104,48 +133,41 @@ def variance_shares(values: np.ndarray) -> dict[str, float]:
     return {name: 100 * float(part / total) for name, part in parts.items()}
 
 
-def _features(images: np.ndarray, reid) -> np.ndarray:
+def _features(images: np.ndarray, reid: Extractor) -> np.ndarray:
     """(I, J, D) Re-ID features of unit length of images (I, J, H, W, 3)."""
     features = reid.extract(images.reshape(-1, *images.shape[2:]))
-    return (features / np.linalg.norm(features, axis=1, keepdims=True)).reshape(
-        *images.shape[:2], -1
-    )
+    features = features / np.linalg.norm(features, axis=1, keepdims=True)
+    return features.reshape(*images.shape[:2], -1)
 
 
-def right_person(crossing: Crossing, reid) -> pd.DataFrame:
-    """images, right, of: how many generated images, and true ones, are nearest (cosine) to the right one of the I people.
+def right_person(crossing: Crossing, reid: Extractor) -> pd.DataFrame:
+    """How many generated images, and true ones, are nearest (cosine) to the right person.
 
-    A person's place is the mean feature of their true renderings in the other poses, so that no image is compared with its own target.
+    Columns: images, right, of. A person is the mean feature of their true renderings in the other
+    poses, so no image is compared with its own target.
     """
     truth, people = _features(crossing.truth, reid), np.arange(len(crossing.truth))
     rows = []
     for name, features in (("generated", _features(crossing.generated, reid)), ("truth", truth)):
-        right = [
-            identity_top1(
-                features[:, j],
-                people,
-                np.concatenate(np.delete(truth, j, axis=1)),
-                np.repeat(people, truth.shape[1] - 1),
-            )
-            for j in range(truth.shape[1])
-        ]
+        right = []
+        for pose in range(truth.shape[1]):
+            others = np.delete(truth, pose, axis=1)  # (I, J - 1, D)
+            pids = np.repeat(people, others.shape[1])
+            right.append(identity_top1(features[:, pose], people, np.concatenate(others), pids))
         rows.append({"images": name, "right": int(np.sum(right)), "of": np.size(right)})
     return pd.DataFrame(rows)
 
 
-def disentanglement(crossing: Crossing, reid, estimator) -> pd.DataFrame:
-    """images, measured, identity, pose, interaction (percent) for generated images and the truth."""
+def disentanglement(crossing: Crossing, reid: Extractor, estimator: PoseEstimator) -> pd.DataFrame:
+    """`variance_shares` of generated images and of the truth.
+
+    Columns: images, measured (Re-ID features or key points), identity, pose, interaction.
+    """
     rows = []
     for name, images in (("generated", crossing.generated), ("truth", crossing.truth)):
-        flat, shape = images.reshape(-1, *images.shape[2:]), images.shape[:2]
+        estimated, _ = estimator.estimate(images.reshape(-1, *images.shape[2:]))
+        keypoints = estimated[:, keypoint_subset("body")].reshape(*images.shape[:2], -1)
         features = _features(images, reid)
-        keypoints = estimator.estimate(flat)[0][:, keypoint_subset("body")].reshape(len(flat), -1)
         for measured, values in (("Re-ID features", features), ("key points", keypoints)):
-            rows.append(
-                {
-                    "images": name,
-                    "measured": measured,
-                    **variance_shares(values.reshape(*shape, -1)),
-                }
-            )
+            rows.append({"images": name, "measured": measured, **variance_shares(values)})
     return pd.DataFrame(rows)

@@ -1,46 +1,64 @@
-"""Who is shown? A judge of persons that shares no network with the generator, trained on other people where there are some (beyond the paper)."""
+"""Who is shown? A judge of persons that shares no network with the generator (beyond the paper).
+
+It is trained on other people than those it judges, where there are some.
+"""
+
+from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
 from posedive_lib import datasets
-from posedive_lib.augment import filter_quality
+from posedive_lib.augment.filter_quality import identity_similarity, named_by_the_others
 from posedive_lib.datasets.images import read as read_images
 from posedive_lib.study import mini_world
 
+if TYPE_CHECKING:
+    from posedive_lib.params import Params
 
-def elsewhere(P, name: str) -> str:
-    """The first data set of another source than `name`, whose photos train the judge; `name` itself where there is no other."""
-    return next(
-        (other for other in P.study.datasets if other.split("-")[0] != name.split("-")[0]), name
-    )
+OfImages = Callable[[np.ndarray], np.ndarray]
 
 
-def judge(
-    P, name: str, rows: pd.DataFrame, extract
-) -> tuple[Callable[[np.ndarray], np.ndarray], float]:
-    """A function of images (N, H, W, 3), one of each manifest row, to (N,) 1 where they show the right person, else 0; and the share of the
-    photos judged by for which it says so itself. NaN: the person has one row, so that there is no other to judge by.
+def elsewhere(P: Params, name: str) -> str:
+    """The data set whose photos train the judge: the first one of another source than `name`.
 
-    The person named is the one whose photos are nearest by `extract` (images to features (N, D)). The mini world photographs its people in the
-    *other* rows' poses and views: real photos show few sides, and would favour an image that draws these from all of them. A data set
-    without the truth has nothing but its real training photos.
+    `name` itself where there is no other.
+    """
+    source = name.split("-")[0]
+    others = [other for other in P.study.datasets if other.split("-")[0] != source]
+    return others[0] if others else name
+
+
+def judge(P: Params, name: str, rows: pd.DataFrame, extract: OfImages) -> tuple[OfImages, float]:
+    """A function that says of images of manifest rows whether each shows the right person.
+
+    It takes images (N, H, W, 3), one of each row, and gives (N,) 1 or 0, or NaN where the person
+    has no other row to compare with. Second: the share that is right among the true photos that it
+    compares with.
+
+    The person named is the one whose photos are nearest by `extract` (images to features (N, D)).
+    The mini world photographs its people in the *other* rows' poses and views: real photos show few
+    sides, and would favour an image that draws these from all of them. A data set without the truth
+    has only its real training photos.
     """
     train, pids = datasets.load(name, P.paths.datasets).train, rows["pid"].to_numpy()
-    if "person" in train:
+    if mini_world.has_people(train):
         known = extract(np.load(mini_world.true_photos(P, name, rows), allow_pickle=False))
-        return lambda images: filter_quality.named_by_the_others(
-            extract(images), pids, known
-        ), share(filter_quality.named_by_the_others(known, pids))
-    known, real = (
-        extract(read_images(train["path"], P.image.height, P.image.width)),
-        train["pid"].to_numpy(),
-    )
-    return lambda images: filter_quality.identity_similarity(extract(images), pids, known, real)[
-        1
-    ].astype(float), share(filter_quality.named_by_the_others(known, real))
+
+        def by_the_others(images: np.ndarray) -> np.ndarray:
+            return named_by_the_others(extract(images), pids, known)
+
+        return by_the_others, share(named_by_the_others(known, pids))
+    real = extract(read_images(train["path"].tolist(), P.image.height, P.image.width))
+    real_pids = train["pid"].to_numpy()
+
+    def by_real_photos(images: np.ndarray) -> np.ndarray:
+        return identity_similarity(extract(images), pids, real, real_pids)[1].astype(float)
+
+    return by_real_photos, share(named_by_the_others(real, real_pids))
 
 
 def share(named: np.ndarray) -> float:

@@ -23,17 +23,17 @@ def test_jobs_name_the_file_of_what_was_drawn_again():
         },
     )
     jobs = graded_generators.jobs(P, "x", rows, drawn)
-    assert [(job["arm"], job["seed"]) for job in jobs] == [
+    assert [(job.arm, job.seed) for job in jobs] == [
         (arm, seed) for arm in ("real", *drawn) for seed in (0, 1)
     ]
-    assert {job["arm"]: job.get("drawn") for job in jobs} == {
+    assert {job.arm: job.drawn for job in jobs} == {
         "real": None,
         graded_generators.UNTAUGHT: "a.npy",
         graded_generators.UNGUIDED: "b.npy",
         "pose-dive": None,
         "oracle": None,
     }
-    assert all((job["rows"] is None) == (job["arm"] == "real") for job in jobs)
+    assert all((job.rows is None) == (job.arm == "real") for job in jobs)
 
 
 def test_gains_and_steps_are_paired_over_seeds():

@@ -1,0 +1,77 @@
+"""One variant of the generator: what determines it, its training, and its images (§B, §H).
+
+The key of its record follows the code of this module and of all that it imports.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from posedive_lib.bench.runs import write_array
+from posedive_lib.digests import code_digest
+from posedive_lib.generator import TrainingArrays, load, train
+from posedive_lib.study.generation import encoded, recipe_of, stable_diffusion_folder
+
+if TYPE_CHECKING:
+    from posedive_lib.params import Params
+    from posedive_lib.study.quality import Targets
+
+Changes = dict[str, dict[str, Any]]  # section of the parameters -> entry -> value
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A generator that is trained otherwise.
+
+    P: its parameters. arrays: the file that it trains on. spec: all that determines its weights but
+    the seed.
+    """
+
+    P: Params
+    arrays: Path
+    spec: dict[str, Any]
+
+
+def variant_of(P: Params, images: pd.DataFrame, changed: Changes) -> Variant:
+    """The parameters with changes, for `study.ablation.steps` steps on the given images."""
+    steps = {"steps": P.study.ablation.steps, "sample_every": 0}
+    generator = P.generator.model_copy(update=steps | changed.get("generator", {}))
+    paths = P.paths.model_copy(update=changed.get("paths", {}))
+    own = P.model_copy(update={"generator": generator, "paths": paths})
+    arrays, spec = encoded(own, images)
+    return Variant(own, arrays, {**spec, "recipe": recipe_of(own), "code": code_digest(__name__)})
+
+
+def train_variant(variant: Variant, seed: int, folder: Path) -> Path:
+    """Folder of the trained generator; one that is finished is found again."""
+    P = variant.P
+    return train(
+        stable_diffusion_folder(P),
+        TrainingArrays.load(variant.arrays),
+        P.generator,
+        folder,
+        seed,
+        progress=False,
+        init_from=P.paths.phase1,
+    )
+
+
+def draw_variant(variant: Variant, seed: int, folder: Path, targets: Targets, file: Path) -> None:
+    """Train in `folder`, and leave the images of the targets in `file`."""
+    saved = train_variant(variant, seed, folder)
+    images = load(saved, stable_diffusion_folder(variant.P)).generate(
+        targets.references,
+        np.arange(len(targets.pids)),
+        targets.skeleton,
+        targets.depth,
+        targets.normals,
+        targets.seeds,
+        progress=False,
+        **variant.P.generator.sampling.model_dump(),
+    )
+    write_array(file, images)

@@ -1,0 +1,65 @@
+"""Candidates drawn again by another generator: same people, poses, views and noise.
+
+The key of a record follows the code of this module and of all that it imports.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from posedive_lib import datasets
+from posedive_lib.augment.candidates import load_bodies
+from posedive_lib.bench.runs import RunStore, write_array
+from posedive_lib.datasets.images import read as read_images
+from posedive_lib.digests import array_digest, code_digest, folder_digest
+from posedive_lib.generator import load
+from posedive_lib.study.candidate_files import candidates_folder
+from posedive_lib.study.generation import conditions_of, stable_diffusion_folder
+
+if TYPE_CHECKING:
+    from posedive_lib.params import Params
+
+
+def draw(
+    P: Params, name: str, rows: pd.DataFrame, folder: Path, *, guidance: float | None = None
+) -> Path:
+    """File with images (N, H, W, 3) of manifest rows by the generator in `folder`, drawn once.
+
+    guidance: in place of that of the parameters.
+    """
+    dataset = datasets.load(name, P.paths.datasets)
+    references, index = np.unique(rows["reference"], return_inverse=True)
+    paths = dataset.train.set_index("rel")["path"].loc[references].tolist()
+    photos = read_images(paths, P.image.height, P.image.width)
+    bodies, _ = load_bodies(rows, candidates_folder(name))
+    sampling = P.generator.sampling.model_dump()
+    if guidance is not None:
+        sampling["guidance"] = guidance
+    spec = {
+        "rows": rows[["path", "reference", "seed"]].to_numpy().tolist(),
+        "photos": array_digest(photos),
+        "generator": folder_digest(folder),
+        "stable_diffusion": folder_digest(stable_diffusion_folder(P)),
+        "sampling": sampling,
+        **P.pick("image", "conditions"),
+        "code": code_digest(__name__),
+    }
+    file = RunStore("runs/redrawn").folder(spec) / "images.npy"
+    if not file.is_file():
+        maps = conditions_of(P, bodies)
+        images = load(folder, stable_diffusion_folder(P)).generate(
+            photos,
+            index,
+            maps.skeleton,
+            maps.depth,
+            maps.normals,
+            rows["seed"].to_numpy(),
+            progress=False,
+            **sampling,
+        )
+        write_array(file, images)
+    return file

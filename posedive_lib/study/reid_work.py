@@ -1,0 +1,195 @@
+"""One Re-ID run (§D, §F): what is asked for, all that determines its result, and the result.
+
+The key of a run's record follows the code of this module and of all that it imports. So nothing is
+imported here that a run does not use: no tables, no figures, no generator.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from functools import cache, lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from posedive_lib import datasets
+from posedive_lib.body.camera import viewpoint
+from posedive_lib.body.table import BodyTable
+from posedive_lib.digests import code_digest, file_digest, folder_digest
+from posedive_lib.reid import weights
+from posedive_lib.reid.breakdown import azimuth_bins
+from posedive_lib.reid.image_set import ImageSet, resized
+from posedive_lib.reid.loop import Machine
+from posedive_lib.reid.models import create, measure, model_class, run
+from posedive_lib.seeds import rng_for
+from posedive_lib.study.candidate_files import candidate_images
+from posedive_lib.study.job import Job
+
+if TYPE_CHECKING:
+    from posedive_lib.params import Params
+
+SECTORS = 8  # of 45° azimuth
+NOT_OF_A_RUN = {"seeds", "model", "checkpoint_every"}  # entries of `reid` that change no result
+
+
+def spec_of(P: Params, job: Job) -> dict[str, Any]:
+    """Everything that determines the result of a run: the spec of its record."""
+    model = job.model or P.reid.model
+    source = pretrained(P, model)
+    reid = P.reid.model_dump(exclude=NOT_OF_A_RUN)
+    return {
+        **P.pick("image"),
+        "reid": reid,
+        "data": _data_digest(job.dataset, P.paths.datasets),
+        "repeat": job.arm == "repeat",
+        "model": model,
+        "seed": job.seed,
+        "added": _added_spec(job),
+        "weights": _weights_digests(source) if source else [],
+        "precision": Machine(None, P.reid.precision).precision,
+        "azimuth": _bodies_digest(job.dataset, P.paths.datasets) if job.by_azimuth else "",
+        "code": code_digest(__name__),
+    }
+
+
+def result_of(P: Params, job: Job, checkpoints: Path | None = None) -> dict[str, Any]:
+    """Train and measure: what `reid.models.run` returns."""
+    model = job.model or P.reid.model
+    train, query, gallery = photos(P, job.dataset)
+    extra = _added(P, job, train)
+    return run(
+        train if extra is None else train.plus(extra),
+        query,
+        gallery,
+        P.reid,
+        pretrained=pretrained(P, model),
+        seed=job.seed,
+        model=model,
+        checkpoints=checkpoints,
+        groups=_test_azimuths(job.dataset, P.paths.datasets) if job.by_azimuth else None,
+    )
+
+
+def before_training(P: Params, name: str) -> float:
+    """mAP (percent) of the pre-trained CLIP features on a data set's test images."""
+    _, query, gallery = photos(P, name)
+    size = P.reid.image
+    baseline = create("clip-reid", P.reid, P.paths.clip, size.height, size.width, "cpu").start()
+    return measure(baseline, query, gallery)["mAP"]
+
+
+def save_trained_on_real(P: Params, name: str, folder: Path) -> None:
+    """Train CLIP-ReID on a data set's real images with the seed `P.seed` and save it."""
+    size = P.reid.image
+    reid = create("clip-reid", P.reid, P.paths.clip, size.height, size.width)
+    reid.fit(photos(P, name)[0], seed=P.seed)
+    reid.save(folder)
+
+
+def pretrained(P: Params, model: str) -> str | None:
+    """Published weights that a Re-ID model starts from: a folder or hub id, or None."""
+    return getattr(P.paths, model_class(model).weights)
+
+
+def photos(P: Params, name: str) -> tuple[ImageSet, ImageSet, ImageSet]:
+    """Training, query and gallery images of a data set, in memory."""
+    return read_photos(name, P.paths.datasets, P.reid.image.height, P.reid.image.width)
+
+
+@lru_cache(maxsize=2)
+def read_photos(
+    name: str, root: str, height: int, width: int
+) -> tuple[ImageSet, ImageSet, ImageSet]:
+    """See `photos`. StudyError for a data set without test images, before anything is trained."""
+    dataset = datasets.load(name, root).require_test()
+    # as CLIP-ReID resizes
+    return (
+        ImageSet.from_table(dataset.train, height, width, "bicubic"),
+        ImageSet.from_table(dataset.query, height, width, "bilinear"),
+        ImageSet.from_table(dataset.gallery, height, width, "bilinear"),
+    )
+
+
+def stored_images(P: Params, file: Path) -> np.ndarray:
+    """Images (N, H, W, 3) of a .npy file, in the size of the Re-ID images."""
+    size = P.reid.image
+    return resized(np.load(file, allow_pickle=False), size.height, size.width, "bicubic")
+
+
+def generated_set(rows: pd.DataFrame, images: np.ndarray) -> ImageSet:
+    """Images (N, H, W, 3) of rows, with the identity and the camera of their references."""
+    generated = np.ones(len(rows), bool)
+    return ImageSet(images, rows["pid"].to_numpy(int), rows["camid"].to_numpy(int), generated)
+
+
+def repeated(train: ImageSet, count_per_pid: dict[int, int], seed: int) -> ImageSet:
+    """The arm `repeat`: real images again, as many of each identity as are asked for."""
+    rows = [np.zeros(0, int)]
+    for pid, count in sorted(count_per_pid.items()):
+        own = np.flatnonzero(train.pids == pid)
+        rows.append(rng_for("repeat", seed, pid).choice(own, count, replace=count > len(own)))
+    return train.take(np.concatenate(rows))
+
+
+def _added(P: Params, job: Job, train: ImageSet) -> ImageSet | None:
+    """What an arm adds to the real training images."""
+    if job.rows is None or job.rows.empty:
+        return None
+    if job.arm == "repeat":
+        pids, counts = np.unique(job.rows["pid"].to_numpy(int), return_counts=True)
+        wanted = dict(zip(pids.tolist(), counts.tolist(), strict=True))
+        return repeated(train, wanted, job.seed)
+    if job.drawn is not None:
+        return generated_set(job.rows, stored_images(P, job.drawn))
+    images = candidate_images(job.dataset, job.rows, P.reid.image, job.arm)
+    return generated_set(job.rows, images)
+
+
+def _added_spec(job: Job) -> dict[str, Any] | None:
+    """What decides the added images and labels. A candidate's path holds a digest of its pixels."""
+    if job.rows is None:
+        return None
+    return {
+        "labels": job.rows[["pid", "camid"]].to_numpy().tolist(),
+        "images": job.rows["path"].tolist() if job.drawn is None else _file_digest(job.drawn),
+    }
+
+
+_file_digest = cache(file_digest)  # many runs add the same images
+
+
+@cache
+def _weights_digests(source: str) -> list[str]:
+    return [folder_digest(folder) for folder in weights.files_of(source)]
+
+
+@cache
+def _data_digest(name: str, root: str) -> str:
+    """Digest of a data set's files and labels."""
+    dataset = datasets.load(name, root)
+    rows: list[list] = []
+    for frame in (dataset.train, dataset.query, dataset.gallery):
+        rows += frame[["rel", "pid", "camid"]].to_numpy().tolist()
+        rows += [[file_digest(path)] for path in frame["path"]]
+    return hashlib.sha256(json.dumps(rows).encode()).hexdigest()
+
+
+@cache
+def _bodies_digest(name: str, root: str) -> str:
+    return file_digest(datasets.load(name, root).folder / "smpl.npz")
+
+
+@cache
+def _test_azimuths(name: str, root: str) -> tuple[np.ndarray, np.ndarray]:
+    """Azimuth sector (its centre, degrees) of each query and each gallery image."""
+    dataset = datasets.load(name, root)
+    bodies = BodyTable.load(dataset.folder / "smpl.npz")
+
+    def sectors(frame: pd.DataFrame) -> np.ndarray:
+        own = bodies.select(frame["rel"].tolist())
+        return azimuth_bins(viewpoint(own.global_orient, own.cam_t)[0], SECTORS)
+
+    return sectors(dataset.query), sectors(dataset.gallery)
