@@ -52,7 +52,7 @@ def train_variant(variant: Variant, seed: int, folder: Path) -> Path:
     P = variant.P
     return train(
         stable_diffusion_folder(P),
-        TrainingArrays.load(variant.arrays),
+        TrainingArrays.read(variant.arrays),
         P.generator,
         folder,
         seed,
