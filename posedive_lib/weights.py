@@ -160,7 +160,7 @@ def load_clip(source: str | Path) -> tuple[nn.Module, nn.Module, Any]:
     )
 
 
-def clip_folders(source: str | Path) -> list[Path]:
+def published_folders(source: str | Path) -> list[Path]:
     """The folders that determine what `load_clip` and `load_resnet` give, for run records."""
     folder = _transformers_folder(source)
     return [folder / part for part in CLIP_PARTS] if (folder / CLIP_PARTS[0]).is_dir() else [folder]
