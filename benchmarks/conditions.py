@@ -14,12 +14,13 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
 
-BODY, HEIGHT, WIDTH, NEAR, FAR, FOCAL = "data/body/SMPL_NEUTRAL.npz", 128, 64, 2.5, 10.5, 2.5
+BODY, HEIGHT, WIDTH = "data/body/SMPL_NEUTRAL.npz", 128, 64
+NEAR, FAR, FOCAL = 2.5, 10.5, 2.5
 _state: dict = {}
 
 
 def bodies(count: int) -> list[tuple]:
-    """Rows of (orientation, pose, shape, translation): poses of the motion files, viewpoints all around."""
+    """Rows of (orientation, pose, shape, translation), seen from all around."""
     from posedive_lib.body.camera import orient
     from posedive_lib.body.poses import load_poses
 
@@ -28,10 +29,8 @@ def bodies(count: int) -> list[tuple]:
     orientation = orient(
         source.root_tilt[rows], rng.uniform(-180, 180, count), rng.uniform(0, 30, count)
     )
-    return [
-        (o, p, b, np.array([0, 0.1, 4.6]))
-        for o, p, b in zip(orientation, source.body_pose[rows], rng.normal(0, 0.5, (count, 10)))
-    ]
+    betas, cam_t = rng.normal(0, 0.5, (count, 10)), np.tile([0, 0.1, 4.6], (count, 1))
+    return list(zip(orientation, source.body_pose[rows], betas, cam_t, strict=True))
 
 
 def fast(rows: list[tuple], backend: str) -> int:
@@ -46,8 +45,11 @@ def fast(rows: list[tuple], backend: str) -> int:
 
 
 def naive(rows: list[tuple], posed_by: str) -> int:
-    """smplx and pyrender as their manuals show them, with the same outputs: for each picture a scene with a lit grey body, one with its
-    normals as vertex colours, the depth of that, and the skeleton. The renderer is kept. posed_by: smplx (its forward) or library."""
+    """smplx and pyrender as their manuals show them, with the same outputs.
+
+    For each picture a scene with a lit grey body, one with its normals as vertex colours, the
+    depth of that, and the skeleton. The renderer is kept. posed_by: smplx (its forward) or library.
+    """
     import pyrender
     import torch
     import trimesh
@@ -72,7 +74,9 @@ def naive(rows: list[tuple], posed_by: str) -> int:
             scene.add(pyrender.DirectionalLight(intensity=3.0))
         return _state["naive"].render(scene, flags=flags)
 
-    row = lambda values: torch.as_tensor(np.asarray(values, np.float32))[None]
+    def row(values):
+        return torch.as_tensor(np.asarray(values, np.float32))[None]
+
     for orientation, body_pose, betas, cam_t in rows:
         if posed_by == "library":
             vertices, joints = pose(model, orientation, body_pose, betas)
@@ -103,13 +107,17 @@ def timed(work, rows: list[tuple], argument: str) -> tuple[int, float]:
 def rates(
     methods: dict[str, tuple], rows: list[tuple], workers: int, repeats: int
 ) -> list[tuple[str, float, float]]:
-    """Median pictures per second and CPU milliseconds per picture of each method, which take turns; processes started and warm."""
+    """Median pictures per second and CPU milliseconds per picture of each method.
+
+    The methods take turns; their processes are started and warm.
+    """
     chunks = [rows[i : i + 16] for i in range(0, len(rows), 16)]
     found: dict[str, list] = {name: [] for name in methods}
     with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-        go = lambda work, some, argument: list(
-            pool.map(timed, [work] * len(some), some, [argument] * len(some))
-        )
+
+        def go(work, some, argument):
+            return list(pool.map(timed, [work] * len(some), some, [argument] * len(some)))
+
         for work, argument in methods.values():
             go(work, [rows[:4]] * workers * 2, argument)
         for _ in range(repeats):
@@ -144,14 +152,17 @@ def main() -> None:
         a.repeats,
     )
     lines = [
-        f"`python -m benchmarks.conditions --bodies {a.bodies} --workers {a.workers} --repeats {a.repeats}` · 2 CPU cores · medians · "
-        f"{HEIGHT} × {WIDTH} pixels, {a.workers} processes",
+        f"`python -m benchmarks.conditions --bodies {a.bodies} --workers {a.workers} "
+        f"--repeats {a.repeats}` · 2 CPU cores · medians · {HEIGHT} × {WIDTH} pixels, "
+        f"{a.workers} processes",
         "",
-        "| depth, normals, skeleton and neutral rendering | per second | × rebuilt | CPU ms per picture | × rebuilt |",
+        "| depth, normals, skeleton and neutral rendering | per second | × rebuilt "
+        "| CPU ms per picture | × rebuilt |",
         "|---|---|---|---|---|",
     ]
     lines += [
-        f"| {name} | {value:.0f} | {value / found[0][1]:.1f} | {cpu:.1f} | {found[0][2] / cpu:.1f} |"
+        f"| {name} | {value:.0f} | {value / found[0][1]:.1f} "
+        f"| {cpu:.1f} | {found[0][2] / cpu:.1f} |"
         for name, value, cpu in found
     ]
     print("\n".join(lines))

@@ -1,9 +1,10 @@
-"""How well and how fast SMPL is fitted to people that no data set holds, in the mini world where the truth is known.
+"""How well and how fast SMPL is fitted to people of no data set, in the mini world.
 
     python -m benchmarks.fitting [--people 80] [--shots 4]
 
-Key points: true; true with normal noise of 3 % of the person's height per axis and random confidences; estimated by ViTPose. "Other
-motions": the fit knows only every second motion and the people are shown in the rest. Height: vertical extent of the true key points.
+Key points: true; true with normal noise of 3 % of the person's height per axis and random
+confidences; estimated by ViTPose. "Other motions": the fit knows only every second motion and the
+people are shown in the rest. Height: vertical extent of the true key points.
 """
 
 import argparse
@@ -107,7 +108,8 @@ def main() -> None:
     known = np.unique(source.name)[::2]
     others = ~np.isin(motion, known)
     lines = [
-        "| key points | images | median azimuth error (deg) | within 45 deg (%) | beyond 135 deg (%) | given 2-D error (% of height) "
+        "| key points | images | median azimuth error (deg) | within 45 deg (%) "
+        "| beyond 135 deg (%) | given 2-D error (% of height) "
         "| fitted 2-D error (median, % of height) | images/s |",
         "|---|---|---|---|---|---|---|---|",
     ]
@@ -129,8 +131,8 @@ def main() -> None:
             "# Fitting SMPL to key points",
             "",
             f"`python -m benchmarks.fitting --people {given.people} --shots {given.shots}`, "
-            f"{torch.get_num_threads()} CPU cores; asked for: median azimuth error <= 15 deg, >= 90 % within 45 deg, 2-D error <= 3 %, "
-            ">= 20 images/s.",
+            f"{torch.get_num_threads()} CPU cores; asked for: median azimuth error <= 15 deg, "
+            ">= 90 % within 45 deg, 2-D error <= 3 %, >= 20 images/s.",
             "",
             *lines,
             "",

@@ -1,4 +1,4 @@
-"""The body: loaded without executing anything, posed as smplx poses it, seen from where it was asked to be seen."""
+"""The body: loaded without executing anything, posed as smplx does, seen from where asked."""
 
 import os
 import pickle
@@ -41,7 +41,10 @@ def source():
 
 
 def smplx_forward(model, orientation, body_pose, betas):
-    tensor = lambda values: torch.as_tensor(values, dtype=torch.float32).reshape(1, -1)
+
+    def tensor(values):
+        return torch.as_tensor(values, dtype=torch.float32).reshape(1, -1)
+
     with torch.no_grad():
         out = model(
             global_orient=tensor(orientation), body_pose=tensor(body_pose), betas=tensor(betas)
@@ -58,7 +61,7 @@ def random_body(seed: int):
 def test_our_posing_is_smplx_s(seed):
     model = cached_smpl(str(BODY))
     body = random_body(seed)
-    for ours, theirs in zip(pose(model, *body), smplx_forward(model, *body)):
+    for ours, theirs in zip(pose(model, *body), smplx_forward(model, *body), strict=True):
         np.testing.assert_allclose(ours, theirs, atol=1e-5)
 
 
@@ -115,7 +118,8 @@ def test_the_surface_is_closed_symmetric_and_well_shaped(arrays):
     assert BODY.stat().st_size < 1.2e6 and 6890 <= len(v) <= 10500
 
 
-# Part of the volume around the joint that a bend may change: measured -12, -7, 0, -6, -6, -5 and -5 %; blending alone loses 16 to 37 %.
+# Part of the volume around the joint that a bend may change: measured -12, -7, 0, -6, -6, -5 and
+# -5 %. Blending alone loses 16 to 37 %.
 BENDS = [
     ("elbow", 18, (0, -1, 0), 120, 0.16),
     ("knee", 4, (1, 0, 0), 120, 0.11),
@@ -132,12 +136,18 @@ def test_correctives_keep_the_volume_of_bent_joints(name, joint, axis, degrees, 
     model, faces = load_smpl(BODY), arrays["f"].astype(int)
     bent = np.zeros((24, 3))
     bent[joint] = np.radians(degrees) * np.array(axis)
-    posed = lambda angles: pose(model, np.zeros(3), angles[1:].ravel(), np.zeros(10))
+
+    def posed(angles):
+        return pose(model, np.zeros(3), angles[1:].ravel(), np.zeros(10))
+
     rest, joints = posed(np.zeros((24, 3)))
     share = moved_share(arrays["weights"].astype(float), joint)
     around = ((share > 0.01) & (share < 0.99))[faces].any(1)
     local = enclosed(rest - joints[joint], faces[around])
-    change = lambda: (enclosed(posed(bent)[0], faces) - enclosed(rest, faces)) / local
+
+    def change():
+        return (enclosed(posed(bent)[0], faces) - enclosed(rest, faces)) / local
+
     corrected = change()
     model.correctives = model.correctives * 0
     assert abs(corrected) < bound < 0.5 * abs(change()) + 0.05, (name, corrected, change())
@@ -160,11 +170,18 @@ EFFECTS = {  # what +2 of each beta does to the body in centimetres: (measure, a
 def measures(vertices, joints) -> dict[str, float]:
     """Sizes in centimetres that a tailor would take."""
     y, z = vertices[:, 1], vertices[:, 2]
-    depth = lambda low, high: float(
-        np.ptp(
-            z[(abs(vertices[:, 0]) < 0.1) & (y > joints[0, 1] + low) & (y < joints[0, 1] + high)]
+
+    def depth(low, high):
+        return float(
+            np.ptp(
+                z[
+                    (abs(vertices[:, 0]) < 0.1)
+                    & (y > joints[0, 1] + low)
+                    & (y < joints[0, 1] + high)
+                ]
+            )
         )
-    )
+
     return {
         k: 100 * v
         for k, v in {
@@ -184,10 +201,16 @@ def measures(vertices, joints) -> dict[str, float]:
 
 def test_every_beta_has_its_own_visible_effect_and_nothing_turns_inside_out(arrays):
     model, faces = cached_smpl(str(BODY)), arrays["f"].astype(int)
-    shaped = lambda betas: pose(model, np.zeros(3), np.zeros(69), betas)
+
+    def shaped(betas):
+        return pose(model, np.zeros(3), np.zeros(69), betas)
+
     plain, joints = shaped(np.zeros(10))
     usual = measures(plain, joints)
-    normals = lambda v: np.cross(v[faces[:, 1]] - v[faces[:, 0]], v[faces[:, 2]] - v[faces[:, 0]])
+
+    def normals(v):
+        return np.cross(v[faces[:, 1]] - v[faces[:, 0]], v[faces[:, 2]] - v[faces[:, 0]])
+
     for index, (name, least) in enumerate(EFFECTS.items()):
         for sign in (2, -2):
             v, j = shaped(sign * np.eye(10)[index])
@@ -224,7 +247,7 @@ def test_landmarks_are_where_coco_wants_them():
     assert height[0] > height[5] > height[11] > height[13] > height[15]
 
 
-# --- files that are no bodies -------------------------------------------------------------------------------------------------
+# --- files that are no bodies ---
 
 
 def test_missing_and_foreign_files_are_named(tmp_path):
@@ -438,7 +461,7 @@ def test_only_the_named_few_are_reached(text, tmp_path):
         load_smpl(tmp_path / "odd.pkl")
 
 
-# --- cameras ------------------------------------------------------------------------------------------------------------------
+# --- cameras ---
 
 
 def test_viewpoint_is_the_inverse_of_orient():
@@ -505,16 +528,19 @@ def test_shift_moves_the_body_by_crop_heights():
     vertices, _ = pose(
         cached_smpl(str(BODY)), orient(np.zeros((1, 3)), 20, 10)[0], np.zeros(69), np.zeros(10)
     )
-    centre = lambda shift: project(
-        vertices + fit_to_crop(vertices, FOCAL, H, W, shift=shift), FOCAL, H, W
-    )
-    middle = lambda points: (points.min(0) + points.max(0)) / 2
+
+    def centre(shift):
+        return project(vertices + fit_to_crop(vertices, FOCAL, H, W, shift=shift), FOCAL, H, W)
+
+    def middle(points):
+        return (points.min(0) + points.max(0)) / 2
+
     np.testing.assert_allclose(
         middle(centre((0.1, -0.05))) - middle(centre((0, 0))), [0.1 * H, -0.05 * H], atol=0.6
     )
 
 
-# --- the table of bodies ------------------------------------------------------------------------------------------------------
+# --- the table of bodies ---
 
 
 @pytest.fixture

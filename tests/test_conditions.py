@@ -1,4 +1,4 @@
-"""Conditions against an independent z-buffer in NumPy, and key points against plain projection (§B, §H)."""
+"""Conditions against an independent z-buffer in NumPy, key points against projection (§B, §H)."""
 
 import os
 import signal
@@ -30,14 +30,17 @@ def renderer():
 
 @pytest.fixture(scope="module")
 def bodies(renderer):
-    """Four bodies: ordinary and unusual poses, each from another side; rows of (orientation, pose, betas, translation)."""
+    """Four bodies in ordinary and unusual poses, each from another side.
+
+    Rows of (orientation, pose, betas, translation).
+    """
     source, rng = load_poses(ROOT / "data/motions", fps=2), np.random.default_rng(0)
     rows = [
         *rng.choice(np.flatnonzero(source.domain == "in"), 2),
         *rng.choice(np.flatnonzero(source.domain == "out"), 2),
     ]
     found = []
-    for row, azimuth, elevation in zip(rows, (0, 120, -60, 200), (5, 25, 15, 0)):
+    for row, azimuth, elevation in zip(rows, (0, 120, -60, 200), (5, 25, 15, 0), strict=True):
         orientation, cam_t, *_ = renderer.place(
             source.root_tilt[row], source.body_pose[row], BETAS, azimuth, elevation
         )
@@ -60,7 +63,7 @@ def face_normals(points: np.ndarray, faces: np.ndarray) -> np.ndarray:
 
 
 def z_buffer(points: np.ndarray, faces: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Depth (H, W), 0 outside, and unit normals (H, W, 3) of OpenCV camera-frame points at the pixel centres."""
+    """Depth (H, W), 0 outside, and unit normals (H, W, 3) at the pixel centres, OpenCV axes."""
     normals = face_normals(points, faces)
     pixel = points[:, :2] / points[:, 2:] * FOCAL * H + [W / 2, H / 2]
     corner = pixel[faces]
@@ -105,7 +108,7 @@ def compared(renderer, bodies):
 
 
 def interior(depth: np.ndarray) -> np.ndarray:
-    """Pixels on the body whose neighbours are too, on one surface: no silhouette, no edge of an arm in front of the trunk."""
+    """Pixels whose neighbours are on the same surface: no silhouette, no edge of an arm."""
     filled = np.where(depth > 0, depth, 100)
     return binary_erosion(depth > 0, np.ones((3, 3))) & (
         maximum_filter(filled, 3) - minimum_filter(filled, 3) < 0.08
@@ -127,7 +130,7 @@ def test_depth_is_within_a_centimetre(compared):
 
 
 def test_the_depth_map_is_metric_over_its_range(compared):
-    for drawn, raster, depth, _ in compared:
+    for drawn, _, depth, _ in compared:
         inside = interior(depth) & drawn.mask
         metres = FAR - drawn.depth[..., 0] / 255 * (FAR - NEAR)
         step = (FAR - NEAR) / 255
@@ -209,7 +212,10 @@ def test_without_opengl_the_z_buffer_takes_over_and_says_so_once(monkeypatch, ca
 def test_two_meshes_take_turns_on_one_rasteriser(renderer, bodies):
     points = pose(renderer.model, *bodies[0][:3])[0] + bodies[0][3].astype(np.float32)
     half = renderer.faces[: len(renderer.faces) // 2].copy()
-    draw = lambda faces: renderer.rasterise(points, faces).cover.sum()
+
+    def draw(faces):
+        return renderer.rasterise(points, faces).cover.sum()
+
     whole, part = draw(renderer.faces), draw(half)
     assert 0 < part < whole and (draw(renderer.faces), draw(half)) == (whole, part)
 

@@ -1,4 +1,4 @@
-"""Fitting SMPL to key points: the fast body is smplx's, the prior learns, truth is found again, and files and points that lie are named."""
+"""Fitting SMPL to key points: the prior learns, truth is found again, broken input is named."""
 
 import numpy as np
 import pandas as pd
@@ -77,7 +77,10 @@ def test_key_points_are_those_of_the_posed_surface(bends, tmp_path):
         rng.normal(0, 0.4, (3, 69)),
         rng.normal(0, 1, (3, 10)),
     )
-    as_tensor = lambda value: torch.from_numpy(value).float()
+
+    def as_tensor(value):
+        return torch.from_numpy(value).float()
+
     found = KeypointBody(model)(
         rotations_of(rotvec_to_rotmat(as_tensor(root)), as_tensor(body_pose)), as_tensor(betas)
     )
@@ -100,7 +103,10 @@ def test_views_are_seen_as_cameras_see_them():
 
 def test_mirroring_reflects_the_joints_and_undoes_itself(source):
     rows = pose_rows(source)[::20]
-    joints = lambda rows: joint_positions(rows[:, :3], np.pad(rows[:, 3:], ((0, 0), (0, 6))))
+
+    def joints(rows):
+        return joint_positions(rows[:, :3], np.pad(rows[:, 3:], ((0, 0), (0, 6))))
+
     swap = [0, 2, 1, 3, 5, 4, 6, 8, 7, 9, 11, 10, 12, 14, 13, 15, 17, 16, 19, 18, 21, 20, 23, 22]
     np.testing.assert_allclose(
         joints(mirrored(rows)), joints(rows)[:, swap] * [-1, 1, 1], atol=1e-9
@@ -120,9 +126,12 @@ def test_the_prior_holds_its_motions_and_not_broken_limbs(source):
 
 def test_spread_poses_are_farther_apart_than_random_ones(source):
     joints = joint_positions(source.root_tilt, source.body_pose).reshape(len(source), -1)
-    nearest = lambda rows: np.sort(
-        np.linalg.norm(joints[rows][:, None] - joints[rows][None], axis=-1), axis=1
-    )[:, 1].min()
+
+    def nearest(rows):
+        return np.sort(np.linalg.norm(joints[rows][:, None] - joints[rows][None], axis=-1), axis=1)[
+            :, 1
+        ].min()
+
     assert nearest(spread(source, 30)) > 3 * nearest(
         np.random.default_rng(0).choice(len(source), 30, replace=False)
     )
@@ -163,7 +172,7 @@ def test_truth_is_found_again_from_true_key_points(people, fitted):
 
 
 def test_the_table_says_what_it_draws(fitted, tmp_path):
-    """Its key points are those of its own bodies, by the reference implementation, also after saving."""
+    """Its key points are its own bodies', by the reference implementation, also after saving."""
     fitted.save(tmp_path / "smpl.npz")
     table = BodyTable.load(tmp_path / "smpl.npz")
     for i in range(0, len(table), 6):
@@ -253,7 +262,7 @@ def test_key_points_that_lie_are_named(points, sigma, said, source):
 def test_a_stopped_run_goes_on(tmp_path, source, monkeypatch):
     rng = np.random.default_rng(6)
     paths = [tmp_path / f"{i}.png" for i in range(5)]
-    for path, height in zip(paths, (32, 32, 48, 32, 48)):
+    for path, height in zip(paths, (32, 32, 48, 32, 48), strict=True):
         Image.fromarray(rng.integers(0, 255, (height, 16, 3), dtype=np.uint8)).save(path)
     images = pd.DataFrame(
         {"path": [str(path) for path in paths], "rel": [path.name for path in paths]}

@@ -87,7 +87,7 @@ def test_a_camera_translation_alone_is_enough(table, tmp_path):
 
 
 def test_a_box_in_a_larger_image_is_projected_where_the_crop_saw_it():
-    """A point's place in the 256 px crop, by HMR2's own camera, and in the whole image, by ours, are the same place."""
+    """A point's place in the 256 px crop, by HMR2's camera, is that in the image, by ours."""
     cam, centre, box, size = (
         np.array([0.9, 0.1, -0.2]),
         np.array([300.0, 210.0]),
@@ -231,7 +231,7 @@ def test_pickles_and_broken_files_are_refused_and_not_executed(name, tmp_path):
         read_hmr2(tmp_path / name)
 
 
-# --- archives that lie ----------------------------------------------------------------------------------------------------------------
+# --- archives that lie ---
 
 
 def test_an_archive_comes_back(tmp_path):

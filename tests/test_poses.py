@@ -146,7 +146,7 @@ def test_upside_down_broken_and_missing(tmp_path):
         load_poses(tmp_path, fps=0)
 
 
-# --- a round trip through AMASS's format ---------------------------------------------------------------------------------------
+# --- a round trip through AMASS's format ---
 
 
 def test_a_motion_written_as_amass_comes_back_whatever_its_heading(tmp_path):
@@ -180,7 +180,7 @@ def test_the_tracked_motions_are_a_source(tmp_path):
     )
 
 
-# --- files of SMPL parameters --------------------------------------------------------------------------------------------------
+# --- files of SMPL parameters ---
 
 STANDING = Rotation.from_euler(
     "YX", [[100 * i, 8] for i in range(6)], degrees=True
@@ -210,7 +210,7 @@ def test_smpl_parameters_are_y_up(tmp_path, width):
 
 
 def test_a_table_of_bodies_is_in_the_camera_s_frame(tmp_path):
-    """A `BodyTable`, as fits and HMR2 imports write it, is a pose source: the camera's y points down."""
+    """A `BodyTable`, as fits and HMR2 imports write it, is a pose source: y points down."""
     rows = 6
     table = BodyTable(
         path=np.array([f"{i}.jpg" for i in range(rows)]),
