@@ -1,4 +1,4 @@
-"""How commands end: a mistake with its sentence and status 2, Ctrl-C with one line and status 130."""
+"""How commands end: an error with its sentence and status 2, Ctrl-C with one line and 130."""
 
 from contextlib import nullcontext
 from importlib import import_module

@@ -1,4 +1,4 @@
-"""params.yaml is validated before anything starts, and each mistake gets one sentence that says how to mend it."""
+"""params.yaml is validated before anything starts; each mistake gets one sentence that helps."""
 
 from pathlib import Path
 

@@ -1,18 +1,18 @@
-"""CUHK03 under the new 767/700 protocol: the original `cuhk-03.mat`, or the CUHK03-NP tree with Market-1501's folders and names.
+"""CUHK03 under the new 767/700 protocol: `cuhk-03.mat`, or CUHK03-NP with Market-1501's layout.
 
-`labeled` has hand-drawn boxes, `detected` those of a detector; results on the two are never comparable, so each has its own name. The
-camera is the view (1 or 2) of a camera pair; a person is seen by one pair only, so the pair does not matter for leaving out same-camera
-matches. Identities are the labels 1 to 1467 in both layouts.
+`labeled` has hand-drawn boxes, `detected` those of a detector. Results on the two are never
+comparable, so each has its own name. The camera is the view (1 or 2) of a camera pair. A person is
+seen by one pair only, so the pair does not matter for leaving out same-camera matches. Identities
+are the labels 1 to 1467 in both layouts.
 """
 
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 
 from posedive_lib.datasets import cuhk03_mat
 from posedive_lib.datasets.market1501 import is_tree, read_tree
-from posedive_lib.datasets.table import find_folder, frame_of, protocol
+from posedive_lib.datasets.table import Read, Tables, find_folder, frame_of, protocol
 from posedive_lib.errors import StudyError
 
 FOLDER = "cuhk03-np"
@@ -20,48 +20,49 @@ TREES = (FOLDER, "CUHK03-NP", "cuhk03", "CUHK03", "cuhk03_np")
 MATS = ("", "cuhk03", "CUHK03")
 
 
-def read(
-    root: Path, boxes: str, workers: int | None = None
-) -> tuple[Path, dict[str, pd.DataFrame], dict]:
-    """Folder, splits and protocol of CUHK03 with `boxes` 'labeled' or 'detected', at or below `root`."""
-    own_tree = lambda folder: folder.name == boxes and is_tree(folder)
-    has_mat = lambda folder: (
-        cuhk03_mat.raw_file(folder) is not None
-        or (folder / cuhk03_mat.images_folder(boxes)).is_dir()
-    )
-    found = (
-        [(f"{name}/{boxes}", own_tree) for name in TREES]
-        + [("", own_tree), (boxes, own_tree)]
-        + [(name, has_mat) for name in MATS]
-    )
-    folder = find_folder(
-        root, found, f"CUHK03 ({boxes})", f"the CUHK03-NP tree of {boxes} boxes, or cuhk-03.mat"
-    )
+def read(root: Path, boxes: str, workers: int | None = None) -> Read:
+    """Folder, splits and protocol of CUHK03 at or below `root`.
+
+    boxes: "labeled" or "detected". workers: threads that extract images from the .mat file.
+    StudyError names what is missing or damaged.
+    """
+
+    def own_tree(folder: Path) -> bool:
+        return folder.name == boxes and is_tree(folder)
+
+    def has_mat(folder: Path) -> bool:
+        extracted = folder / cuhk03_mat.images_folder(boxes)
+        return cuhk03_mat.raw_file(folder) is not None or extracted.is_dir()
+
+    places = [(f"{name}/{boxes}", own_tree) for name in TREES]
+    places += [("", own_tree), (boxes, own_tree)]
+    places += [(name, has_mat) for name in MATS]
+    content = f"the CUHK03-NP tree of {boxes} boxes, or cuhk-03.mat"
+    folder = find_folder(root, places, f"CUHK03 ({boxes})", content)
     splits = read_tree(folder) if is_tree(folder) else _read_mat(folder, boxes, workers)
     return folder, splits, protocol("cuhk03", "767/700 identities", boxes=boxes)
 
 
-def _read_mat(folder: Path, boxes: str, workers: int | None) -> dict[str, pd.DataFrame]:
+def _read_mat(folder: Path, boxes: str, workers: int | None) -> Tables:
     config = cuhk03_mat.read_config(folder, boxes)
     images = cuhk03_mat.extracted(folder, boxes, workers)
     there = {entry.name for entry in images.iterdir()}
     gone = [name for name in config.names if name not in there]
     if gone:
         raise StudyError(
-            f"{images} lacks {gone[0]} ({len(gone)} images in all): remove that folder, and it is extracted again from cuhk-03.mat."
+            f"{images} lacks {gone[0]} ({len(gone)} images in all): "
+            "remove that folder, and it is extracted again from cuhk-03.mat."
         )
     splits = {}
     for split, rows in config.rows.items():
         order = rows[np.argsort(np.array(config.names)[rows], kind="stable")]
-        splits[split] = frame_of(
-            folder,
-            [
-                (
-                    f"{images.name}/{config.names[i]}",
-                    int(config.labels[i]),
-                    int(config.cameras[i]) - 1,
-                )
-                for i in order
-            ],
-        )
+        entries = [
+            (
+                f"{images.name}/{config.names[i]}",
+                int(config.labels[i]),
+                int(config.cameras[i]) - 1,
+            )
+            for i in order
+        ]
+        splits[split] = frame_of(folder, entries)
     return splits

@@ -1,30 +1,40 @@
-"""CUHK03 as published: `cuhk-03.mat` (MATLAB 7.3, which is HDF5) and `cuhk03_new_protocol_config_{labeled,detected}.mat`.
+"""CUHK03 as published: `cuhk-03.mat` and `cuhk03_new_protocol_config_{labeled,detected}.mat`.
 
-The images are cells [camera pair][person, image] of (H, W, 3) uint8, images 1-5 from the first view and 6-10 from the second, some empty.
-They are written once as PNG under `<pair>_<person>_<view>_<image>.png`, the names that the configuration lists, into `images_<boxes>/`
-beside the file; torchreid and fast-reid use the same folder. Nothing absolute is stored, so the folder may be moved.
+`cuhk-03.mat` is MATLAB 7.3, which is HDF5. Its images are cells [camera pair][person, image] of
+(H, W, 3) uint8: images 1-5 from the first view and 6-10 from the second, some empty. They are
+written once as PNG under `<pair>_<person>_<view>_<image>.png`, the names of the configuration,
+into `images_<boxes>/` beside the file; torchreid and fast-reid use the same folder. Nothing
+absolute is stored, so the folder may be moved.
 """
 
-import shutil
-import tempfile
-from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
+from collections.abc import Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from PIL import Image
 
 from posedive_lib.datasets.images import threads
-from posedive_lib.errors import StudyError
+from posedive_lib.errors import StudyError, unreadable
+from posedive_lib.writing import replacing_folder
+
+if TYPE_CHECKING:
+    import h5py
 
 RAW = "cuhk-03.mat"
 RELEASE = "cuhk03_release"
+PROTOCOL = "zhunzhong07/person-re-ranking, evaluation/data/CUHK03"
 FIRST_VIEW = 5  # images 1-5 of a person come from view 1
 WAITING = 64  # images held in memory while the writers are busy
 
 
 class Config(NamedTuple):
-    """The new protocol: file names, labels (N,), cameras (N,) counted from 1, and 0-based rows of each split."""
+    """The new protocol.
+
+    names: file names (N). labels, cameras: (N,), cameras counted from 1. rows: split → its rows,
+    counted from 0.
+    """
 
     names: list[str]
     labels: np.ndarray
@@ -39,87 +49,93 @@ def images_folder(boxes: str) -> str:
 
 def raw_file(folder: Path) -> Path | None:
     """`cuhk-03.mat` in the folder or in its `cuhk03_release`, if it is there."""
-    return next((path for path in (folder / RELEASE / RAW, folder / RAW) if path.is_file()), None)
+    places = (folder / RELEASE / RAW, folder / RAW)
+    return next((path for path in places if path.is_file()), None)
 
 
 def read_config(folder: Path, boxes: str) -> Config:
-    """The protocol file beside the data; StudyError if it is missing, is none, or contradicts itself."""
+    """The protocol file beside the data; StudyError if it is missing or contradicts itself."""
+    name = f"cuhk03_new_protocol_config_{boxes}.mat"
+    for where in (folder, folder / RELEASE, folder.parent):
+        if (where / name).is_file():
+            config = _parse_config(where / name)
+            _check_config(where / name, config)
+            return config
+    raise StudyError(
+        f"{folder / name} is missing: fetch the new protocol's file ({PROTOCOL}) and put it there."
+    )
+
+
+def _parse_config(path: Path) -> Config:
     from scipy.io import loadmat
 
-    name = f"cuhk03_new_protocol_config_{boxes}.mat"
-    path = next(
-        (
-            where / name
-            for where in (folder, folder / RELEASE, folder.parent)
-            if (where / name).is_file()
-        ),
-        None,
-    )
-    if path is None:
-        raise StudyError(
-            f"{folder / name} is missing: fetch the new protocol's file (zhunzhong07/person-re-ranking, evaluation/data/CUHK03) and put it there."
-        )
     try:
-        mat = loadmat(path)
-        names = [str(np.ravel(cell)[0]) for cell in np.ravel(mat["filelist"])]
-        labels, cameras = (np.ravel(mat[key]).astype(np.int64) for key in ("labels", "camId"))
-        rows = {
-            split: np.ravel(mat[f"{split}_idx"]).astype(np.int64) - 1
-            for split in ("train", "query", "gallery")
-        }
+        with path.open("rb") as file:
+            mat = loadmat(file)
+        return Config(
+            names=[str(np.ravel(cell)[0]) for cell in np.ravel(mat["filelist"])],
+            labels=np.ravel(mat["labels"]).astype(np.int64),
+            cameras=np.ravel(mat["camId"]).astype(np.int64),
+            rows={
+                split: np.ravel(mat[f"{split}_idx"]).astype(np.int64) - 1
+                for split in ("train", "query", "gallery")
+            },
+        )
     except Exception as error:  # a broken file fails in many ways
+        what = "cannot be read as the new protocol of CUHK03"
+        raise unreadable(path, error, what, "fetch it again") from None
+
+
+def _check_config(path: Path, config: Config) -> None:
+    names, labels, cameras = config.names, config.labels, config.cameras
+    beyond = [
+        split
+        for split, rows in config.rows.items()
+        if len(rows) and not 0 <= rows.min() <= rows.max() < len(names)
+    ]
+    if beyond or not len(names) == len(labels) == len(cameras):
         raise StudyError(
-            f"{path} cannot be read as the new protocol of CUHK03 ({type(error).__name__}: {error}): fetch it again."
-        ) from None
-    if not len(names) == len(labels) == len(cameras) or any(
-        len(r) and not 0 <= r.min() <= r.max() < len(names) for r in rows.values()
-    ):
-        raise StudyError(
-            f"{path} contradicts itself: {len(names)} names, {len(labels)} labels, {len(cameras)} cameras, or rows beyond them; fetch it again."
+            f"{path} contradicts itself: {len(names)} names, {len(labels)} labels, "
+            f"{len(cameras)} cameras, or rows beyond them; fetch it again."
         )
     for image, camera in zip(names, cameras, strict=True):
         if "/" in image or "\\" in image or image.split("_")[2:3] != [str(camera)]:
             raise StudyError(
-                f"{path} lists '{image}' for camera {camera}: expected a name like 1_001_{camera}_01.png; fetch it again."
+                f"{path} lists {image!r} for camera {camera}: "
+                f"expected a name like 1_001_{camera}_01.png; fetch it again."
             )
-    return Config(names, labels, cameras, rows)
 
 
 def extracted(folder: Path, boxes: str, workers: int | None = None) -> Path:
-    """The folder of PNG files, extracted now if it is not there: in parallel, whole or not at all."""
+    """The folder of PNG files, extracted now if it is not there, whole or not at all.
+
+    workers: threads that write. StudyError if the .mat file is missing or damaged, or the images
+    cannot be written.
+    """
     out = folder / images_folder(boxes)
     if out.is_dir():
         return out
     raw = raw_file(folder)
     if raw is None:
         raise StudyError(
-            f"{folder / RELEASE / RAW} is missing: CUHK03 ({boxes}) needs it once, to extract {out}."
+            f"{folder / RELEASE / RAW} is missing: "
+            f"CUHK03 ({boxes}) needs it once, to extract {out}."
         )
-    try:
-        partial = Path(tempfile.mkdtemp(prefix=f".{out.name}.", suffix=".partial", dir=folder))
-        partial.chmod(0o755)
-    except OSError as error:
-        raise StudyError(
-            f"The images of {raw} cannot be extracted beside it ({error.strerror}): make {folder} writable."
-        ) from None
-    try:
-        _extract(raw, boxes, partial, workers)
-        if not out.is_dir():  # another process may have been quicker
-            partial.rename(out)
-    except OSError as error:
-        raise StudyError(
-            f"{raw} cannot be read, or its images cannot be written to {out} ({error}): fetch it again or free space."
-        ) from None
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+    with replacing_folder(out, keep=True) as draft:
+        try:
+            _extract(raw, boxes, draft, workers)
+        except OSError as error:
+            what = f"cannot be read, or its images cannot be written to {out}"
+            raise unreadable(raw, error, what, "fetch it again or free space") from None
     return out
 
 
-def _cells(mat, boxes: str, raw: Path):
-    """(file name, image (H, W, 3) uint8) of every filled cell; HDF5 stores MATLAB's arrays with their axes reversed."""
+def _cells(mat: "h5py.File", boxes: str, raw: Path) -> Iterator[tuple[str, np.ndarray]]:
+    """(file name, image (H, W, 3) uint8) of every cell that holds one; HDF5 reverses the axes."""
     if boxes not in mat:
         raise StudyError(
-            f"{raw} has no images under '{boxes}': it is not the original cuhk-03.mat; fetch it again."
+            f"{raw} has no images under '{boxes}': it is not the original cuhk-03.mat; "
+            "fetch it again."
         )
     for pair, reference in enumerate(np.ravel(mat[boxes][()]), start=1):
         for person, row in enumerate(mat[reference][()].T, start=1):
@@ -127,10 +143,12 @@ def _cells(mat, boxes: str, raw: Path):
                 image = mat[cell][()].T
                 if image.ndim < 3 or image.size == 0:  # an empty cell
                     continue
-                name = f"{pair}_{person:03d}_{1 if number <= FIRST_VIEW else 2}_{number:02d}.png"
+                view = 1 if number <= FIRST_VIEW else 2
+                name = f"{pair}_{person:03d}_{view}_{number:02d}.png"
                 if image.dtype != np.uint8 or image.shape[2] != 3:
                     raise StudyError(
-                        f"{raw} holds for {name} an array {image.shape} of {image.dtype}, not an RGB image: fetch it again."
+                        f"{raw} holds for {name} an array {image.shape} of {image.dtype}, "
+                        "not an RGB image: fetch it again."
                     )
                 yield name, image
 
@@ -139,8 +157,11 @@ def _extract(raw: Path, boxes: str, into: Path, workers: int | None) -> None:
     import h5py
     from tqdm import tqdm
 
-    save = lambda name, image: Image.fromarray(np.ascontiguousarray(image)).save(into / name)
-    count, waiting = 0, set()
+    def save(name: str, image: np.ndarray) -> None:
+        Image.fromarray(np.ascontiguousarray(image)).save(into / name)
+
+    count = 0
+    waiting: set[Future[None]] = set()
     with (
         h5py.File(raw, "r") as mat,
         ThreadPoolExecutor(threads(workers)) as pool,
@@ -150,16 +171,18 @@ def _extract(raw: Path, boxes: str, into: Path, workers: int | None) -> None:
             for name, image in _cells(mat, boxes, raw):
                 if len(waiting) >= WAITING:
                     done, waiting = wait(waiting, return_when=FIRST_COMPLETED)
-                    [task.result() for task in done]
+                    for task in done:
+                        task.result()  # raises what the writer raised
                 waiting.add(pool.submit(save, name, image))
                 count += 1
                 bar.update()
+        except StudyError:
+            raise
         except (KeyError, ValueError, TypeError, AttributeError, RuntimeError) as error:
-            if isinstance(error, StudyError):
-                raise
-            raise StudyError(
-                f"{raw} is not the original cuhk-03.mat ({error}): fetch it again."
+            raise unreadable(
+                raw, error, "is not the original cuhk-03.mat", "fetch it again"
             ) from None
-        [task.result() for task in waiting]
+        for task in waiting:
+            task.result()
     if not count:
         raise StudyError(f"{raw} holds no images under '{boxes}': fetch it again.")

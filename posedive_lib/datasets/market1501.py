@@ -1,15 +1,15 @@
-"""Market-1501: `bounding_box_train/`, `query/` and `bounding_box_test/` with names `PPPP_cCsS_FFFFFF_DD.jpg`.
+"""Market-1501: `bounding_box_{train,test}/` and `query/` with names `PPPP_cCsS_FFFFFF_DD.jpg`.
 
-Identity -1 is junk (bad detections) and is dropped: it counts neither for nor against a ranking. Identity 0 is background and stays in
-the gallery as a distractor that matches nobody. 12,936 / 3,368 / 15,913 images in the real one.
+Identity -1 is junk (bad detections) and is dropped: it counts neither for nor against a ranking.
+Identity 0 is background and stays in the gallery as a distractor that matches nobody. The real one
+has 12,936 / 3,368 / 15,913 images.
 """
 
 import re
 from pathlib import Path
 
-import pandas as pd
-
-from posedive_lib.datasets.table import find_folder, frame_of, protocol
+from posedive_lib.datasets.listing import image_names
+from posedive_lib.datasets.table import Read, Tables, find_folder, frame_of, protocol
 from posedive_lib.errors import StudyError
 
 FOLDER = "Market-1501-v15.09.15"
@@ -20,22 +20,30 @@ NAMES = (FOLDER, "", "market1501", f"market1501/{FOLDER}", "Market-1501", "Marke
 
 
 def parse(name: str, where: Path) -> tuple[int, int]:
-    """(pid, camid 0-based) from a file name alone: folders above it may hold anything, and cameras may have several digits."""
+    """(pid, camid counted from 0) from a file name; cameras may have several digits.
+
+    Only the name is read, because folders above it may hold anything. StudyError if it has another
+    form.
+    """
     match = NAME.match(name)
     if match is None or int(match[2]) < 1:
         raise StudyError(
-            f"Cannot read identity and camera from '{name}' in {where}: expected a name like 0002_c1s1_000451_03.jpg."
+            f"Cannot read identity and camera from {name!r} in {where}: expected a name like "
+            "0002_c1s1_000451_03.jpg, where cameras count from 1."
         )
     return int(match[1]), int(match[2]) - 1
 
 
 def is_tree(folder: Path) -> bool:
-    """Whether a folder has Market-1501's inner folders (or some of them, so that a missing one can be named)."""
+    """Whether a folder has some of Market-1501's inner folders; one may be missing, to be named."""
     return any((folder / name).is_dir() for name in (SPLITS["train"], SPLITS["gallery"]))
 
 
-def read_tree(folder: Path) -> dict[str, pd.DataFrame]:
-    """The three splits of a tree with Market-1501's folders and names, files in sorted order so that every machine sees the same."""
+def read_tree(folder: Path) -> Tables:
+    """The three splits of a tree with Market-1501's folders and names.
+
+    StudyError names a missing folder or a file name of another form.
+    """
     splits = {}
     for split, name in SPLITS.items():
         where = folder / name
@@ -44,9 +52,7 @@ def read_tree(folder: Path) -> dict[str, pd.DataFrame]:
                 f"The folder {where} is missing: unpack the whole data set into {folder}."
             )
         rows = []
-        for file in sorted(
-            entry.name for entry in where.iterdir() if entry.suffix.lower() in IMAGES
-        ):
+        for file in image_names(where, IMAGES):
             pid, camid = parse(file, where)
             if pid != -1:
                 rows.append((f"{name}/{file}", pid, camid))
@@ -54,12 +60,9 @@ def read_tree(folder: Path) -> dict[str, pd.DataFrame]:
     return splits
 
 
-def read(root: Path) -> tuple[Path, dict[str, pd.DataFrame], dict]:
+def read(root: Path) -> Read:
     """Folder, splits and protocol of Market-1501 at or below `root`."""
-    folder = find_folder(
-        root,
-        [(name, is_tree) for name in NAMES],
-        "Market-1501",
-        f"{SPLITS['train']}, query and {SPLITS['gallery']}",
-    )
+    places = [(name, is_tree) for name in NAMES]
+    content = f"{SPLITS['train']}, query and {SPLITS['gallery']}"
+    folder = find_folder(root, places, "Market-1501", content)
     return folder, read_tree(folder), protocol("market1501", "751/750 identities")

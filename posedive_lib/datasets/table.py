@@ -2,19 +2,25 @@
 
 import csv
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
-from posedive_lib.errors import StudyError
+from posedive_lib.errors import StudyError, unreadable
+
+Tables = dict[str, pd.DataFrame]  # one per split
+Protocol = dict[str, Any]
+Read = tuple[Path, Tables, Protocol]  # what a reader returns: folder, tables, protocol
 
 GENERATED = re.compile(r"_gen\d+$")
 SPLITS = ("train", "query", "gallery")
 TRUTH = "truth.csv"
 MISSING = ("", "nan", "NaN", "NA")  # among numbers; elsewhere only "" is
-# What a column is read as if every cell looks like it, and as what if cells are missing; 007 is a name, and so is a number too long to keep.
+# A column is of a kind if every cell looks like it; the second name is the kind with missing cells.
+# 007 is a name, and so is a number with too many digits to keep.
 KINDS = {
     r"(?:0|-?[1-9]\d{0,17})": ("int64", "Int64"),
     r"-?(?:inf|(?:0|[1-9]\d{0,14})(?:\.\d+)?(?:[eE][-+]?\d+)?)": ("float64", "float64"),
@@ -24,11 +30,9 @@ KINDS = {
 
 @dataclass(frozen=True)
 class ReIDDataset:
-    """One data set: `folder` holds its images below `root`; tables as in `posedive_lib.datasets.load`.
+    """One data set: `folder` holds its images below `root`; tables as in `datasets.load`.
 
-    `protocol` is what a number must be reported with: `dataset`; `version` ("V1" or "V2", MSMT17 only); `train_val` (whether list_val
-    trains too, MSMT17 only); `boxes` ("labeled" or "detected", CUHK03 only); `split`, the rule that divides the images. Fields that do
-    not apply are None.
+    protocol: what a number must be reported with (see `protocol`).
     """
 
     name: str
@@ -37,19 +41,28 @@ class ReIDDataset:
     train: pd.DataFrame
     query: pd.DataFrame
     gallery: pd.DataFrame
-    protocol: dict = field(default_factory=dict)
+    protocol: Protocol = field(default_factory=dict)
+
+    @property
+    def tables(self) -> Tables:
+        """Split → its table, in the order of `SPLITS`."""
+        return {split: getattr(self, split) for split in SPLITS}
 
     @property
     def shared_pids(self) -> bool:
-        """Whether equal numbers in training and test mean the same person: not in MSMT17, which counts both from 0."""
+        """Whether equal numbers in training and test mean the same person.
+
+        They do not in MSMT17, which counts both from 0.
+        """
         return not self.name.startswith("msmt17")
 
     def images(self) -> pd.DataFrame:
-        """All rows with `split` and `identity`: the pid, with "test/" before it where the test counts its people anew (a column of that
-        name gives way)."""
+        """All rows with `split` and `identity`, which replace columns of these names.
+
+        identity: the pid, with "test/" before it where the test counts its people anew.
+        """
         parts = []
-        for split in SPLITS:
-            frame = getattr(self, split)
+        for split, frame in self.tables.items():
             prefix = "test/" if split != "train" and not self.shared_pids else ""
             parts.append(frame.assign(split=split, identity=prefix + frame["pid"].astype(str)))
         return pd.concat(parts, ignore_index=True)
@@ -58,12 +71,16 @@ class ReIDDataset:
         """This data set; StudyError if it has training images only."""
         if self.query.empty or self.gallery.empty:
             raise StudyError(
-                f"{self.folder} has training images only, which can be augmented but not evaluated: add query and gallery images."
+                f"{self.folder} has training images only, which can be augmented but not "
+                "evaluated: add query and gallery images."
             )
         return self
 
     def counts(self) -> pd.DataFrame:
-        """Images, identities and cameras of each split, one row per split (distractors, pid 0 in Market-1501's gallery, included)."""
+        """Images, identities and cameras of each split, one row per split.
+
+        Distractors (pid 0 in Market-1501's gallery) are included.
+        """
         rows = [
             {
                 "dataset": self.name,
@@ -72,7 +89,7 @@ class ReIDDataset:
                 "identities": frame["pid"].nunique(),
                 "cameras": frame["camid"].nunique(),
             }
-            for split, frame in ((split, getattr(self, split)) for split in SPLITS)
+            for split, frame in self.tables.items()
         ]
         return pd.DataFrame(rows)
 
@@ -84,8 +101,12 @@ def protocol(
     version: str | None = None,
     train_val: bool | None = None,
     boxes: str | None = None,
-) -> dict:
-    """The record beside every result (see `ReIDDataset`)."""
+) -> Protocol:
+    """The record beside every result; fields that do not apply are None.
+
+    split: the rule that divides the images. version: "V1" or "V2" of MSMT17. train_val: whether
+    MSMT17's list_val trains too. boxes: "labeled" or "detected" of CUHK03.
+    """
     return {
         "dataset": dataset,
         "version": version,
@@ -96,14 +117,15 @@ def protocol(
 
 
 def find_folder(
-    root: Path, places: list[tuple[str, Callable[[Path], bool]]], what: str, content: str
+    root: Path, places: Sequence[tuple[str, Callable[[Path], bool]]], what: str, content: str
 ) -> Path:
-    """The one folder among `places` below `root` ("" is `root` itself) that holds the data set, by its test.
+    """The one folder below `root` that holds the data set.
 
-    Two names of one folder (links) count once. StudyError if none or more than one does: a choice made silently would be a protocol
-    that nobody wrote down.
+    places: (name below `root`, "" for `root` itself; test of the folder there). Two names of one
+    folder (links) count once. StudyError if none or more than one passes: a choice made silently
+    would be a protocol that nobody wrote down.
     """
-    found = {}
+    found: dict[tuple[int, int], Path] = {}
     for name, holds in places:
         folder = root / name if name else root
         if folder.is_dir() and holds(folder):
@@ -112,77 +134,84 @@ def find_folder(
     if len(found) > 1:
         first, second = list(found.values())[:2]
         raise StudyError(
-            f"{what} is there twice, in {first} and in {second}: give the one that you mean as the root, or move the other away."
+            f"{what} is there twice, in {first} and in {second}: "
+            "give the one that you mean as the root, or move the other away."
         )
     if found:
         return next(iter(found.values()))
     usual = next(name for name, _ in places if name)
     raise StudyError(
-        f"{what} not found: neither {root} nor {root / usual} is a folder with {content}; put the data set there or change the root (paths.datasets in params.yaml)."
+        f"{what} not found: neither {root} nor {root / usual} is a folder with {content}; "
+        "put the data set there or change the root (paths.datasets in params.yaml)."
     )
 
 
 def frame_of(folder: Path, rows: list[tuple[str, int, int]]) -> pd.DataFrame:
-    """Table from (rel, pid, camid) rows; `generated` is read from the file name's end (`_gen07`)."""
-    frame = pd.DataFrame(rows, columns=["rel", "pid", "camid"]).astype(
-        {"pid": "int64", "camid": "int64"}
-    )
+    """Table from (rel, pid, camid) rows.
+
+    `generated` is read from the end of the file name (`_gen07`).
+    """
+    frame = pd.DataFrame(rows, columns=["rel", "pid", "camid"])
+    frame = frame.astype({"pid": "int64", "camid": "int64"})
     frame.insert(0, "path", [str(folder / rel) for rel in frame["rel"]])
     frame["generated"] = [bool(GENERATED.search(rel.rsplit(".", 1)[0])) for rel in frame["rel"]]
     return frame
 
 
 def read_table(path: Path) -> pd.DataFrame:
-    """The cells of a CSV file as text, each row under the number of its line, so that nothing changes on the way to another file.
+    """The cells of a CSV file as text, each row under the number of its line.
 
-    StudyError if it cannot be read, is separated by something else, names a column twice, or has a line with more or fewer fields than
-    the header.
+    As text, nothing changes on the way to another file. StudyError if the file cannot be read, is
+    separated by something else, names a column twice, or has a line with more or fewer fields
+    than the header.
     """
+    not_a_table = "cannot be read as a table"
+    mend = "write it as CSV in UTF-8, with a header"
     try:
         with open(path, encoding="utf-8-sig", newline="") as file:
             reader = csv.reader(file, strict=True)
-            rows = {reader.line_num: row for row in reader if row}
+            rows = dict((reader.line_num, row) for row in reader if row)
     except (OSError, ValueError, csv.Error) as error:
-        raise StudyError(
-            f"{path} cannot be read as a table ({error}): write it as CSV in UTF-8, with a header."
-        ) from None
+        raise unreadable(path, error, not_a_table, mend) from None
     if not rows:
-        raise StudyError(
-            f"{path} cannot be read as a table (it is empty): write it as CSV in UTF-8, with a header."
-        )
+        raise StudyError(f"{path} {not_a_table} (it is empty): {mend}.")
     header = rows.pop(next(iter(rows)))
-    other = next(
-        (name for mark, name in ((";", "semicolons"), ("\t", "tabs")) if mark in header[0]), None
-    )
-    if other:
-        raise StudyError(f"{path} separates its columns by {other}: use commas.")
-    twice = next((name for name in header if header.count(name) > 1), None)
-    if twice is not None:
-        raise StudyError(f"{path} has two columns '{twice}': rename or remove one.")
+    for mark, name in ((";", "semicolons"), ("\t", "tabs")):
+        if mark in header[0]:
+            raise StudyError(f"{path} separates its columns by {name}: use commas.")
+    for name in header:
+        if header.count(name) > 1:
+            raise StudyError(f"{path} has two columns {name!r}: rename or remove one.")
     for number, row in rows.items():
         if len(row) != len(header):
             raise StudyError(
-                f"Line {number} of {path} has {len(row)} fields and the header {len(header)}: mend the line; text with a comma in it stands in double quotes."
+                f"Line {number} of {path} has {len(row)} fields and the header {len(header)}: "
+                "mend the line; text with a comma in it stands in double quotes."
             )
     return pd.DataFrame(list(rows.values()), index=list(rows), columns=header, dtype="str")
 
 
 def typed(text: pd.Series) -> pd.Series:
-    """A column of text as whole numbers, numbers or truth values where it holds nothing else, by `KINDS`; missing cells are NA."""
+    """A column of text as numbers or truth values where it holds nothing else, by `KINDS`.
+
+    Missing cells are NA.
+    """
     filled = text[~text.isin(MISSING)]
     for pattern, (plain, with_gaps) in KINDS.items():
-        if len(filled) and filled.str.fullmatch(pattern).all():
-            values = filled.str.lower() == "true" if plain == "bool" else filled
-            return (
-                values.astype(plain)
-                if len(filled) == len(text)
-                else values.astype(with_gaps).reindex(text.index)
-            )
+        if filled.empty or not filled.str.fullmatch(pattern).all():
+            continue
+        values: Any = filled.str.lower() == "true" if plain == "bool" else filled
+        if len(filled) == len(text):
+            return values.astype(plain)
+        return values.astype(with_gaps).reindex(text.index)
     return text.mask(text == "")
 
 
-def with_truth(folder: Path, splits: dict[str, pd.DataFrame]) -> dict[str, pd.DataFrame]:
-    """Join `truth.csv` of the data set's folder (if there is one) by the relative path; identity and camera stay those of the data set."""
+def with_truth(folder: Path, splits: Tables) -> Tables:
+    """Join `truth.csv` of the data set's folder (if there is one) by the relative path.
+
+    Identity and camera stay those of the data set. StudyError if the file is no such table.
+    """
     path = folder / TRUTH
     if not path.is_file():
         return splits
@@ -194,9 +223,7 @@ def with_truth(folder: Path, splits: dict[str, pd.DataFrame]) -> dict[str, pd.Da
     truth = pd.DataFrame({name: typed(truth[name]) for name in truth} | {"rel": truth["path"]})
     joined = {}
     for split, frame in splits.items():
-        known = [
-            "rel",
-            *(column for column in truth.columns if column not in (*frame.columns, "split")),
-        ]
+        taken = {*frame.columns, "split"}
+        known = ["rel", *(column for column in truth.columns if column not in taken)]
         joined[split] = frame.merge(truth[known], on="rel", how="left", validate="one_to_one")
     return joined

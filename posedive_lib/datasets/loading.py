@@ -1,0 +1,66 @@
+"""Find and read a data set by its name."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from posedive_lib.datasets import cuhk03, folder, market1501, msmt17
+from posedive_lib.datasets.table import Read, ReIDDataset, with_truth
+from posedive_lib.datasets.unread import unread_files
+from posedive_lib.errors import StudyError, shown, unreadable
+
+# name -> reader(root, train_val)
+READERS: dict[str, Callable[[Path, bool], Read]] = {
+    "market1501": lambda root, train_val: market1501.read(root),
+    "msmt17": msmt17.read,
+    "cuhk03-labeled": lambda root, train_val: cuhk03.read(root, "labeled"),
+    "cuhk03-detected": lambda root, train_val: cuhk03.read(root, "detected"),
+    "msmt17-s-cam": lambda root, train_val: msmt17.read_s(root, "cam"),
+    "msmt17-s-pose": lambda root, train_val: msmt17.read_s(root, "pose"),
+    "folder": lambda root, train_val: folder.read(root),
+}
+NAMES = tuple(READERS)
+
+
+def load(name: str, root: str | Path, *, train_val: bool = True) -> ReIDDataset:
+    """Read the data set `name` (one of `NAMES`) at or below the folder `root`, in any usual layout.
+
+    The tables `.train`, `.query` and `.gallery` have the columns `path` (absolute), `rel` (posix,
+    relative to the data set's folder), `pid`, `camid` (from 0) and `generated`, and whatever
+    `truth.csv` in that folder knows of each image. `.protocol` says what was read.
+
+    train_val: MSMT17 trains on list_train and list_val (CLIP-ReID, SOLIDER); if False, on
+    list_train alone (torchreid, fast-reid). One's own data may be training images alone, to be
+    augmented: query and gallery are empty then, and `.require_test()` raises.
+    Raises StudyError naming the missing or unreadable folder, list, image or name, or two folders
+    that both hold the data set.
+    """
+    if name not in READERS:
+        raise StudyError(f"Unknown data set '{name}': use one of {', '.join(NAMES)}.")
+    root = Path(root).expanduser().resolve()
+    try:
+        where, splits, protocol = READERS[name](root, train_val)
+        splits = with_truth(where, splits)
+    except OSError as error:  # of a folder; files have their own sentences
+        place = error.filename or root
+        raise unreadable(place, error, "cannot be read", "check the folder and its disk") from None
+    dataset = ReIDDataset(name=name, root=root, folder=where, protocol=protocol, **splits)
+    _refuse_empty(dataset)
+    return dataset
+
+
+def _refuse_empty(dataset: ReIDDataset) -> None:
+    """StudyError for a split without images; one's own data may lack query and gallery."""
+    empty = [split for split, frame in dataset.tables.items() if frame.empty]
+    own = dataset.name == folder.FOLDER
+    if not empty or (own and empty == ["query", "gallery"]):
+        return
+    mend = "check that the data set was unpacked completely"
+    unread = unread_files(dataset)
+    if own:
+        mend = f"list some in {folder.TABLE}"
+    elif unread.pictures:
+        first = shown(unread.pictures[0])
+        mend = f"{len(unread.pictures):,} are there but not read ({first}), for {unread.mend}"
+    raise StudyError(
+        f"The {empty[0]} split of {dataset.name} in {dataset.folder} has no images: {mend}."
+    )
