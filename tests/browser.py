@@ -1,4 +1,4 @@
-"""Chromium without a window, driven by the DevTools protocol over its two pipes: what a page does in a real browser."""
+"""Chromium without a window, driven by the DevTools protocol over its two pipes."""
 
 import json
 import os
@@ -34,7 +34,7 @@ class Browser:
             f"--user-data-dir={self.profile.name}",
         ]
         # Chromium reads commands from file descriptor 3 and answers on 4.
-        shell = 'exec "$0" "$@" 3<&%d 4>&%d' % (commands, answers)
+        shell = f'exec "$0" "$@" 3<&{commands} 4>&{answers}'
         self.process = subprocess.Popen(
             ["bash", "-c", shell, program, *flags, "about:blank"],
             pass_fds=(commands, answers),
@@ -97,13 +97,17 @@ class Browser:
         )
 
     def open(self, page: Path) -> list[str]:
-        """Load a file; what went wrong, in words: exceptions, console errors, resources from elsewhere or missing."""
+        """Load a file; what went wrong, in words.
+
+        Exceptions, console errors, and resources from elsewhere or missing.
+        """
         self.events.clear()
         self.call("Page.navigate", url=page.resolve().as_uri())
         if not any(event["method"] == "Page.loadEventFired" for event in self.events):
             self._until(lambda message: message.get("method") == "Page.loadEventFired")
         self.evaluate(
-            "Promise.all([...document.images].map(i => { i.loading = 'eager'; return i.decode().catch(() => null); })).then(() => 1)"
+            "Promise.all([...document.images].map(i => { i.loading = 'eager'; "
+            "return i.decode().catch(() => null); })).then(() => 1)"
         )
         return [
             words for event in self.events if (words := _problem(event["method"], event["params"]))

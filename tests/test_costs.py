@@ -1,4 +1,4 @@
-"""Costs: measured around a command, kept when nothing was computed, merged with what is known of other stages."""
+"""Costs: measured around a command, and kept when nothing was computed."""
 
 import subprocess
 import sys
@@ -26,7 +26,10 @@ def inside(tmp_path, monkeypatch):
 
 
 def test_a_command_is_timed_and_a_failing_one_is_not():
-    work = "import time; s = b'x' * 80_000_000; t = time.process_time()\nwhile time.process_time() - t < 0.3: pass"
+    work = (
+        "import time; s = b'x' * 80_000_000; t = time.process_time()\n"
+        "while time.process_time() - t < 0.3: pass"
+    )
     assert costs.main(["busy", sys.executable, "-c", work]) == 0
     cost = costs.RECORDS.get({"stage": "busy"})
     assert (
@@ -80,12 +83,11 @@ def test_no_stage_depends_on_costs():
 
 def test_the_gathering_command(inside):
     Path("dvc.yaml").write_text("stages:\n  world: {cmd: x}\n  collect: {cmd: y}\n")
-    run = lambda *words: subprocess.run(
-        [sys.executable, "-m", "posedive_lib.bench.costs", *words],
-        cwd=inside,
-        capture_output=True,
-        text=True,
-    )
+
+    def run(*words: str) -> subprocess.CompletedProcess:
+        command = [sys.executable, "-m", "posedive_lib.bench.costs", *words]
+        return subprocess.run(command, cwd=inside, capture_output=True, text=True)
+
     assert run("world", sys.executable, "-c", "pass").returncode == 0 and run().returncode == 0
     assert pd.read_csv("reports/costs.csv")["stage"].tolist() == ["world"]
     assert run("world").returncode == 2

@@ -81,7 +81,9 @@ def test_metrics_differ_between_revisions(repository):
 
 
 def test_metrics_are_those_of_the_tables():
-    read = lambda name: pd.read_csv(ROOT / f"reports/tables/{name}.csv")
+    def read(name: str) -> pd.DataFrame:
+        return pd.read_csv(ROOT / f"reports/tables/{name}.csv")
+
     shown = pd.json_normalize(json.loads((ROOT / "reports/metrics.json").read_text()))
     again = pd.json_normalize(
         metrics(read("reid_runs"), read("comparison"), read("generator_quality"))

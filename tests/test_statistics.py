@@ -21,8 +21,11 @@ from posedive_lib.bench.statistics import (
 )
 from posedive_lib.errors import StudyError
 
-single_p = lambda values, **options: joint_p(np.array(values)[:, None], **options)[0]
 numbers = st.floats(-100, 100).map(lambda value: round(value, 3))
+
+
+def single_p(values, **options) -> float:
+    return joint_p(np.array(values)[:, None], **options)[0]
 
 
 @pytest.mark.parametrize("n, smallest", [(3, 0.25), (5, 0.0625), (6, 0.03125)])
@@ -34,7 +37,7 @@ def test_the_smallest_p_is_a_matter_of_pairs(n, smallest):
 @given(st.lists(numbers, min_size=1, max_size=8))
 def test_sign_flip_is_the_share_of_sign_patterns_at_least_as_far_from_zero(values):
     sums = [
-        abs(sum(sign * value for sign, value in zip(signs, values)))
+        abs(sum(sign * value for sign, value in zip(signs, values, strict=True)))
         for signs in itertools.product((1, -1), repeat=len(values))
     ]
     assert single_p(values, seed=0) == pytest.approx(
@@ -127,7 +130,7 @@ def test_intervals_of_few_values_cover_as_the_documentation_says(n, expected):
 
 
 def test_a_bound_of_zero_is_not_missed_by_rounding():
-    """Differences that are 0 but for the last digits of a sum in most places: the bound is 0, and no effect is shown."""
+    """Differences that are 0 but for the last digits of a sum: the bound is 0, no effect shown."""
     values = np.array([0.1 + 0.2 - 0.3] * 5 + [-3.0])
     interval = bootstrap_interval(values, seed=0)
     assert interval.high == 0 and contains_zero(interval.low, interval.high)
@@ -164,7 +167,7 @@ def test_the_share_covers_the_truth():
 
 
 def test_identity_interval_covers_and_is_wider_than_one_over_queries():
-    """Queries of one identity share its difficulty: counting them as independent would be far too sure."""
+    """Queries of one identity share its difficulty: they are not independent."""
     rng, covered, widths = np.random.default_rng(0), 0, []
     pids = np.repeat(np.arange(40), 5)
     for trial in range(200):

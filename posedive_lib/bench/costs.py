@@ -1,11 +1,11 @@
 """What each stage of the pipeline costs: wall time, processor time and memory.
 
-    python -m posedive_lib.bench.costs STAGE COMMAND ...    run a command as this stage and record its cost
-    python -m posedive_lib.bench.costs                      gather the records into reports/costs.csv
+    python -m posedive_lib.bench.costs STAGE COMMAND ...    run a command as this stage, record it
+    python -m posedive_lib.bench.costs                      gather the records in reports/costs.csv
 
-Times differ from run to run, so they are no result: records lie in runs/costs/, the table beside reports/tables and not in it, and
-no stage depends on it. A stage that found the files of earlier runs in runs/ keeps the cost of the run that made them, as long as its
-parameters are the same.
+Times differ from run to run, so they are no result: records lie in runs/costs/, the table lies
+beside reports/tables and not in it, and no stage depends on it. A stage that found the files of
+earlier runs in runs/ keeps the cost of the run that made them, while its parameters are the same.
 """
 
 import os
@@ -14,24 +14,27 @@ import resource
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import reduce
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import yaml
 
-from posedive_lib.bench.pipeline import read
+from posedive_lib.bench.pipeline import Stages, read
 from posedive_lib.bench.runs import RunStore, write_text
 from posedive_lib.bench.tables import to_csv
 from posedive_lib.errors import command
 
 RECORDS, TARGET, WORK = RunStore("runs/costs"), Path("reports/costs.csv"), Path("runs")
 COLUMNS = ["stage", "wall_seconds", "cpu_seconds", "peak_gigabytes", "files_made", "machine"]
+DIGITS = {"wall_seconds": 1, "cpu_seconds": 1, "peak_gigabytes": 2}
 
 
 @contextmanager
-def measured(stage: str, params_file: str = "params.yaml"):
+def measured(stage: str, params_file: str = "params.yaml") -> Iterator[None]:
     """Record what the block and its child processes cost, unless it raises."""
     start, clock, before = time.time(), time.monotonic(), _cpu()
     yield
@@ -44,16 +47,14 @@ def measured(stage: str, params_file: str = "params.yaml"):
         "params": RECORDS.key(_parameters(stage, params_file)),
     }
     known = RECORDS.get({"stage": stage})
-    if (
-        known is None
-        or known["params"] != cost["params"]
-        or known["files_made"] <= cost["files_made"]
-    ):
-        RECORDS.put({"stage": stage}, cost)
+    if known is not None and known["params"] == cost["params"]:
+        if known["files_made"] > cost["files_made"]:
+            return
+    RECORDS.put({"stage": stage}, cost)
 
 
-def _parameters(stage: str, params_file: str) -> dict:
-    """What the stage reads of the parameters, by the pipeline; all of them where no pipeline knows the stage."""
+def _parameters(stage: str, params_file: str) -> dict[str, Any]:
+    """What the stage reads of the parameters, or all where no pipeline knows the stage."""
     values = yaml.safe_load(Path(params_file).read_text(encoding="utf-8"))
     names = _stages().get(stage, {"params": values}).get("params", [])
     return {
@@ -61,11 +62,11 @@ def _parameters(stage: str, params_file: str) -> dict:
     }
 
 
-def _stages() -> dict:
+def _stages() -> Stages:
     return read() if Path("dvc.yaml").is_file() else {}
 
 
-def _usage() -> list:
+def _usage() -> list[resource.struct_rusage]:
     return [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
 
 
@@ -81,31 +82,29 @@ def _peak() -> float:
 def _made(since: float) -> int:
     """Files written since then in the stores of runs: 0 for a stage that found everything done."""
     stores = [folder for folder in WORK.glob("*") if folder.name not in ("costs", "notebooks")]
-    return sum(
-        file.stat().st_mtime >= since
-        for folder in stores
-        for file in folder.rglob("*")
-        if file.is_file()
-    )
+    files = [file for folder in stores for file in folder.rglob("*") if file.is_file()]
+    return sum(file.stat().st_mtime >= since for file in files)
 
 
 def gather(known: pd.DataFrame | None, stages: list[str]) -> pd.DataFrame:
-    """One row per stage in the pipeline's order; a stage without a record on this machine keeps its row of the `known` table."""
+    """One row per stage in the pipeline's order.
+
+    A stage without a record on this machine keeps its row of the `known` table.
+    """
     old = {} if known is None else {row["stage"]: row for row in known.to_dict("records")}
     rows = []
     for stage in stages:
         cost = RECORDS.get({"stage": stage})
         if cost is not None:
-            rows.append({"stage": stage, **{key: cost[key] for key in COLUMNS[1:]}})
+            rows.append({**cost, "stage": stage})
         elif stage in old:
             rows.append(old[stage])
-    return pd.DataFrame(rows, columns=COLUMNS).round(
-        {"wall_seconds": 1, "cpu_seconds": 1, "peak_gigabytes": 2}
-    )
+    return pd.DataFrame(rows, columns=COLUMNS).round(DIGITS)
 
 
 @command()
 def main(arguments: list[str] | None = None) -> int:
+    """The command. Returns its exit status: that of the stage's command, or 2 for wrong usage."""
     arguments = sys.argv[1:] if arguments is None else arguments
     if len(arguments) == 1:
         print("usage: python -m posedive_lib.bench.costs [STAGE COMMAND ...]", file=sys.stderr)

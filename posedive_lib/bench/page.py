@@ -1,6 +1,7 @@
-"""An executed notebook as one small HTML page: images inside, alternative texts kept, readable on a phone and without a network.
+"""An executed notebook as one small HTML page, readable on a phone and without a network.
 
-nbconvert's own full templates drop alternative texts (lab) or bring 280 kB of styles (classic); its bare template does neither.
+Images are inside, and alternative texts are kept. nbconvert's own full templates drop those texts
+(lab) or bring 280 kB of styles (classic); its bare template does neither.
 """
 
 import html
@@ -11,17 +12,23 @@ from nbconvert import HTMLExporter
 from nbformat import NotebookNode
 from pygments.formatters import HtmlFormatter
 
-STYLE = """body { max-width: 60rem; margin: 2rem auto; padding: 0 1rem; font: 1rem/1.55 system-ui, sans-serif; color: #1a1a1a; background: #fff; }
+STYLE = """body { max-width: 60rem; margin: 2rem auto; padding: 0 1rem; font: 1rem/1.55 system-ui, \
+sans-serif; color: #1a1a1a; background: #fff; }
 h1, h2, h3, p, li, td.text, summary { overflow-wrap: anywhere; }
 h1, h2, h3 { line-height: 1.25; margin: 2rem 0 .6rem; }
 img, svg { max-width: 100%; height: auto; }
-pre { overflow-x: auto; padding: .6rem .8rem; border-radius: 4px; font-size: .85rem; line-height: 1.4; }
+pre { overflow-x: auto; padding: .6rem .8rem; border-radius: 4px; font-size: .85rem; line-height: \
+1.4; }
 .highlight pre { background: #f5f5f5; }
 .output_area pre { border-left: 3px solid #bbb; background: none; }
-table { border-collapse: collapse; margin: .8rem 0; font-size: .9rem; display: block; overflow-x: auto; }
-th, td { padding: .25rem .6rem; border-bottom: 1px solid #ddd; text-align: right; white-space: nowrap; }
-caption { text-align: left; padding-bottom: .4rem; min-width: min(28rem, 100vw - 2rem); max-width: min(58rem, 100vw - 2rem); }
-blockquote { margin: 1rem 0; padding: .1rem 1rem; border-left: 4px solid #0173b2; background: #f2f8fc; }
+table { border-collapse: collapse; margin: .8rem 0; font-size: .9rem; display: block; overflow-x: \
+auto; }
+th, td { padding: .25rem .6rem; border-bottom: 1px solid #ddd; text-align: right; white-space: \
+nowrap; }
+caption { text-align: left; padding-bottom: .4rem; min-width: min(28rem, 100vw - 2rem); \
+max-width: min(58rem, 100vw - 2rem); }
+blockquote { margin: 1rem 0; padding: .1rem 1rem; border-left: 4px solid #0173b2; background: \
+#f2f8fc; }
 p:has(> math[display="block"]) { overflow-x: auto; overflow-y: hidden; }
 nav { border-bottom: 1px solid #ddd; padding: .4rem 0; font-size: .9rem; }
 figure { margin: 1.2rem 0; }
@@ -31,7 +38,6 @@ figcaption { font-size: .9rem; }
 td.text, th.text { text-align: left; min-width: 7rem; vertical-align: top; white-space: normal; }
 .anchor-link { visibility: hidden; text-decoration: none; }
 """
-
 PAGE = """<!DOCTYPE html>
 <html lang="en">
 <head>
@@ -48,6 +54,8 @@ PAGE = """<!DOCTYPE html>
 </body>
 </html>
 """
+BLOCK = re.compile(r"\$\$(.+?)\$\$", flags=re.DOTALL)  # a formula on lines of its own
+INLINE = re.compile(r"(?<!\\)\$(?! )([^$\n]+?)(?<! )\$")
 
 
 def to_html(notebook: NotebookNode, title: str) -> str:
@@ -71,16 +79,8 @@ def style() -> str:
 
 
 def _with_mathml(cell: NotebookNode) -> NotebookNode:
-    """A Markdown cell with its formulas as MathML, which browsers draw by themselves; other cells as they are."""
+    """A Markdown cell with its formulas as MathML, which browsers draw by themselves."""
     if cell.cell_type != "markdown":
         return cell
-    text = re.sub(
-        r"\$\$(.+?)\$\$",
-        lambda match: convert(match[1].strip(), display="block"),
-        cell.source,
-        flags=re.DOTALL,
-    )
-    return NotebookNode(
-        cell,
-        source=re.sub(r"(?<!\\)\$(?! )([^$\n]+?)(?<! )\$", lambda match: convert(match[1]), text),
-    )
+    text = BLOCK.sub(lambda found: convert(found[1].strip(), display="block"), cell.source)
+    return NotebookNode(cell, source=INLINE.sub(lambda found: convert(found[1]), text))

@@ -1,64 +1,73 @@
-"""The pipeline of dvc.yaml: its stages, which needs which, and an SVG picture with a row per step of the longest way from the inputs."""
+"""The pipeline of dvc.yaml: its stages, which needs which, and an SVG picture of them.
+
+The picture has a row per step of the longest way from the inputs.
+"""
+
+from __future__ import annotations
 
 import html
 from pathlib import Path
+from typing import Any
 
 import yaml
 
 from posedive_lib.errors import StudyError
 
+Stages = dict[str, dict[str, Any]]
+Link = tuple[str, str]  # a stage, and one that reads what it writes
+
 BOX_W, BOX_H, GAP_X, GAP_Y = 180, 36, 14, 36  # five boxes fit the text's width
+TIP = (
+    '<defs><marker id="tip" viewBox="0 0 8 8" refX="8" refY="4" markerWidth="7" markerHeight="7" '
+    'orient="auto"><path d="M0 0L8 4L0 8z" fill="#555"/></marker></defs>'
+)
 
 
-def read(root: Path = Path(".")) -> dict[str, dict]:
+def read(root: Path = Path(".")) -> Stages:
     """The stages of a repository's dvc.yaml, in its order."""
+    path = root / "dvc.yaml"
     try:
-        return yaml.safe_load((root / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
+        stages: Stages = yaml.safe_load(path.read_text(encoding="utf-8"))["stages"]
+        return stages
     except (OSError, yaml.YAMLError, KeyError, TypeError):
-        raise StudyError(
-            f"{root / 'dvc.yaml'} is no pipeline: go to the repository's root."
-        ) from None
+        raise StudyError(f"{path} is no pipeline: go to the repository's root.") from None
 
 
-def paths(items: list) -> list[str]:
+def paths(items: list[Any]) -> list[str]:
     """The paths of a stage's deps or outs, without their options."""
     return [item if isinstance(item, str) else next(iter(item)) for item in items]
 
 
-def maker(stages: dict[str, dict], path: str) -> str | None:
+def maker(stages: Stages, path: str) -> str | None:
     """The stage that has `path`, or a folder above it, among its outs; None without one."""
-    return next(
-        (
-            name
-            for name, stage in stages.items()
-            for out in paths(stage.get("outs", []))
-            if f"{path}/".startswith(f"{out}/")
-        ),
-        None,
-    )
+    for name, stage in stages.items():
+        for out in paths(stage.get("outs", [])):
+            if f"{path}/".startswith(f"{out}/"):
+                return name
+    return None
 
 
-def edges(stages: dict[str, dict]) -> list[tuple[str, str]]:
+def edges(stages: Stages) -> list[Link]:
     """(from, to) for every stage that reads what another one writes."""
-    found = [
-        (maker(stages, dep), name)
-        for name, stage in stages.items()
-        for dep in paths(stage.get("deps", []))
-    ]
-    return [link for link in dict.fromkeys(found) if link[0]]
+    found = []
+    for name, stage in stages.items():
+        for dep in paths(stage.get("deps", [])):
+            start = maker(stages, dep)
+            if start and (start, name) not in found:
+                found.append((start, name))
+    return found
 
 
-def direct(links: list[tuple[str, str]]) -> list[tuple[str, str]]:
+def direct(links: list[Link]) -> list[Link]:
     """The links without those that a longer way implies."""
-    after = {}
+    after: dict[str, set[str]] = {}
     for start, end in links:
         after.setdefault(start, set()).add(end)
 
     def reach(node: str, seen: set[str]) -> set[str]:
-        for following in after.get(node, ()):
-            if following not in seen:
-                seen.add(following)
-                reach(following, seen)
+        for following in after.get(node, set()) - seen:
+            seen.add(following)
+            reach(following, seen)
         return seen
 
     return [
@@ -68,7 +77,7 @@ def direct(links: list[tuple[str, str]]) -> list[tuple[str, str]]:
     ]
 
 
-def levels(stages: dict[str, dict], links: list[tuple[str, str]]) -> dict[str, int]:
+def levels(stages: Stages, links: list[Link]) -> dict[str, int]:
     """Row of each stage: one more than the furthest of what it needs."""
     place = dict.fromkeys(stages, 0)
     for _ in stages:  # as many rounds as the longest way can have
@@ -77,43 +86,50 @@ def levels(stages: dict[str, dict], links: list[tuple[str, str]]) -> dict[str, i
     return place
 
 
-def picture(stages: dict[str, dict]) -> str:
+def picture(stages: Stages) -> str:
     """SVG text: boxes that link to stages.html#NAME, arrows for what they need."""
     links = direct(edges(stages))
     level = levels(stages, links)
-    members = {row: [name for name in stages if level[name] == row] for row in level.values()}
-    widest = max(map(len, members.values()))
-    spot = {
-        name: (int((i + (widest - len(row)) / 2) * (BOX_W + GAP_X)), y * (BOX_H + GAP_Y))
-        for y, row in members.items()
-        for i, name in enumerate(row)
-    }
-    width, height = (
-        max(p[i] for p in spot.values()) + size + 2 for i, size in ((0, BOX_W), (1, BOX_H))
-    )
+    rows = [[name for name in stages if level[name] == row] for row in sorted(set(level.values()))]
+    widest = max(map(len, rows))
+    spot = {}
+    for y, row in enumerate(rows):
+        left = (widest - len(row)) / 2  # a narrow row stands in the middle
+        for i, name in enumerate(row):
+            spot[name] = int((i + left) * (BOX_W + GAP_X)), y * (BOX_H + GAP_Y)
+    width = max(x for x, _ in spot.values()) + BOX_W + 2
+    height = max(y for _, y in spot.values()) + BOX_H + 2
     arrows = "".join(_arrow(spot[start], spot[end]) for start, end in links)
     boxes = "".join(_box(name, *spot[name], stages[name]["desc"]) for name in stages)
-    words = "; ".join(
-        f"{end} after {', '.join(s for s, e in links if e == end)}"
-        for end in dict.fromkeys(e for _, e in links)
-    )
     return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" role="img" aria-label="Stages of the pipeline: {html.escape(words, quote=True)}" width="{width}" height="{height}" '
-        f'viewBox="-1 -1 {width} {height}" font-family="system-ui, sans-serif" font-size="11">'
-        '<defs><marker id="tip" viewBox="0 0 8 8" refX="8" refY="4" markerWidth="7" markerHeight="7" orient="auto"><path d="M0 0L8 4L0 8z" fill="#555"/></marker></defs>'
-        f"{arrows}{boxes}</svg>"
+        f'<svg xmlns="http://www.w3.org/2000/svg" role="img" aria-label="{_in_words(links)}" '
+        f'width="{width}" height="{height}" viewBox="-1 -1 {width} {height}" '
+        f'font-family="system-ui, sans-serif" font-size="11">{TIP}{arrows}{boxes}</svg>'
     )
+
+
+def _in_words(links: list[Link]) -> str:
+    """The links for an alternative text."""
+    needs: dict[str, list[str]] = {}
+    for start, end in links:
+        needs.setdefault(end, []).append(start)
+    words = "; ".join(f"{end} after {', '.join(starts)}" for end, starts in needs.items())
+    return html.escape(f"Stages of the pipeline: {words}", quote=True)
 
 
 def _arrow(start: tuple[int, int], end: tuple[int, int]) -> str:
     x1, y1, x2, y2 = start[0] + BOX_W / 2, start[1] + BOX_H, end[0] + BOX_W / 2, end[1]
-    return f'<path d="M{x1:g} {y1}C{x1:g} {y1 + GAP_Y} {x2:g} {y2 - GAP_Y} {x2:g} {y2}" fill="none" stroke="#555" marker-end="url(#tip)"/>'
+    curve = f"M{x1:g} {y1}C{x1:g} {y1 + GAP_Y} {x2:g} {y2 - GAP_Y} {x2:g} {y2}"
+    return f'<path d="{curve}" fill="none" stroke="#555" marker-end="url(#tip)"/>'
 
 
 def _box(name: str, x: int, y: int, description: str) -> str:
     label = name.replace("_", " ")
     label = label if len(label) <= 30 else f"{label[:29]}…"
     return (
-        f'<a href="stages.html#{name}"><title>{html.escape(description)}</title><rect x="{x}" y="{y}" width="{BOX_W}" height="{BOX_H}" rx="5" fill="#f2f8fc" stroke="#0173b2"/>'
-        f'<text x="{x + BOX_W / 2:g}" y="{y + BOX_H / 2 + 4:g}" text-anchor="middle" fill="#1a1a1a">{html.escape(label)}</text></a>'
+        f'<a href="stages.html#{name}"><title>{html.escape(description)}</title>'
+        f'<rect x="{x}" y="{y}" width="{BOX_W}" height="{BOX_H}" rx="5" '
+        'fill="#f2f8fc" stroke="#0173b2"/>'
+        f'<text x="{x + BOX_W / 2:g}" y="{y + BOX_H / 2 + 4:g}" text-anchor="middle" '
+        f'fill="#1a1a1a">{html.escape(label)}</text></a>'
     )

@@ -1,16 +1,19 @@
-"""What the study may claim: paired differences over seeds with intervals and exact tests, and intervals of one mAP over identities.
+"""What a study may claim: paired differences over seeds, and intervals of one mAP over identities.
 
-Two sources of chance are kept apart. *Training*: the seed, which is shared by the arms of a comparison, so differences are paired
-(`paired_difference`). *Test set*: which identities happen to be queried (`identity_interval`); queries of one identity depend on
-each other, so identities are resampled, never queries. Resampling and permuting are scipy's; every function that draws takes its
-seed, and `verdict` alone decides what a difference is called.
+Two sources of chance are kept apart. *Training*: the seed, which the arms of a comparison share, so
+differences are paired (`paired_difference`). *Test set*: which identities are queried
+(`identity_interval`). Queries of one identity depend on each other, so identities are resampled,
+never queries. Resampling and permuting are scipy's. Every function that draws takes its seed, and
+`verdict` alone decides what a difference is called.
 """
 
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 from scipy import stats
 
 from posedive_lib.errors import StudyError
@@ -21,7 +24,10 @@ NO_EFFECT = "no effect shown"
 
 @dataclass(frozen=True)
 class Interval:
-    """An estimate with a bootstrap interval; `method` says how it was made, "none" that `n` is too small for one."""
+    """An estimate with a bootstrap interval.
+
+    method: how it was made; "none" says that `n` is too small for one.
+    """
 
     mean: float
     low: float
@@ -32,7 +38,10 @@ class Interval:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Arm minus baseline over paired seeds: mean, interval, two-sided sign-flip p, and the smallest p that `n` pairs can give."""
+    """Arm minus baseline over paired seeds, with its interval.
+
+    p: of the two-sided sign-flip test; smallest_p: the least that `n` pairs can give.
+    """
 
     mean: float
     low: float
@@ -44,6 +53,7 @@ class Comparison:
 
     @property
     def verdict(self) -> str:
+        """`verdict` of this comparison."""
         return verdict(self.mean, self.low, self.high, self.p, self.smallest_p)
 
 
@@ -53,10 +63,12 @@ def contains_zero(low: float, high: float) -> bool:
 
 
 def verdict(mean: float, low: float, high: float, p: float, smallest_p: float) -> str:
-    """How the study words a difference, everywhere: the interval decides whether there is one, the sign-flip test how sure it is.
+    """How the study words a difference, everywhere.
 
-    "no effect shown": the interval contains 0 or there is none. "gain" or "loss": it excludes 0 and p ≤ 0.05. Otherwise the word
-    is followed by what is missing: with fewer than six pairs no p can reach 0.05, and a bootstrap interval is too narrow.
+    The interval decides whether there is one, the sign-flip test how sure it is. "no effect
+    shown": the interval contains 0 or there is none. "gain" or "loss": it excludes 0 and p ≤ 0.05.
+    Otherwise the word is followed by what is missing: with fewer than six pairs no p can reach
+    0.05, and a bootstrap interval is too narrow.
     """
     if contains_zero(low, high):
         return NO_EFFECT
@@ -67,62 +79,61 @@ def verdict(mean: float, low: float, high: float, p: float, smallest_p: float) -
 
 
 def bootstrap_interval(
-    values: np.ndarray, *, seed: int, confidence: float = 0.95, resamples: int = 9999
+    values: ArrayLike, *, seed: int, confidence: float = 0.95, resamples: int = 9999
 ) -> Interval:
-    """Interval of the mean of independent `values` (n,): BCa, or percentile where BCa has no answer.
+    """Interval of the mean of independent `values` (n,), BCa or else percentile.
 
-    Assumes that the values are independent draws from one distribution. Few values make it too narrow: of normal values, a 95 %
-    interval covers the mean in about 73 % of cases with three, 88 % with six, 90 % with ten (tests/test_statistics.py measures
-    it), so read it beside the permutation test. All values equal: the interval is that value. One value: NaN.
+    Few values make it too narrow. Of normal values a 95 % interval covers the mean in about 73 %
+    of cases with three, 88 % with six, 90 % with ten (tests/test_statistics.py measures it). So
+    read it beside the permutation test. All values equal: the interval is that value. One: NaN.
     """
     return _bootstrap((_finite("values", values),), np.mean, seed, confidence, resamples)
 
 
 def paired_difference(
-    arm: np.ndarray, baseline: np.ndarray, *, seed: int, confidence: float = 0.95
+    arm: ArrayLike, baseline: ArrayLike, *, seed: int, confidence: float = 0.95
 ) -> Comparison:
-    """Arm minus baseline, both (n,) in the same order of seeds.
+    """Arm minus baseline, both (n,) in the same order of seeds; assumes independent pairs.
 
-    Assumes independent pairs. n pairs cannot give a p below 2 / 2^n: three never reach 0.05, six do (0.031).
+    n pairs cannot give a p below 2 / 2^n: three never reach 0.05, six do (0.031).
     """
-    arm, baseline = _paired(arm=arm, baseline=baseline)
-    difference = arm - baseline
+    made, reference = _paired(arm=arm, baseline=baseline)
+    difference = made - reference
     interval = bootstrap_interval(difference, seed=seed, confidence=confidence)
     (p,) = joint_p(difference[:, None], seed=seed).tolist()
-    return Comparison(
-        interval.mean,
-        interval.low,
-        interval.high,
-        p,
-        2.0 ** (1 - len(arm)),
-        len(arm),
-        interval.method,
-    )
+    n = len(made)
+    smallest_p = 2.0 ** (1 - n)
+    return Comparison(interval.mean, interval.low, interval.high, p, smallest_p, n, interval.method)
 
 
-def joint_p(differences: np.ndarray, *, seed: int, patterns: int = 2**16) -> np.ndarray:
-    """(m,) two-sided sign-flip p of m comparisons, each corrected for all of them (Westfall and Young, 1993; scipy's one-sample
-    permutation test); differences (n, m) by seed and comparison.
+def joint_p(differences: ArrayLike, *, seed: int, patterns: int = 2**16) -> np.ndarray:
+    """(m,) two-sided sign-flip p of m comparisons, corrected for all (Westfall and Young, 1993).
 
-    A change of signs takes a seed's differences in all comparisons at once, and every mean is held against the largest of the m that
-    the same change gives ("max T"), each in units of its root mean square, which no change of signs alters. That controls the chance of any
-    false claim among the m and makes use of their dependence: n seeds can give 2 / 2^n however many comparisons there are, where Holm's
-    correction gives m times as much. Exact while all 2^n patterns are at most `patterns`, drawn with `seed` above. Assumes that without
-    an effect a seed's differences are jointly symmetric about 0.
+    differences: (n, m) by seed and comparison. A change of signs takes a seed's differences in all
+    comparisons at once. Every mean is held against the largest of the m that the same change gives
+    ("max T"), each in units of its root mean square, which no change of signs alters. That controls
+    the chance of any false claim among the m, and it uses their dependence: n seeds can give
+    2 / 2^n however many comparisons there are, where Holm's correction gives m times as much.
+
+    Exact while all 2^n patterns are at most `patterns`; above, they are drawn with `seed`. Assumes
+    that without an effect a seed's differences are jointly symmetric about 0.
     """
-    differences = np.asarray(differences, float)
-    if differences.ndim != 2 or not differences.size or not np.isfinite(differences).all():
+    values = np.asarray(differences, float)
+    if values.ndim != 2 or not values.size or not np.isfinite(values).all():
         raise StudyError(
-            f"joint_p needs finite differences (seeds, comparisons), and got {differences.shape}: give every comparison the same seeds."
+            "joint_p needs finite differences (seeds, comparisons), "
+            f"and got {values.shape}: give every comparison the same seeds."
         )
-    if len(differences) == 1:  # one difference is as far from 0 as its mirror image
-        return np.ones(differences.shape[1])
-    size = np.sqrt((differences**2).mean(axis=0))
-    mean = lambda values, axis: np.round(
-        np.mean(values, axis=axis), 12
-    )  # sums in another order differ by rounding
+    if len(values) == 1:  # one difference is as far from 0 as its mirror image
+        return np.ones(values.shape[1])
+
+    def mean(signed: np.ndarray, axis: int) -> Any:
+        # Rounded, because sums in another order differ in their last digits.
+        return np.round(np.mean(signed, axis=axis), 12)
+
+    size = np.sqrt((values**2).mean(axis=0))
     result = stats.permutation_test(
-        (differences / np.where(size > 0, size, 1),),
+        (values / np.where(size > 0, size, 1),),
         mean,
         permutation_type="samples",
         n_resamples=patterns,
@@ -131,39 +142,46 @@ def joint_p(differences: np.ndarray, *, seed: int, patterns: int = 2**16) -> np.
         axis=0,
         rng=np.random.default_rng(seed),
     )
-    largest = np.abs(result.null_distribution).max(axis=1)
+    largest = np.abs(result.null_distribution).max(axis=1)  # (patterns,)
     reached = (largest[:, None] >= np.abs(result.statistic)).sum(axis=0)
-    drawn = int(
-        len(largest) < 2 ** len(differences)
-    )  # then the data count as one pattern more, as in scipy
-    return (reached + drawn) / (len(largest) + drawn)
+    # Where patterns are drawn, the data count as one more, as in scipy.
+    drawn = int(len(largest) < 2 ** len(values))
+    share: np.ndarray = (reached + drawn) / (len(largest) + drawn)
+    return share
 
 
 def captured_share(
-    arm: np.ndarray,
-    oracle: np.ndarray,
-    baseline: np.ndarray,
+    arm: ArrayLike,
+    oracle: ArrayLike,
+    baseline: ArrayLike,
     *,
     seed: int,
     confidence: float = 0.95,
 ) -> Interval:
-    """Share of the oracle's gain over the baseline that an arm captures, (arm − baseline) / (oracle − baseline), all (n,) by seed.
+    """Share of the oracle's gain that an arm captures, (arm − baseline) / (oracle − baseline).
 
-    Ratio of mean gains, seeds resampled together. Unless the interval of the oracle's own gain lies above 0 there is nothing to take a
-    share of: NaN, with method "undefined: …". A resample without any gain of the oracle has no ratio and leaves the interval NaN.
+    All are (n,) by seed; it is a ratio of mean gains, and seeds are resampled together. Unless the
+    interval of the oracle's own gain lies above 0 there is nothing to share: NaN, with method
+    "undefined: …". A resample without any gain of the oracle leaves the interval NaN.
     """
-    arm, oracle, baseline = _paired(arm=arm, oracle=oracle, baseline=baseline)
-    gain, possible = arm - baseline, oracle - baseline
+    made, true, reference = _paired(arm=arm, oracle=oracle, baseline=baseline)
+    gain, possible = made - reference, true - reference
     whole = bootstrap_interval(possible, seed=seed, confidence=confidence)
     if not whole.low > 0:
         why = "the oracle loses" if whole.high < 0 else "no effect of the oracle shown"
-        return Interval(np.nan, np.nan, np.nan, len(arm), f"undefined: {why}")
-    ratio = lambda a, b, axis: np.mean(a, axis=axis) / np.mean(b, axis=axis)
+        return Interval(np.nan, np.nan, np.nan, len(made), f"undefined: {why}")
+
+    def ratio(a: np.ndarray, b: np.ndarray, axis: int) -> np.ndarray:
+        return np.mean(a, axis=axis) / np.mean(b, axis=axis)
+
     return _bootstrap((gain, possible), ratio, seed, confidence, 9999)
 
 
-def holm(p: np.ndarray) -> np.ndarray:
-    """Holm's adjusted p-values (m,), in the order given: controls the chance of any false claim among the m, however they depend."""
+def holm(p: ArrayLike) -> np.ndarray:
+    """Holm's adjusted p-values (m,), in the order given.
+
+    They control the chance of any false claim among the m, however they depend on each other.
+    """
     p = _finite("p", p)
     order = np.argsort(p, kind="stable")
     stepped = np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1))
@@ -173,8 +191,8 @@ def holm(p: np.ndarray) -> np.ndarray:
 
 
 def identity_interval(
-    average_precision: np.ndarray,
-    pids: np.ndarray,
+    average_precision: ArrayLike,
+    pids: ArrayLike,
     *,
     seed: int,
     confidence: float = 0.95,
@@ -182,39 +200,50 @@ def identity_interval(
 ) -> Interval:
     """Interval of mAP over the identities that are queried: BCa of a mean over whole identities.
 
-    `average_precision` (Q,) of the valid queries and their `pids` (Q,). Whole identities are resampled with replacement, each with
-    all of its queries; the gallery stays as it is, so the interval speaks about other queried people, not about other galleries.
-    For the difference of two arms on the same queries, give the differences of their average precisions.
+    average_precision: (Q,) of the valid queries; pids: theirs (Q,). Identities are resampled with
+    replacement, each with all of its queries. The gallery stays, so the interval speaks of other
+    queried people, not of other galleries. For the difference of two arms on the same queries, give
+    the differences of their average precisions.
     """
-    values, pids = _finite("average_precision", average_precision), np.asarray(pids)
-    if values.shape != pids.shape:
+    values, people = _finite("average_precision", average_precision), np.asarray(pids)
+    if values.shape != people.shape:
         raise StudyError(
-            f"identity_interval needs one pid per query, and got {len(values)} values and {len(pids)} pids."
+            "identity_interval needs one pid per query, "
+            f"and got {len(values)} values and {len(people)} pids."
         )
-    order = np.lexsort(
-        (values, pids)
-    )  # the last digits of a sum, and with them ties of the bootstrap, depend on the order
-    values, identity = values[order], np.unique(pids[order], return_inverse=True)[1]
+    # The last digits of a sum depend on its order, and with them the bootstrap's ties.
+    order = np.lexsort((values, people))
+    values, identity = values[order], np.unique(people[order], return_inverse=True)[1]
     sums, counts = np.bincount(identity, values), np.bincount(identity).astype(float)
-    ratio = lambda s, c, axis: np.sum(s, axis=axis) / np.sum(c, axis=axis)
-    return _bootstrap((sums, counts), ratio, seed, confidence, resamples)
+
+    def mean(s: np.ndarray, c: np.ndarray, axis: int) -> np.ndarray:
+        return np.sum(s, axis=axis) / np.sum(c, axis=axis)
+
+    return _bootstrap((sums, counts), mean, seed, confidence, resamples)
 
 
 def _bootstrap(
-    data: tuple[np.ndarray, ...], statistic: Callable, seed: int, confidence: float, resamples: int
+    data: tuple[np.ndarray, ...],
+    statistic: Callable[..., Any],
+    seed: int,
+    confidence: float,
+    resamples: int,
 ) -> Interval:
-    """scipy's bootstrap of rows that belong together: BCa, percentile where BCa has no answer, NaN where that has none either."""
+    """scipy's bootstrap of columns whose rows belong together.
+
+    BCa, percentile where BCa has no answer, NaN where that has none either.
+    """
     n, value = len(data[0]), float(statistic(*data, axis=-1))
     if n < 2:
         return Interval(value, np.nan, np.nan, n, "none")
     if all(np.ptp(column) == 0 for column in data):
         return Interval(value, value, value, n, "constant")
+    # A bound that is 0 but for its last digits is 0.
+    rounding = 1e-9 * max(np.abs(column).max() for column in data)
     for method in ("BCa", "percentile"):
         with warnings.catch_warnings(), np.errstate(divide="ignore", invalid="ignore"):
-            warnings.simplefilter(
-                "ignore"
-            )  # scipy warns where BCa degenerates; the NaN it returns is handled here
-            low, high = stats.bootstrap(
+            warnings.simplefilter("ignore")  # where BCa degenerates; it returns NaN then
+            bounds = stats.bootstrap(
                 data,
                 statistic,
                 confidence_level=confidence,
@@ -225,33 +254,28 @@ def _bootstrap(
                 vectorized=True,
                 batch=1000,
             ).confidence_interval
-        if np.isfinite([low, high]).all():
-            rounding = 1e-9 * max(
-                np.abs(column).max() for column in data
-            )  # a bound that is 0 but for its last digits is 0
-            return Interval(
-                value,
-                *(0.0 if abs(bound) < rounding else float(bound) for bound in (low, high)),
-                n,
-                method,
-            )
+        if np.isfinite(bounds).all():
+            low, high = (0.0 if abs(bound) < rounding else float(bound) for bound in bounds)
+            return Interval(value, low, high, n, method)
     return Interval(value, np.nan, np.nan, n, "none")
 
 
-def _paired(**columns: np.ndarray) -> list[np.ndarray]:
+def _paired(**columns: ArrayLike) -> list[np.ndarray]:
     values = [_finite(name, column) for name, column in columns.items()]
     lengths = [str(len(column)) for column in values]
     if len(set(lengths)) > 1:
         raise StudyError(
-            f"A paired comparison needs equally many values, and got {' and '.join(lengths)}: give all arms the same seeds."
+            f"A paired comparison needs equally many values, and got {' and '.join(lengths)}: "
+            "give all arms the same seeds."
         )
     return values
 
 
-def _finite(name: str, values: np.ndarray) -> np.ndarray:
+def _finite(name: str, values: ArrayLike) -> np.ndarray:
     values = np.asarray(values, dtype=np.float64)
     if values.ndim != 1 or not len(values) or not np.isfinite(values).all():
         raise StudyError(
-            f"{name} must be a row of finite numbers, and has shape {values.shape} with {np.sum(~np.isfinite(values))} that are not."
+            f"{name} must be a row of finite numbers, and has shape {values.shape} "
+            f"with {np.sum(~np.isfinite(values))} that are not."
         )
     return values

@@ -1,6 +1,7 @@
-"""Tables of the study: one CSV each in reports/tables, and the same numbers, rounded for reading, in the notebook."""
+"""Tables of the study: a CSV each in reports/tables; the same numbers, rounded, in the notebook."""
 
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -11,7 +12,7 @@ FOLDER = Path("reports/tables")
 
 
 def save(table: pd.DataFrame, name: str, *, caption: str, digits: int = 2) -> None:
-    """Write reports/tables/NAME.csv (six significant digits) and show the table with `digits` decimals."""
+    """Write reports/tables/NAME.csv and show the table with `digits` decimals."""
     if not caption.strip():
         raise StudyError(f"Table {name} has no caption; say in a sentence what it shows.")
     write_text(FOLDER / f"{name}.csv", to_csv(table))
@@ -23,25 +24,24 @@ def to_csv(table: pd.DataFrame) -> str:
     return table.to_csv(index=False, float_format="%.6g", lineterminator="\n")
 
 
+def rounded(value: Any, digits: int = 2) -> str:
+    """A cell as text: floats with `digits` decimals, "–" for what is not there."""
+    if pd.isna(value):
+        return "–"
+    return f"{value:.{digits}f}" if isinstance(value, float) else str(value)
+
+
 def to_markdown(table: pd.DataFrame, digits: int = 2) -> str:
-    """A table for a Markdown page; "–" for what is not there."""
-    cell = lambda value: (
-        "–"
-        if pd.isna(value)
-        else f"{value:.{digits}f}"
-        if isinstance(value, float)
-        else " ".join(str(value).split()).replace("|", "\\|")
-    )
-    lines = [
-        list(table.columns),
-        ["---"] * table.shape[1],
-        *([cell(value) for value in row] for row in table.itertuples(index=False)),
-    ]
+    """A table for a Markdown page."""
+    lines = [list(table.columns), ["---"] * table.shape[1]]
+    for row in table.itertuples(index=False):
+        texts = [" ".join(rounded(value, digits).split()) for value in row]
+        lines.append([text.replace("|", "\\|") for text in texts])
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 def show(table: pd.DataFrame, *, caption: str, digits: int = 2) -> None:
-    """Display a table with its caption in a notebook; nothing happens outside of one."""
+    """Display a table with its caption in a notebook; elsewhere nothing happens."""
     from IPython import get_ipython
     from IPython.display import HTML, display
 
