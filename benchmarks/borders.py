@@ -72,16 +72,7 @@ def tests(P, borders: list[float]) -> dict[float, tuple[ImageSet, ImageSet]]:
 
 def added(P) -> pd.DataFrame:
     """The first images of every identity that `pose-dive` plans, before any filter."""
-    dataset = datasets.load(NAME, P.paths.datasets)
-    plan = generation.plan_of(
-        P,
-        NAME,
-        dataset,
-        generation.training_of(dataset),
-        load_poses(P.paths.motions),
-        "pose-dive",
-        P.augment.candidates_per_pid,
-    )
+    plan = generation.augmenter(P, NAME).plan("pose-dive", P.augment.candidates_per_pid)
     return plan[plan["index"] < P.augment.images_per_pid].reset_index(drop=True)
 
 

@@ -14,11 +14,10 @@ from scipy.spatial.transform import Rotation
 from miniworld.cameras import Camera, read_cameras
 from miniworld.photography import GivenPoses, Shot, photograph
 from posedive_lib import datasets
-from posedive_lib.augment.distribution import Training
-from posedive_lib.augment.diversify import oriented
-from posedive_lib.body.camera import orient, viewpoint
+from posedive_lib.augment.targets import oriented
+from posedive_lib.augment.training_set import Training
+from posedive_lib.body.camera import orient
 from posedive_lib.body.poses import load_poses
-from posedive_lib.body.table import BodyTable
 
 if TYPE_CHECKING:
     from posedive_lib.body.poses import PoseSource
@@ -75,9 +74,8 @@ def of_plan(P: Params, name: str, rows: pd.DataFrame) -> np.ndarray:
     Each shows the reference's person in the row's pose and view, taken by the row's camera.
     """
     dataset = datasets.load(name, P.paths.datasets)
-    bodies = BodyTable.load(dataset.folder / "smpl.npz").select(dataset.train["rel"].tolist())
-    training = Training(bodies, *viewpoint(bodies.global_orient, bodies.cam_t))
-    orientation, body_pose = oriented(rows, training, load_poses(P.paths.motions))
+    poses = load_poses(P.paths.motions)
+    orientation, body_pose = oriented(rows, Training.of(dataset), poses)
     # the camera places people upright, so what is left of the orientation is the body's own tilt
     azimuths, elevations = rows["azimuth"].to_numpy(), rows["elevation"].to_numpy()
     upright = Rotation.from_rotvec(orient(np.zeros((len(rows), 3)), azimuths, elevations))

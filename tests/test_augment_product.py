@@ -1,4 +1,7 @@
-"""`python -m posedive_lib.augment` on a tiny Market-1501 with a stand-in generator and estimator; everything else is real."""
+"""`python -m posedive_lib.augment` on a tiny Market-1501.
+
+Generator and estimator are stand-ins; everything else is real.
+"""
 
 import shutil
 from types import SimpleNamespace
@@ -11,6 +14,7 @@ from pipeline import ROOT
 
 from posedive_lib import datasets, params
 from posedive_lib.augment import __main__ as command
+from posedive_lib.augment import augmenter
 from posedive_lib.body.camera import orient
 from posedive_lib.body.table import BodyTable
 from posedive_lib.errors import StudyError
@@ -18,7 +22,10 @@ from posedive_lib.own_data import augment
 
 
 class Estimator:
-    """Confidence is the mean brightness of the image's left edge: the neutral rendering's ground, or what the painter wants."""
+    """Confidence is the mean brightness of the image's left edge.
+
+    That is the neutral rendering's ground, or what the painter wants.
+    """
 
     def __init__(self, folder):
         pass
@@ -31,6 +38,8 @@ class Estimator:
 
 
 class Painter:
+    key = "custom painter"
+
     def __init__(self):
         self.painted = 0
 
@@ -67,7 +76,7 @@ def market(tmp_path, monkeypatch):
         np.zeros((n, 17, 2)),
         np.full((n, 17), 2),
     ).save(folder / "smpl.npz")
-    monkeypatch.setattr(augment, "PoseEstimator", Estimator)
+    monkeypatch.setattr(augmenter, "PoseEstimator", Estimator)
     overrides = {
         "image.height": 32,
         "image.width": 16,

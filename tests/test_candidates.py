@@ -1,4 +1,7 @@
-"""Candidates: resumable shards, scores, selection by rows, matched counts. Rendering, painter and estimator are stand-ins here."""
+"""Candidates: resumable shards, scores, selection by rows, matched counts.
+
+Rendering, painter and estimator are stand-ins here.
+"""
 
 import subprocess
 import sys
@@ -12,12 +15,14 @@ import pytest
 from PIL import Image
 from pipeline import ROOT
 
-from posedive_lib.augment import candidates, diversify
-from posedive_lib.augment.candidates import Rendering, usable_references
-from posedive_lib.augment.selection import SIGMA_GEN, SIGMA_TAR, judge, matched, select, shortfall
+from posedive_lib.augment import candidates, diversify, shards
+from posedive_lib.augment.manifest import SIGMA_GEN, SIGMA_TAR
+from posedive_lib.augment.selection import judge, matched, select, shortfall, usable_references
+from posedive_lib.augment.training_set import Training
 from posedive_lib.body import camera
 from posedive_lib.body import rendering as many
 from posedive_lib.body.poses import PoseSource
+from posedive_lib.body.rendering import Rendering
 from posedive_lib.body.smpl import pose
 from posedive_lib.body.table import BodyTable
 from posedive_lib.errors import StudyError
@@ -42,7 +47,9 @@ class Estimator:
 
 
 class Painter:
-    """Paints grey images whose brightness comes from the seed; counts them; breaks down on request."""
+    """Paints grey images whose brightness comes from the seed, and counts them."""
+
+    key = "grey"
 
     def __init__(self, fail_after=None):
         self.painted, self.fail_after = 0, fail_after
@@ -76,7 +83,7 @@ def study(tmp_path, monkeypatch):
         np.zeros((n, 17, 2)),
         np.full((n, 17), 2),
     )
-    training = diversify.Training(bodies, np.zeros(n), np.full(n, 10.0))
+    training = Training(bodies, np.zeros(n), np.full(n, 10.0))
     rng = np.random.default_rng(0)
     source = PoseSource(
         np.zeros((30, 3)),
@@ -91,24 +98,13 @@ def study(tmp_path, monkeypatch):
         many = bodies.select(rows["reference"].tolist())
         return lambda: (many, drawn)
 
-    monkeypatch.setattr(candidates, "start_rendering", start_rendering)
+    monkeypatch.setattr(shards, "start_rendering", start_rendering)
 
     def run(count, painter, key="a", known=train, **options):
         plan = diversify.plan("market1501", train, training, source, n_per_pid=count)
         options = {"shard": 2, "block": 4, "progress": False} | options
-        return candidates.generate(
-            plan,
-            known,
-            training,
-            source,
-            estimator=Estimator(),
-            painter=painter,
-            rendering=RENDERING,
-            limits=LIMITS,
-            out=tmp_path / "out",
-            key=key,
-            **options,
-        )
+        maker = shards.Maker(known, training, source, Estimator(), painter, RENDERING)
+        return candidates.generate(plan, maker, LIMITS, tmp_path / "out", inputs=key, **options)
 
     return SimpleNamespace(run=run, train=train, out=tmp_path / "out", source=source)
 
@@ -189,8 +185,7 @@ def test_a_run_broken_off_in_a_later_round_resumes(study):
     rest = Painter()
     resumed = study.run(6, rest, images_per_pid=3, key="r", shard=2, block=1)
     assert 0 < rest.painted < len(whole)
-    drop = lambda table: table.drop(columns="path")
-    pd.testing.assert_frame_equal(drop(resumed), drop(whole))
+    pd.testing.assert_frame_equal(resumed.drop(columns="path"), whole.drop(columns="path"))
 
 
 def test_an_empty_plan_gives_an_empty_manifest(study):
@@ -233,7 +228,13 @@ def test_what_a_full_disk_left_of_a_shard_is_made_anew(file, content, study):
 
 
 def test_a_second_run_in_one_folder_is_refused_and_a_killed_one_holds_nothing(study):
-    code = f"import time; from pathlib import Path; from posedive_lib.augment import candidates\nwith candidates._alone_in(Path({str(study.out)!r})): print(1, flush=True); time.sleep(600)"
+    code = f"""import time
+from pathlib import Path
+from posedive_lib.augment import candidates
+with candidates._alone_in(Path({str(study.out)!r})):
+    print(1, flush=True)
+    time.sleep(600)
+"""
     other = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE)
     try:
         assert other.stdout.readline()
@@ -369,4 +370,4 @@ def test_targets_are_fitted_and_rendered_in_order(monkeypatch):
 def test_broken_reference_is_named(tmp_path):
     (tmp_path / "x.jpg").write_text("no image")
     with pytest.raises(StudyError, match="x.jpg"):
-        candidates.read_images([tmp_path / "x.jpg"], H, W)
+        shards.read_images([tmp_path / "x.jpg"], H, W)

@@ -8,9 +8,11 @@ import pandas as pd
 import pytest
 
 from miniworld.motions import write_motions
-from posedive_lib.augment import distribution, diversify
-from posedive_lib.augment.distribution import Training, coverage, pose_cells, pose_coverage
+from posedive_lib.augment import distribution, diversify, targets, uniformity
+from posedive_lib.augment.distribution import pose_cells
 from posedive_lib.augment.diversify import ARMS, plan, policies_of
+from posedive_lib.augment.training_set import Training
+from posedive_lib.augment.uniformity import coverage, pose_coverage
 from posedive_lib.body.camera import orient, viewpoint
 from posedive_lib.body.poses import PoseSource, load_poses
 from posedive_lib.body.table import BodyTable
@@ -145,14 +147,14 @@ def test_bodies_are_seen_from_the_planned_viewpoint(references, training, source
     )
     for arm in ("pose-dive", "viewpoint"):
         made = make(references, training, still, 5, arm=arm)
-        orientation, body_pose = diversify.oriented(made, training, still)
+        orientation, body_pose = targets.oriented(made, training, still)
         azimuth, elevation = viewpoint(orientation, np.tile([0.0, 0, 4.5], (len(made), 1)))
         np.testing.assert_allclose(azimuth, made["azimuth"], atol=1e-6)
         np.testing.assert_allclose(elevation, made["elevation"], atol=1e-6)
         expected = still.body_pose if arm == "pose-dive" else training.bodies.body_pose
         np.testing.assert_allclose(body_pose, expected[made["pose_row"]])
     made = make(references, training, source, 5, arm="same-distribution")
-    orientation, _ = diversify.oriented(made, training, source)
+    orientation, _ = targets.oriented(made, training, source)
     np.testing.assert_allclose(
         orientation, training.bodies.global_orient[made["pose_row"]], atol=1e-6
     )
@@ -195,9 +197,9 @@ def test_an_arm_is_a_pair_of_policies(references, training, source):
     }
     for arm, pair in expected.items():
         made = make(references, training, source, 2, arm=arm)
-        assert set(zip(made["policy"], made["viewpoint_policy"], made["pose_policy"])) == {
-            (arm, *pair)
-        }
+        assert set(
+            zip(made["policy"], made["viewpoint_policy"], made["pose_policy"], strict=True)
+        ) == {(arm, *pair)}
         assert set(made["pose_from"]) == {
             "training" if pair[1] == "same-distribution" else "source"
         }
@@ -210,7 +212,7 @@ def test_same_distribution_keeps_pose_and_view_together(references, training, so
 
 
 def test_balanced_poses_are_uniform_over_pose_space(references, training, source):
-    """Every cell alike, whatever its number of frames; uniform over frames is not, with motions of unequal length."""
+    """Every cell alike, whatever its number of frames; uniform over frames is not."""
     cells = pose_cells(source.body_pose)
     weights = diversify.pose_weights(source, training.bodies.body_pose, "balanced")
     per_cell = np.bincount(distribution.nearest_cell(source.body_pose, cells), weights, len(cells))
@@ -229,17 +231,17 @@ def test_viewpoint_density_is_a_density():
     azimuth, elevation = (
         grid.ravel() for grid in np.meshgrid(np.arange(-179, 180, 2.0), np.arange(-89, 90, 2.0))
     )
-    density = distribution.viewpoint_density([0, 5, 170], [0, 10, 20], (azimuth, elevation))
+    density = uniformity.viewpoint_density([0, 5, 170], [0, 10, 20], (azimuth, elevation))
     assert (density * np.cos(np.radians(elevation))).sum() * np.radians(2) ** 2 == pytest.approx(
         1, abs=1e-3
     )
     assert abs(azimuth[density.argmax()] - 2.5) < 5 and abs(elevation[density.argmax()] - 5) < 6
     np.testing.assert_allclose(
-        distribution.sphere_points([0, 90, 0], [0, 0, 90]),
+        uniformity.sphere_points([0, 90, 0], [0, 0, 90]),
         [[0, 0, 1], [1, 0, 0], [0, 1, 0]],
         atol=1e-12,
     )
-    table = distribution.sphere_table(
+    table = uniformity.sphere_table(
         {"real": (np.array([0.0, 90]), np.array([0.0, 10])), "none": (np.zeros(0), np.zeros(0))}
     )
     assert len(table) == 2 and np.allclose((table[["x", "y", "z"]] ** 2).sum(axis=1), 1)
@@ -249,7 +251,7 @@ def test_coverage_table_says_that_diversification_widens(references, training, s
     made = make(references, training, source, 60)
     bodies = training.bodies.select(["0000.jpg"] * len(made))
     bodies = replace(bodies, body_pose=source.body_pose[made["pose_row"]])
-    table = distribution.coverage_table(
+    table = uniformity.coverage_table(
         training,
         Training(bodies, made["azimuth"].to_numpy(), made["elevation"].to_numpy()),
         pose_cells(source.body_pose),
@@ -259,7 +261,7 @@ def test_coverage_table_says_that_diversification_widens(references, training, s
     assert (
         table.loc["combined", ["viewpoint", "pose"]] < table.loc["real", ["viewpoint", "pose"]]
     ).all()
-    alone = distribution.coverage_table(training, None, pose_cells(source.body_pose)).set_index(
+    alone = uniformity.coverage_table(training, None, pose_cells(source.body_pose)).set_index(
         "images_of"
     )
     assert (
@@ -272,9 +274,9 @@ def test_coverage_table_says_that_diversification_widens(references, training, s
 def test_pose_maps_keep_groups_apart_and_in_order(method):
     rng = np.random.default_rng(0)
     groups = {"near": rng.normal(0, 0.1, (30, 72)), "far": rng.normal(5, 0.1, (20, 72))}
-    flat = distribution.pose_map(groups, method=method)
+    flat = uniformity.pose_map(groups, method=method)
     assert [part.shape for part in flat.values()] == [(30, 2), (20, 2)]
     gap = np.linalg.norm(flat["near"].mean(0) - flat["far"].mean(0))
     assert gap > 2 * np.linalg.norm(flat["near"] - flat["near"].mean(0), axis=1).mean()
     with pytest.raises(StudyError, match="method"):
-        distribution.pose_map(groups, method="umap")
+        uniformity.pose_map(groups, method="umap")

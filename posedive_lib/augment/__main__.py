@@ -1,10 +1,10 @@
 """One command from a data set to its augmented self:
 
-    python -m posedive_lib.augment DATASET ROOT --out FOLDER [--generator FOLDER] [--params FILE] [--images-per-pid N]
-                                   [--candidates-per-pid N] [--arm ARM] [--overwrite]
+    python -m posedive_lib.augment DATASET ROOT --out FOLDER
 
-FOLDER gets the data set in its own layout with the generated training images, `manifest.csv` (every candidate with its scores and the
-rule that rejected it) and `contact_sheet.jpg`; the candidates lie in FOLDER.candidates, where an interrupted run goes on.
+FOLDER gets the data set in its own layout with the generated training images, `manifest.csv`
+(every candidate with its scores and the rule that rejected it) and `contact_sheet.jpg`. The
+candidates lie in FOLDER.candidates, where an interrupted run goes on. `--help` lists the options.
 """
 
 import argparse
@@ -67,9 +67,8 @@ def main(arguments: list[str] | None = None) -> int:
         given.params,
         overrides={f"augment.{key}": value for key, value in counts.items() if value is not None},
     )
-    from posedive_lib.own_data.augment import (
-        augment,  # torch and OpenGL only once the arguments are right
-    )
+    # torch and OpenGL only once the arguments are right
+    from posedive_lib.own_data.augment import augment
 
     made = augment(
         given.dataset,
@@ -80,15 +79,16 @@ def main(arguments: list[str] | None = None) -> int:
         arm=given.arm,
         overwrite=given.overwrite,
     )
-    print(
-        f"{len(made.added)} images of {made.added['pid'].nunique()} identities added, of {len(made.manifest)} generated: {given.out}"
-    )
+    people = made.added["pid"].nunique()
+    added, generated = len(made.added), len(made.manifest)
+    print(f"{added} images of {people} identities added, of {generated} generated: {given.out}")
     if len(made.short):
-        worst = ", ".join(
-            f"{row.pid} ({row.kept})" for row in made.short.sort_values("kept").head(8).itertuples()
-        )
+        fewest = made.short.sort_values("kept").head(8)
+        pairs = zip(fewest["pid"], fewest["kept"], strict=True)
+        worst = ", ".join(f"{pid} ({kept})" for pid, kept in pairs)
         print(
-            f"{len(made.short)} identities have fewer than {P.augment.images_per_pid} images within the budget: {worst}"
+            f"{len(made.short)} identities have fewer than {P.augment.images_per_pid} images "
+            f"within the budget: {worst}"
         )
     return 0
 

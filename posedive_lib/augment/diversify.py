@@ -1,39 +1,46 @@
-"""What to generate, §B: poses and viewpoints, as a plan with one row per candidate.
+"""What to generate (§B): poses and viewpoints, as a plan with one row per candidate.
 
-Viewpoint and pose each have a policy of their own (VIEWPOINT_POLICIES, POSE_POLICIES), and the study's arms are pairs of them (`ARMS`):
-`pose-dive` diversifies both, `viewpoint` and `pose` one of them, `same-distribution` neither. Every draw comes from the key (seed, data
-set, identity, index): asking for more candidates only appends, and the policies share references and noise, so that arms differ in
-nothing but pose and viewpoint.
+Viewpoint and pose each have a policy of their own, and an arm of the study is a pair of policies
+(`ARMS`). `pose-dive` diversifies both, `viewpoint` and `pose` one of them, `same-distribution`
+neither. Every draw comes from the key (seed, data set, identity, index). So asking for more
+candidates only appends. Policies share references and noise, so that arms differ in nothing but
+pose and viewpoint.
 """
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
-from scipy.spatial.transform import Rotation
 
 from posedive_lib.augment.distribution import (
-    AZIMUTH_BINS,
-    ELEVATION_BINS,
-    Training,
     nearest_cell,
     neighbour_distance,
     pose_cells,
     pose_features,
     viewpoint_bins,
+    viewpoint_histogram,
 )
-from posedive_lib.body.camera import orient
+from posedive_lib.augment.training_set import Training
 from posedive_lib.body.poses import PoseSource
 from posedive_lib.errors import StudyError
 from posedive_lib.seeds import rng_for, seed_for
 
+if TYPE_CHECKING:
+    from posedive_lib.params.sections import Policy
+
 SAME = "same-distribution"
 VIEWPOINT_POLICIES = ("uniform", "inverse-density", SAME)
 POSE_POLICIES = ("uniform", "balanced", "inverse-density", SAME)
-ARMS = {
+ARMS = {  # what is diversified: viewpoint, pose
     "pose-dive": (True, True),
     "viewpoint": (True, False),
     "pose": (False, True),
     SAME: (False, False),
-}  # diversified: viewpoint, pose
+}
+GRID = 240  # steps of azimuth and of elevation between which `inverse-density` chooses
 COLUMNS = [
     "dataset",
     "policy",
@@ -57,9 +64,12 @@ COLUMNS = [
 ]
 
 
-def policies_of(arm: str, policy) -> dict[str, str]:
-    """Keyword arguments of `plan` for an arm of the study: what the arm diversifies follows `policy` (viewpoint, pose: params.augment.policy),
-    the rest is drawn as the training set has it."""
+def policies_of(arm: str, policy: Policy) -> dict[str, str]:
+    """The policies of an arm of the study, as keyword arguments of `plan`.
+
+    What the arm diversifies follows `policy` (params.augment.policy); the rest is drawn as the
+    training set has it.
+    """
     if arm not in ARMS:
         raise StudyError(f"The arm is '{arm}': use one of {', '.join(ARMS)}")
     viewpoint, pose = ARMS[arm]
@@ -74,10 +84,11 @@ def pose_weights(
 ) -> np.ndarray:
     """Probability (N,) of drawing each pose of the source.
 
-    `uniform`: every frame alike, as the paper; long motions of one kind dominate. `balanced`: uniform over pose space, every one of the
-    cells of `pose_cells` alike, whatever the training set holds. `inverse-density`: proportional to the distance from the training set's
-    poses and to the distance from the source's own; goes where the training set is sparse, which is mostly out-of-domain. Distances, not
-    densities, because a density in 72 dimensions would put all weight on a single outlier.
+    uniform: every frame alike, as in the paper; long motions of one kind dominate.
+    balanced: every cell of `pose_cells` alike, whatever the training set holds.
+    inverse-density: in proportion to the distance from the training set's poses times the distance
+    from the source's own. It goes where the training set is sparse, mostly out-of-domain.
+    Distances, because 1 / density in 72 dimensions would put all weight on a single outlier.
     """
     if policy not in POSE_POLICIES or policy == SAME:
         raise StudyError(
@@ -93,13 +104,35 @@ def pose_weights(
     return weights / weights.sum() if weights.sum() > 0 else np.full(len(source), 1 / len(source))
 
 
+class _Poses:
+    """Draws poses: of the source by the policy's weights, or with `same-distribution` any row."""
+
+    def __init__(self, source: PoseSource, training: Training, policy: str):
+        self.source, self.kept = source, policy == SAME
+        if not self.kept:
+            self.steps = np.cumsum(pose_weights(source, training.bodies.body_pose, policy))
+
+    def draw(self, first: float, row: int) -> tuple[str, int, str, int, str]:
+        """pose_from, pose_row, pose, frame and domain, by a number in [0, 1) and a training row."""
+        if self.kept:
+            return "training", row, "training", -1, "training"
+        place = np.searchsorted(self.steps, first * self.steps[-1], side="right")
+        pose = int(min(place, len(self.steps) - 1))
+        source = self.source
+        return "source", pose, source.name[pose], int(source.frame[pose]), source.domain[pose]
+
+
 class _Viewpoints:
-    """Draws azimuth and elevation in degrees; `inverse-density` first picks a bin, in inverse proportion to the training images in it."""
+    """Draws azimuth and elevation in degrees.
+
+    `inverse-density` draws from a fine grid, where each bin weighs in inverse proportion to the
+    training images in it.
+    """
 
     def __init__(
         self,
-        azimuth: tuple[float, float],
-        elevation: tuple[float, float],
+        azimuth: Sequence[float],
+        elevation: Sequence[float],
         training: Training,
         policy: str,
     ):
@@ -107,32 +140,28 @@ class _Viewpoints:
             if not low <= high:
                 raise StudyError(f"augment.{name} is [{low}, {high}]: give the lower bound first")
         self.azimuth, self.elevation = azimuth, elevation
-        fine = [
-            np.linspace(low, high, 241)[:-1] + (high - low) / 480
-            for low, high in (azimuth, elevation)
-        ]
-        self.grid = (
-            np.array(np.meshgrid(*fine, indexing="ij")).reshape(2, -1)
-            if policy == "inverse-density"
-            else None
-        )
-        if self.grid is not None:
-            seen = np.bincount(
-                viewpoint_bins(training.azimuth, training.elevation),
-                minlength=AZIMUTH_BINS * ELEVATION_BINS,
-            )
+        self.training, self.policy = training, policy
+        if policy == "inverse-density":
+            middles = [
+                np.linspace(low, high, GRID + 1)[:-1] + (high - low) / (2 * GRID)
+                for low, high in (azimuth, elevation)
+            ]
+            self.grid = np.array(np.meshgrid(*middles, indexing="ij")).reshape(2, -1)
+            seen = viewpoint_histogram(training.azimuth, training.elevation)
             self.steps = np.cumsum((1 / (1 + seen))[viewpoint_bins(*self.grid)])
 
-    def draw(self, rng: np.random.Generator) -> tuple[float, float]:
+    def draw(self, rng: np.random.Generator, row: int) -> tuple[int, float, float]:
+        """view_row, azimuth and elevation; `row`: the training row to take them from, if any."""
+        if self.policy == SAME:
+            return row, float(self.training.azimuth[row]), float(self.training.elevation[row])
         first, second = rng.uniform(size=2)
-        if self.grid is not None:
-            azimuth, elevation = self.grid[
-                :, np.searchsorted(self.steps, first * self.steps[-1], side="right")
-            ]
+        if self.policy == "inverse-density":
+            place = np.searchsorted(self.steps, first * self.steps[-1], side="right")
+            azimuth, elevation = self.grid[:, place]
         else:
             azimuth = self.azimuth[0] + first * (self.azimuth[1] - self.azimuth[0])
             elevation = self.elevation[0] + second * (self.elevation[1] - self.elevation[0])
-        return 180 - (180 - azimuth) % 360, elevation  # (-180, 180]
+        return -1, float(180 - (180 - azimuth) % 360), float(elevation)  # in (-180, 180]
 
 
 def plan(
@@ -144,16 +173,57 @@ def plan(
     n_per_pid: int,
     viewpoint_policy: str = "uniform",
     pose_policy: str = "inverse-density",
-    azimuth: tuple[float, float] = (0.0, 360.0),
-    elevation: tuple[float, float] = (0.0, 30.0),
+    azimuth: Sequence[float] = (0.0, 360.0),
+    elevation: Sequence[float] = (0.0, 30.0),
     seed: int = 0,
 ) -> pd.DataFrame:
     """One row per candidate (COLUMNS), ordered by index and then identity.
 
-    references: usable reference images (pid, rel, camid; optionally reference_passed and reference_min, Eq. 3); an identity's references take turns, in an order
-    that its key decides. pose_row counts in `source` or in `training.bodies`, as pose_from says; view_row is the training row whose
-    viewpoint is used, -1 where it is sampled. The candidate's camera is its reference's.
+    references: usable reference images (pid, rel, camid; optionally reference_passed and
+    reference_min, Eq. 3). An identity's references take turns, in an order that its key decides.
+    pose_row counts in `source` or in `training.bodies`, as pose_from says. view_row is the training
+    row whose viewpoint is used, -1 where it is sampled. The camera is the reference's.
     """
+    _check(references, n_per_pid, viewpoint_policy, pose_policy)
+    diversified = viewpoint_policy != SAME, pose_policy != SAME
+    arm = next(name for name, pair in ARMS.items() if pair == diversified)
+    poses = _Poses(source, training, pose_policy)
+    cameras = _Viewpoints(azimuth, elevation, training, viewpoint_policy)
+    last = len(training.bodies) - 1
+    assumed = {"reference_passed": True, "reference_min": 1.0}  # where Eq. 3 was not asked
+    missing = {name: value for name, value in assumed.items() if name not in references}
+    references = references.assign(**missing)
+    rows = []
+    for pid, own in references.sort_values("rel").groupby("pid"):
+        order = rng_for("reference", seed, dataset_name, pid).permutation(len(own))
+        images = list(
+            zip(
+                own["rel"],
+                own["reference_passed"].astype(bool),
+                own["reference_min"].astype(float),
+                own["camid"],
+                strict=True,
+            )
+        )
+        for index in range(n_per_pid):
+            key = (seed, dataset_name, pid, index)
+            pose_draw, row_draw = rng_for("pose", *key).uniform(size=2)
+            row = min(int(row_draw * (last + 1)), last)
+            rows.append(
+                (
+                    *(dataset_name, arm, viewpoint_policy, pose_policy, pid, index),
+                    *images[order[index % len(own)]],
+                    *poses.draw(pose_draw, row),
+                    *cameras.draw(rng_for("view", *key), row),
+                    seed_for("noise", *key),
+                )
+            )
+    return pd.DataFrame(rows, columns=COLUMNS).sort_values(["index", "pid"], ignore_index=True)
+
+
+def _check(
+    references: pd.DataFrame, n_per_pid: int, viewpoint_policy: str, pose_policy: str
+) -> None:
     for name, value, known in (
         ("viewpoint", viewpoint_policy, VIEWPOINT_POLICIES),
         ("pose", pose_policy, POSE_POLICIES),
@@ -162,97 +232,6 @@ def plan(
             raise StudyError(f"augment.policy.{name} is '{value}': use one of {', '.join(known)}")
     if n_per_pid < 0 or not len(references):
         raise StudyError(
-            f"A plan needs references and n_per_pid ≥ 0, got {len(references)} references and {n_per_pid}"
+            "A plan needs references and n_per_pid ≥ 0, "
+            f"got {len(references)} references and {n_per_pid}"
         )
-    arm = next(
-        name
-        for name, diversified in ARMS.items()
-        if diversified == (viewpoint_policy != SAME, pose_policy != SAME)
-    )
-    pose_from = "training" if pose_policy == SAME else "source"
-    steps = (
-        np.cumsum(pose_weights(source, training.bodies.body_pose, pose_policy))
-        if pose_from == "source"
-        else None
-    )
-    cameras = _Viewpoints(tuple(azimuth), tuple(elevation), training, viewpoint_policy)
-    rows = []
-    for pid, own in references.sort_values("rel").groupby("pid"):
-        order = rng_for("reference", seed, dataset_name, pid).permutation(len(own))
-        passed = (
-            own["reference_passed"].to_numpy()
-            if "reference_passed" in own
-            else np.ones(len(own), bool)
-        )
-        least = (
-            own["reference_min"].to_numpy(float) if "reference_min" in own else np.ones(len(own))
-        )
-        rels, camids = own["rel"].to_numpy(), own["camid"].to_numpy()
-        for index in range(n_per_pid):
-            key = (seed, dataset_name, pid, index)
-            reference = order[index % len(own)]
-            pose_draw, row_draw = rng_for("pose", *key).uniform(size=2)
-            row = min(int(row_draw * len(training.bodies)), len(training.bodies) - 1)
-            view = (
-                cameras.draw(rng_for("view", *key))
-                if viewpoint_policy != SAME
-                else (training.azimuth[row], training.elevation[row])
-            )
-            pose = (
-                row
-                if steps is None
-                else int(
-                    min(np.searchsorted(steps, pose_draw * steps[-1], side="right"), len(steps) - 1)
-                )
-            )
-            named = (
-                ("training", -1, "training")
-                if steps is None
-                else (source.name[pose], int(source.frame[pose]), source.domain[pose])
-            )
-            rows.append(
-                (
-                    dataset_name,
-                    arm,
-                    viewpoint_policy,
-                    pose_policy,
-                    pid,
-                    index,
-                    rels[reference],
-                    bool(passed[reference]),
-                    float(least[reference]),
-                    camids[reference],
-                    pose_from,
-                    pose,
-                    *named,
-                    row if viewpoint_policy == SAME else -1,
-                    float(view[0]),
-                    float(view[1]),
-                    seed_for("noise", *key),
-                )
-            )
-    return pd.DataFrame(rows, columns=COLUMNS).sort_values(["index", "pid"], ignore_index=True)
-
-
-def oriented(
-    rows: pd.DataFrame, training: Training, source: PoseSource
-) -> tuple[np.ndarray, np.ndarray]:
-    """Orientation in the camera's frame (N, 3) and pose (N, 69), axis-angle, of a plan's rows.
-
-    A training body keeps its orientation where its viewpoint is kept. Seen from a new viewpoint its pelvis is set upright, because one
-    image does not tell how much of its tilt was the camera's.
-    """
-    pose_row = rows["pose_row"].to_numpy()
-    if not len(rows):
-        return np.zeros((0, 3)), np.zeros((0, 69))
-    from_source = (rows["pose_from"] == "source").to_numpy()
-    kept = ~from_source & (rows["view_row"].to_numpy() == pose_row)
-    tilt, body_pose = np.zeros((len(rows), 3)), np.zeros((len(rows), 69))
-    tilt[from_source], body_pose[from_source] = (
-        source.root_tilt[pose_row[from_source]],
-        source.body_pose[pose_row[from_source]],
-    )
-    body_pose[~from_source] = training.bodies.body_pose[pose_row[~from_source]]
-    orientation = orient(tilt, rows["azimuth"].to_numpy(), rows["elevation"].to_numpy())
-    orientation[kept] = training.bodies.global_orient[pose_row[kept]]
-    return Rotation.from_rotvec(orientation).as_rotvec(), body_pose

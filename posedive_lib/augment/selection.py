@@ -1,36 +1,82 @@
-"""Selecting from a manifest of candidates: thresholds (§E, Eq. 3–6), images per identity (§D), matched counts (§F).
+"""Selecting by thresholds (§E, Eq. 3–6), images per identity (§D) and matched counts (§F).
 
-A manifest has one row per candidate with its 17 confidences as generated and as target and the least confidence of its reference
-(reference_min); `limits` is anything with tau_ref, tau_tar, epsilon_gen, tau_gen and keypoints (params.augment).
+A manifest has one row per candidate with its 17 confidences as generated and as target, and the
+least confidence of its reference (reference_min).
 """
 
-from types import SimpleNamespace
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Protocol
 
 import numpy as np
 import pandas as pd
 
 from posedive_lib.augment import filtering
 from posedive_lib.augment.confidence import keypoint_subset
+from posedive_lib.augment.manifest import SIGMA_GEN, SIGMA_TAR
 from posedive_lib.seeds import seed_for
 
-SIGMA_GEN = [f"sigma_gen_{k:02d}" for k in range(17)]
-SIGMA_TAR = [f"sigma_tar_{k:02d}" for k in range(17)]
+
+class Limits(Protocol):
+    """The filter's thresholds and its key points (params.augment)."""
+
+    @property
+    def tau_ref(self) -> float: ...
+    @property
+    def tau_tar(self) -> float: ...
+    @property
+    def epsilon_gen(self) -> float: ...
+    @property
+    def tau_gen(self) -> float: ...
+    @property
+    def keypoints(self) -> str: ...
+
+
+class _Changed:
+    """Limits that differ from others in tau_gen alone."""
+
+    def __init__(self, limits: Limits, tau_gen: float):
+        self.tau_ref, self.tau_tar = limits.tau_ref, limits.tau_tar
+        self.epsilon_gen, self.tau_gen = limits.epsilon_gen, tau_gen
+        self.keypoints = limits.keypoints
+
+
+def usable_references(
+    train: pd.DataFrame, sigma: np.ndarray, *, tau_ref: float, keypoints: str = "body"
+) -> pd.DataFrame:
+    """Eq. 3: the training images that may serve as references, by identity and `rel`.
+
+    train: (pid, rel, camid, …); sigma: (N, 17) in its order. Adds reference_min and
+    reference_passed. An identity none of whose images passes keeps its best one.
+    """
+    sigma = np.asarray(sigma)[:, keypoint_subset(keypoints)]
+    table = train.assign(
+        reference_min=sigma.min(axis=1) if len(sigma) else [],
+        reference_passed=filtering.keep_reference(sigma, tau_ref),
+    )
+    ranked = table.sort_values(["pid", "reference_min", "rel"], ascending=[True, False, True])
+    best = ~ranked.duplicated("pid")
+    none_passed = ~ranked.groupby("pid")["reference_passed"].transform("any").astype(bool)
+    chosen = ranked[ranked["reference_passed"] | (best & none_passed)]
+    return chosen.sort_values(["pid", "rel"], ignore_index=True)
 
 
 def sigmas(manifest: pd.DataFrame, keypoints: str = "body") -> tuple[np.ndarray, np.ndarray]:
     """σ_gen and σ_tar (N, K) of a manifest's rows for a subset of key points."""
     subset = keypoint_subset(keypoints)
-    return manifest[SIGMA_GEN].to_numpy(float)[:, subset], manifest[SIGMA_TAR].to_numpy(float)[
-        :, subset
-    ]
+    generated, target = manifest[SIGMA_GEN].to_numpy(float), manifest[SIGMA_TAR].to_numpy(float)
+    return generated[:, subset], target[:, subset]
 
 
-def judge(manifest: pd.DataFrame, limits) -> pd.DataFrame:
-    """The manifest with its scores (means, minima, Eq. 5) and, at these limits, `kept` and `rejected_by` (the first rule, "" if kept)."""
+def judge(manifest: pd.DataFrame, limits: Limits) -> pd.DataFrame:
+    """The manifest with its scores (means, minima, Eq. 5) and the filter's decision.
+
+    `kept`, and `rejected_by`: the first rule that rejects, "" if kept.
+    """
     gen, tar = sigmas(manifest, limits.keypoints)
-    least = manifest[["reference_min"]].to_numpy(
-        float
-    )  # the minimum of one number is that number, so Eq. 3 needs no more
+    # The minimum of one number is that number, so Eq. 3 needs no more.
+    least = manifest[["reference_min"]].to_numpy(float)
     rule = filtering.first_rule(
         gen,
         tar,
@@ -45,62 +91,53 @@ def judge(manifest: pd.DataFrame, limits) -> pd.DataFrame:
         "gen_min": gen.min(axis=1),
         "tar_mean": tar.mean(axis=1),
         "tar_min": tar.min(axis=1),
+        "difference": filtering.difference(gen, tar),
     }
-    scores["difference"] = filtering.difference(gen, tar)
-    return manifest.assign(
-        **{name: np.round(values, 6) for name, values in scores.items()},
-        kept=rule == "",
-        rejected_by=rule,
-    )
+    rounded = {name: np.round(values, 6) for name, values in scores.items()}
+    return manifest.assign(**rounded, kept=rule == "", rejected_by=rule)
 
 
 def select(
     manifest: pd.DataFrame,
-    limits,
+    limits: Limits,
     *,
     images_per_pid: int | None = None,
     tau_gen: float | None = None,
 ) -> pd.DataFrame:
-    """The rows that pass Eq. 3–6, the first `images_per_pid` of each identity (None: all). tau_gen replaces that of the limits."""
-    judged = judge(manifest, _at(limits, tau_gen))
+    """The rows that pass Eq. 3–6, the first `images_per_pid` of each identity (None: all).
+
+    tau_gen replaces that of the limits.
+    """
+    judged = judge(manifest, limits if tau_gen is None else _Changed(limits, tau_gen))
     kept = judged[judged["kept"]].sort_values(["pid", "index"])
-    return (
-        kept if images_per_pid is None else kept.groupby("pid").head(images_per_pid)
-    ).reset_index(drop=True)
-
-
-def _at(limits, tau_gen: float | None) -> SimpleNamespace:
-    values = {
-        name: getattr(limits, name)
-        for name in ("tau_ref", "tau_tar", "epsilon_gen", "tau_gen", "keypoints")
-    }
-    return SimpleNamespace(**values | ({} if tau_gen is None else {"tau_gen": tau_gen}))
+    if images_per_pid is not None:
+        kept = kept.groupby("pid").head(images_per_pid)
+    return kept.reset_index(drop=True)
 
 
 def shortfall(manifest: pd.DataFrame, selection: pd.DataFrame, images_per_pid: int) -> pd.DataFrame:
     """Identities with fewer kept images than wanted: pid, kept, missing."""
     pids = np.unique(manifest["pid"].to_numpy(dtype=int))
-    kept = selection["pid"].value_counts().reindex(pids, fill_value=0)
-    table = pd.DataFrame(
-        {"pid": pids, "kept": kept.to_numpy(), "missing": images_per_pid - kept.to_numpy()}
-    )
+    kept = selection["pid"].value_counts().reindex(pids, fill_value=0).to_numpy()
+    table = pd.DataFrame({"pid": pids, "kept": kept, "missing": images_per_pid - kept})
     return table[table["missing"] > 0].reset_index(drop=True)
 
 
 def matched(
     manifest: pd.DataFrame,
-    limits,
-    thresholds,
+    limits: Limits,
+    thresholds: Iterable[float],
     *,
     images_per_pid: int | None = None,
     seed: int = 0,
     at_least: int = 1,
 ) -> dict[float, pd.DataFrame]:
-    """§F: a selection for each tau_gen in thresholds, all with the same number of images of each identity.
+    """§F: a selection for each tau_gen, all with the same number of images of each identity.
 
-    The count of an identity is what the strictest threshold leaves it (at most images_per_pid). Each threshold draws from all that it
-    keeps, in an order set by a key of the image, so selections share what they can. A threshold that keeps fewer than `at_least`
-    images of the whole manifest gets an empty table and does not lower the others' count.
+    The count of an identity is what the strictest threshold leaves it, at most images_per_pid. Each
+    threshold draws from all that it keeps, in an order set by a key of the image: selections share
+    what they can. A threshold that keeps fewer than `at_least` images of the whole manifest gets an
+    empty table, and does not lower the others' count.
     """
     keeps = {float(tau): select(manifest, limits, tau_gen=tau) for tau in thresholds}
     counted = {
@@ -116,12 +153,10 @@ def matched(
 
 
 def _draw(rows: pd.DataFrame, counts: pd.Series, seed: int) -> pd.DataFrame:
-    order = [
-        seed_for("matched", seed, pid, index)
-        for pid, index in zip(rows["pid"], rows["index"], strict=True)
-    ]
-    ranked = rows.assign(order=pd.Series(order, index=rows.index, dtype="int64")).sort_values(
-        ["pid", "order"]
-    )
+    """The first `counts` (by pid) rows of each identity, in the order of their keys."""
+    pairs = zip(rows["pid"], rows["index"], strict=True)
+    keys = [seed_for("matched", seed, pid, index) for pid, index in pairs]
+    order = pd.Series(keys, index=rows.index, dtype="int64")
+    ranked = rows.assign(order=order).sort_values(["pid", "order"])
     chosen = ranked[ranked.groupby("pid").cumcount() < ranked["pid"].map(counts)]
     return chosen.drop(columns="order").sort_values(["pid", "index"], ignore_index=True)

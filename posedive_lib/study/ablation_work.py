@@ -14,8 +14,10 @@ import pandas as pd
 
 from posedive_lib.bench.runs import write_array
 from posedive_lib.digests import code_digest
-from posedive_lib.generator import TrainingArrays, load, train
-from posedive_lib.study.generation import encoded, recipe_of, stable_diffusion_folder
+from posedive_lib.generator.arrays import TrainingArrays
+from posedive_lib.generator.sampling import load
+from posedive_lib.generator.training import train
+from posedive_lib.study.phase2_work import encoded, recipe_of, stable_diffusion_folder
 
 if TYPE_CHECKING:
     from posedive_lib.params import Params

@@ -10,12 +10,12 @@ import pandas as pd
 
 from posedive_lib import datasets
 from posedive_lib.augment.confidence import keypoint_subset
+from posedive_lib.augment.measures import identity_top1
 from posedive_lib.bench import figures
 from posedive_lib.body.poses import load_poses
 from posedive_lib.datasets.images import read as read_images
 from posedive_lib.seeds import rng_for, seed_for
 from posedive_lib.study import mini_world
-from posedive_lib.study.quality import identity_top1
 
 if TYPE_CHECKING:
     from posedive_lib.augment.confidence import PoseEstimator

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from posedive_lib.augment import filter_quality
 from posedive_lib.augment.candidates import load_bodies
-from posedive_lib.study import ablation, design, mini_world, person_judge
+from posedive_lib.augment.measures import body_pck
+from posedive_lib.study import ablation, design, mini_world, person_judge, phase2
 from posedive_lib.study.candidate_files import candidate_images, candidates_folder
 from posedive_lib.study.comparison import against, between
-from posedive_lib.study.generation import GENERATOR, phase2_images
 from posedive_lib.study.job import Job
+from posedive_lib.study.phase2_work import GENERATOR
 from posedive_lib.study.redrawing import draw
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ Drawn = dict[str, Path | None]  # arm -> file of its images; None: the candidate
 
 def generator_without_phase1(P: Params) -> Path:
     """A generator trained from Stable Diffusion alone: a variant of notebook 03."""
-    return ablation.trained(P, phase2_images(P), {"paths": {"phase1": None}}, P.seed)
+    return ablation.trained(P, phase2.training_images(P), {"paths": {"phase1": None}}, P.seed)
 
 
 def files(P: Params, name: str, rows: pd.DataFrame) -> Drawn:
@@ -69,7 +69,7 @@ def quality(
             images = candidate_images(name, rows, P.image)
         else:
             images = np.load(file, allow_pickle=False)
-        pck = filter_quality.pck(bodies, estimator.estimate(images)[0], P.augment.keypoints)
+        pck = body_pck(bodies, estimator.estimate(images)[0], P.augment.keypoints)
         named = 100 * person_judge.share(right(images))
         table.append({"arm": arm, "pck": pck.mean(), "right_percent": named})
     return pd.DataFrame(table)

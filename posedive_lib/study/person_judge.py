@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from posedive_lib import datasets
-from posedive_lib.augment.filter_quality import identity_similarity, named_by_the_others
+from posedive_lib.augment.measures import identity_similarity, named_by_the_others
 from posedive_lib.datasets.images import read as read_images
 from posedive_lib.study import mini_world
 

@@ -11,7 +11,7 @@ import torch
 from skimage.metrics import structural_similarity
 
 from posedive_lib import datasets
-from posedive_lib.augment.confidence import keypoint_subset
+from posedive_lib.augment.measures import height_by_mask, identity_top1, pck
 from posedive_lib.bench.statistics import bootstrap_interval
 from posedive_lib.body.poses import load_poses
 from posedive_lib.datasets.images import read as read_images
@@ -116,28 +116,6 @@ def through_vae(generator: Generator, images: np.ndarray, batch_size: int = 64) 
     return np.concatenate(parts)
 
 
-def pck(
-    estimated: np.ndarray,
-    truth: np.ndarray,
-    visible: np.ndarray,
-    mask: np.ndarray,
-    *,
-    share: float = 0.1,
-    keypoints: str = "body",
-) -> np.ndarray:
-    """(N,) share of visible key points within `share` of the person's height in the image.
-
-    estimated, truth: (N, 17, 2). NaN where no key point is visible.
-    """
-    subset = keypoint_subset(keypoints)
-    rows = np.asarray(mask.any(2))  # (N, H)
-    height = mask.shape[1] - rows.argmax(1) - rows[:, ::-1].argmax(1)
-    distance = np.linalg.norm(estimated[:, subset] - truth[:, subset], axis=-1)
-    near = distance <= share * height[:, None]
-    seen = visible[:, subset] == 2
-    return np.where(seen.any(1), (near & seen).sum(1) / np.maximum(seen.sum(1), 1), np.nan)
-
-
 def foreground_psnr(images: np.ndarray, truth: np.ndarray, mask: np.ndarray) -> np.ndarray:
     """(N,) PSNR in dB over the person's pixels."""
     error = ((images.astype(float) - truth.astype(float)) ** 2).mean(-1)
@@ -156,20 +134,6 @@ def foreground_ssim(images: np.ndarray, truth: np.ndarray, mask: np.ndarray) -> 
     return np.array(values)
 
 
-def identity_top1(
-    features: np.ndarray, pids: np.ndarray, gallery: np.ndarray, gallery_pids: np.ndarray
-) -> np.ndarray:
-    """(N,) whether the nearest person of the gallery (mean feature, cosine) is the right one."""
-    names = np.unique(gallery_pids)
-    photos = _unit(gallery)
-    people = _unit(np.stack([photos[gallery_pids == pid].mean(0) for pid in names]))
-    return names[(_unit(features) @ people.T).argmax(1)] == pids
-
-
-def _unit(rows: np.ndarray) -> np.ndarray:
-    return rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
-
-
 def per_person(
     images: np.ndarray,
     targets: Targets,
@@ -184,9 +148,10 @@ def per_person(
     point. known, known_pids: features and pids of the true people.
     """
     estimated, _ = estimator.estimate(images)
+    height = height_by_mask(targets.mask)
     right = identity_top1(reid.extract(images), targets.pids, known, known_pids)
     values = {
-        "pck": pck(estimated, targets.keypoints, targets.visible, targets.mask),
+        "pck": pck(estimated, targets.keypoints, targets.visible, height),
         "identity_top1": right.astype(float),
         "psnr": foreground_psnr(images, targets.truth, targets.mask),
         "ssim": foreground_ssim(images, targets.truth, targets.mask),

@@ -13,12 +13,14 @@ import pandas as pd
 
 from posedive_lib import datasets
 from posedive_lib.augment.candidates import load_bodies
+from posedive_lib.augment.targets import rendering_of
 from posedive_lib.bench.runs import RunStore, write_array
+from posedive_lib.body.rendering import render_many
 from posedive_lib.datasets.images import read as read_images
 from posedive_lib.digests import array_digest, code_digest, folder_digest
-from posedive_lib.generator import load
+from posedive_lib.generator.sampling import load
 from posedive_lib.study.candidate_files import candidates_folder
-from posedive_lib.study.generation import conditions_of, stable_diffusion_folder
+from posedive_lib.study.phase2_work import stable_diffusion_folder
 
 if TYPE_CHECKING:
     from posedive_lib.params import Params
@@ -50,7 +52,7 @@ def draw(
     }
     file = RunStore("runs/redrawn").folder(spec) / "images.npy"
     if not file.is_file():
-        maps = conditions_of(P, bodies)
+        maps = render_many(bodies, rendering_of(P))
         images = load(folder, stable_diffusion_folder(P)).generate(
             photos,
             index,

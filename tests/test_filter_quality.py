@@ -1,4 +1,4 @@
-"""Verdicts about the filter against definitions written out, and by hand."""
+"""Measures of the filter against definitions written out, and by hand."""
 
 from types import SimpleNamespace
 
@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from posedive_lib.augment import filter_quality
+from posedive_lib.augment import filter_quality, measures
 from posedive_lib.augment.selection import SIGMA_GEN, SIGMA_TAR, judge
 from posedive_lib.body.table import BodyTable
 from posedive_lib.errors import StudyError
@@ -59,14 +59,15 @@ def test_key_point_errors_by_hand():
     estimated = wanted.copy()
     estimated[0, 5, 0] = 11.2  # one of twelve is a tenth of the height off
     estimated[1, 0, 0] = 500  # the nose does not count
-    np.testing.assert_allclose(
-        filter_quality.keypoint_error(bodies(wanted), estimated), [0.1 / 12, 0]
-    )
-    assert filter_quality.pck(bodies(wanted), estimated, within=0.09).tolist() == [11 / 12, 1]
+    np.testing.assert_allclose(measures.keypoint_error(bodies(wanted), estimated), [0.1 / 12, 0])
+    table = bodies(wanted)
+    height = measures.height_by_keypoints(table)
+    share = measures.pck(estimated, wanted, table.visible, height, within=0.09)
+    assert share.tolist() == [11 / 12, 1]
     hidden = np.full((2, 17), 2)
     hidden[0, 5], hidden[1] = 1, 0
     np.testing.assert_array_equal(
-        filter_quality.keypoint_error(bodies(wanted, hidden), estimated), [0, np.nan]
+        measures.keypoint_error(bodies(wanted, hidden), estimated), [0, np.nan]
     )
 
 
@@ -75,37 +76,35 @@ def test_a_photo_is_named_by_the_others_of_its_person():
         np.array([[1.0, 0], [1, 0.1], [0, 1], [1, 0.2], [0, 2]]),
         np.array([7, 7, 9, 9, 9]),
     )
-    assert filter_quality.named_by_the_others(features, pids).tolist() == [
+    assert measures.named_by_the_others(features, pids).tolist() == [
         1,
         1,
         1,
         0,
         1,
     ]  # the fourth lies with the other person
-    only = filter_quality.named_by_the_others(
-        np.array([[1.0, 0], [1, 0.1], [0, 1]]), np.array([7, 7, 9])
-    )
+    only = measures.named_by_the_others(np.array([[1.0, 0], [1, 0.1], [0, 1]]), np.array([7, 7, 9]))
     np.testing.assert_array_equal(only, [1, 1, np.nan])  # 9's only photo has no others
 
 
 def test_the_right_person_is_named_by_the_other_rows_truth():
     truth, pids = np.array([[1.0, 0], [0.9, 0.1], [0, 1], [0.1, 0.9]]), np.array([3, 3, 8, 8])
-    assert filter_quality.named_by_the_others(truth, pids, truth).all()
+    assert measures.named_by_the_others(truth, pids, truth).all()
     swapped = truth[[2, 1, 0, 3]]
-    assert filter_quality.named_by_the_others(swapped, pids, truth).tolist() == [0, 1, 0, 1]
+    assert measures.named_by_the_others(swapped, pids, truth).tolist() == [0, 1, 0, 1]
     truth[1] = [0, 1]  # the first is like nothing of its own person but itself
-    assert filter_quality.named_by_the_others(truth, pids, truth)[0] == 0
+    assert measures.named_by_the_others(truth, pids, truth)[0] == 0
 
 
 def test_identity_similarity_by_hand():
     real, real_pids = np.array([[2.0, 0], [0, 3], [0, 1]]), np.array([7, 9, 9])
-    similarity, right = filter_quality.identity_similarity(
+    similarity, right = measures.identity_similarity(
         np.array([[1.0, 0], [1, 1e-3], [3, 4]]), np.array([7, 9, 9]), real, real_pids
     )
     np.testing.assert_allclose(similarity, [1, 1e-3, 0.8], atol=1e-5)
     assert right.tolist() == [True, False, True]
     with pytest.raises(StudyError, match="Identity 8"):
-        filter_quality.identity_similarity(np.ones((1, 2)), np.array([8]), real, real_pids)
+        measures.identity_similarity(np.ones((1, 2)), np.array([8]), real, real_pids)
 
 
 def manifest(n=60, seed=0) -> pd.DataFrame:

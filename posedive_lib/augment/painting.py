@@ -1,0 +1,66 @@
+"""The diffusion model as the painter of candidates (§B)."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from posedive_lib.digests import code_digest, folder_digest
+from posedive_lib.generator.sampling import Generator, load
+from posedive_lib.weights import local_folder
+
+if TYPE_CHECKING:
+    from posedive_lib.body.conditions import Conditions
+    from posedive_lib.body.table import BodyTable
+    from posedive_lib.params import Params
+
+SAMPLER = "posedive_lib.generator.sampling"
+
+
+@dataclass(frozen=True)
+class Diffusion:
+    """A painter (`posedive_lib.augment.shards.Painter`): a generator, sampled in one way."""
+
+    generator: Generator
+    key: str
+
+    @classmethod
+    def of(cls, P: Params, folder: str | Path) -> Diffusion:
+        """The generator saved in `folder`, sampled as the parameters say."""
+        frozen = local_folder(P.paths.stable_diffusion, P.generator.revision)
+        generator = load(folder, frozen, sampling=P.generator.sampling)
+        others = (generator.params.vae, generator.params.image_encoder)
+        weights = [frozen, *(local_folder(other) for other in others if other)]
+        key = [
+            folder_digest(folder, ".safetensors"),
+            folder_digest(folder, ".json"),
+            [folder_digest(part) for part in weights],
+            P.generator.sampling.model_dump(exclude={"batch_size"}),  # which changes no image
+            generator.precision,
+            code_digest(SAMPLER),
+        ]
+        return cls(generator, json.dumps(key))
+
+    def __call__(
+        self,
+        rows: pd.DataFrame,
+        bodies: BodyTable,
+        conditions: Conditions,
+        references: np.ndarray,
+        reference_index: np.ndarray,
+    ) -> np.ndarray:
+        """See `Painter`; each image has its row's seed."""
+        return self.generator.generate(
+            references,
+            reference_index,
+            conditions.skeleton,
+            conditions.depth,
+            conditions.normals,
+            rows["seed"].to_numpy(),
+            progress=False,
+        )

@@ -1,0 +1,208 @@
+"""Shards: candidates rendered, painted, scored (Eq. 2) and written, a folder at a time (§B, §E).
+
+A shard's folder is named after everything that determines it. It appears whole or not at all; what
+a crash or a full disk left of one is made anew.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Executor
+from dataclasses import asdict, dataclass, fields, replace
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+import pandas as pd
+from PIL import Image
+from tqdm import tqdm
+
+from posedive_lib.augment.manifest import SIGMA_GEN, SIGMA_TAR
+from posedive_lib.augment.targets import start_rendering
+from posedive_lib.body.table import BodyTable
+from posedive_lib.datasets.images import read as read_images
+from posedive_lib.devices import processes
+from posedive_lib.errors import StudyError
+from posedive_lib.writing import replacing_folder
+
+if TYPE_CHECKING:
+    from posedive_lib.augment.confidence import PoseEstimator
+    from posedive_lib.augment.training_set import Training
+    from posedive_lib.body.conditions import Conditions
+    from posedive_lib.body.poses import PoseSource
+    from posedive_lib.body.rendering import Rendering
+
+
+class Painter(Protocol):
+    """Draws people in given poses. `key` names everything that decides its pixels."""
+
+    @property
+    def key(self) -> str: ...
+
+    def __call__(
+        self,
+        rows: pd.DataFrame,
+        bodies: BodyTable,
+        conditions: Conditions,
+        references: np.ndarray,
+        reference_index: np.ndarray,
+    ) -> np.ndarray:
+        """Images (N, H, W, 3) uint8 of N rows of a plan.
+
+        bodies, conditions: of the rows; references (R, H, W, 3): photos; reference_index (N,).
+        """
+
+
+@dataclass(frozen=True)
+class Shard:
+    """Rows of a plan, all with one index, and the folder of their candidates."""
+
+    folder: Path
+    rows: pd.DataFrame
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @property
+    def names(self) -> list[str]:
+        """File names of the images."""
+        pairs = zip(self.rows["pid"], self.rows["index"], strict=True)
+        return [f"{pid:04d}_{index:03d}.jpg" for pid, index in pairs]
+
+    def finished(self) -> pd.DataFrame | None:
+        """The rows with their scores and paths; None where the folder is missing or not whole."""
+        try:
+            files = [self.folder / name for name in (*self.names, "bodies.npz")]
+            if not all(file.stat().st_size for file in files):
+                return None
+            table = pd.read_csv(self.folder / "scores.csv", keep_default_na=False)
+            scored = np.isfinite(table[[*SIGMA_GEN, *SIGMA_TAR]].to_numpy(float)).all()
+        except (OSError, ValueError, KeyError):  # an empty or cut CSV file is a ValueError
+            return None
+        if not scored or len(table) != len(self):
+            return None
+        return table.assign(path=[f"shards/{self.folder.name}/{name}" for name in self.names])
+
+
+def cut(plan: pd.DataFrame, size: int, store: Path, key: str) -> list[Shard]:
+    """The shards of a plan, with `size` rows at most. key: what decides a candidate but its row."""
+    shards = []
+    for _, rows in plan.groupby("index"):
+        rows = rows.sort_values("pid")
+        for start in range(0, len(rows), size):
+            part = rows.iloc[start : start + size].reset_index(drop=True)
+            text = f"{key}\n{part.to_csv(index=False, float_format='%.9g')}"
+            name = hashlib.sha256(text.encode()).hexdigest()[:16]
+            shards.append(Shard(store / "shards" / name, part))
+    return shards
+
+
+def _blocks(shards: list[Shard], size: int) -> list[list[Shard]]:
+    """Groups of shards with about `size` images, to be rendered together."""
+    groups: list[list[Shard]] = []
+    for shard in shards:
+        if not groups or sum(map(len, groups[-1])) + len(shard) > size:
+            groups.append([])
+        groups[-1].append(shard)
+    return groups
+
+
+@dataclass(frozen=True)
+class Maker:
+    """Makes candidates of a plan's rows.
+
+    train: training images (path, rel). training: their bodies and viewpoints, row by row.
+    source: the poses that the plan counts in. estimator: gives σ_k of images (Eq. 2).
+    """
+
+    train: pd.DataFrame
+    training: Training
+    source: PoseSource
+    estimator: PoseEstimator
+    painter: Painter
+    rendering: Rendering
+
+    @cached_property
+    def _paths(self) -> dict[str, str]:
+        return dict(zip(self.train["rel"], self.train["path"], strict=True))
+
+    def key(self, inputs: str) -> str:
+        """What decides a candidate but its row. inputs: digests of the files that `self` is of."""
+        settings = {k: v for k, v in asdict(self.rendering).items() if k not in ("body", "workers")}
+        return f"{inputs}\n{self.painter.key}\n{sorted(settings.items())}"
+
+    def make(self, shards: list[Shard], block: int, pool: Executor, bar: tqdm) -> None:
+        """Write the shards. While a block is painted here, the pool renders the next one.
+
+        Of several processes that `accelerate launch` started, all paint and the first one writes.
+        """
+        blocks = _blocks(shards, block)
+        begun = deque(self._begin(first, pool) for first in blocks[:1])
+        for number, current in enumerate(blocks, 1):
+            bodies, conditions = begun.popleft()()
+            begun.extend(self._begin(following, pool) for following in blocks[number:][:1])
+            self._finish(current, bodies, conditions, bar)
+        processes().wait_for_everyone()  # the first may still be writing
+
+    def _begin(
+        self, shards: list[Shard], pool: Executor
+    ) -> Callable[[], tuple[BodyTable, Conditions]]:
+        rows = pd.concat([shard.rows for shard in shards], ignore_index=True)
+        unknown = sorted(set(rows["reference"]) - set(self._paths))
+        if unknown:
+            raise StudyError(
+                f"The plan's reference {unknown[0]} is not among the training images: "
+                "plan and train on the same data set"
+            )
+        return start_rendering(rows, self.training, self.source, self.rendering, pool)
+
+    def _finish(
+        self, shards: list[Shard], bodies: BodyTable, conditions: Conditions, bar: tqdm
+    ) -> None:
+        """σ_tar (Eq. 4, on the neutral rendering) of a whole block, then shard after shard."""
+        _, sigma_tar = self.estimator.estimate(conditions.neutral)
+        start = 0
+        for shard in shards:
+            span = slice(start, start + len(shard))
+            names, index = np.unique(shard.rows["reference"], return_inverse=True)
+            size = self.rendering.height, self.rendering.width
+            photos = read_images([self._paths[name] for name in names], *size)
+            own = replace(_part(bodies, span), path=np.array(shard.names))
+            images = self.painter(shard.rows, own, _part(conditions, span), photos, index)
+            if processes().is_main_process:
+                self._write(shard, own, images, sigma_tar[span])
+            bar.update(len(shard))
+            start += len(shard)
+
+    def _write(
+        self, shard: Shard, bodies: BodyTable, images: np.ndarray, sigma_tar: np.ndarray
+    ) -> None:
+        files = [_jpeg(image) for image in images]
+        # Scored as stored: that is what the Re-ID model will see.
+        seen = np.stack([np.asarray(Image.open(io.BytesIO(file))) for file in files])
+        estimated, sigma_gen = self.estimator.estimate(seen)
+        scores = pd.DataFrame(
+            np.hstack([sigma_gen, sigma_tar]).astype(float).round(6),
+            columns=[*SIGMA_GEN, *SIGMA_TAR],
+        )
+        columns = {field.name: getattr(bodies, field.name) for field in fields(bodies)}
+        with replacing_folder(shard.folder) as draft:
+            for name, file in zip(shard.names, files, strict=True):
+                (draft / name).write_bytes(file)
+            np.savez_compressed(draft / "bodies.npz", **columns, estimated=estimated)
+            pd.concat([shard.rows, scores], axis=1).to_csv(draft / "scores.csv", index=False)
+
+
+def _jpeg(image: np.ndarray) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(image).save(buffer, format="JPEG", quality=95, subsampling=0)
+    return buffer.getvalue()
+
+
+def _part(table: Any, rows: slice) -> Any:
+    """Rows of a dataclass of arrays."""
+    return type(table)(**{field.name: getattr(table, field.name)[rows] for field in fields(table)})

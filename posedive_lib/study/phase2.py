@@ -1,0 +1,102 @@
+"""Phase 2 of the generator: its training on Re-ID photos (§B, §E).
+
+Long work lives in `runs/`, keyed by everything that determines it. What the pipeline passes on is
+copied to `build/`.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from posedive_lib import datasets
+from posedive_lib.augment import filtering
+from posedive_lib.augment.confidence import PoseEstimator, keypoint_subset
+from posedive_lib.datasets.images import read as read_images
+from posedive_lib.generator.arrays import TrainingArrays
+from posedive_lib.generator.training import train
+from posedive_lib.study.phase2_work import (
+    GENERATOR,
+    STORE,
+    encoded,
+    recipe_of,
+    stable_diffusion_folder,
+)
+from posedive_lib.writing import replacing_folder
+
+if TYPE_CHECKING:
+    from posedive_lib.datasets import ReIDDataset
+    from posedive_lib.params import Params
+
+APART = 100_000  # between the identities of two data sets
+SPLIT_OF_MSMT17 = "msmt17-s-"
+
+
+def sources(names: Sequence[str]) -> list[str]:
+    """Of a study's data sets those that share no photo: the first of each source.
+
+    CUHK03's detected boxes show the photos of its labeled ones, MSMT17-S is a part of MSMT17.
+    """
+    first: dict[str, str] = {}
+    for name in names:
+        first.setdefault(name.split("-")[0], name)
+    return list(first.values())
+
+
+def training_images(P: Params) -> pd.DataFrame:
+    """Training images of the generator, from all data sets of the study.
+
+    Columns: path, rel, pid, camid, dataset, folder; reference_ok and target_ok say whether an image
+    may be a pair's reference (Eq. 3) and its target (Eq. 4: here the target is a photo itself).
+    Identities of different sets never coincide. Of MSMT17 only those that all MSMT17-S training
+    sets of the study hold: phase 2 sees no photo in a viewpoint or pose that they test.
+    """
+    loaded: dict[str, ReIDDataset] = {
+        name: datasets.load(name, P.paths.datasets) for name in P.study.datasets
+    }
+    splits = [data for name, data in loaded.items() if name.startswith(SPLIT_OF_MSMT17)]
+    parts = []
+    for number, name in enumerate(sources(P.study.datasets)):
+        rows = loaded[name].train
+        for split in splits if name.startswith("msmt17") else []:
+            rows = rows[rows["rel"].isin(split.train["rel"])]
+        rows = rows[rows.groupby("pid")["pid"].transform("size") > 1]
+        rows = rows.assign(
+            dataset=name, folder=str(loaded[name].folder), pid=rows["pid"] + APART * number
+        )
+        parts.append(rows)
+    images = pd.concat(parts, ignore_index=True)
+    sigma = confidence(P, images["path"])[:, keypoint_subset(P.augment.keypoints)]
+    return images.assign(
+        reference_ok=filtering.keep_reference(sigma, P.augment.tau_ref),
+        target_ok=filtering.keep_target(sigma, P.augment.tau_tar),
+    )
+
+
+def confidence(P: Params, paths: Iterable[str | Path]) -> np.ndarray:
+    """Eq. 2: confidence σ_k (N, 17) of photos."""
+    photos = read_images(list(paths), P.image.height, P.image.width)
+    return PoseEstimator(P.paths.pose_estimator).estimate(photos)[1]
+
+
+def train_generator(P: Params, images: pd.DataFrame) -> Path:
+    """Train on `training_images`; returns `build/generator`: weights, parameters, losses.csv."""
+    arrays, spec = encoded(P, images)
+    out = STORE.folder({"what": "training", "seed": P.seed, "recipe": recipe_of(P), **spec})
+    saved = train(
+        stable_diffusion_folder(P),
+        TrainingArrays.read(arrays),
+        P.generator,
+        out,
+        P.seed,
+        init_from=P.paths.phase1,
+    )
+    with replacing_folder(GENERATOR) as draft:
+        shutil.copytree(saved, draft, dirs_exist_ok=True)
+        shutil.copy(out / "losses.csv", draft / "losses.csv")
+    return GENERATOR
