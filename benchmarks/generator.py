@@ -1,19 +1,24 @@
 """Speed of the generator, side by side in one run with the naive way (ratios of medians).
 
-    python -m benchmarks.generator                      the mini study's networks, on 2 CPU cores
-    python -m benchmarks.generator --paper-size         Stable Diffusion 1.5's architecture with random weights, 384 x 192, on a GPU
-    python -m benchmarks.generator --paper-size --half  all widths halved: U-Nets, VAE and CLIP keep their proportions and fit 2 CPU cores
-    python -m benchmarks.generator --paper-size --tiny  a tenth of the widths and few layers, to try the command
+    python -m benchmarks.generator               the mini study's networks, on 2 CPU cores
+    python -m benchmarks.generator --paper-size  Stable Diffusion 1.5's architecture with random
+                                                 weights, 384 x 192, on a GPU
+        --half   all widths halved: all networks keep their proportions and fit 2 CPU cores
+        --tiny   a tenth of the widths and few layers, to try the command
 
-Naive sampling runs the reference U-Net again at every step and for both guidance branches, lets self-attention compute all queries of the
-concatenation and keeps the first half, and draws one image at a time. Naive training reads its photos from their files and encodes them with
-VAE and CLIP in every step, and once more also renders the conditions of its targets there: the caches hold all three.
+Naive sampling runs the reference U-Net again at every step and for both guidance branches. Its
+self-attention computes all queries of the concatenation and keeps the first half. It draws one
+image at a time.
+
+Naive training reads its photos from their files and encodes them with VAE and CLIP in every step.
+Measured once more, it also renders the conditions of its targets there. The caches hold all three.
 """
 
 import argparse
 import platform
 import sys
 import time
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import SimpleNamespace
@@ -44,7 +49,7 @@ RESULTS = Path("benchmarks/results")
 
 
 class FullQueries(ReferenceAttention):
-    """The paper's words taken literally: concatenate, attend with all queries, keep the first half."""
+    """The paper's words taken literally: concatenate, attend with all queries, keep the half."""
 
     def __call__(
         self,
@@ -74,9 +79,11 @@ def naive_sampling(
     made = []
     with autocast(generator.device, generator.precision):
         for row in rows:
-            take = lambda name, i=row: torch.from_numpy(inputs[name][i : i + 1]).to(
-                generator.device
-            )
+            one = slice(row, row + 1)
+            maps = [
+                maps_to_float(torch.from_numpy(inputs[name][one]).to(generator.device))
+                for name in ("depth", "normals", "skeleton")
+            ]
             photo = torch.from_numpy(inputs["references"][inputs["reference_index"][row]][None]).to(
                 generator.device
             )
@@ -94,9 +101,7 @@ def naive_sampling(
             for t in scheduler.timesteps:
                 branches = []
                 for branch in ("identity", "null"):
-                    guide = model.guiders(
-                        *(maps_to_float(take(name)) for name in ("depth", "normals", "skeleton"))
-                    )
+                    guide = model.guiders(*maps)
                     features = model.reference_features(clean, tokens)
                     null = model.null_tokens.to(tokens.dtype).expand_as(tokens)
                     call = (
@@ -116,7 +121,10 @@ def naive_sampling(
 def requests(count: int, per_person: int, height: int, width: int) -> dict:
     """Random photos and maps: speed does not depend on what they show."""
     rng = np.random.default_rng(0)
-    picture = lambda n, channels: rng.integers(0, 256, (n, height, width, channels), dtype=np.uint8)
+
+    def picture(n: int, channels: int) -> np.ndarray:
+        return rng.integers(0, 256, (n, height, width, channels), dtype=np.uint8)
+
     return dict(
         references=picture(count // per_person, 3),
         reference_index=np.arange(count) // per_person,
@@ -150,11 +158,16 @@ def sampling(
 ) -> list[dict]:
     """Images per second of both ways, alternating; and how far their images are apart."""
     inputs = requests(count, min(8, count), height, width)
-    ours = lambda: generator.generate(
-        **inputs, steps=steps, guidance=guidance, batch_size=min(count, 64), progress=False
-    )
-    rows = range(naive_count)
-    naive = lambda: naive_sampling(generator, inputs, rows, steps, guidance)
+    rows, batch_size = range(naive_count), min(count, 64)
+
+    def ours() -> np.ndarray:
+        return generator.generate(
+            **inputs, steps=steps, guidance=guidance, batch_size=batch_size, progress=False
+        )
+
+    def naive() -> np.ndarray:
+        return naive_sampling(generator, inputs, rows, steps, guidance)
+
     difference = np.abs(ours()[:naive_count].astype(int) - naive()).max() / 255
     times = [
         (timed(ours, generator.device) / count, timed(naive, generator.device) / naive_count)
@@ -176,7 +189,7 @@ def sampling(
 def latent_difference(
     generator: Generator, height: int, width: int, steps: int, guidance: float
 ) -> float:
-    """Largest difference of the two ways' images before they are rounded to bytes, as a fraction of the pixel range."""
+    """Largest difference of the two ways' images before rounding, as a part of the pixel range."""
     inputs = requests(2, 2, height, width)
     kept: list[torch.Tensor] = []
     original = generator.encoders.images
@@ -218,8 +231,10 @@ def training(
     repeats: int,
     renderer: ConditionRenderer | None = None,
 ) -> list[dict]:
-    """Samples per second with everything from the cache; with photos read and encoded in every step; and, given a renderer, with the
-    conditions rendered there, too."""
+    """Samples per second with everything from the cache, and with photos encoded in every step.
+
+    Given a renderer, also with the conditions rendered there.
+    """
     images = requests(64, 4, height, width)
     encoders, device = generator.encoders, generator.device
     config = generator.model.denoising_unet.config
@@ -287,10 +302,8 @@ def training(
     )
     for way in ways:
         way(0)
-    fast, *slow = np.median(
-        [[timed(lambda: way(step), device) for way in ways] for step in range(1, 1 + repeats)],
-        axis=0,
-    )
+    times = [[timed(partial(way, step), device) for way in ways] for step in range(1, 1 + repeats)]
+    fast, *slow = np.median(times, axis=0)
     generator.model.eval()
     name = f"training, batch {params.batch_size}, precision {trainer.precision}"
     notes = (
@@ -305,7 +318,7 @@ def training(
             naive=params.batch_size / time,
             note=note,
         )
-        for time, note in zip(slow, notes)
+        for time, note in zip(slow, notes, strict=False)
     ]
 
 
@@ -313,10 +326,9 @@ def report(rows: list[dict], machine: str, path: Path | None, extra: list[str] =
     """One table on the screen and in `path`, with the command as it was given."""
     command = " ".join(["python -m benchmarks.generator", *sys.argv[1:]])
     lines = ["| | unit | ours | naive | ratio | |", "|---|---|---:|---:|---:|---|"]
-    lines += [
-        f"| {r['what']} | {r['unit']} | {r['ours']:.3g} | {r['naive']:.3g} | {r['ours'] / r['naive']:.1f} | {r['note']} |"
-        for r in rows
-    ]
+    for r in rows:
+        speeds = f"{r['ours']:.3g} | {r['naive']:.3g} | {r['ours'] / r['naive']:.1f}"
+        lines.append(f"| {r['what']} | {r['unit']} | {speeds} | {r['note']} |")
     text = "\n".join(
         [
             "# Speed of the generator",
@@ -384,7 +396,7 @@ def processors() -> str:
 def paper_size_generator(
     size: str, device: torch.device, folder: Path
 ) -> tuple[Generator, SimpleNamespace]:
-    """Stable Diffusion 1.5's networks with random weights; at size "half" every width of every network is halved."""
+    """Stable Diffusion 1.5's networks with random weights; "half" halves every width."""
     from tests.published import CLIP_VIT_L, SD15_UNET, SD_VAE  # the published configurations
 
     unet_config, vae_config, clip_config = dict(SD15_UNET), dict(SD_VAE), dict(CLIP_VIT_L)
@@ -436,16 +448,20 @@ def paper_size_generator(
 
 
 def paper_size(size: str, repeats: int, count: int, batch: int) -> None:
-    """DDIM 20 steps with guidance in bf16 at 384 x 192, training with caches, peak memory and where a sampling step's time goes."""
+    """DDIM 20 steps with guidance in bf16 at 384 x 192, and training with caches.
+
+    Also their peak memory, and where a sampling step's time goes.
+    """
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     height, width, steps = (128, 64, 2) if size == "tiny" else (384, 192, 20)
     with TemporaryDirectory() as folder:
         generator, params = paper_size_generator(size, device, Path(folder))
-        peak = lambda: (
-            torch.cuda.max_memory_allocated() / 2**30
-            if device.type == "cuda"
-            else peak_memory() * 1e9 / 2**30
-        )
+
+        def peak() -> float:
+            if device.type == "cuda":
+                return torch.cuda.max_memory_allocated() / 2**30
+            return peak_memory() * 1e9 / 2**30
+
         rows = sampling(
             generator,
             height,

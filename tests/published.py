@@ -1,4 +1,7 @@
-"""Published configurations of Stable Diffusion's parts, and the names and shapes of their weights, written out independently of diffusers."""
+"""Published configurations of Stable Diffusion's parts, and names and shapes of their weights.
+
+They are written out here independently of diffusers.
+"""
 
 SD15_UNET = dict(
     sample_size=64,
@@ -143,7 +146,10 @@ def unet_tensors(config):
 
 
 def vae_tensors(config, names=("to_q", "to_k", "to_v", "to_out.0", "group_norm")):
-    """Name -> shape of the VAE's tensors; `names` are those of its attention (the published files use older ones)."""
+    """Name -> shape of the VAE's tensors.
+
+    names: those of its attention; the published files use older ones.
+    """
     widths, z = config["block_out_channels"], config["latent_channels"]
     tensors = conv("quant_conv", 2 * z, 2 * z, 1) | conv("post_quant_conv", z, z, 1)
     for half, order, layers, resample, ends in (

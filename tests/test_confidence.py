@@ -89,7 +89,10 @@ def test_estimate_does_not_depend_on_the_batch(folder, images):
     "shape, padding", [((128, 64), 1.0), ((256, 128), 1.0), ((100, 80), 1.0), ((128, 64), 1.25)]
 )
 def test_key_points_come_back_in_the_pixels_of_the_image(folder, shape, padding, monkeypatch):
-    """A bright dot is followed through resize and padding: the network is replaced by the brightness of its own input."""
+    """A bright dot is followed through resize and padding.
+
+    The network is replaced by the brightness of its own input.
+    """
     estimator = PoseEstimator(folder, padding=padding)
 
     def brightest(pixels):

@@ -205,10 +205,9 @@ def test_fresh_model_equals_its_base_unet(stable_diffusion, model):
 
 
 def test_both_unets_start_from_the_same_weights(model):
-    for (name, a), (_, b) in zip(
-        model.denoising_unet.named_parameters(), model.reference_unet.named_parameters()
-    ):
-        assert torch.equal(a, b) and a is not b, name
+    reference = dict(model.reference_unet.named_parameters())
+    for name, a in model.denoising_unet.named_parameters():
+        assert torch.equal(a, reference[name]) and a is not reference[name], name
 
 
 def test_frozen_tail_is_exactly_what_gets_no_gradient(model):
@@ -240,7 +239,7 @@ def test_gradient_checkpointing_changes_no_gradient(model):
         for _ in range(2):  # accumulation: nothing may be left over from the first call
             loss_of(model, keep=torch.tensor([True, False])).backward()
         gradients.append([p.grad.clone() for p in model.trainable().values()])
-    assert all(torch.allclose(a, b, atol=1e-7) for a, b in zip(*gradients))
+    assert all(torch.allclose(a, b, atol=1e-7) for a, b in zip(*gradients, strict=True))
 
 
 def test_dropout_is_per_sample_and_equals_the_unconditional_branch(model):
@@ -545,7 +544,7 @@ def test_bad_parameters_are_refused(stable_diffusion):
 
 
 def test_maps_reach_the_last_layer_of_every_guider():
-    """With PyTorch's default weights a few hundredths of their variation would be left there, and nothing to learn from."""
+    """PyTorch's default weights would leave a few hundredths of their variation there."""
     torch.manual_seed(0)
     figure = torch.zeros(1, 1, 64, 32)
     figure[..., 16:56, 8:24] = 0.8

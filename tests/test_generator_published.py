@@ -1,4 +1,7 @@
-"""The published layouts load: Stable Diffusion 1.5 and 2.1, sd-image-variations, sd-vae-ft-mse and CLIP ViT-L/14, checked without their weights."""
+"""The published layouts load, checked without their weights.
+
+Stable Diffusion 1.5 and 2.1, sd-image-variations, sd-vae-ft-mse and CLIP ViT-L/14.
+"""
 
 import math
 from pathlib import Path
@@ -129,13 +132,14 @@ TINY_VAE = {**SD_VAE, "block_out_channels": (4, 4, 8, 8), "norm_num_groups": 4}
 
 
 def test_a_vae_with_the_published_files_old_attention_names_loads(tmp_path):
-    """sd-vae-ft-mse and the VAE of Stable Diffusion 1.5 name their attention query, key, value, proj_attn."""
+    """sd-vae-ft-mse and the VAE of Stable Diffusion 1.5: query, key, value, proj_attn."""
     torch.manual_seed(0)
     vae = AutoencoderKL(**TINY_VAE).eval()
     vae.save_pretrained(tmp_path / "vae")
     path = tmp_path / "vae/diffusion_pytorch_model.safetensors"
     renamed = load_file(path)
-    for new, old in zip(("to_q", "to_k", "to_v", "to_out.0"), OLD_VAE_NAMES):
+    new_names = ("to_q", "to_k", "to_v", "to_out.0", "group_norm")
+    for new, old in zip(new_names, OLD_VAE_NAMES, strict=True):
         renamed = {
             name.replace(f"attentions.0.{new}.", f"attentions.0.{old}."): tensor
             for name, tensor in renamed.items()
@@ -148,7 +152,7 @@ def test_a_vae_with_the_published_files_old_attention_names_loads(tmp_path):
         loaded = weights.load_part(AutoencoderKL, tmp_path, "vae", source)
         assert all(
             torch.equal(a, b)
-            for a, b in zip(vae.state_dict().values(), loaded.state_dict().values())
+            for a, b in zip(vae.state_dict().values(), loaded.state_dict().values(), strict=True)
         )
 
 

@@ -1,4 +1,7 @@
-"""Training and sampling of the generator: the same with accumulation, several processes, compilation, pictures in between, and ablations."""
+"""Training and sampling of the generator.
+
+They give the same with accumulation, several processes, compilation and pictures in between.
+"""
 
 import json
 from pathlib import Path
@@ -113,7 +116,7 @@ def work(folder, stable_diffusion):  # noqa: F811
 
 
 def test_two_processes_train_and_sample_as_one_does(stable_diffusion, arrays, tmp_path):  # noqa: F811
-    """What several GPUs do, on two CPU processes: the same batches, the same losses, the same images for all."""
+    """What several GPUs do, on two CPU processes: same batches, same losses, same images."""
     for number in "12":
         (tmp_path / number).mkdir()
         arrays.save(tmp_path / number / "arrays.npz")
@@ -133,7 +136,7 @@ def test_two_processes_train_and_sample_as_one_does(stable_diffusion, arrays, tm
 
 
 def test_compiled_model_computes_the_same(model):  # noqa: F811
-    """Traced as one graph: the processors keep nothing between calls that a compiler would have to guard."""
+    """Traced as one graph: processors keep nothing between calls that a compiler must guard."""
     wake_guiders(model)
     latents, t, tokens, *maps = inputs(2)
 
@@ -158,21 +161,21 @@ def test_compiled_model_computes_the_same(model):  # noqa: F811
 
 
 def test_nothing_is_left_on_the_modules(model):  # noqa: F811
-    tensors = lambda: (
-        {id(x) for m in model.modules() for x in vars(m).values() if torch.is_tensor(x)}
-        | {
-            (name, key)
-            for name, p in model.denoising_unet.attn_processors.items()
-            for key in vars(p)
-        }
-    )
+    def tensors():
+        kept = {id(x) for m in model.modules() for x in vars(m).values() if torch.is_tensor(x)}
+        processors = model.denoising_unet.attn_processors.items()
+        return kept | {(name, key) for name, p in processors for key in vars(p)}
+
     before = tensors()
     loss_of(model, keep=torch.tensor([True, False])).backward()
     assert tensors() == before
 
 
 def test_half_the_queries_cost_about_half(model):  # noqa: F811
-    """FLOPs of attention against concatenate, attend, keep the first half: exactly half; with the projections, 6 of 8 parts of those."""
+    """FLOPs of attention against concatenate, attend, keep the first half: exactly half.
+
+    With the projections, 6 of 8 parts of those.
+    """
     name, attn = next(
         (n, m) for n, m in model.denoising_unet.named_modules() if n.endswith("attn1")
     )
@@ -220,7 +223,7 @@ def test_keys_and_values_made_once_equal_those_of_every_step(model):  # noqa: F8
 
 
 def test_guided_sampling_equals_a_loop_that_reuses_nothing(model, stable_diffusion):  # noqa: F811
-    """Reference forward at every step, each branch alone, one sample at a time: the same latents to 1e-4."""
+    """Reference forward at every step, each branch alone, one sample at a time."""
     model.eval()
     wake_guiders(model)
     torch.nn.init.normal_(model.null_tokens)
@@ -257,7 +260,7 @@ def test_a_condition_left_out_has_no_influence(stable_diffusion, trained, left_o
         trained, parameters(conditions=kept), stable_diffusion
     )  # phase 2 may leave out what phase 1 had
     whole = load_weights(trained, parameters(), stable_diffusion)
-    maps = dict(zip(("depth", "normals", "skeleton"), inputs(2)[3:]))
+    maps = dict(zip(("depth", "normals", "skeleton"), inputs(2)[3:], strict=True))
     with torch.no_grad():
         before, full = model.guiders(**maps), whole.guiders(**maps)
         changed = model.guiders(**{**maps, left_out: 1 - maps[left_out]})
@@ -425,7 +428,10 @@ def test_damaged_and_other_arrays_are_named(arrays, tmp_path):  # noqa: F811
 def test_a_full_disk_keeps_the_last_checkpoint_and_the_run_goes_on_from_it(
     stable_diffusion, arrays, plain_run, tmp_path, monkeypatch
 ):  # noqa: F811
-    """A real run: the second checkpoint does not fit, the first survives, and with space again the run ends as if nothing had been."""
+    """A real run: the second checkpoint does not fit and the first survives.
+
+    With space again the run ends as if nothing had been.
+    """
     original, calls = checkpoints.save_file, []
 
     def sometimes_full(tensors, path, metadata=None):
@@ -510,7 +516,10 @@ def test_the_command_trains_and_says_what_is_wrong_in_one_sentence(tmp_path, cap
 
 
 def test_a_dropped_token_leaves_the_reference_attention_alone(stable_diffusion, arrays, model):  # noqa: F811
-    """Token dropout: what the CLIP token says is gone, what the reference latents say is not, and it happens as often as asked."""
+    """Token dropout: what the CLIP token says is gone, what the reference latents say is not.
+
+    And it happens as often as asked.
+    """
     trainer = Trainer(
         model,
         arrays,
@@ -572,7 +581,10 @@ def test_pairs_show_one_photo_twice_as_often_as_asked(arrays):
 
 @pytest.mark.parametrize("power", [1.0, 0.5])
 def test_timesteps_spread_over_the_schedule_as_asked(stable_diffusion, arrays, model, power):  # noqa: F811
-    """t = T u^power with u uniform: the share below T / 2 is 0.5^(1 / power), and no batch leaves the noisiest stratum out."""
+    """t = T u^power with u uniform: the share below T / 2 is 0.5^(1 / power).
+
+    No batch leaves the noisiest stratum out.
+    """
     asked = parameters(batch_size=4, timestep_power=power)
     trainer = Trainer(
         model,
