@@ -1,8 +1,8 @@
-"""Anatomical angles and their limits, and the way from them to SMPL rotations and AMASS arrays (ours).
+"""Anatomical angles, their limits, and the way to SMPL rotations and AMASS arrays (ours).
 
-A motion is a track of angles in degrees (hip flexion, arm raise, …), so limits and symmetry are stated once. Body axes: x to the
-person's left, y up, z forward; the rest pose is the T-pose. AMASS's world is z-up: the stored root is a rotation of +90° about x and a
-heading about z after the body's own orientation.
+A motion is a track of angles in degrees (hip flexion, arm raise, ...), so limits and symmetry are
+stated once. Body axes: x to the person's left, y up, z forward; the rest pose is the T-pose. AMASS
+is z-up: the body's own orientation is followed by +90 degrees about x and a heading about z.
 """
 
 import numpy as np
@@ -49,23 +49,24 @@ def _euler(track: Track, axes: str, *channels: tuple[str, float]) -> Rotation:
 
 
 def _rotations(track: Track) -> dict[str, Rotation]:
-    """SMPL joint rotations. The right side mirrors the left: rotations about y and z change sign, those about x do not."""
+    """SMPL joint rotations.
+
+    The right side mirrors the left: rotations about y and z change sign, those about x do not.
+    """
     track = {name: np.clip(values, *LIMITS[name]) for name, values in track.items()}
     spine = {name: track[f"spine_{name}"] / 3 for name in ("flex", "side", "twist")}
+    half = {name: track[f"neck_{name}"] / 2 for name in ("turn", "flex")}
     out = {
         "pelvis": _euler(track, "YXZ", ("heading", 1), ("root_pitch", 1), ("root_roll", 1)),
-        "neck": _euler(
-            {"n": track["neck_turn"] / 2, "f": track["neck_flex"] / 2}, "YX", ("n", 1), ("f", 1)
-        ),
+        "neck": _euler(half, "YX", ("turn", 1), ("flex", 1)),
     }
     out["head"] = out["neck"]
     for name in ("spine1", "spine2", "spine3"):
         out[name] = _euler(spine, "YXZ", ("twist", 1), ("flex", 1), ("side", 1))
     for side, name, mirror in (("l", "left", 1), ("r", "right", -1)):
         one = {key[:-2]: value for key, value in track.items() if key.endswith(f"_{side}")}
-        one["collar"] = 0.18 * (
-            one["arm_raise"] - 60
-        )  # the shoulder girdle rises and sinks with the arm
+        # the shoulder girdle rises and sinks with the arm
+        one["collar"] = 0.18 * (one["arm_raise"] - 60)
         one["arm"] = one["arm_raise"] - 90 - one["collar"]
         out[f"{name}_hip"] = _euler(
             one, "XZY", ("hip_flex", -1), ("hip_abduct", mirror), ("hip_turn", mirror)
@@ -80,8 +81,11 @@ def _rotations(track: Track) -> dict[str, Rotation]:
 
 
 def amass(track: Track, heading: float, betas: np.ndarray) -> dict[str, np.ndarray]:
-    """AMASS arrays of a track: poses (T, 156) axis-angle, betas (16,), trans (T, 3) metres z-up with the lower foot on
-    the ground or `lift` above it."""
+    """AMASS arrays of a track of T frames.
+
+    poses (T, 156) axis-angle, betas (16,), trans (T, 3) metres, z-up, with the lower foot on the
+    ground or `lift` above it. heading: degrees.
+    """
     rotations = _rotations(track)
     frames = len(track["heading"])
     rotvec = np.zeros((frames, 24, 3))
@@ -107,7 +111,10 @@ def amass(track: Track, heading: float, betas: np.ndarray) -> dict[str, np.ndarr
 
 
 def _path(joints: np.ndarray, grounded: np.ndarray) -> np.ndarray:
-    """Ground path (T, 2) for joints (T, 24, 3) in z-up axes: the pelvis moves so that the lower foot stays where it is while grounded (T,)."""
+    """Ground path (T, 2) of joints (T, 24, 3) in z-up axes.
+
+    The pelvis moves so that the lower foot stays where it is while grounded (T,) bool.
+    """
     feet = joints[:, [10, 11]]
     frames = np.arange(1, len(joints))
     lower = feet[1:, :, 2].argmin(axis=1)

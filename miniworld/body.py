@@ -1,14 +1,20 @@
-"""The mini world's body: an SMPL-format file (ours). 24 joints in SMPL's order and rest pose, ten shape directions with visible effects,
-pose correctives, and smplx's landmark vertices (nose, eyes, ears, fingers, toes) in the places where the published body has them.
+"""The mini world's body as an SMPL-format file (ours).
+
+24 joints in SMPL's order and rest pose, ten shape directions with visible effects, pose
+correctives, and smplx's landmark vertices (nose, eyes, ears, fingers, toes) where the published
+body has them.
 """
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from smplx.vertex_ids import vertex_ids
 
 from miniworld.sculpt import centre_line, surface
-from miniworld.skinning import PARENTS, moved_share, pose_directions, skinning_weights, smoothstep
+from miniworld.skinning import moved_share, pose_directions, skinning_weights
+from miniworld.smoothstep import smoothstep
+from posedive_lib.body.kinematics import PARENTS
 
 
 def rest_joints() -> np.ndarray:
@@ -47,14 +53,16 @@ def _regressor(vertices: np.ndarray, joints: np.ndarray, nearest: int = 90) -> n
         close = np.argsort(np.linalg.norm(vertices - joint, axis=1))[:nearest]
         system = np.vstack([vertices[close].T, np.ones(nearest)])
         start = np.full(nearest, 1 / nearest)
-        regressor[j, close] = start + np.linalg.pinv(system) @ (
-            np.append(joint, 1) - system @ start
-        )
+        missing = np.append(joint, 1) - system @ start
+        regressor[j, close] = start + np.linalg.pinv(system) @ missing
     return regressor
 
 
 def _shape_directions(v: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """(V, 3, 10) metres per unit beta: height, girth, shoulders, hips, legs, arms, torso, head, belly, chest."""
+    """(V, 3, 10) metres per unit beta.
+
+    Height, girth, shoulders, hips, legs, arms, torso, head, belly, chest.
+    """
     x, y, z = v.T
     side, wide = np.sign(x), abs(x)
     arm = moved_share(weights, 16) + moved_share(weights, 17)
@@ -69,38 +77,25 @@ def _shape_directions(v: np.ndarray, weights: np.ndarray) -> np.ndarray:
     d = np.zeros((len(v), 3, 10))
     d[:, :, 0] = 0.035 * (v + [0, 0.2, 0])
     d[:, :, 1] = 0.125 * away * ((1 - head) * (1 - ends) * (1 - 0.4 * neck))[:, None]
-    d[:, 0, 2] = side * (
-        0.016
-        * np.maximum(girdle, smoothstep(y, 0.02, 0.14) * (1 - neck))
-        * smoothstep(wide, 0.0, 0.13)
-    )
-    d[:, 0, 3] = (
-        side
-        * 0.014
-        * smoothstep(wide, 0.0, 0.09)
-        * smoothstep(-y, 0.06, 0.24)
-        * (1 - 0.45 * smoothstep(-y, 0.45, 0.9))
-        * (1 - girdle)
-    )
-    d[:, 2, 3] = (
-        0.008 * away[:, 2] / 0.1 * smoothstep(-y, 0.06, 0.24) * (1 - smoothstep(-y, 0.4, 0.6))
-    )
+    upper = np.maximum(girdle, smoothstep(y, 0.02, 0.14) * (1 - neck))
+    d[:, 0, 2] = side * (0.016 * upper * smoothstep(wide, 0.0, 0.13))
+    below_waist, to_knee = smoothstep(-y, 0.06, 0.24), 1 - 0.45 * smoothstep(-y, 0.45, 0.9)
+    hips = side * 0.014 * smoothstep(wide, 0.0, 0.09) * below_waist * to_knee
+    d[:, 0, 3] = hips * (1 - girdle)
+    d[:, 2, 3] = 0.008 * away[:, 2] / 0.1 * below_waist * (1 - smoothstep(-y, 0.4, 0.6))
     d[:, 1, 4] = -0.036 * np.clip((-0.31 - y) / 0.8, 0, 1) * leg
     d[:, 0, 5] = 0.030 * side * np.clip((wide - 0.175) / 0.515, 0, 1)
     d[:, 1, 6] = 0.026 * np.clip((y + 0.22) / 0.45, 0, 1)
-    d[:, :, 7] = (
-        0.085 * (v - rest_joints()[15] + [0, 0.02, 0]) * head[:, None]
-        + 0.05 * away * flat * (neck * (1 - head))[:, None]
-    )
+    skull = 0.085 * (v - rest_joints()[15] + [0, 0.02, 0]) * head[:, None]
+    d[:, :, 7] = skull + 0.05 * away * flat * (neck * (1 - head))[:, None]
     belly = np.exp(-(((y + 0.09) / 0.12) ** 2)) * trunk
     d[:, 2, 8] = 0.030 * belly * smoothstep(z, -0.02, 0.09)
     d[:, 0, 8] = 0.012 * side * belly * smoothstep(wide, 0, 0.12)
     chest = np.exp(-(((y - 0.125) / 0.085) ** 2)) * (1 - arm) * (1 - neck)
     d[:, 2, 9] = chest * (0.022 * smoothstep(z, 0.0, 0.09) - 0.008 * smoothstep(-z, 0.02, 0.09))
     d[:, 0, 9] = 0.006 * side * chest * smoothstep(wide, 0.05, 0.14) * (1 - girdle)
-    d[:, 0] *= (1 - smoothstep(-y, 0.29, 0.37) * (1 - smoothstep(wide, 0.0, 0.06)))[
-        :, None
-    ]  # the thighs never grow into each other
+    between_thighs = smoothstep(-y, 0.29, 0.37) * (1 - smoothstep(wide, 0.0, 0.06))
+    d[:, 0] *= (1 - between_thighs)[:, None]  # they never grow into each other
     return d
 
 
@@ -119,11 +114,10 @@ def _landmarks() -> dict[str, tuple]:
         "LSmallToe": (0.145, -1.178, 0.165),
         "LHeel": (0.095, -1.17, -0.089),
     }
-    twins = {
-        ("R" + k[1:] if k[0] == "L" else "r" + k[1:]): (-p[0], *p[1:])
-        for k, p in marks.items()
-        if k != "nose"
-    }
+    twins = {}
+    for name, (x, y, z) in marks.items():
+        if name != "nose":
+            twins[("R" if name[0] == "L" else "r") + name[1:]] = (-x, y, z)
     return marks | twins
 
 
@@ -141,7 +135,10 @@ def _number_landmarks(vertices: np.ndarray) -> np.ndarray:
 
 
 def build_body(step: float = 0.0185) -> dict[str, np.ndarray]:
-    """All arrays of an SMPL file; `step` is the surface grid in metres (18.5 mm gives about 9,400 vertices)."""
+    """All arrays of an SMPL file.
+
+    step: of the surface grid, metres; 18.5 mm gives about 9,700 vertices.
+    """
     vertices, faces = surface(step)
     order = _number_landmarks(vertices)
     vertices, faces = vertices[order], np.argsort(order)[faces]
@@ -159,6 +156,8 @@ def build_body(step: float = 0.0185) -> dict[str, np.ndarray]:
 
 def write_body(path: str | Path) -> None:
     """Write the body as a compressed `.npz` in float32."""
-    arrays = {k: v.astype(np.float32) if v.dtype == float else v for k, v in build_body().items()}
+    arrays: dict[str, Any] = {
+        k: v.astype(np.float32) if v.dtype == float else v for k, v in build_body().items()
+    }
     Path(path).parent.mkdir(parents=True, exist_ok=True)
     np.savez_compressed(path, **arrays)

@@ -125,7 +125,7 @@ def read_cameras(folder: str | Path) -> dict[str, list[Camera]]:
     except (TypeError, AttributeError, UnicodeDecodeError, json.JSONDecodeError) as error:
         raise StudyError(
             f"{path} does not describe cameras ({error}): "
-            "run `dvc pull` or `python -m miniworld.specify data`."
+            "remove it, and run `dvc pull` or `python -m miniworld.specify data`."
         ) from None
 
 

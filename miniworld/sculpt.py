@@ -1,7 +1,8 @@
-"""The mini world's body surface (ours): a smooth union of lofts (bodies with given cross-sections along an axis), meshed by marching cubes.
+"""The mini world's body surface (ours): a smooth union of lofts, meshed by marching cubes.
 
-Metres, y up, facing +z, left = +x, T pose. The grid is finer at the head and the hands; afterwards the vertices are relaxed along
-the surface, so that faces are well-shaped.
+A loft has given cross-sections along an axis. Metres, y up, facing +z, left = +x, T pose. The grid
+is finer at the head and the hands. Afterwards the vertices are relaxed along the surface, so that
+faces are well-shaped.
 """
 
 from dataclasses import dataclass
@@ -16,9 +17,10 @@ SOLE = -1.19  # height of the ground under the feet
 
 @dataclass(frozen=True)
 class Loft:
-    """Cross-sections along one axis. Rows of `table`: place on the axis, two half-widths, two centres (in the order of the other axes).
+    """Cross-sections along one axis.
 
-    `power` 2 gives ellipses, more gives rounder boxes; `cap` metres of rounding beyond the ends.
+    table: rows of a place on the axis, two half-widths and two centres, in the order of the other
+    axes. power: 2 gives ellipses, more gives rounder boxes. cap: rounding beyond the ends, metres.
     """
 
     axis: int
@@ -197,19 +199,46 @@ LIPS = Capsule((-0.018, 0.410, 0.088), (0.018, 0.410, 0.088), (0.010, 0.010))
 CHIN = Capsule((-0.006, 0.383, 0.079), (0.006, 0.383, 0.079), (0.015, 0.015))
 
 
+# Grid spacing along each axis, (place, units of the step): half as wide at the head and the hands.
+GRID_X = [
+    (0.0, 0.75),
+    (0.10, 0.8),
+    (0.17, 1.0),
+    (0.25, 1.3),
+    (0.62, 1.3),
+    (0.70, 0.62),
+    (0.92, 0.55),
+]
+GRID_Y = [
+    (SOLE - 0.04, 0.7),
+    (-1.13, 0.8),
+    (-1.0, 1.35),
+    (-0.5, 1.35),
+    (-0.3, 1.1),
+    (0.1, 1.1),
+    (0.17, 0.66),
+    (0.29, 0.66),
+    (0.37, 0.6),
+    (0.50, 0.62),
+    (0.62, 0.8),
+]
+GRID_Z = [(-0.2, 1.0), (-0.06, 0.75), (0.05, 0.75), (0.13, 0.7), (0.24, 1.0)]
+
+
 def _melt(a: np.ndarray, b: np.ndarray, width: float) -> np.ndarray:
     """Union of two fields; the parts melt together where they are within `width` metres."""
     near = np.maximum(width - np.abs(a - b), 0) / width
     return np.minimum(a, b) - near**2 * width / 4
 
 
+def _on_the_left(points: np.ndarray) -> np.ndarray:
+    """Points (N, 3) with those of the right side mirrored: every side part is the left one."""
+    return np.abs(points) * [1, 0, 0] + points * [0, 1, 1]
+
+
 def field(points: np.ndarray) -> np.ndarray:
     """(N,) below 0 inside the body."""
-    left = np.abs(points) * [1, 0, 0] + points * [
-        0,
-        1,
-        1,
-    ]  # every side part is evaluated on the left
+    left = _on_the_left(points)
     gap = np.abs(points[:, 0])
     torso = _melt(TORSO(points), GLUTE(left), 0.05)
     torso = _melt(torso, CHEST(left), 0.05)
@@ -231,8 +260,11 @@ def field(points: np.ndarray) -> np.ndarray:
 
 
 def centre_line(points: np.ndarray) -> np.ndarray:
-    """(N, 3) the place on the skeleton's centre lines beside each point; changes smoothly from part to part."""
-    left = np.abs(points) * [1, 0, 0] + points * [0, 1, 1]
+    """(N, 3) the place on the skeleton's centre lines beside each point.
+
+    It changes smoothly from part to part.
+    """
+    left = _on_the_left(points)
     lofts = (TORSO, NECK, SKULL, ARM, PALM, LEG, FOOT)
     nearness = np.stack([np.exp(-np.clip(loft(left), -0.2, 0.6) / 0.02) for loft in lofts])
     centres = np.stack([loft.centre(left) for loft in lofts])
@@ -241,7 +273,10 @@ def centre_line(points: np.ndarray) -> np.ndarray:
 
 
 def _axis(knots: list[tuple[float, float]], step: float) -> np.ndarray:
-    """Grid places between the first and last knot (place, spacing in units of step); the spacing changes linearly."""
+    """Grid places between the first and last knot; the spacing changes linearly.
+
+    knots: (place, spacing in units of `step`).
+    """
     places, spacing = np.array(knots).T
     out = [places[0]]
     while out[-1] < places[-1]:
@@ -250,46 +285,15 @@ def _axis(knots: list[tuple[float, float]], step: float) -> np.ndarray:
 
 
 def surface(step: float) -> tuple[np.ndarray, np.ndarray]:
-    """Vertices (V, 3) and faces (F, 3), outward, on a grid of about `step` metres; half of it at the head and the hands."""
-    x = (
-        _axis(
-            [
-                (0.0, 0.75),
-                (0.10, 0.8),
-                (0.17, 1.0),
-                (0.25, 1.3),
-                (0.62, 1.3),
-                (0.70, 0.62),
-                (0.92, 0.55),
-            ],
-            step,
-        )
-        + step * 0.375
-    )
-    y = _axis(
-        [
-            (SOLE - 0.04, 0.7),
-            (-1.13, 0.8),
-            (-1.0, 1.35),
-            (-0.5, 1.35),
-            (-0.3, 1.1),
-            (0.1, 1.1),
-            (0.17, 0.66),
-            (0.29, 0.66),
-            (0.37, 0.6),
-            (0.50, 0.62),
-            (0.62, 0.8),
-        ],
-        step,
-    )
-    z = _axis([(-0.2, 1.0), (-0.06, 0.75), (0.05, 0.75), (0.13, 0.7), (0.24, 1.0)], step)
+    """Vertices (V, 3) and faces (F, 3), outward, on a grid of about `step` metres."""
+    x = _axis(GRID_X, step) + step * 0.375
+    y, z = _axis(GRID_Y, step), _axis(GRID_Z, step)
     axes = [np.concatenate([-x[::-1], x]), y, z]
     points = np.stack(np.meshgrid(*axes, indexing="ij"), -1)
     values = field(points.reshape(-1, 3)).reshape(points.shape[:3])
     vertices, faces, _, _ = marching_cubes(values, 0.0)
-    vertices = np.stack(
-        [np.interp(vertices[:, k], np.arange(len(axes[k])), axes[k]) for k in range(3)], axis=1
-    )
+    places = [np.interp(vertices[:, k], np.arange(len(axes[k])), axes[k]) for k in range(3)]
+    vertices = np.stack(places, axis=1)  # from grid numbers to metres
     return _relax(vertices, faces), faces.astype(np.int64)
 
 
@@ -303,7 +307,7 @@ def average_of_neighbours(faces: np.ndarray, count: int) -> sparse.csr_matrix:
 
 
 def _relax(vertices: np.ndarray, faces: np.ndarray, rounds: int = 12) -> np.ndarray:
-    """Moves vertices to the middle of their ring and back onto the surface: even faces, same shape."""
+    """Vertices moved to the middle of their ring and back onto the surface: even faces."""
     average = average_of_neighbours(faces, len(vertices))
     for _ in range(rounds):
         vertices = vertices + 0.6 * (average @ vertices - vertices)
@@ -314,9 +318,8 @@ def _relax(vertices: np.ndarray, faces: np.ndarray, rounds: int = 12) -> np.ndar
 def _project(points: np.ndarray, delta: float = 5e-4) -> np.ndarray:
     """One Newton step onto the surface, at most 6 mm."""
     level = field(points)
-    slope = np.stack(
-        [field(points + delta * axis) - field(points - delta * axis) for axis in np.eye(3)], 1
-    ) / (2 * delta)
+    rise = [field(points + delta * axis) - field(points - delta * axis) for axis in np.eye(3)]
+    slope = np.stack(rise, 1) / (2 * delta)
     step = level[:, None] * slope / np.maximum((slope**2).sum(1, keepdims=True), 0.05)
     size = np.linalg.norm(step, axis=1, keepdims=True)
     return points - step * np.minimum(1, 0.006 / np.maximum(size, 1e-9))

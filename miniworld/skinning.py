@@ -1,26 +1,22 @@
-"""How the mini world's body bends (ours): smooth skinning weights and the pose-corrective directions of the SMPL format.
+"""How the mini world's body bends (ours): skinning weights and pose correctives, as SMPL has them.
 
-Linear blend skinning loses volume where a joint bends or twists: points half-way between two bones are averaged towards the joint.
-The correctives give that volume back. For a single joint's rotation R about its centre, the target of a point that follows the
-joint with share m is the *rotation* by m of R's angle (what dual-quaternion skinning does), which keeps distances to the joint.
+Linear blend skinning loses volume where a joint bends or twists: points half-way between two bones
+are averaged towards the joint. The correctives give that volume back. Let a joint rotate by R about
+its centre. A point that follows the joint with share m should *turn* by m of R's angle, as in
+dual-quaternion skinning, which keeps distances to the joint.
 """
 
 import numpy as np
 from scipy.spatial.transform import Rotation
 
-PARENTS = np.array(
-    [-1, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 9, 9, 12, 13, 14, 16, 17, 18, 19, 20, 21]
-)
+from miniworld.smoothstep import smoothstep
+from posedive_lib.body.kinematics import PARENTS
+
 GRAIN = 2.0**-12  # metres; correctives are rounded to it (0.24 mm), which compresses well
 
 
-def smoothstep(x: np.ndarray, low: float, high: float) -> np.ndarray:
-    t = np.clip((x - low) / (high - low), 0, 1)
-    return t * t * (3 - 2 * t)
-
-
 def _shares(points: np.ndarray) -> dict[int, np.ndarray]:
-    """Share (N,) of each joint in what its parent moves, in the T pose: 0 before the joint, 1 beyond it."""
+    """Share (N,) of each joint in what its parent moves: 0 before the joint, 1 beyond it."""
     x, y, z = points.T
     centre = smoothstep(abs(x), 0.30, 0.20)
     out = {
@@ -30,19 +26,16 @@ def _shares(points: np.ndarray) -> dict[int, np.ndarray]:
     }
     out[12] = smoothstep(y - 0.25 * abs(z), 0.225, 0.33) * smoothstep(abs(x), 0.16, 0.06)
     out[15] = smoothstep(y + 0.55 * z, 0.345, 0.425)
-    for right in (0, 1):
-        out |= {
-            joint + right: share for joint, share in _side_shares(-x if right else x, y, z).items()
-        }
+    left, right = _side_shares(x, y, z), _side_shares(-x, y, z)
+    out |= left | {joint + 1: share for joint, share in right.items()}  # right joints follow left
     return out
 
 
 def _side_shares(x: np.ndarray, y: np.ndarray, z: np.ndarray) -> dict[int, np.ndarray]:
     """Shares of the left-side joints, at points mirrored for the right side."""
     inner = np.minimum(x - 0.06, 0)  # the crotch stays with the pelvis
-    thigh = smoothstep(
-        -y - 0.25 * np.clip(-z - 0.03, 0, 0.1) + 0.12 * (x - 0.085) + 1.3 * inner, 0.225, 0.385
-    )
+    buttock = 0.25 * np.clip(-z - 0.03, 0, 0.1)
+    thigh = smoothstep(-y - buttock + 0.12 * (x - 0.085) + 1.3 * inner, 0.225, 0.385)
     below_head = smoothstep(y, 0.36, 0.30)
     girdle = smoothstep(x, 0.035, 0.15) * smoothstep(y, 0.06, 0.20) * below_head
     return {
@@ -59,7 +52,10 @@ def _side_shares(x: np.ndarray, y: np.ndarray, z: np.ndarray) -> dict[int, np.nd
 
 
 def skinning_weights(points: np.ndarray) -> np.ndarray:
-    """(V, 24) weights, at least 0 and with sum 1; each joint's share of its parent's share, smooth along the limb."""
+    """(V, 24) weights, at least 0 and with sum 1.
+
+    Each is a joint's share of its parent's share, smooth along the limb.
+    """
     share = _shares(points)
     moved = np.ones((len(points), 24))  # by a joint or anything beyond it
     for joint in range(1, 24):
@@ -73,7 +69,10 @@ def skinning_weights(points: np.ndarray) -> np.ndarray:
 
 
 def moved_share(weights: np.ndarray, joint: int) -> np.ndarray:
-    """(V,) share of each point that turns when only this joint turns: the weights of the joint and of all beyond it."""
+    """(V,) share of each point that turns when only this joint turns.
+
+    It is the sum of the weights of the joint and of all joints beyond it.
+    """
     beyond = np.zeros(24, bool)
     beyond[joint] = True
     for child in range(joint + 1, 24):
@@ -81,6 +80,7 @@ def moved_share(weights: np.ndarray, joint: int) -> np.ndarray:
     return weights[:, beyond].sum(1)
 
 
+# The axis about which a joint usually bends, and the axis along its limb, left and right.
 HINGES = {
     1: (-1, 0, 0),
     2: (-1, 0, 0),
@@ -92,32 +92,32 @@ HINGES = {
     19: (0, 1, 0),
 }
 LIMBS = dict.fromkeys((1, 2, 4, 5), (0, 1, 0)) | dict.fromkeys((16, 17, 18, 19), (1, 0, 0))
-BULGE = {
-    1: 0.35,
-    2: 0.35,
-}  # how much of a bend's loss to give back; around hips, far points would swell
+# How much of a bend's loss to give back; all of it would make far points around the hips swell.
+BULGE = {1: 0.35, 2: 0.35}
 
 
 def _training_rotations(joint: int) -> Rotation:
-    """Rotations a joint is corrected for: every axis, and for limbs the usual bend and the twist about the limb more often."""
+    """Rotations that a joint is corrected for.
+
+    About every axis; for limbs the usual bend and the twist about the limb more often.
+    """
     rng = np.random.default_rng(joint)
     axes, angles = rng.normal(size=(60, 3)), rng.uniform(10, 85, 60)
     if joint in HINGES:
         twists = np.array(LIMBS[joint]) * np.where(np.arange(40) % 2, 1, -1)[:, None]
         axes = np.vstack([axes, np.tile(HINGES[joint], (60, 1)), twists])
-        angles = np.concatenate(
-            [
-                angles,
-                rng.uniform(10, 130 if joint < 16 or joint > 17 else 95, 60),
-                rng.uniform(20, 100, 40),
-            ]
-        )
+        furthest = 95 if joint in (16, 17) else 130  # shoulders; hips, knees and elbows
+        bends, turns = rng.uniform(10, furthest, 60), rng.uniform(20, 100, 40)
+        angles = np.concatenate([angles, bends, turns])
     axes /= np.linalg.norm(axes, axis=1, keepdims=True)
     return Rotation.from_rotvec(axes * np.radians(angles)[:, None])
 
 
 def _wanted_offsets(points: np.ndarray, share: np.ndarray, rotation: Rotation) -> np.ndarray:
-    """(V, 3) to add in the rest pose so that linear blending of one rotation about the origin gives the rotation by its share."""
+    """(V, 3) to add in the rest pose, so that blending turns each point by its share.
+
+    One rotation about the origin; points (V, 3), share (V,).
+    """
     blend = (1 - share)[:, None, None] * np.eye(3) + share[:, None, None] * rotation.as_matrix()
     target = Rotation.from_rotvec(share[:, None] * rotation.as_rotvec()).apply(points)
     return np.linalg.solve(blend, target[..., None])[..., 0] - points
@@ -133,7 +133,10 @@ def _dose(joint: int, rotation: Rotation) -> float:
 def pose_directions(
     points: np.ndarray, joints: np.ndarray, weights: np.ndarray, ridge: float = 0.004
 ) -> np.ndarray:
-    """(V, 3, 207) metres per unit of R − I: ridge regression of the wanted offsets, joint by joint, zero where a joint bends nothing."""
+    """(V, 3, 207) metres per unit of R - I, zero where a joint bends nothing.
+
+    Ridge regression of the wanted offsets, joint by joint.
+    """
     out = np.zeros((len(points), 3, 207), np.float32)
     for joint in range(1, 24):
         share = moved_share(weights, joint)
@@ -142,14 +145,10 @@ def pose_directions(
         features = (rotations.as_matrix() - np.eye(3)).reshape(len(rotations), 9)
         place = points[mixed] - joints[joint]
         wanted = np.stack(
-            [
-                _dose(joint, rotation) * _wanted_offsets(place, share[mixed], rotation)
-                for rotation in rotations
-            ]
-        )
+            [_dose(joint, turn) * _wanted_offsets(place, share[mixed], turn) for turn in rotations]
+        )  # (rotations, mixed, 3)
         normal = features.T @ features + ridge * len(rotations) * np.eye(9)
-        found = np.linalg.solve(normal, features.T @ wanted.reshape(len(rotations), -1)).reshape(
-            9, len(mixed), 3
-        )
+        right = features.T @ wanted.reshape(len(rotations), -1)
+        found = np.linalg.solve(normal, right).reshape(9, len(mixed), 3)
         out[mixed, :, 9 * (joint - 1) : 9 * joint] = np.moveaxis(found, 0, 2)
     return np.round(out / GRAIN) * np.float32(GRAIN)

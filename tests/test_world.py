@@ -15,7 +15,7 @@ from pipeline import ROOT
 from scipy.ndimage import binary_erosion
 from scipy.stats import chi2_contingency
 
-from miniworld import build, photography, planning, truth
+from miniworld import build, photography, planning, specify, truth
 from miniworld.accessories import accessories
 from miniworld.body import build_body
 from miniworld.cameras import backdrop, read_cameras, sample_camera, write_cameras
@@ -188,6 +188,28 @@ def test_captions_do_not_care_how_an_azimuth_is_written(people):
     assert caption(who, 200) == caption(who, -160) == caption(who, 560) and caption(
         who, 350
     ) == caption(who, 0)
+
+
+def test_tracked_inputs_of_another_content_are_left_alone_and_named(tmp_path, monkeypatch):
+    def write_small_body(path):
+        path.parent.mkdir(parents=True)
+        path.write_bytes(b"the mini world's body")
+
+    monkeypatch.setattr(specify, "write_body", write_small_body)
+    mine = tmp_path / "body/SMPL_NEUTRAL.npz"
+    mine.parent.mkdir()
+    mine.write_bytes(b"a real SMPL file")
+    with pytest.raises(StudyError, match="SMPL_NEUTRAL.npz: another content is there already"):
+        specify.write_inputs(tmp_path)
+    assert mine.read_bytes() == b"a real SMPL file"
+    before = contents(tmp_path)
+    assert len(before) == 1 + 2 * 28 + 2  # what was missing is there
+    mine.unlink()
+    assert specify.write_inputs(tmp_path) == 1 and specify.write_inputs(tmp_path) == 0
+    after = contents(tmp_path)
+    assert {path: after[path] for path in before if path != str(mine)} == {
+        path: before[path] for path in before if path != str(mine)
+    }
 
 
 # --- clothes on two bodies ----------------------------------------------------------------------------------------------------
