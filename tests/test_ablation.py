@@ -113,18 +113,20 @@ def test_the_verdict_names_what_beats_the_default(measured):
 
 
 def test_small_differences_are_not_worth_a_word():
-    row = lambda name, d, wide: dict(
-        variant=f"without {name}",
-        metric="pck",
-        difference=d,
-        value=0.5,
-        ci_low=d - wide,
-        ci_high=d + wide,
-        seed_low=d - wide,
-        seed_high=d + wide,
-        seeds=2,
-        n=80,
-    )
+    def row(name: str, d: float, wide: float) -> dict:
+        return {
+            "variant": f"without {name}",
+            "metric": "pck",
+            "difference": d,
+            "value": 0.5,
+            "ci_low": d - wide,
+            "ci_high": d + wide,
+            "seed_low": d - wide,
+            "seed_high": d + wide,
+            "seeds": 2,
+            "n": 80,
+        }
+
     found = pd.DataFrame(
         [row("depth", 0.002, 0.001), row("normals", -0.4, 0.001), row("skeleton", 0.02, 0.001)]
     )

@@ -98,7 +98,8 @@ def test_a_peak_is_reported_with_its_neighbours():
     assert comparison.best_level(table, "images_per_pid", "mAP") == 5
     sentence = comparison.best_sentence(table, "images_per_pid", "mAP", seed=0)
     assert sentence.startswith(
-        "Highest mean mAP: 5.00 at 5; +3.00 [+3.00, +3.00] against 0 (gain, too few seeds to test); "
+        "Highest mean mAP: 5.00 at 5; "
+        "+3.00 [+3.00, +3.00] against 0 (gain, too few seeds to test); "
     )
     assert sentence.endswith("against 9 (no difference shown).") and "against 20" not in sentence
 

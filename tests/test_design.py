@@ -1,4 +1,4 @@
-"""The design of the comparison: which arms run where and on which images, and what is made of their runs."""
+"""The design of the comparison: which arms run where, on which images; and differences of runs."""
 
 import numpy as np
 import pandas as pd

@@ -1,0 +1,105 @@
+"""Re-ID runs: what determines their records, what they add, and which photos they share."""
+
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+import trees
+from pipeline import ROOT
+
+from posedive_lib import params
+from posedive_lib.digests import Code
+from posedive_lib.reid.image_set import ImageSet
+from posedive_lib.study import reid_jobs, reid_work
+from posedive_lib.study.job import Job
+
+
+@pytest.fixture
+def P(tmp_path):
+    trees.market(tmp_path)
+    return params.load(ROOT / "params.yaml", overrides={"paths.datasets": str(tmp_path)})
+
+
+@pytest.fixture
+def job():
+    rows = pd.DataFrame({"path": ["a.jpg", "b.jpg"], "pid": [1, 2], "camid": [0, 1]})
+    return Job("comparison", "market1501", "pose-dive", 0, rows, images_per_pid=1, threshold=0.5)
+
+
+def test_the_key_of_a_run_follows_the_code_that_it_uses():
+    reached = Code(ROOT).reached(["posedive_lib.study.reid_work"])
+    assert {
+        "posedive_lib.seeds",
+        "posedive_lib.datasets.images",
+        "posedive_lib.datasets.market1501",
+        "posedive_lib.reid.clip_reid",
+        "posedive_lib.reid.sampler",
+        "posedive_lib.study.candidate_files",
+    } <= reached
+    apart = ("miniworld", "posedive_lib.generator", "posedive_lib.augment", "posedive_lib.bench")
+    assert not [name for name in reached if name.startswith(apart)]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"seed": 1},
+        {"model": "resnet"},
+        {"arm": "repeat"},
+        {"rows": None},
+        {"rows": pd.DataFrame({"path": ["a.jpg", "c.jpg"], "pid": [1, 2], "camid": [0, 1]})},
+        {"rows": pd.DataFrame({"path": ["a.jpg", "b.jpg"], "pid": [1, 1], "camid": [0, 1]})},
+    ],
+)
+def test_what_changes_a_result_changes_its_key(P, job, change):
+    key = reid_jobs.STORE.key(reid_work.spec_of(P, job))
+    assert reid_jobs.STORE.key(reid_work.spec_of(P, replace(job, **change))) != key
+
+
+def test_other_images_of_the_same_rows_have_another_key(P, job, tmp_path):
+    keys = set()
+    for value in (0, 1):
+        file = tmp_path / f"{value}.npy"
+        np.save(file, np.full((2, 4, 2, 3), value, np.uint8))
+        keys.add(reid_jobs.STORE.key(reid_work.spec_of(P, replace(job, drawn=file))))
+    assert len(keys | {reid_jobs.STORE.key(reid_work.spec_of(P, job))}) == 3
+
+
+def test_what_only_names_a_run_keeps_its_key(P, job):
+    key = reid_jobs.STORE.key(reid_work.spec_of(P, job))
+    for change in (
+        {"experiment": "threshold"},
+        {"images_per_pid": 9, "threshold": 0.9},
+        {"model": P.reid.model},
+        {"arm": "viewpoint"},
+    ):
+        assert reid_jobs.STORE.key(reid_work.spec_of(P, replace(job, **change))) == key
+    overrides = {"paths.datasets": P.paths.datasets, "reid.checkpoint_every": 7, "reid.seeds": [5]}
+    other = params.load(ROOT / "params.yaml", overrides=overrides)
+    assert reid_jobs.STORE.key(reid_work.spec_of(other, job)) == key
+
+
+def test_true_photos_are_taken_once_for_all_seeds(P, job, monkeypatch):
+    asked = []
+
+    def true_photos(P, name, rows):
+        asked.append(rows)
+        return f"{len(asked)}.npy"
+
+    monkeypatch.setattr(reid_jobs, "true_photos", true_photos)
+    jobs = [replace(job, arm="oracle", seed=seed) for seed in (0, 1)]
+    jobs += [replace(job, arm="oracle-same", rows=job.rows.copy()), job]
+    found = reid_jobs._with_true_photos(P, jobs)
+    assert [job.drawn for job in found] == ["1.npy", "1.npy", "2.npy", None]
+
+
+def test_repeat_gives_every_identity_the_count_of_the_generated_images():
+    train = ImageSet(
+        np.arange(5, dtype=np.uint8)[:, None, None, None] * np.ones((1, 2, 2, 3), np.uint8),
+        np.array([1, 1, 2, 2, 2]),
+        np.zeros(5, int),
+    )
+    again = reid_work.repeated(train, {1: 3, 2: 2}, seed=0)
+    assert np.bincount(again.pids).tolist() == [0, 3, 2]
+    assert (reid_work.repeated(train, {1: 3, 2: 2}, seed=0).images == again.images).all()
