@@ -43,7 +43,7 @@ class TrainingImages:
     def check(self) -> None:
         """StudyError unless photos and conditions have the types and shapes above."""
         check_images(self.photos, "image", 3)
-        check_maps(self.depth, self.normals, self.skeleton, self.photos.shape[1:3])
+        check_maps((self.depth, self.normals, self.skeleton), self.photos.shape[1:3])
 
 
 @dataclass

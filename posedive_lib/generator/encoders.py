@@ -1,5 +1,6 @@
 """The frozen parts of Stable Diffusion, VAE and CLIP, and the images that they take."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 from posedive_lib.devices import checked_device
 from posedive_lib.errors import StudyError
 from posedive_lib.generator.clip import ClipImageEncoder
+from posedive_lib.generator.guiders import CONDITIONS
 from posedive_lib.weights import load_part, local_folder
 
 
@@ -75,13 +77,10 @@ def check_images(
         )
 
 
-def check_maps(
-    depth: np.ndarray, normals: np.ndarray, skeleton: np.ndarray, size: tuple[int, ...]
-) -> None:
-    """StudyError unless the condition maps are uint8 with 1, 3 and 3 channels, and of `size`."""
-    check_images(depth, "depth map", 1, size)
-    check_images(normals, "normal map", 3, size)
-    check_images(skeleton, "skeleton", 3, size)
+def check_maps(maps: Sequence[np.ndarray], size: tuple[int, ...]) -> None:
+    """StudyError unless depth, normals and skeleton are as `check_images` asks."""
+    for (name, channels), array in zip(CONDITIONS.items(), maps, strict=True):
+        check_images(array, f"map of {name}", channels, size)
 
 
 def check_size(height: int, width: int, factor: int, unet: nn.Module) -> None:

@@ -139,9 +139,8 @@ class Generator:
         batch_size = chosen.batch_size if batch_size is None else batch_size
         scheduler = chosen.scheduler if scheduler is None else scheduler
         references, index = np.asarray(references), np.asarray(reference_index)
-        skeleton, depth, normals = np.asarray(skeleton), np.asarray(depth), np.asarray(normals)
-        seeds = np.asarray(seeds)
-        self._check(references, index, skeleton, depth, normals, seeds)
+        maps, seeds = [np.asarray(x) for x in (depth, normals, skeleton)], np.asarray(seeds)
+        self._check(references, index, maps, seeds)
         config = load_scheduler(self.stable_diffusion, self.params, scheduler).config
         check_sampling(steps, guidance, batch_size, config.get("num_train_timesteps", np.inf))
         images = np.empty((len(seeds), *references.shape[1:]), dtype=np.uint8)
@@ -158,13 +157,13 @@ class Generator:
                 rows = own[start : start + batch_size]
                 known = self._remember(references, index[rows], known)
                 tokens, features = _stack([known[person] for person in index[rows]])
-                maps = [self._tensor(array, rows) for array in (depth, normals, skeleton)]
+                conditions = [maps_to_float(self._tensor(array, rows)) for array in maps]
                 latents = denoise(
                     self.model,
                     load_scheduler(self.stable_diffusion, self.params, scheduler),
                     tokens,
                     features,
-                    self.model.guiders(*map(maps_to_float, maps)),
+                    self.model.guiders(*conditions),
                     seeds[rows],
                     steps=steps,
                     guidance=guidance,
@@ -276,16 +275,14 @@ class Generator:
         self,
         references: np.ndarray,
         index: np.ndarray,
-        skeleton: np.ndarray,
-        depth: np.ndarray,
-        normals: np.ndarray,
+        maps: list[np.ndarray],
         seeds: np.ndarray,
     ) -> None:
         check_images(references, "reference image", 3)
         height, width = references.shape[1:3]
         check_size(height, width, self.encoders.factor, self.model.denoising_unet)
-        check_maps(depth, normals, skeleton, (height, width))
-        if len({len(index), len(skeleton), len(depth), len(normals), len(seeds)}) != 1:
+        check_maps(maps, (height, width))
+        if len({len(index), len(seeds), *map(len, maps)}) != 1:
             raise StudyError(
                 "reference_index, skeleton, depth, normals and seeds must have one entry "
                 "per image to generate."
