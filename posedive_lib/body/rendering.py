@@ -6,6 +6,7 @@ from concurrent.futures import Executor, ProcessPoolExecutor
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, fields
 from functools import lru_cache
+from itertools import repeat
 from multiprocessing.context import SpawnContext, SpawnProcess
 
 import numpy as np
@@ -92,15 +93,14 @@ def _renderer(rendering: Rendering, backend: str) -> ConditionRenderer:
     return rendering.renderer(backend)
 
 
-def _render_chunk(rendering: Rendering, backend: str, rows: list[tuple]) -> list[Conditions]:
+def _render(rendering: Rendering, backend: str, rows: list[tuple]) -> list[Conditions]:
     return [_renderer(rendering, backend).render(*row) for row in rows]
 
 
-def _render_fitted_chunk(
+def _render_fitted(
     rendering: Rendering, backend: str, rows: list[tuple]
 ) -> list[tuple[np.ndarray, Conditions]]:
-    renderer = _renderer(rendering, backend)
-    return [renderer.render_fitted(*row) for row in rows]
+    return [_renderer(rendering, backend).render_fitted(*row) for row in rows]
 
 
 def _chunks(*columns: np.ndarray) -> list[list[tuple]]:
@@ -126,8 +126,7 @@ def render_many(
     bar = tqdm(total=len(bodies), desc=progress, unit="img", disable=progress is None)
     with bar, rendering_processes(processes) if processes > 1 else nullcontext() as pool:
         several = pool.map if pool else map
-        same = [rendering] * len(chunks), [backend] * len(chunks)
-        for part in several(_render_chunk, *same, chunks):
+        for part in several(_render, repeat(rendering), repeat(backend), chunks):
             parts += part
             bar.update(len(part))
     return _stacked(parts)
@@ -151,13 +150,13 @@ def render_fitted_later(
     backend = choose_backend(backend)
     begun = None
     if pool and len(chunks) > 1:
-        begun = [pool.submit(_render_fitted_chunk, rendering, backend, chunk) for chunk in chunks]
+        begun = [pool.submit(_render_fitted, rendering, backend, chunk) for chunk in chunks]
 
     def finish() -> tuple[np.ndarray, Conditions]:
         if begun:
             done = [future.result() for future in begun]
         else:
-            done = [_render_fitted_chunk(rendering, backend, chunk) for chunk in chunks]
+            done = [_render_fitted(rendering, backend, chunk) for chunk in chunks]
         cam_t, parts = zip(*(pair for part in done for pair in part), strict=True)
         return np.stack(cam_t), _stacked(list(parts))
 

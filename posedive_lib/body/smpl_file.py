@@ -169,14 +169,11 @@ def _check(path: Path, data: dict[str, np.ndarray]) -> None:
         raise StudyError(
             f"{path}: {odd[0]} holds {data[odd[0]].dtype}, not numbers: fetch the file again."
         )
-    vertices = len(data["v_template"])
-    if data["weights"].shape != (vertices, 24) or data["shapedirs"].shape[:2] != (vertices, 3):
-        raise StudyError(
-            f"{path}: weights {data['weights'].shape} do not fit {vertices} vertices "
-            "and 24 SMPL joints."
-        )
+    vertices = data["v_template"].size // 3
     expected = {
         "v_template": (vertices, 3),
+        "weights": (vertices, 24),
+        "shapedirs": (vertices, 3, *data["shapedirs"].shape[-1:]),
         "J_regressor": (24, vertices),
         "posedirs": (vertices, 3, 207),
         "kintree_table": (2, 24),
@@ -185,13 +182,14 @@ def _check(path: Path, data: dict[str, np.ndarray]) -> None:
         if data[name].shape != shape:
             raise StudyError(
                 f"{path}: {name} is {data[name].shape}, expected {shape} "
-                "for an SMPL body of 24 joints."
+                f"for {vertices} vertices and 24 SMPL joints."
             )
     for name in ("v_template", "weights", "shapedirs", "posedirs", "J_regressor"):
         if not np.isfinite(data[name]).all():
             raise StudyError(f"{path}: {name} is not finite: fetch the file again.")
     faces, parents = data["f"].astype(np.int64), data["kintree_table"][0, 1:].astype(np.int64)
-    if faces.ndim != 2 or faces.shape[1] != 3 or faces.min() < 0 or faces.max() >= vertices:
+    triangles = faces.ndim == 2 and faces.shape[1] == 3 and faces.size > 0
+    if not triangles or faces.min() < 0 or faces.max() >= vertices:
         raise StudyError(
             f"{path}: f does not name triangles of its {vertices} vertices: fetch the file again."
         )
