@@ -1,8 +1,11 @@
-"""Preflight: each trouble is made on a tiny tree, and is named, counted and turned into the exit status."""
+"""Preflight: each trouble is made on a tiny tree, named, counted and told by the exit status."""
 
+import os
 import shutil
 import subprocess
 import sys
+import tempfile
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -11,7 +14,8 @@ import trees
 from PIL import Image
 
 from posedive_lib import datasets
-from posedive_lib.datasets.preflight import main, preflight, valid_queries
+from posedive_lib.datasets.checks import valid_queries
+from posedive_lib.datasets.preflight import main, preflight
 from posedive_lib.errors import StudyError
 
 
@@ -68,8 +72,8 @@ def test_some_queries_without_a_valid_match(market):
     found = report(market)
     assert not found.problems
     assert (
-        "2 of 7 queries have no valid match (1 share their camera with every true match, 1 have none in the gallery)"
-        in only(found.notes)
+        "2 of 7 queries have no valid match (1 share their camera with every true match, "
+        "1 have none in the gallery)" in only(found.notes)
     )
 
 
@@ -185,6 +189,7 @@ def test_what_other_code_bases_would_misread(tmp_path):
         ".jpg only" in note for note in notes
     )
     trees.msmt17(tmp_path / "MSMT17", people=4)
+    shutil.rmtree(tmp_path / "MSMT17" / "train" / "0001")
     for name in ("train", "val"):
         path = tmp_path / "MSMT17" / f"list_{name}.txt"
         path.write_text(
@@ -308,3 +313,107 @@ def test_it_runs_as_a_module(market):
         check=False,
     )
     assert done.returncode == 0 and "Traceback" not in done.stderr and "31 images" in done.stdout
+
+
+def test_images_that_are_not_read_are_counted_and_the_first_is_named(market):
+    for path in sorted((market / "query").iterdir())[:3]:
+        Image.open(path).save(path.with_suffix(".tif"))
+        path.unlink()
+    trees.paint(market / "bounding_box_train" / "0002" / "0002_c1s1_000001_00.jpg")
+    text = only(report(market).problems)
+    assert "4 images are there but not read (bounding_box_train/0002/" in text
+    assert "directly in bounding_box_train" in text
+
+
+def test_a_split_whose_images_all_lie_deeper_says_so(market):
+    person = market / "query" / "0001"
+    for path in sorted((market / "query").iterdir()):
+        person.mkdir(exist_ok=True)
+        path.rename(person / path.name)
+    with pytest.raises(StudyError, match="6 are there but not read .query/0001/0001_c1"):
+        datasets.load("market1501", market)
+
+
+def test_linked_folders_are_followed_and_a_link_back_ends(market):
+    people = market.parent / "people"
+    trees.paint(people / "0002_c1s1_000001_00.webp")
+    (market / "query" / "more").symlink_to(people)
+    (people / "back").symlink_to(people)
+    assert "1 images are there but not read (query/more/0002" in only(report(market).problems)
+
+
+def test_unlisted_images_of_lists_and_tables_are_a_note(tmp_path):
+    trees.msmt17(tmp_path / "a" / "MSMT17_V1")
+    trees.paint(tmp_path / "a" / "MSMT17_V1" / "train" / "0009" / "x.jpg")
+    found = report(tmp_path / "a", "msmt17")
+    assert "1 images are there but not read (train/0009/x.jpg): no list" in only(found.notes)
+    trees.folder(tmp_path / "b", extra="junk.png,-1,0,train,1\n")
+    trees.paint(tmp_path / "b" / "junk.png")
+    trees.paint(tmp_path / "b" / "new.png")
+    notes = report(tmp_path / "b", "folder", instances=2, batch_size=4).notes
+    assert "1 images are there but not read (new.png): they are not in images.csv" in notes[0]
+
+
+def test_companion_files_are_skipped_and_counted(market):
+    (market / "bounding_box_train" / "._0002_c1s1_000000_00.jpg").write_bytes(b"\0\5\x16\7")
+    (market / "query" / "__MACOSX").mkdir()
+    for name in ("Thumbs.db", ".DS_Store", "__MACOSX/0001_c1s1_000001_00.jpg"):
+        (market / "query" / name).write_bytes(b"x")
+    found = report(market)
+    assert not found.problems and "4 hidden files and files of file managers" in only(found.notes)
+
+
+def test_cameras_count_from_1(market):
+    trees.paint(market / "query" / "0001_c0s1_000001_00.jpg")
+    with pytest.raises(StudyError, match="cameras count from 1"):
+        datasets.load("market1501", market)
+
+
+def test_names_that_do_not_print_are_escaped(market):
+    odd = market / "query" / "0001_c1s1_000001_00\n\x1b[31m.jpg"
+    odd.write_text("no image")
+    text = only(report(market).problems)
+    assert "\\n\\x1b[31m.jpg" in text
+    (market / "query" / "\x07.jpg").write_text("no image")
+    with pytest.raises(StudyError, match=r"from '\\x07.jpg' in"):
+        datasets.load("market1501", market)
+
+
+def test_a_terminal_that_lacks_a_character_still_gets_the_report(market):
+    for path in (market / "bounding_box_train").glob("*_c2*"):
+        path.unlink()
+    done = subprocess.run(
+        [sys.executable, "-m", "posedive_lib.datasets.preflight", "market1501", str(market)],
+        capture_output=True,
+        env=os.environ | {"PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0"},
+        check=False,
+    )
+    assert done.returncode == 0 and not done.stderr
+    assert b"number them 1, 2, \\u2026." in done.stdout
+
+
+@pytest.fixture
+def ordinary_user():
+    """A folder of a user whom permissions bind; root is bound by none."""
+    user = os.geteuid()
+    folder = Path(tempfile.mkdtemp())
+    folder.chmod(0o777)
+    if user == 0:
+        os.seteuid(12345)
+    yield folder
+    os.seteuid(user)
+    subprocess.run(["chmod", "-R", "u+rwX", str(folder)], check=True)
+    shutil.rmtree(folder)
+
+
+@pytest.mark.parametrize("what", ["", "query", "bounding_box_train", "query/one", "truth.csv"])
+def test_a_missing_permission_is_named_as_such(ordinary_user, what):
+    root = trees.market(ordinary_user / "market1501")
+    (root / "truth.csv").write_text("path\n")
+    path = sorted((root / "query").iterdir())[0] if what == "query/one" else root / what
+    path.chmod(0)
+    with pytest.raises(StudyError) as caught:
+        report(root).require()
+    text = str(caught.value)
+    assert "cannot be read (Permission denied): make" in text and "readable" in text
+    assert "damaged" not in text and "restore" not in text and str(path) in text

@@ -1,7 +1,8 @@
-"""The one reader of image files: RGB arrays of one size for training and scoring, and an inspection that only looks.
+"""The one reader of image files: RGB arrays of one size, and an inspection that only looks.
 
-Images are read as photo viewers show them: turned by their EXIF orientation, transparent pixels over white. Files are decoded by threads
-(Pillow lets go of the interpreter meanwhile), in the order given, whatever the number of threads.
+Images are read as photo viewers show them: turned by their EXIF orientation, transparent pixels
+over white. Files are decoded by threads (Pillow lets go of the interpreter meanwhile), in the order
+given, whatever the number of threads.
 """
 
 import hashlib
@@ -17,15 +18,19 @@ from typing import NamedTuple
 import numpy as np
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
-from posedive_lib.errors import StudyError
+from posedive_lib.errors import StudyError, unreadable
 
 RESAMPLING = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
-# What Pillow raises on broken files: UnidentifiedImageError is an OSError, damaged PNG chunks give SyntaxError or struct.error.
+# What Pillow raises on broken files; damaged PNG chunks give SyntaxError or struct.error.
 BROKEN = (OSError, SyntaxError, ValueError, EOFError, struct.error, Image.DecompressionBombError)
 
 
 class Inspection(NamedTuple):
-    """One file as read: size in pixels, digest of its bytes, what is wrong with it ("" if nothing), whether EXIF turns it."""
+    """One file as read.
+
+    width, height: pixels. digest: of the file's bytes. error: what is wrong with it ("" if
+    nothing). turned: whether its EXIF orientation turns it.
+    """
 
     width: int
     height: int
@@ -35,21 +40,20 @@ class Inspection(NamedTuple):
 
 
 def threads(workers: int | None = None) -> int:
-    """Threads to decode with: as asked, else one per core that this process may use, eight at most."""
-    return max(
-        1,
-        workers
-        or min(
-            8,
-            len(os.sched_getaffinity(0))
-            if hasattr(os, "sched_getaffinity")
-            else os.cpu_count() or 1,
-        ),
-    )
+    """Threads to decode with: as asked, else one per core of this process, eight at most."""
+    if workers:
+        return max(1, workers)
+    if hasattr(os, "sched_getaffinity"):  # Linux
+        return min(8, len(os.sched_getaffinity(0)))
+    return min(8, os.cpu_count() or 1)
 
 
 def decode(content: bytes) -> Image.Image:
-    """The image in a file's bytes, as stored; one of `BROKEN` if there is none, or more than 8 bits per channel (PIL clips them to white)."""
+    """The image in a file's bytes, as stored.
+
+    Raises one of `BROKEN` if there is none, or if it has more than 8 bits per channel, which
+    Pillow would clip to white.
+    """
     if not content:
         raise ValueError("the file is empty")
     try:
@@ -72,16 +76,19 @@ def turn(image: Image.Image) -> bool:
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
-    """RGB of a decoded image: turned by its EXIF orientation, transparent pixels over white (what they hide is of any colour)."""
+    """RGB of a decoded image: turned by its EXIF orientation, transparent pixels over white."""
     turn(image)
     if image.has_transparency_data:
-        image = image.convert("RGBA")
+        image = image.convert("RGBA")  # the colour that such pixels hide may be any
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
     return image.convert("RGB")
 
 
 def open_rgb(path: str | Path) -> Image.Image:
-    """The image of a file as `to_rgb` gives it, of its own size. StudyError names a broken or missing file."""
+    """The image of a file as `to_rgb` gives it, in its own size.
+
+    StudyError names a missing, unreadable or broken file.
+    """
     try:
         return to_rgb(decode(Path(path).read_bytes()))
     except FileNotFoundError:
@@ -89,19 +96,19 @@ def open_rgb(path: str | Path) -> Image.Image:
             f"The image {path} is missing: unpack or write the data set again."
         ) from None
     except BROKEN as error:
-        raise StudyError(
-            f"{path} is not a readable image ({error}): restore it, or remove it and its line in the lists."
-        ) from None
+        mend = "restore it, or remove it and its line in the lists"
+        raise unreadable(path, error, "is not a readable image", mend) from None
 
 
 def read_one(path: str | Path, height: int, width: int, resample: str = "bicubic") -> np.ndarray:
-    """uint8 (height, width, 3) RGB of `open_rgb`, resized where the file has another size."""
+    """uint8 (height, width, 3) RGB of `open_rgb`, resized where the file has another size.
+
+    height, width: pixels. resample: a key of `RESAMPLING`. StudyError as `open_rgb`.
+    """
     image = open_rgb(path)
-    return np.asarray(
-        image
-        if image.size == (width, height)
-        else image.resize((width, height), RESAMPLING[resample])
-    )
+    if image.size != (width, height):
+        image = image.resize((width, height), RESAMPLING[resample])
+    return np.asarray(image)
 
 
 def read(
@@ -119,12 +126,12 @@ def read(
         images[row] = read_one(paths[row], height, width, resample)
 
     with ThreadPoolExecutor(threads(workers)) as pool:
-        list(pool.map(fill, range(len(paths))))
+        list(pool.map(fill, range(len(paths))))  # the list raises what a thread raised
     return images
 
 
 def inspect_one(path: str | Path) -> Inspection:
-    """Read one file as `open_rgb` does, without keeping its pixels."""
+    """Read one file as `open_rgb` does, without keeping its pixels; never raises on a bad file."""
     digest = ""
     try:
         content = Path(path).read_bytes()
@@ -133,7 +140,8 @@ def inspect_one(path: str | Path) -> Inspection:
         turned = turn(image)
         return Inspection(*to_rgb(image).size, digest, "", turned)
     except BROKEN as error:
-        return Inspection(0, 0, digest, str(error).replace("\n", " ") or type(error).__name__)
+        reason = str(getattr(error, "strerror", None) or error).replace("\n", " ")
+        return Inspection(0, 0, digest, reason or type(error).__name__)
 
 
 def inspect(
@@ -142,7 +150,7 @@ def inspect(
     """Inspect every file, in order; `progress` labels a bar with rate and time left."""
     paths = list(paths)
     with ThreadPoolExecutor(threads(workers)) as pool:
-        results = pool.map(inspect_one, paths)
+        results: Iterable[Inspection] = pool.map(inspect_one, paths)
         if progress:
             from tqdm import tqdm
 
