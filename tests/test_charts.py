@@ -1,4 +1,4 @@
-"""Charts: the numbers behind them against other ways to compute them, and what the pictures must show."""
+"""Charts: the numbers behind them, and what the pictures must show."""
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -178,7 +178,7 @@ def test_gains_stand_where_their_quality_is():
         }
     )
     fig = estimates.against_quality(table, {"pck": "PCK", "right_percent": "right person (%)"})
-    for axes, column in zip(fig.axes, ("pck", "right_percent")):
+    for axes, column in zip(fig.axes, ("pck", "right_percent"), strict=True):
         drawn = [container.lines[0].get_xydata()[0].tolist() for container in axes.containers]
         assert drawn == [[row[column], row["gain"]] for row in table.to_dict("records")]
         bars = [

@@ -1,5 +1,13 @@
-"""Figures and tables: every picture has its caption, alternative text and data beside it, and equal results give equal bytes."""
+"""Figures and tables: every picture has its texts and data beside it.
 
+Equal results give equal bytes, whatever the user's matplotlibrc says.
+"""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import matplotlib
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
@@ -15,6 +23,7 @@ def inside(tmp_path, monkeypatch):
     return tmp_path
 
 
+@figures.style()
 def line() -> plt.Figure:
     fig, axes = plt.subplots()
     axes.plot([0, 1], **figures.arm_style("pose-dive"))
@@ -40,6 +49,40 @@ def test_a_figure_comes_with_everything(inside):
     figures.save(line(), "05/gain", data=table, caption="mAP by arm.", alt="A rising line.")
     assert {path: path.read_bytes() for path in folder.iterdir()} == before
     assert plt.get_fignums() == others
+
+
+DRAWN = """
+import matplotlib
+matplotlib.use("Agg")
+import numpy as np, pandas as pd
+from posedive_lib.bench import figures
+from posedive_lib.bench.charts import estimates
+row = {"dataset": "a", "arm": "oracle", "difference": 2.0, "ci_low": 1.0, "ci_high": 3.0}
+table = pd.DataFrame([{**row, "metric": "mAP", "baseline": "real"}])
+pixels = np.arange(96, dtype=np.uint8).reshape(8, 4, 3)
+photos = figures.image_grid([[pixels]], row_labels=["r"], captions=[["c"]], title="t")
+figures.save(estimates.forest(table), "forest", caption="c", alt="a")
+figures.save(photos, "photos", caption="c", alt="a")
+"""
+
+
+def test_a_users_matplotlibrc_changes_no_figure(inside, monkeypatch):
+    drawn = []
+    for settings in ("", "font.size: 30\nsavefig.transparent: True\nsavefig.bbox: tight\n"):
+        (inside / "matplotlibrc").write_text(settings)
+        monkeypatch.setenv("MATPLOTLIBRC", str(inside / "matplotlibrc"))
+        monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[1]))
+        subprocess.run([sys.executable, "-c", DRAWN], check=True)
+        drawn.append({p.name: p.read_bytes() for p in (inside / "reports/figures").iterdir()})
+    assert drawn[0] == drawn[1]
+    assert set(drawn[0]) == {"forest.md", "forest.png", "forest.svg", "photos.jpg", "photos.md"}
+
+
+def test_the_look_of_figures_is_nobody_elses():
+    before = dict(matplotlib.rcParams)
+    with figures.style():
+        assert matplotlib.rcParams["axes.titlesize"] == 12
+    assert dict(matplotlib.rcParams) == before
 
 
 @pytest.mark.parametrize("texts", [{"caption": " ", "alt": "a"}, {"caption": "c", "alt": ""}])

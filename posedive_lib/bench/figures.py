@@ -1,28 +1,41 @@
-"""One look for every figure of the study, and one way to save it: picture, data, caption and alternative text together.
+"""One look for every figure, and one way to save it: picture, data, caption and alternative text.
 
-Colours are seaborn's colour-blind-safe ones, and every series also has its own marker and line style. Saved files hold no dates
-and no versions, so a changed file means a changed result.
+Colours are seaborn's colour-blind-safe ones, and every series also has its own marker and line
+style. Saved files hold no dates and no versions, so a changed file means a changed result.
 """
+
+from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from textwrap import wrap
+from typing import TYPE_CHECKING, Any
 
+import matplotlib
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import seaborn as sns
-from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from PIL import Image
 
 from posedive_lib.bench.runs import write_bytes, write_text
 from posedive_lib.bench.tables import to_csv
 from posedive_lib.errors import StudyError
 
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
 FOLDER = Path("reports/figures")
 COLOURS = sns.color_palette("colorblind", 8).as_hex()
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
+LINES = ("-", "--", "-.", ":", (0, (5, 1)), (0, (3, 1, 1, 1)), (0, (1, 1)), (0, (8, 2)))
+DPI = 110
+SVG_LIMIT = 200_000  # bytes; larger vector files load more slowly than their PNG
 METRICS = {
     "rank1": "rank-1",
     "pck": "pose right (PCK)",
@@ -30,10 +43,6 @@ METRICS = {
     "psnr": "PSNR (dB)",
     "ssim": "SSIM",
 }  # as axes name them
-MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
-LINES = ("-", "--", "-.", ":", (0, (5, 1)), (0, (3, 1, 1, 1)), (0, (1, 1)), (0, (8, 2)))
-DPI = 110
-SVG_LIMIT = 200_000  # bytes; larger vector files load more slowly than their PNG
 
 # One look per arm, wherever it is drawn.
 ARMS = (
@@ -46,39 +55,43 @@ ARMS = (
     "oracle-same",
     "oracle",
 )
+Picture = np.ndarray | None  # uint8 (H, W, 3), (H, W, 1) or (H, W); None leaves a gap
 
 
-def use_style() -> None:
-    """Set the look of every figure made from now on."""
-    sns.set_theme(style="whitegrid", context="notebook", palette=COLOURS)
-    plt.rcParams.update(
-        {
-            "axes.prop_cycle": plt.cycler(color=COLOURS)
-            + plt.cycler(marker=MARKERS)
-            + plt.cycler(linestyle=LINES),
-            "font.family": "DejaVu Sans",  # comes with matplotlib, so that every machine draws the same
-            "font.size": 11,
-            "axes.titlesize": 12,
-            "axes.labelsize": 11,
-            "legend.fontsize": 10,
-            "figure.figsize": (7.0, 4.2),
-            "figure.dpi": DPI,
-            "savefig.dpi": DPI,
-            "figure.constrained_layout.use": True,
-            "lines.markersize": 6,
-            "lines.linewidth": 1.8,
-            "image.cmap": "cividis",
-            "svg.hashsalt": "pose-dive",
-            "svg.fonttype": "none",
-        }
-    )
+@contextmanager
+def style() -> Iterator[None]:
+    """The look of every figure, inside a `with` block or, as a decorator, inside a function.
+
+    It starts from matplotlib's own defaults, so that a user's matplotlibrc changes nothing.
+    """
+    with matplotlib.rc_context():
+        matplotlib.rcdefaults()
+        sns.set_theme(style="whitegrid", context="notebook", palette=COLOURS)
+        cycle = plt.cycler(color=COLOURS) + plt.cycler(marker=MARKERS) + plt.cycler(linestyle=LINES)
+        matplotlib.rcParams.update(
+            {
+                "axes.prop_cycle": cycle,
+                "font.family": "DejaVu Sans",  # comes with matplotlib: the same on every machine
+                "font.size": 11,
+                "axes.titlesize": 12,
+                "axes.labelsize": 11,
+                "legend.fontsize": 10,
+                "figure.figsize": (7.0, 4.2),
+                "figure.dpi": DPI,
+                "savefig.dpi": DPI,
+                "figure.constrained_layout.use": True,
+                "lines.markersize": 6,
+                "lines.linewidth": 1.8,
+                "image.cmap": "cividis",
+                "svg.hashsalt": "pose-dive",
+                "svg.fonttype": "none",
+            }
+        )
+        yield
 
 
-use_style()
-
-
-def arm_style(arm: str) -> dict:
-    """Keyword arguments of `Axes.plot` for an arm of the study: the same colour, marker and line in every figure."""
+def arm_style(arm: str) -> dict[str, Any]:
+    """Arguments of `Axes.plot` for an arm: its colour, marker and line in every figure."""
     if arm not in ARMS:
         raise StudyError(f"{arm!r} is no arm of the study; the arms are {', '.join(ARMS)}.")
     index = ARMS.index(arm)
@@ -90,6 +103,7 @@ def arm_style(arm: str) -> dict:
     }
 
 
+@style()
 def save(
     fig: Figure,
     name: str,
@@ -99,18 +113,20 @@ def save(
     data: pd.DataFrame | None = None,
     svg: bool | None = None,
 ) -> None:
-    """Write reports/figures/NAME.png (.jpg if there are photos in it), .md (caption and alternative text), .csv (`data`) and .svg,
-    show the figure, and close it.
+    """Write a figure below reports/figures, show it and close it.
 
-    `name` may hold a folder ("02/viewpoints"). `svg` is None for "if the figure has no pixel image in it".
+    NAME.png (.jpg if there are photos in it), NAME.md with caption and alternative text, NAME.csv
+    with `data`, and NAME.svg. `name` may hold a folder ("02/viewpoints"). `svg` is None for "if the
+    figure has no pixel image in it".
     """
     caption, alt = _one_line("caption", name, caption), _one_line("alt", name, alt)
-    kind = "jpg" if _has_pixels(fig) else "png"
+    has_pixels = any(axes.images for axes in fig.axes)
+    kind = "jpg" if has_pixels else "png"
     picture = _render(fig, kind)
     path = FOLDER / f"{name}.{kind}"
     write_bytes(path, picture)
     links = [f"[{kind.upper()}]({path.name})"]
-    if svg if svg is not None else not _has_pixels(fig):
+    if svg if svg is not None else not has_pixels:
         vector = _render(fig, "svg")
         if len(vector) <= SVG_LIMIT:
             write_bytes(path.with_suffix(".svg"), vector)
@@ -118,15 +134,14 @@ def save(
     if data is not None:
         write_text(path.with_suffix(".csv"), to_csv(data))
         links.append(f"[data]({path.stem}.csv)")
-    write_text(
-        path.with_suffix(".md"), f"![{alt}]({path.name})\n\n{caption}\n\n{' · '.join(links)}\n"
-    )
+    text = f"![{alt}]({path.name})\n\n{caption}\n\n{' · '.join(links)}\n"
+    write_text(path.with_suffix(".md"), text)
     plt.close(fig)
     show(picture, kind, caption=caption, alt=alt)
 
 
 def show(picture: bytes, kind: str = "png", *, caption: str, alt: str) -> None:
-    """Display a picture ("png" or "jpg") with its alternative text and caption in a notebook; nothing happens outside of one."""
+    """Display a picture ("png" or "jpg") and its texts in a notebook; elsewhere do nothing."""
     from IPython import get_ipython
     from IPython.display import Markdown, display
 
@@ -149,7 +164,10 @@ def _one_line(kind: str, name: str, text: str) -> str:
 
 
 def _render(fig: Figure, kind: str) -> bytes:
-    """The figure as "svg", as "png" in 256 colours (a third of the bytes, no loss to the eye), or as "jpg" where photos need more."""
+    """The figure as "svg", "png" or "jpg".
+
+    PNG has 256 colours: a third of the bytes, and no loss to the eye. Photos need JPEG.
+    """
     stream = io.BytesIO()
     if kind == "svg":
         fig.savefig(stream, format="svg", metadata={"Date": None, "Creator": None})
@@ -163,69 +181,64 @@ def _render(fig: Figure, kind: str) -> bytes:
     return small.getvalue()
 
 
-def _has_pixels(fig: Figure) -> bool:
-    return any(axes.images for axes in fig.axes)
-
-
 def wrapped(name: str, width: int = 9) -> str:
-    """A name such as "raised_arms" in lines of about `width` letters, for a label above a narrow picture."""
+    """A name such as "raised_arms" in lines of about `width` letters, for a narrow label."""
     return "\n".join(wrap(name.replace("_", " "), width))
 
 
+@style()
 def image_grid(
-    rows: Sequence[Sequence[np.ndarray | None]],
+    rows: Sequence[Sequence[Picture]],
     *,
-    row_labels: Sequence[str] | None = None,
-    column_labels: Sequence[str] | None = None,
-    captions: Sequence[Sequence[str | None]] | None = None,
+    row_labels: Sequence[str] = (),
+    column_labels: Sequence[str] = (),
+    captions: Sequence[Sequence[str | None]] = (),
     scale: float = 1.0,
     title: str | None = None,
 ) -> Figure:
-    """Figure of uint8 images (H, W, 3), (H, W, 1) or (H, W), all of one size and kept in their own shape; None leaves a gap.
+    """Figure of pictures of one size, kept in their own shape.
 
-    `captions` are small texts under the images, `scale` is screen pixels per image pixel.
+    `captions` are small texts under the pictures; `scale` is screen pixels per picture pixel.
     """
-    size = _common_size(rows)
+    height, width = _common_size(rows)
     columns = max(len(row) for row in rows)
-    label = 0.11 * max((len(text) for text in row_labels or [""]), default=0)
-    above = max((0.14 + 0.16 * (text.count("\n") + 1) for text in column_labels or []), default=0.0)
-    cell_w, cell_h = size[1] * scale / DPI, size[0] * scale / DPI
-    under = 0.22 if captions is not None else 0.0
+    # In inches: space for the labels, a cell, and a caption
+    label = 0.11 * max((len(text) for text in row_labels), default=0)
+    above = max((0.14 + 0.16 * (text.count("\n") + 1) for text in column_labels), default=0.0)
+    cell_w, cell_h = width * scale / DPI, height * scale / DPI
+    under = 0.22 if captions else 0.0
+    fig_w = columns * (cell_w + 0.05) + label
+    fig_h = len(rows) * (cell_h + 0.05 + under) + above + 0.35 * bool(title)
     fig, axes = plt.subplots(
-        len(rows),
-        columns,
-        squeeze=False,
-        layout="constrained",
-        figsize=(
-            columns * (cell_w + 0.05) + label,
-            len(rows) * (cell_h + 0.05 + under) + above + 0.35 * bool(title),
-        ),
+        len(rows), columns, squeeze=False, layout="constrained", figsize=(fig_w, fig_h)
     )
-    fig.get_layout_engine().set(w_pad=0.02, h_pad=0.02, wspace=0.0, hspace=0.0)
+    engine = ConstrainedLayoutEngine(w_pad=0.02, h_pad=0.02, wspace=0.0, hspace=0.0)
+    fig.set_layout_engine(engine)
     for y, row in enumerate(rows):
         for x in range(columns):
-            _draw(axes[y, x], row[x] if x < len(row) else None, size)
-            if captions is not None and x < len(captions[y]) and captions[y][x]:
-                axes[y, x].set_xlabel(captions[y][x], fontsize=8, labelpad=2)
-            if y == 0 and column_labels is not None and x < len(column_labels):
-                axes[y, x].set_title(column_labels[x], fontsize=9, pad=3)
-        if row_labels is not None:
-            axes[y, 0].set_ylabel(row_labels[y], fontsize=9, rotation=0, ha="right", va="center")
+            _draw(axes[y, x], row[x] if x < len(row) else None, (height, width))
+    for axis, text in zip(axes[0], column_labels, strict=False):
+        axis.set_title(text, fontsize=9, pad=3)
+    for axis, text in zip(axes[:, 0], row_labels, strict=False):
+        axis.set_ylabel(text, fontsize=9, rotation=0, ha="right", va="center")
+    for line, texts in zip(axes, captions, strict=False):
+        for axis, under_it in zip(line, texts, strict=False):
+            if under_it:
+                axis.set_xlabel(under_it, fontsize=8, labelpad=2)
     if title:
         fig.suptitle(title, fontsize=11)
     return fig
 
 
-def _common_size(rows: Sequence[Sequence[np.ndarray | None]]) -> tuple[int, int]:
+def _common_size(rows: Sequence[Sequence[Picture]]) -> tuple[int, int]:
     sizes = {image.shape[:2] for row in rows for image in row if image is not None}
     if len(sizes) != 1:
-        raise StudyError(
-            f"An image grid needs images of one size, and got {sorted(sizes) or 'none'}."
-        )
+        found = sorted(sizes) or "none"
+        raise StudyError(f"An image grid needs images of one size, and got {found}.")
     return sizes.pop()
 
 
-def _draw(axes, image: np.ndarray | None, size: tuple[int, int]) -> None:
+def _draw(axes: Axes, image: Picture, size: tuple[int, int]) -> None:
     axes.set_xticks([])
     axes.set_yticks([])
     axes.grid(False)

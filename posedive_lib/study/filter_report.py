@@ -1,90 +1,92 @@
-"""Notebook 04's tables and pictures: viewpoints before and after, what the rules rejected, and whether they were right (§E)."""
+"""Does filtering work (§E)? Viewpoints before and after, and what the rules rejected."""
 
+from __future__ import annotations
+
+from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
 from posedive_lib import datasets
-from posedive_lib.augment import filter_quality, filtering
+from posedive_lib.augment import filter_quality, filtering, measures
 from posedive_lib.augment.candidates import for_writing, load_bodies
-from posedive_lib.augment.distribution import Training, coverage_table, pose_cells
+from posedive_lib.augment.distribution import pose_cells
 from posedive_lib.augment.selection import select
+from posedive_lib.augment.training_set import Training
+from posedive_lib.augment.uniformity import coverage_table
 from posedive_lib.bench import figures
 from posedive_lib.bench.statistics import bootstrap_interval
-from posedive_lib.body.camera import viewpoint
 from posedive_lib.body.poses import load_poses
 from posedive_lib.datasets.images import read as read_images
 from posedive_lib.datasets.write import write_augmented
 from posedive_lib.seeds import rng_for
 from posedive_lib.study.candidate_files import CANDIDATES
-from posedive_lib.study.generation import training_of
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from posedive_lib.params import Params
 
 AUGMENTED = Path("build/augmented")
+GOOD = 0.9  # PCK from which an image shows the wanted pose
+Pairs = dict[str, tuple[Training, Training | None]]  # real and generated images by data set
 
 
-def real_and_generated(P, name: str, rows: pd.DataFrame) -> tuple[Training, Training | None]:
-    """Bodies and viewpoints of the real training images, and of the generated rows (None without any)."""
-    real = training_of(datasets.load(name, P.paths.datasets))
+def real_and_generated(
+    P: Params, name: str, rows: pd.DataFrame
+) -> tuple[Training, Training | None]:
+    """Bodies and viewpoints of the real training images, and of the generated rows (or None)."""
+    real = Training.of(datasets.load(name, P.paths.datasets))
     if not len(rows):
         return real, None
-    bodies, _ = load_bodies(rows, CANDIDATES / name)
-    return real, Training(bodies, *viewpoint(bodies.global_orient, bodies.cam_t))
+    return real, Training.seen(load_bodies(rows, CANDIDATES / name)[0])
 
 
-def spread(P, sets: dict[str, tuple[Training, Training | None]]) -> pd.DataFrame:
-    """How far each data set's real, generated and combined images are from uniform over viewpoints and over the source's poses:
-    dataset, images_of, images, viewpoint, pose (divergences, 0–1)."""
+def spread(P: Params, sets: Pairs) -> pd.DataFrame:
+    """How far real, generated and combined images are from uniform (divergences, 0 to 1).
+
+    Columns: dataset, images_of, images, viewpoint, pose (over the poses of the source).
+    """
     cells = pose_cells(load_poses(P.paths.motions).body_pose)
-    return pd.concat(
-        [coverage_table(*pair, cells).assign(dataset=name) for name, pair in sets.items()],
-        ignore_index=True,
-    )[["dataset", "images_of", "images", "viewpoint", "pose"]]
+    parts = [coverage_table(*pair, cells).assign(dataset=name) for name, pair in sets.items()]
+    table = pd.concat(parts, ignore_index=True)
+    return table[["dataset", "images_of", "images", "viewpoint", "pose"]]
 
 
-def long_views(sets: dict[str, tuple[Training, Training | None]]) -> pd.DataFrame:
+def long_views(sets: Pairs) -> pd.DataFrame:
     """dataset, kind, azimuth, elevation: one row per image."""
-    return pd.concat(
-        [
-            pd.DataFrame(
-                {
-                    "dataset": name,
-                    "kind": kind,
-                    "azimuth": part.azimuth,
-                    "elevation": part.elevation,
-                }
-            )
-            for name, pair in sets.items()
-            for kind, part in zip(("real", "generated"), pair)
-            if part
-        ],
-        ignore_index=True,
-    )
+    parts = []
+    for name, (real, generated) in sets.items():
+        for kind, part in (("real", real), ("generated", generated)):
+            if part:
+                views = {"azimuth": part.azimuth, "elevation": part.elevation}
+                parts.append(pd.DataFrame({"dataset": name, "kind": kind, **views}))
+    return pd.concat(parts, ignore_index=True)
 
 
-def filtering_row(P, name: str, manifest: pd.DataFrame) -> dict:
+def filtering_row(P: Params, name: str, manifest: pd.DataFrame) -> dict[str, Any]:
     """Counts of one data set: candidates, rejections by the first rule, kept, and images used."""
     counts = manifest["rejected_by"].value_counts()
     identities = manifest["pid"].nunique()
-    references = manifest.drop_duplicates("pid")
-    used = select(manifest, P.augment, images_per_pid=P.augment.images_per_pid)
+    passed = manifest.drop_duplicates("pid")["reference_passed"].astype(bool)
+    used = len(select(manifest, P.augment, images_per_pid=P.augment.images_per_pid))
     return {
         "dataset": name,
         "identities": identities,
-        "identities_without_passing_reference": int(
-            (~references["reference_passed"].astype(bool)).sum()
-        ),
+        "identities_without_passing_reference": int((~passed).sum()),
         "candidates": len(manifest),
         **{f"rejected_by_{rule}": int(counts.get(rule, 0)) for rule in filtering.RULES},
         "kept": int(manifest["kept"].sum()),
         "kept_percent": 100 * manifest["kept"].mean(),
-        "used": len(used),
-        "used_per_identity": len(used) / identities,
+        "used": used,
+        "used_per_identity": used / identities,
     }
 
 
 def examples(
-    P,
+    P: Params,
     name: str,
     manifest: pd.DataFrame,
     *,
@@ -92,176 +94,161 @@ def examples(
     seed: int,
     references: int = 2,
     images: int = 2,
-):
-    """Figure: of some identities `references` reference photos, each with the first `images` generated from it, and their mean confidence or
-    the score that rejected them; an identity with fewer references has gaps."""
-    train = datasets.load(name, P.paths.datasets).train.set_index("rel")["path"]
-    pids = np.sort(
-        rng_for("examples", seed, name).choice(manifest["pid"].unique(), people, replace=False)
-    )
-    width, grid, notes = references * (images + 1), [], []
-    for pid in pids:
-        paths, words = [], []
-        for reference, rows in list(
-            manifest[manifest["pid"] == pid].sort_values("index").groupby("reference", sort=False)
-        )[:references]:
+) -> Figure:
+    """Figure: of some identities `references` photos, each with the first `images` made from it.
+
+    Under each image its mean confidence or the score that rejected it. An identity with fewer
+    references has gaps. Two identities stand side by side.
+    """
+    paths = datasets.load(name, P.paths.datasets).train.set_index("rel")["path"].to_dict()
+    chosen = rng_for("examples", seed, name).choice(manifest["pid"].unique(), people, replace=False)
+    width = references * (images + 1)
+    pictures: list[list[np.ndarray | None]] = []
+    notes: list[list[str | None]] = []
+    for pid in np.sort(chosen):
+        shown: list[Path | str | None] = []
+        words: list[str | None] = []
+        own = manifest[manifest["pid"] == pid].sort_values("index")
+        for reference, rows in list(own.groupby("reference", sort=False))[:references]:
             rows = rows.head(images)
             gap = [None] * (images - len(rows))
-            paths += [train[reference], *(CANDIDATES / name / path for path in rows["path"]), *gap]
-            words += ["reference", *(_note(row) for row in rows.itertuples()), *gap]
-        shown = iter(
-            read_images([path for path in paths if path is not None], P.image.height, P.image.width)
-        )
-        grid.append(
-            [None if path is None else next(shown) for path in paths]
-            + [None] * (width - len(paths))
-        )
+            shown += [paths[reference], *(CANDIDATES / name / path for path in rows["path"]), *gap]
+            words += ["reference", *(_note(row) for row in rows.to_dict("records")), *gap]
+        known = iter(read_images([p for p in shown if p], P.image.height, P.image.width))
+        line = [next(known) if path else None for path in shown]
+        pictures.append(line + [None] * (width - len(line)))
         notes.append(words + [None] * (width - len(words)))
-    half = (len(grid) + 1) // 2  # two people side by side
-    blank = [[None] * width] * (2 * half - len(grid))
-    beside = lambda rows: [
-        left + [None] + right for left, right in zip(rows[:half], rows[half:] + blank)
+    return figures.image_grid(_side_by_side(pictures), captions=_side_by_side(notes))
+
+
+def _side_by_side(rows: list[list[Any]]) -> list[list[Any]]:
+    """The second half of the rows to the right of the first, with a gap between."""
+    half = (len(rows) + 1) // 2
+    blank = [[None] * len(rows[0])] * (2 * half - len(rows))
+    return [
+        left + [None] + right for left, right in zip(rows[:half], rows[half:] + blank, strict=True)
     ]
-    return figures.image_grid(beside(grid), captions=beside(notes))
 
 
-def _note(row) -> str:
-    """✓ or ✗ and the score that decided: O of Eq. 5, σ of the target (Eq. 4) or σ of the image (Eq. 6)."""
-    if row.rejected_by == "difference":
-        return f"✗ O {row.difference:.3f}"
-    return (
-        f"✗ target {row.tar_mean:.3f}"
-        if row.rejected_by == "target"
-        else f"{'✓' if row.kept else '✗'} σ {row.gen_mean:.3f}"
-    )
+def _note(row: dict[Any, Any]) -> str:
+    """✓ or ✗ and the score that decided.
+
+    O of Eq. 5, σ of the target (Eq. 4) or σ of the image (Eq. 6).
+    """
+    if row["rejected_by"] == "difference":
+        return f"✗ O {row['difference']:.3f}"
+    if row["rejected_by"] == "target":
+        return f"✗ target {row['tar_mean']:.3f}"
+    return f"{'✓' if row['kept'] else '✗'} σ {row['gen_mean']:.3f}"
 
 
-def estimated_pck(P, name: str, manifest: pd.DataFrame) -> np.ndarray:
-    """(N,) share of the visible target key points that the estimator finds within 10 % of the person's height in the image."""
-    return filter_quality.pck(*load_bodies(manifest, CANDIDATES / name), P.augment.keypoints)
+def estimated_pck(P: Params, name: str, manifest: pd.DataFrame) -> np.ndarray:
+    """(N,) share of the visible target key points that the estimator finds (PCK@0.1)."""
+    return measures.body_pck(*load_bodies(manifest, CANDIDATES / name), P.augment.keypoints)
 
 
-def filter_check(P, name: str, manifest: pd.DataFrame, *, seed: int) -> pd.DataFrame:
-    """PCK of kept and rejected candidates; the interval of the difference resamples identities that have both."""
-    table = manifest.assign(
-        pck=estimated_pck(P, name, manifest), kept=manifest["kept"].astype(bool)
-    )
+def filter_check(P: Params, name: str, manifest: pd.DataFrame, *, seed: int) -> pd.DataFrame:
+    """PCK of kept and rejected candidates, one row.
+
+    The interval of the difference resamples identities that have both.
+    """
+    pck, kept = estimated_pck(P, name, manifest), manifest["kept"].to_numpy(bool)
+    table = pd.DataFrame({"pid": manifest["pid"].to_numpy(), "kept": kept, "pck": pck})
     means = table.groupby(["pid", "kept"])["pck"].mean().unstack()
-    both = (
-        (means[True] - means[False]).dropna().to_numpy()
-        if {True, False} <= set(means.columns)
-        else np.zeros(0)
-    )
-    interval = bootstrap_interval(both, seed=seed) if len(both) else None
-    return pd.DataFrame(
-        [
-            {
-                "dataset": name,
-                "kept": int(table["kept"].sum()),
-                "rejected": int((~table["kept"]).sum()),
-                "pck_kept": table.loc[table["kept"], "pck"].mean(),
-                "pck_rejected": table.loc[~table["kept"], "pck"].mean(),
-                "difference": interval.mean if interval else np.nan,
-                "ci_low": interval.low if interval else np.nan,
-                "ci_high": interval.high if interval else np.nan,
-                "identities": len(both),
-                "auc_confidence": filter_quality.auc(
-                    table["gen_mean"].to_numpy(), (table["pck"] >= 0.9).to_numpy()
-                ),
-                "auc_difference": filter_quality.auc(
-                    -table["difference"].to_numpy(), (table["pck"] >= 0.9).to_numpy()
-                ),
-            }
-        ]
-    )
+    both, bounds = np.zeros(0), (np.nan, np.nan, np.nan)
+    if {True, False} <= set(means.columns):
+        both = (means[True] - means[False]).dropna().to_numpy()
+    if len(both):
+        interval = bootstrap_interval(both, seed=seed)
+        bounds = (interval.mean, interval.low, interval.high)
+    row = {
+        "dataset": name,
+        "kept": int(kept.sum()),
+        "rejected": int((~kept).sum()),
+        "pck_kept": table.loc[kept, "pck"].mean(),
+        "pck_rejected": table.loc[~kept, "pck"].mean(),
+        **dict(zip(("difference", "ci_low", "ci_high"), bounds, strict=True)),
+        "identities": len(both),
+        "auc_confidence": filter_quality.auc(manifest["gen_mean"].to_numpy(), pck >= GOOD),
+        "auc_difference": filter_quality.auc(-manifest["difference"].to_numpy(), pck >= GOOD),
+    }
+    return pd.DataFrame([row])
 
 
 def rule_curves(
-    P, manifests: dict[str, pd.DataFrame], *, good: float = 0.9, points: int = 201
+    P: Params, manifests: dict[str, pd.DataFrame], *, points: int = 201
 ) -> pd.DataFrame:
-    """ROC of each of the filter's rules for telling candidates with PCK ≥ `good` from the others, all data sets together: a row per score
-    and threshold, from the strictest down (quantiles of the score), as `charts.roc.curves` takes it."""
-    right = (
-        np.concatenate([estimated_pck(P, name, manifest) for name, manifest in manifests.items()])
-        >= good
-    )
+    """ROC of each rule for telling candidates in the wanted pose, all data sets together.
+
+    A row per score and threshold, from the strictest down (quantiles of the score), as
+    `charts.roc.curves` takes it.
+    """
+    right = np.concatenate([estimated_pck(P, name, rows) for name, rows in manifests.items()])
+    right = right >= GOOD
     scores = filter_quality.rule_scores(pd.concat(manifests.values(), ignore_index=True), P.augment)
     parts = []
-    for name in scores:
-        thresholds = np.append(
-            np.unique(np.quantile(scores[name], np.linspace(0, 1, points), method="nearest")),
-            np.inf,
-        )
-        parts.append(
-            filter_quality.curve(scores[name], right, thresholds)
-            .iloc[::-1]
-            .assign(score=name, auc=filter_quality.auc(scores[name], right))
-        )
-    table = pd.concat(parts, ignore_index=True)
-    return table.assign(true_positive_rate=table["recall"])[
-        [
-            "score",
-            "threshold",
-            "kept",
-            "precision",
-            "true_positive_rate",
-            "false_positive_rate",
-            "auc",
-        ]
-    ]
+    for name in scores.columns.tolist():
+        levels = np.quantile(scores[name], np.linspace(0, 1, points), method="nearest")
+        thresholds = np.append(np.unique(levels), np.inf)
+        curve = filter_quality.curve(scores[name], right, thresholds).iloc[::-1]
+        parts.append(curve.assign(score=name, auc=filter_quality.auc(scores[name], right)))
+    table = pd.concat(parts, ignore_index=True).rename(columns={"recall": "true_positive_rate"})
+    columns = ["score", "threshold", "kept", "precision"]
+    return table[[*columns, "true_positive_rate", "false_positive_rate", "auc"]]
 
 
 def filters_compared(
-    P,
+    P: Params,
     name: str,
     manifest: pd.DataFrame,
     images: np.ndarray,
     person: np.ndarray,
-    extract,
-    *,
-    good: float = 0.9,
+    extract: Callable[[np.ndarray], np.ndarray],
 ) -> pd.DataFrame:
-    """The filter's rules beside alternatives, all candidates of a data set: score, truth, good_percent, auc, lost_percent, precision, recall.
+    """The filter's rules beside alternatives, over all candidates of a data set.
 
-    Truths: the pose is right (PCK ≥ `good`), the person is right (`person` (N,) bool, of the `images` (N, H, W, 3)), both. Alternatives:
-    the key points' distance from the wanted ones, the similarity to the person's real photos by `extract` (images to features (N, D)), and
-    the worse rank of the two. Every score is cut where it loses as many images as the filter, `all rules`.
+    Truths: the pose is right, the person is right (`person` (N,) bool, of the `images`
+    (N, H, W, 3)), both. Alternatives: the key points' distance from the wanted ones, the similarity
+    to the person's real photos by `extract` (images to features (N, D)), and the worse rank of the
+    two. Every score is cut where it loses as many images as the filter, `all rules`.
+
+    Columns: score, truth, good_percent, lost_percent, precision, recall, auc.
     """
     real = datasets.load(name, P.paths.datasets).train
-    photos = read_images(real["path"], P.image.height, P.image.width)
+    photos = read_images(real["path"].tolist(), P.image.height, P.image.width)
     bodies, estimated = load_bodies(manifest, CANDIDATES / name)
-    pose = filter_quality.pck(bodies, estimated, P.augment.keypoints) >= good
+    pose = measures.body_pck(bodies, estimated, P.augment.keypoints) >= GOOD
     truths = {"right pose": pose, "right person": person, "both": pose & person}
+
     scores = filter_quality.rule_scores(manifest, P.augment)
-    error = filter_quality.keypoint_error(bodies, estimated, P.augment.keypoints)
+    error = measures.keypoint_error(bodies, estimated, P.augment.keypoints)
     scores["key points"] = -np.where(np.isnan(error), np.inf, error)
-    scores["Re-ID similarity"] = filter_quality.identity_similarity(
+    scores["Re-ID similarity"] = measures.identity_similarity(
         extract(images), manifest["pid"].to_numpy(), extract(photos), real["pid"].to_numpy()
     )[0]
     scores["key points and Re-ID"] = filter_quality.both(
         scores["key points"], scores["Re-ID similarity"]
     )
-    rules = (
-        filter_quality.rules_at(manifest, P.augment, truths)
-        .query("rule == 'all'")
-        .assign(score="all rules")
-    )
+
+    rules = filter_quality.rules_at(manifest, P.augment, truths)
+    rules = rules[rules["rule"] == "all"].assign(score="all rules")
     lost = float(rules["lost_percent"].iloc[0])
-    table = pd.concat(
-        [rules, filter_quality.at_equal_loss(scores, truths, lost)], ignore_index=True
-    )[["score", "truth", "lost_percent", "precision", "recall"]]
-    table = table.merge(filter_quality.areas(scores, truths)[["score", "truth", "auc"]], how="left")
-    table.insert(
-        2,
-        "good_percent",
-        table["truth"].map({truth: 100 * right.mean() for truth, right in truths.items()}),
-    )
+    others = filter_quality.at_equal_loss(scores, truths, lost)
+    table = pd.concat([rules, others], ignore_index=True)
+    table = table[["score", "truth", "lost_percent", "precision", "recall"]]
+    areas = filter_quality.areas(scores, truths)[["score", "truth", "auc"]]
+    table = table.merge(areas, how="left")
+    good = {truth: 100 * right.mean() for truth, right in truths.items()}
+    table.insert(2, "good_percent", table["truth"].map(good))
     return table
 
 
-def write(P, name: str, rows: pd.DataFrame) -> None:
-    """The augmented data set in the source's own layout, with its manifest, at `build/augmented/<name>`."""
-    manifest = lambda root: rows.to_csv(root / "manifest.csv", index=False, lineterminator="\n")
+def write(P: Params, name: str, rows: pd.DataFrame) -> None:
+    """The augmented data set in its source's layout, with its manifest: `build/augmented/NAME`."""
+
+    def manifest(root: Path) -> None:
+        rows.to_csv(root / "manifest.csv", index=False, lineterminator="\n")
+
     write_augmented(
         datasets.load(name, P.paths.datasets),
         for_writing(rows, CANDIDATES / name),

@@ -1,42 +1,25 @@
-"""Pictures of data sets and splits (§A): contact sheets, viewpoints around a person, poses as stick figures."""
+"""Pictures of data sets and splits (§A): contact sheets, viewpoints, pose clusters."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
 
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
+from sklearn.neighbors import NearestNeighbors
 
 from posedive_lib.bench import figures
 from posedive_lib.datasets.images import read_one
+from posedive_lib.study.stick_figures import stick_figure
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+    from matplotlib.projections.polar import PolarAxes
 
 TRAIN, TEST = figures.COLOURS[0], figures.COLOURS[1]
-BONES = [
-    (0, 1),
-    (1, 4),
-    (4, 7),
-    (7, 10),
-    (0, 2),
-    (2, 5),
-    (5, 8),
-    (8, 11),
-    (0, 3),
-    (3, 6),
-    (6, 9),
-    (9, 12),
-    (12, 15),
-    (9, 13),
-    (13, 16),
-    (16, 18),
-    (18, 20),
-    (20, 22),
-    (9, 14),
-    (14, 17),
-    (17, 19),
-    (19, 21),
-    (21, 23),
-]
-LEFT = {1, 4, 7, 10, 13, 16, 18, 20, 22}
-RIGHT = {2, 5, 8, 11, 14, 17, 19, 21, 23}
+SIDES = (("train", TRAIN, ""), ("test", TEST, "//"))  # with colour and hatching
 
 
 def well_seen(table: pd.DataFrame, count: int) -> list[int]:
@@ -47,17 +30,14 @@ def well_seen(table: pd.DataFrame, count: int) -> list[int]:
 
 def camera_rows(
     table: pd.DataFrame, pids: list[int], cameras: list[int], height: int, width: int
-) -> list[list]:
-    """One row of photos per identity, one column per camera: its first image there, None where the camera never saw the person."""
-    first = (
-        table.sort_values("rel")
-        .drop_duplicates(["pid", "camid"])
-        .set_index(["pid", "camid"])["path"]
-    )
+) -> list[list[np.ndarray | None]]:
+    """A row of photos per identity: its first image in each camera, None where there is none."""
+    first = table.sort_values("rel").drop_duplicates(["pid", "camid"])
+    paths = first.set_index(["pid", "camid"])["path"].to_dict()
     return [
         [
-            read_one(first[pid, cam], height, width) if (pid, cam) in first.index else None
-            for cam in cameras
+            read_one(paths[pid, camera], height, width) if (pid, camera) in paths else None
+            for camera in cameras
         ]
         for pid in pids
     ]
@@ -72,35 +52,43 @@ def contact_sheet(
     title: str,
     scale: float = 0.7,
 ) -> Figure:
-    """Identities × cameras: `people` training identities above `people` test identities; gaps where a camera never saw someone."""
+    """Identities × cameras: `people` training identities above `people` test identities.
+
+    Gaps where a camera never saw someone. size: height and width of a photo.
+    """
     cameras = sorted({*train["camid"], *test["camid"]})
-    groups = [("train", train, well_seen(train, people)), ("test", test, well_seen(test, people))]
-    rows = [row for _, table, pids in groups for row in camera_rows(table, pids, cameras, *size)]
-    labels = [f"{side}\n{pid}" for side, _, pids in groups for pid in pids]
+    rows, labels = [], []
+    for side, table in (("train", train), ("test", test)):
+        pids = well_seen(table, people)
+        rows += camera_rows(table, pids, cameras, *size)
+        labels += [f"{side}\n{pid}" for pid in pids]
+    numbers = [str(camera + 1) for camera in cameras]
     return figures.image_grid(
         rows,
         row_labels=labels,
-        column_labels=[f"{'cam ' if i == 0 else ''}{c + 1}" for i, c in enumerate(cameras)],
+        column_labels=[f"cam {numbers[0]}", *numbers[1:]],
         scale=scale,
         title=title,
     )
 
 
 def azimuth_shares(azimuth: np.ndarray, bins: int = 24) -> np.ndarray:
-    """Share of images (bins,) in each of `bins` equal sectors of azimuth, the first of which begins at 0° (front)."""
+    """Share of images (bins,) in each of `bins` equal sectors, the first of which begins at 0°."""
     sector = np.floor(np.mod(azimuth, 360) / (360 / bins)).astype(int) % bins
     return np.bincount(sector, minlength=bins) / max(len(azimuth), 1)
 
 
+@figures.style()
 def azimuth_roses(
     panels: dict[str, dict[str, np.ndarray]],
     bins: int = 24,
     limits: dict[str, dict[str, float]] | None = None,
 ) -> tuple[Figure, pd.DataFrame]:
-    """One rose per panel: shares of azimuths (degrees) of its "train" and "test" images around a person who faces down.
+    """One rose per panel: azimuths (degrees) of its "train" and "test" images around a person.
 
-    limits: panel → side → degrees from the front where a rule ends or begins that side, drawn as dashed rays.
-    Returns the figure and its numbers (panel, side, azimuth of the sector's centre, share).
+    The person faces down. limits: panel → side → degrees from the front where a rule ends or begins
+    that side, drawn as dashed rays. Returns the figure and its numbers: panel, side, azimuth of the
+    sector's centre, share.
     """
     fig, axes = plt.subplots(
         1,
@@ -111,10 +99,12 @@ def azimuth_roses(
         layout="none",
     )
     fig.subplots_adjust(left=0.06, right=0.94, bottom=0.2, top=0.84, wspace=0.42)
-    centres, records = (np.arange(bins) + 0.5) * 360 / bins, []
-    for ax, (name, sides) in zip(axes[0], panels.items()):
-        for side, colour in (("train", TRAIN), ("test", TEST)):
-            share = azimuth_shares(sides[side], bins)
+    centres = (np.arange(bins) + 0.5) * 360 / bins
+    signed = np.where(centres <= 180, centres, centres - 360)
+    records = []
+    for ax, (name, images) in zip(axes[0], panels.items(), strict=True):
+        for side, colour, hatch in SIDES:
+            share = azimuth_shares(images[side], bins)
             ax.bar(
                 np.radians(centres),
                 share,
@@ -123,20 +113,12 @@ def azimuth_roses(
                 alpha=0.6,
                 edgecolor=colour,
                 linewidth=1.2,
-                hatch="" if side == "train" else "//",
-                label=f"{side}, {len(sides[side]):,} images",
+                hatch=hatch,
+                label=f"{side}, {len(images[side]):,} images",
             )
-            records += [(name, side, c if c <= 180 else c - 360, s) for c, s in zip(centres, share)]
+            records += [(name, side, c, s) for c, s in zip(signed, share, strict=True)]
         for side, limit in (limits or {}).get(name, {}).items():
-            for angle in (limit, -limit):
-                ax.plot(
-                    np.radians([angle, angle]),
-                    [0, ax.get_rmax()],
-                    color=TRAIN if side == "train" else TEST,
-                    linestyle="--",
-                    linewidth=1.5,
-                    marker="",
-                )
+            _rays(ax, limit, TRAIN if side == "train" else TEST)
         face_down(ax)
         ax.yaxis.set_major_locator(MaxNLocator(4))
         ax.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
@@ -147,8 +129,20 @@ def azimuth_roses(
     return fig, pd.DataFrame(records, columns=["panel", "side", "azimuth", "share"])
 
 
-def face_down(ax) -> None:
-    """Polar axes seen from above: the front (0°) points down to the reader, the person's left (+90°) to the reader's right."""
+def _rays(ax: PolarAxes, limit: float, colour: str) -> None:
+    for angle in (limit, -limit):
+        ax.plot(
+            np.radians([angle, angle]),
+            [0, ax.get_rmax()],
+            color=colour,
+            linestyle="--",
+            linewidth=1.5,
+            marker="",
+        )
+
+
+def face_down(ax: PolarAxes) -> None:
+    """Polar axes seen from above: the front (0°) points down, the person's left to the right."""
     ax.set_theta_zero_location("S")
     ax.set_theta_direction(1)
     ax.set_xticks(
@@ -160,28 +154,7 @@ def face_down(ax) -> None:
     ax.grid(alpha=0.5)
 
 
-def stick_figure(ax, joints: np.ndarray, turn: float = 30.0) -> None:
-    """Draw joints (24, 3), metres, y up: red right side, blue left side, seen `turn` degrees from the front."""
-    angle = np.radians(turn)
-    across = joints[:, 0] * np.cos(angle) - joints[:, 2] * np.sin(angle)
-    for a, b in BONES:
-        colour = "#0173b2" if b in LEFT else "#d55e00" if b in RIGHT else "#444444"
-        ax.plot(
-            across[[a, b]],
-            joints[[a, b], 1],
-            color=colour,
-            linewidth=3.2,
-            linestyle="-",
-            marker="",
-            solid_capstyle="round",
-        )
-    ax.scatter(across[15], joints[15, 1] + 0.08, s=150, color="#444444", zorder=3, marker="o")
-    ax.set(aspect="equal", xlim=(-0.95, 0.95), ylim=(-1.15, 1.0), xticks=[], yticks=[])
-    ax.grid(False)
-    for spine in ax.spines.values():
-        spine.set_visible(False)
-
-
+@figures.style()
 def pose_clusters(
     images: pd.DataFrame,
     joints: np.ndarray,
@@ -190,9 +163,10 @@ def pose_clusters(
     size: tuple[int, int],
     examples: int = 2,
 ) -> Figure:
-    """One column per pose cluster: its mean pose, the photos nearest to it, and how many images it gives to each side.
+    """A column per pose cluster: its mean pose, the nearest photos, and its images on each side.
 
-    images: rel, cluster, side ("train", "query", "gallery" or ""), in the order of `joints` (N, 24, 3); paths: file of each rel.
+    images: rel, cluster, side ("train", "query", "gallery" or ""), split and pid, in the order of
+    `joints` (N, 24, 3). paths: file of each rel. size: height and width of a photo.
     """
     clusters = sorted(images["cluster"].unique())
     fig = plt.figure(figsize=(1.45 * len(clusters), 2.4 + 1.35 * examples))
@@ -204,44 +178,42 @@ def pose_clusters(
         ax = fig.add_subplot(grid[0, column])
         stick_figure(ax, centre)
         use, colour = ("train", TRAIN) if cluster < train_clusters else ("test", TEST)
+        in_train, in_test = (side == "train").sum(), side.isin(["query", "gallery"]).sum()
         ax.set_title(
-            f"pose {cluster} · {use}\n{(side == 'train').sum()} train\n{side.isin(['query', 'gallery']).sum()} test",
-            color=colour,
-            fontsize=10,
+            f"pose {cluster} · {use}\n{in_train} train\n{in_test} test", color=colour, fontsize=10
         )
-        nearest = rows[np.argsort(((joints[rows] - centre) ** 2).sum((1, 2)), kind="stable")]
-        for place, index in enumerate(_different_people(images, nearest, examples)):
-            cell = fig.add_subplot(grid[1 + place, column])
-            cell.imshow(read_one(paths[images["rel"].iloc[index]], *size))
+        distance = ((joints[rows] - centre) ** 2).sum((1, 2))
+        nearest = images.iloc[rows[np.argsort(distance, kind="stable")]]
+        # Different people: a pid counts anew in the training and in the test set.
+        who = [nearest["split"] == "train", nearest["pid"]]
+        people = nearest.groupby(who, sort=False).head(1)["rel"][:examples]
+        for place, rel in enumerate(people, start=1):
+            cell = fig.add_subplot(grid[place, column])
+            cell.imshow(read_one(paths[rel], *size))
             cell.set_axis_off()
     return fig
 
 
-def _different_people(images: pd.DataFrame, order: np.ndarray, count: int) -> list[int]:
-    """The first `count` rows of `order` that show different people."""
-    chosen, seen = [], set()
-    for index in order:
-        who = (images["split"].iloc[index] == "train", images["pid"].iloc[index])
-        if who not in seen and len(chosen) < count:
-            seen.add(who)
-            chosen.append(index)
-    return chosen
-
-
 def nearest_train(train: np.ndarray, test: np.ndarray) -> np.ndarray:
-    """Distance (N,) of each test pose (N, D) to the nearest training pose, as root mean square metres per joint (D = 3 × joints)."""
-    from sklearn.neighbors import NearestNeighbors
+    """Distance (N,) of each test pose (N, D) to the nearest training pose.
 
+    In metres: root mean square over the joints (D = 3 × joints).
+    """
     distance = NearestNeighbors(n_neighbors=1).fit(train).kneighbors(test)[0][:, 0]
     return distance / np.sqrt(test.shape[1] / 3)
 
 
+@figures.style()
 def distance_histogram(distances: dict[str, np.ndarray]) -> tuple[Figure, pd.DataFrame]:
-    """Histograms of distances (N,) in metres of test images to the nearest training pose, one line per split; figure and numbers."""
+    """Histograms of distances (N,) in metres to the nearest training pose, one line per split.
+
+    The first is a line, the others are filled. Returns the figure and its numbers.
+    """
     fig, ax = plt.subplots(figsize=(7, 3.4))
     edges = np.linspace(0, max(max(d.max() for d in distances.values()), 1e-3), 31)
     records = []
-    for (name, values), colour in zip(distances.items(), (figures.COLOURS[7], TEST)):
+    looks = zip(distances.items(), ((figures.COLOURS[7], False), (TEST, True)), strict=False)
+    for (name, values), (colour, fill) in looks:
         share = np.histogram(values, edges)[0] / len(values)
         ax.stairs(
             share,
@@ -249,10 +221,11 @@ def distance_histogram(distances: dict[str, np.ndarray]) -> tuple[Figure, pd.Dat
             label=f"{name} (median {np.median(values) * 100:.1f} cm)",
             color=colour,
             linewidth=2,
-            fill=name != list(distances)[0],
+            fill=fill,
             alpha=0.75,
         )
-        records += [(name, low, high, s) for low, high, s in zip(edges[:-1], edges[1:], share)]
+        bins = zip(edges[:-1], edges[1:], share, strict=True)
+        records += [(name, low, high, s) for low, high, s in bins]
     ax.set(
         xlabel="distance of a test pose to the nearest training pose (cm per joint)",
         ylabel="share of test images",

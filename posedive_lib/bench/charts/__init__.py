@@ -1,4 +1,5 @@
-"""The charts that notebooks draw from tables, a module per kind, so that a changed chart re-runs only the notebooks that show it.
+"""Charts that notebooks draw from tables, a module per kind.
 
-Each function takes a tidy table and returns a figure for `figures.save`, which puts picture, data, caption and alternative text together.
+So a changed chart re-runs only the notebooks that show it. Each function takes a tidy table and
+returns a figure for `figures.save`, which puts picture, data, caption and text together.
 """

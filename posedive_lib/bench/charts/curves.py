@@ -1,27 +1,34 @@
 """Curves over the levels of a parameter."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-from matplotlib.figure import Figure
 
 from posedive_lib.bench import figures
 
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
+
+@figures.style()
 def bands(
     table: pd.DataFrame, x: str, *, xlabel: str, before: dict[str, float] | None = None
 ) -> Figure:
-    """Curves of `comparison.by_level`, one panel per metric: mean over seeds with its interval as a band and as bars.
+    """A panel per metric: mean over seeds with its interval as a band and as bars.
 
-    `before`: a level drawn as a dashed line, such as the mean of real images alone ({"mAP": 61.2}).
+    table: metric, mean, ci_low, ci_high and the levels `x`. before: a level drawn as a dashed line,
+    such as the mean of real images alone ({"mAP": 61.2}).
     """
     metrics = list(dict.fromkeys(table["metric"]))
     fig, panels = plt.subplots(1, len(metrics), figsize=(4.5 * len(metrics), 3.6), squeeze=False)
-    for i, (axes, metric) in enumerate(zip(panels[0], metrics)):
+    for i, (axes, metric) in enumerate(zip(panels[0], metrics, strict=True)):
         part, colour = table[table["metric"] == metric], figures.COLOURS[i]
-        axes.fill_between(
-            part[x], part["ci_low"], part["ci_high"], color=colour, alpha=0.2, linewidth=0
-        )
+        low, high = part["ci_low"], part["ci_high"]
+        axes.fill_between(part[x], low, high, color=colour, alpha=0.2, linewidth=0)
         error = np.abs(part[["ci_low", "ci_high"]].to_numpy().T - part["mean"].to_numpy())
         axes.errorbar(
             part[x],
@@ -47,12 +54,19 @@ def bands(
 
 
 def in_words(table: pd.DataFrame, x: str) -> str:
-    """The same table for an alternative text: per metric the first, the last and the highest mean with the level of `x` each."""
+    """The same table for an alternative text: the first, last and highest mean of each metric."""
+
+    def at(row: pd.Series) -> str:
+        return f"{row['mean']:.1f} at {row[x]:g}"
+
     parts = []
     for metric, rows in table.groupby("metric", sort=False):
-        at = lambda row: f"{row['mean']:.1f} at {row[x]:g}"
-        rows = rows.sort_values(x)
-        parts.append(
-            f"{figures.METRICS.get(metric, metric)} from {at(rows.iloc[0])} to {at(rows.iloc[-1])}, highest {at(rows.loc[rows['mean'].idxmax()])}"
+        rows, metric = rows.sort_values(x), str(metric)
+        first, last, best = (
+            rows.iloc[0],
+            rows.iloc[-1],
+            rows.iloc[int(rows["mean"].to_numpy().argmax())],
         )
+        name = figures.METRICS.get(metric, metric)
+        parts.append(f"{name} from {at(first)} to {at(last)}, highest {at(best)}")
     return "; ".join(parts)

@@ -1,20 +1,31 @@
-"""Differences with their intervals, as dots: forest plot, panels, and against what may explain them."""
+"""Differences with their intervals, as dots: a forest plot, panels, and against a measure."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from typing import TYPE_CHECKING, Any
 
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-from matplotlib.figure import Figure
 
 from posedive_lib.bench import figures
 from posedive_lib.bench.statistics import contains_zero
 from posedive_lib.errors import StudyError
 
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
+ZERO: dict[str, Any] = {"color": "black", "linewidth": 1, "linestyle": "-", "marker": ""}
+
+
+@figures.style()
 def forest(table: pd.DataFrame, *, unit: str = "percentage points") -> Figure:
-    """Forest plot of `comparison.against`, one metric: a row per data set and arm, difference with interval, against 0.
+    """Forest plot of one metric against one baseline: a row per data set and arm, against 0.
 
-    Open markers: the interval contains 0, or there is none ("no effect shown"). Columns dataset, arm, baseline, metric, difference,
-    ci_low, ci_high.
+    Open markers: the interval contains 0, or there is none ("no effect shown"). Columns dataset,
+    arm, baseline, metric, difference, ci_low, ci_high.
     """
     if table["metric"].nunique() != 1 or table["baseline"].nunique() != 1:
         raise StudyError(
@@ -32,14 +43,14 @@ def forest(table: pd.DataFrame, *, unit: str = "percentage points") -> Figure:
             fontsize=10,
             va="center",
         )
-        for row in rows.itertuples():
+        for row in rows.to_dict("records"):
             y += 1
-            style = figures.arm_style(row.arm)
+            style = figures.arm_style(row["arm"])
             _estimate(axes, y, row, style["color"], style["marker"])
             ticks.append(y)
-            labels.append(row.arm)
+            labels.append(row["arm"])
         y += 1
-    axes.axvline(0, color="black", linewidth=1, linestyle="-", marker="")
+    axes.axvline(0, **ZERO)
     axes.set(
         yticks=ticks,
         yticklabels=labels,
@@ -50,10 +61,11 @@ def forest(table: pd.DataFrame, *, unit: str = "percentage points") -> Figure:
     return fig
 
 
+@figures.style()
 def differences(table: pd.DataFrame, label: str, panel: str) -> Figure:
-    """A panel per value of the column `panel`: a dot with its interval for every value of `label`, against a line at 0.
+    """A panel per value of the column `panel`: a dot with its interval per `label`, against 0.
 
-    Open markers: the interval contains 0. Columns difference, ci_low, ci_high besides.
+    Open markers: the interval contains 0. Other columns: difference, ci_low, ci_high.
     """
     names, panels = list(dict.fromkeys(table[label])), list(dict.fromkeys(table[panel]))
     fig, row = plt.subplots(
@@ -63,11 +75,11 @@ def differences(table: pd.DataFrame, label: str, panel: str) -> Figure:
         sharey=True,
         squeeze=False,
     )
-    for axes, name, colour in zip(row[0], panels, figures.COLOURS):
+    for axes, name, colour in zip(row[0], panels, figures.COLOURS, strict=False):
         part = table[table[panel] == name].set_index(label).loc[names]
-        for y, estimate in enumerate(part.itertuples()):
+        for y, estimate in enumerate(part.to_dict("records")):
             _estimate(axes, y, estimate, colour)
-        axes.axvline(0, color="black", linewidth=1, linestyle="-", marker="")
+        axes.axvline(0, **ZERO)
         axes.set(
             title=figures.METRICS.get(name, name),
             yticks=range(len(names)),
@@ -79,13 +91,17 @@ def differences(table: pd.DataFrame, label: str, panel: str) -> Figure:
     return fig
 
 
+@figures.style()
 def values(table: pd.DataFrame, label: str, panel: str) -> Figure:
-    """A panel per value of the column `panel`: a dot with its interval (value, ci_low, ci_high) for every value of `label` that it has."""
+    """A panel per value of the column `panel`: a dot with its interval per `label` that it has.
+
+    Other columns: value, ci_low, ci_high.
+    """
     names, panels = list(dict.fromkeys(table[label])), list(dict.fromkeys(table[panel]))
     fig, row = plt.subplots(
         1, len(panels), figsize=(2.75 * len(panels), 2.8), sharey=True, squeeze=False
     )
-    for axes, name in zip(row[0], panels):
+    for axes, name in zip(row[0], panels, strict=True):
         part = table[table[panel] == name]
         error = np.abs(part[["ci_low", "ci_high"]].to_numpy().T - part["value"].to_numpy())
         axes.errorbar(
@@ -105,38 +121,47 @@ def values(table: pd.DataFrame, label: str, panel: str) -> Figure:
     return fig
 
 
+@figures.style()
 def against_quality(table: pd.DataFrame, measures: dict[str, str]) -> Figure:
-    """A panel per measure (column → axis label): the gain with its interval (gain, gain_low, gain_high) of every `arm`, against a line at 0."""
+    """A panel per measure (column → axis label): the gain of every `arm` with its interval.
+
+    Other columns: gain, gain_low, gain_high.
+    """
     fig, row = plt.subplots(
         1, len(measures), figsize=(4.2 * len(measures), 3.4), sharey=True, squeeze=False
     )
-    for axes, (column, label) in zip(row[0], measures.items()):
-        for part, colour, marker in zip(table.itertuples(), figures.COLOURS, "os^Dv"):
-            error = [[part.gain - part.gain_low], [part.gain_high - part.gain]]
+    for axes, (column, label) in zip(row[0], measures.items(), strict=True):
+        looks = zip(table.to_dict("records"), figures.COLOURS, "os^Dv", strict=False)
+        for part, colour, marker in looks:
+            gain = part["gain"]
+            error = [[gain - part["gain_low"]], [part["gain_high"] - gain]]
             axes.errorbar(
-                [getattr(part, column)],
-                [part.gain],
+                [part[column]],
+                [gain],
                 yerr=error,
                 color=colour,
                 marker=marker,
                 markersize=8,
                 capsize=3,
                 linestyle="",
-                label=part.arm,
+                label=part["arm"],
             )
-        axes.axhline(0, color="black", linewidth=1, linestyle="-", marker="")
+        axes.axhline(0, **ZERO)
         axes.set(xlabel=label)
     row[0][0].set_ylabel("gain in mAP (points)")
     fig.legend(*row[0][0].get_legend_handles_labels(), loc="outside upper center", ncols=len(table))
     return fig
 
 
-def _estimate(axes, y: float, row, colour, marker: str = "o") -> None:
-    """A difference with its interval, if it has one, at height `y`; open where the interval contains 0."""
-    filled = "white" if contains_zero(row.ci_low, row.ci_high) else colour
-    if np.isfinite([row.ci_low, row.ci_high]).all():
+def _estimate(
+    axes: Axes, y: float, row: dict[Hashable, Any], colour: str, marker: str = "o"
+) -> None:
+    """A difference with its interval at height `y`; open where the interval contains 0."""
+    low, high = row["ci_low"], row["ci_high"]
+    filled = "white" if contains_zero(low, high) else colour
+    if np.isfinite([low, high]).all():
         axes.plot(
-            [row.ci_low, row.ci_high],
+            [low, high],
             [y, y],
             color=colour,
             linewidth=2,
@@ -145,7 +170,7 @@ def _estimate(axes, y: float, row, colour, marker: str = "o") -> None:
             markersize=8,
         )
     axes.plot(
-        [row.difference],
+        [row["difference"]],
         [y],
         color=colour,
         marker=marker,

@@ -1,26 +1,38 @@
 """ROC curves of scores that tell right images from wrong ones."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 import matplotlib.pyplot as plt
 import pandas as pd
-from matplotlib.figure import Figure
 
 from posedive_lib.bench import figures
 
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
+
+@figures.style()
 def curves(table: pd.DataFrame, *, chosen: dict[str, float] | None = None) -> Figure:
-    """ROC curves of a table score, threshold, false_positive_rate, true_positive_rate, auc (a score's rows from the strictest threshold down) with the diagonal of guessing; `chosen` thresholds of the study are marked with a large symbol."""
+    """ROC curves with the diagonal of guessing.
+
+    table: score, threshold, false_positive_rate, true_positive_rate, auc; a score's rows go from
+    the strictest threshold down. chosen: thresholds of the study, marked with a large symbol.
+    """
     fig, axes = plt.subplots(figsize=(4.8, 4.6))
     for i, (name, part) in enumerate(table.groupby("score", sort=False)):
-        style = {"color": figures.COLOURS[i], "linestyle": figures.LINES[i]}
         axes.plot(
             part["false_positive_rate"],
             part["true_positive_rate"],
-            **style,
+            color=figures.COLOURS[i],
+            linestyle=figures.LINES[i],
             marker="",
             label=f"{name} (AUC {part['auc'].iloc[0]:.2f})",
         )
-        if chosen and name in chosen:
-            passing = part[part["threshold"] >= chosen[name]]
+        threshold = (chosen or {}).get(str(name))
+        if threshold is not None:
+            passing = part[part["threshold"] >= threshold]
             at = passing.iloc[-1] if len(passing) else part.iloc[0]
             axes.plot(
                 at["false_positive_rate"],

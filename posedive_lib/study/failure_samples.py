@@ -1,0 +1,176 @@
+"""Images inspected for failures (§G), each beside what it should show.
+
+The mini world can take a true photo of the same person in the same pose, view and camera. It can
+also take one of somebody else, or of the person with another bag.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from posedive_lib import datasets
+from posedive_lib.augment.candidates import load_bodies
+from posedive_lib.body.table import BodyTable
+from posedive_lib.datasets.images import read as read_images
+from posedive_lib.errors import StudyError
+from posedive_lib.seeds import rng_for
+from posedive_lib.study import candidate_files, mini_world
+from posedive_lib.study.condition_views import renderer
+
+if TYPE_CHECKING:
+    from posedive_lib.params import Params
+
+Person = dict[str, Any]  # a row of the mini world's people
+REFERENCE_COLUMNS = ["reference", "reference_path", "person", "low_quality", "occluded"]
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Inspected images, aligned by row. All pictures are uint8 (N, H, W, 3).
+
+    table: manifest rows with dataset, person, bag, low_quality, occluded.
+    bodies: targets; estimated: (N, 17, 2) key points of `generated`.
+    truth, again: two true photos, with other background and noise.
+    stranger, other: two other persons in the same pose, view and camera.
+    normals: of the target; mask: (N, H, W) bool, the person in `truth`.
+    """
+
+    table: pd.DataFrame
+    bodies: BodyTable
+    estimated: np.ndarray
+    references: np.ndarray
+    generated: np.ndarray
+    truth: np.ndarray
+    again: np.ndarray
+    stranger: np.ndarray
+    other: np.ndarray
+    normals: np.ndarray
+    mask: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.table)
+
+
+def draw(P: Params, count: int) -> pd.DataFrame:
+    """`count` candidates, spread evenly over the data sets, with the truth about their references.
+
+    Kept and rejected ones alike.
+    """
+    share = int(np.ceil(count / len(P.study.datasets)))
+    parts = []
+    for name in P.study.datasets:
+        manifest = candidate_files.load_manifest(name)
+        train = datasets.load(name, P.paths.datasets).train
+        mini_world.require_people(name, train, "failures are measured")
+        chosen = rng_for("failures", P.seed, name).permutation(len(manifest))[:share]
+        known = train.rename(columns={"rel": "reference", "path": "reference_path"})
+        rows = manifest.iloc[np.sort(chosen)].merge(known[REFERENCE_COLUMNS], on="reference")
+        parts.append(rows.assign(dataset=name))
+    table = pd.concat(parts, ignore_index=True).iloc[:count].reset_index(drop=True)
+    kept = table["kept"].astype(str) == "True"
+    bag = mini_world.people(P, table["person"].tolist())["bag"].to_numpy()
+    return table.assign(kept=kept, bag=bag)
+
+
+class Studio:
+    """Takes true photos in a sample's pose, view and camera: of its person, or of anybody."""
+
+    def __init__(self, P: Params, table: pd.DataFrame, bodies: BodyTable):
+        self.table, self.bodies = table, bodies
+        self.photographer = mini_world.photographer(P)
+        self.cameras = {name: mini_world.cameras(P, name) for name in table["dataset"].unique()}
+        people = mini_world.people(P, table["person"].tolist())
+        self.people: list[Person] = people.to_dict("records")  # type: ignore[assignment]
+        self.conditions = renderer(P)
+        self._taken: dict[tuple[int, str, str], dict[str, Any]] = {}
+
+    def shoot(self, row: int, person: Person, take: str) -> dict[str, Any]:
+        """Photo of `person` as row `row`'s target.
+
+        The same `take` has the same background and noise.
+        """
+        key = row, person["person"], take
+        if key not in self._taken:
+            where, body = self.table.iloc[row], self.bodies
+            rng = rng_for("failure-photo", where["dataset"], where["pid"], where["index"], take)
+            camera = self.cameras[where["dataset"]][where["camid"]]
+            self._taken[key] = self.photographer.shoot(
+                person, body.body_pose[row], body.global_orient[row], body.cam_t[row], camera, rng
+            )
+        return self._taken[key]
+
+    def stranger(self, row: int, which: int = 0) -> Person:
+        """Another person of the sample; `which` numbers the draws."""
+        own = self.people[row]["person"]
+        others = [person for person in self.people if person["person"] != own]
+        if not others:
+            raise StudyError("All inspected images show one person: raise study.failure_samples.")
+        return others[int(rng_for("stranger", row, which).integers(len(others)))]
+
+    def normals(self, row: int) -> np.ndarray:
+        """Normals of row `row`'s target, as the generator was given them."""
+        body = self.bodies
+        return self.conditions.render(
+            body.global_orient[row], body.body_pose[row], body.betas[row], body.cam_t[row]
+        ).normals
+
+
+def with_bag(person: Person, kind: str, colour: str) -> Person:
+    """The same person with another bag ("none" for without).
+
+    Under another name, because clothes are cached by name.
+    """
+    name = f"{person['person']} with {kind} {colour}"
+    return {**person, "bag": kind, "bag_colour": colour, "person": name}
+
+
+def inspect(P: Params, count: int) -> tuple[Samples, Studio]:
+    """Draw images and photograph the truth for each."""
+    table = draw(P, count)
+    by_dataset = list(table.groupby("dataset", sort=False))
+    loaded = [
+        load_bodies(rows, candidate_files.CANDIDATES / str(name)) for name, rows in by_dataset
+    ]
+    generated = [
+        candidate_files.candidate_images(str(name), rows, P.image) for name, rows in by_dataset
+    ]
+    bodies = BodyTable.joined([part for part, _ in loaded])
+    studio = Studio(P, table, bodies)
+    rows = range(len(table))
+    truth = [studio.shoot(row, studio.people[row], "truth") for row in rows]
+    again = [studio.shoot(row, studio.people[row], "again") for row in rows]
+    stranger, other = (
+        [studio.shoot(row, studio.stranger(row, which), "truth") for row in rows]
+        for which in (0, 1)
+    )
+    samples = Samples(
+        table,
+        bodies,
+        estimated=np.concatenate([estimated for _, estimated in loaded]),
+        references=read_images(table["reference_path"].tolist(), P.image.height, P.image.width),
+        generated=np.concatenate(generated),
+        truth=_pictures(truth),
+        again=_pictures(again),
+        stranger=_pictures(stranger),
+        other=_pictures(other),
+        normals=np.stack([studio.normals(row) for row in rows]),
+        mask=np.stack([photo["mask"] for photo in truth]),
+    )
+    return samples, studio
+
+
+def staged_bags(studio: Studio) -> np.ndarray:
+    """True photos with the wrong bag: owners without theirs, the others with a backpack."""
+    photos = []
+    for row, person in enumerate(studio.people):
+        bag = "backpack" if person["bag"] == "none" else "none"
+        photos.append(studio.shoot(row, with_bag(person, bag, person["bag_colour"]), "again"))
+    return _pictures(photos)
+
+
+def _pictures(photos: list[dict[str, Any]]) -> np.ndarray:
+    return np.stack([photo["image"] for photo in photos])

@@ -1,0 +1,160 @@
+"""Tables and pictures of failures (§G)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from scipy.stats import binomtest, fisher_exact
+
+from posedive_lib.bench import figures
+from posedive_lib.study.failures import MEASURED, limits
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from posedive_lib.study.failure_samples import Samples
+
+REFERENCE = {"blurred reference": "low_quality", "occluded reference": "occluded"}
+UNITS = ("share of body points off", "CIEDE2000", "levels of 255", "levels of 255")
+
+
+def rate(flagged: pd.Series) -> dict[str, Any]:
+    """count, of, rate and its 95 % Wilson interval of flags; NaN rows do not count."""
+    known = flagged.dropna()
+    count, of = int(known.sum()), len(known)
+    if not of:
+        return {"count": 0, "of": 0, "rate": np.nan, "low": np.nan, "high": np.nan}
+    interval = binomtest(count, of).proportion_ci(method="wilson")
+    return {
+        "count": count,
+        "of": of,
+        "rate": known.mean(),
+        "low": interval.low,
+        "high": interval.high,
+    }
+
+
+def failure_table(
+    samples: Samples,
+    flagged: pd.DataFrame,
+    right: pd.DataFrame,
+    staged: pd.DataFrame,
+    clothes: pd.Series,
+) -> pd.DataFrame:
+    """One row per kind: rate among generated images (all, kept, rejected) and, as a check, others.
+
+    The others are true photos (`right`), staged failures (`staged`) and, for "bag appeared",
+    strangers without a bag (`clothes`, of `failures.other_clothes`).
+    """
+    kept = samples.table["kept"]
+
+    def row(kind: str, of: pd.Series, true: float, wrong: float) -> dict[str, Any]:
+        return {
+            "kind": kind,
+            **rate(of),
+            "kept": of[kept].mean(),
+            "rejected": of[~kept].mean(),
+            "true photos": true,
+            "staged failures": wrong,
+            "bagless strangers": clothes.mean() if kind == "bag appeared" else np.nan,
+        }
+
+    rows = [row(kind, flagged[kind], right[kind].mean(), staged[kind].mean()) for kind in MEASURED]
+    rows.append(row("any of these", flagged.max(axis=1), right.max(axis=1).mean(), np.nan))
+    rows += [
+        row(kind, samples.table[column].astype(float), np.nan, np.nan)
+        for kind, column in REFERENCE.items()
+    ]
+    return pd.DataFrame(rows)
+
+
+def caught(samples: Samples, flagged: pd.DataFrame) -> pd.DataFrame:
+    """Does the filter see each kind? Failures among kept and among rejected images.
+
+    With 95 % Wilson intervals, and Fisher's exact p of the two.
+    """
+    kept = samples.table["kept"].astype(bool)
+    rows = []
+    for kind in MEASURED:
+        parts = {"kept": rate(flagged[kind][kept]), "rejected": rate(flagged[kind][~kept])}
+        row: dict[str, Any] = {"kind": kind}
+        for name, part in parts.items():
+            row |= {f"{name} {key}": part[key] for key in ("count", "of", "low", "high")}
+        counts = [[part["count"], part["of"] - part["count"]] for part in parts.values()]
+        known = all(part["of"] for part in parts.values())
+        row["p"] = fisher_exact(counts).pvalue if known else np.nan
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def reference_table(samples: Samples, flagged: pd.DataFrame) -> pd.DataFrame:
+    """Rates of wrong key points and wrong colours by the state of the reference photo."""
+    blurred, occluded = samples.table["low_quality"], samples.table["occluded"]
+    states = {"clear": ~(blurred | occluded), "blurred": blurred, "occluded": occluded}
+    return pd.DataFrame(
+        [
+            {"reference": state, "kind": kind, **rate(flagged[kind][rows])}
+            for state, rows in states.items()
+            for kind in MEASURED[:2]
+        ]
+    )
+
+
+@figures.style()
+def score_figure(
+    values: pd.DataFrame, right: pd.DataFrame, staged: pd.DataFrame, colour: float
+) -> tuple[Figure, pd.DataFrame]:
+    """Dots of every score for generated images, true photos and staged failures.
+
+    With the threshold of each kind; `colour` is that of `failures.colour_limit`. Figure and data.
+    """
+    fig, axes = plt.subplots(1, len(MEASURED), figsize=(11, 3.6))
+    groups = {
+        "true\nphotos": (right, figures.COLOURS[0]),
+        "generated": (values, figures.COLOURS[1]),
+        "staged\nfailures": (staged, figures.COLOURS[7]),
+    }
+    rng = np.random.default_rng(0)  # spreads the dots sideways
+    for ax, (kind, limit), unit in zip(axes, limits(colour).items(), UNITS, strict=True):
+        for x, (frame, shade) in enumerate(groups.values()):
+            known = frame[kind].dropna().to_numpy()
+            ax.plot(
+                x + rng.uniform(-0.28, 0.28, len(known)),
+                known,
+                linestyle="",
+                marker="o",
+                markersize=3.2,
+                alpha=0.55,
+                color=shade,
+            )
+        ax.axhline(limit, color="black", linewidth=1, linestyle="--", marker="")
+        ax.set_xticks(range(len(groups)), groups, fontsize=8)
+        ax.set(title=kind, ylabel=unit, xlim=(-0.5, 2.5))
+    parts = []
+    for name, (frame, _) in groups.items():
+        long = frame.assign(photos=name.replace("\n", " "))
+        parts.append(long.melt("photos", var_name="kind", value_name="score").dropna())
+    return fig, pd.concat(parts)
+
+
+def worst(samples: Samples, score: pd.Series, count: int, unit: str) -> Figure | None:
+    """Figure of the `count` images with the largest score; None where nothing can be judged.
+
+    Rows: reference, target normals, generated, truth.
+    """
+    order = score.dropna().sort_values(ascending=False, kind="stable").index[:count].tolist()
+    if not order:
+        return None
+    stacks = (samples.references, samples.normals, samples.generated, samples.truth)
+    kept = samples.table["kept"]
+    return figures.image_grid(
+        [[stack[i] for i in order] for stack in stacks],
+        row_labels=["reference", "target", "generated", "truth"],
+        column_labels=[
+            f"{unit} {score[i]:.2g}\n{'kept' if kept[i] else 'rejected'}" for i in order
+        ],
+        scale=0.9,
+    )
