@@ -1,0 +1,107 @@
+"""Filters compared at the same loss, and what the filter catches."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy.stats import fisher_exact
+
+from posedive_lib.augment.filter_quality import auc
+from posedive_lib.study import failures, filter_report
+
+
+def test_auc_equals_the_share_of_ordered_pairs():
+    score, positive = np.array([0.1, 0.4, 0.4, 0.9]), np.array([False, True, False, True])
+    assert auc(score, positive) == pytest.approx((1 + 0.5 + 1 + 1) / 4)
+    assert np.isnan(auc(score, np.ones(4, bool)))
+
+
+def test_filters_are_compared_at_the_same_loss(monkeypatch):
+    """Candidates of two people, half of each in the wrong colour.
+
+    A similarity to the real photos' colour is the perfect filter for the person.
+    """
+    colours = np.array([[200, 0, 0], [0, 0, 200]], np.uint8)
+    pids = np.repeat([0, 1], 4)
+    shown = np.where(np.arange(8) % 2 == 0, pids, 1 - pids)
+    photos = {f"{i}.png": np.broadcast_to(colours[shown[i]], (4, 2, 3)) for i in range(8)} | {
+        f"real{p}.png": np.broadcast_to(colours[p], (4, 2, 3)) for p in (0, 1)
+    }
+    manifest = pd.DataFrame(
+        {
+            "path": [f"{i}.png" for i in range(8)],
+            "pid": pids,
+            "reference_min": 0.9,
+            "reference_passed": True,
+            **{
+                f"sigma_{kind}_{k:02d}": [0.9] * 4 + [0.9 if kind == "tar" else 0.1] * 4
+                for kind in ("tar", "gen")
+                for k in range(17)
+            },
+        }
+    )
+    train = pd.DataFrame({"path": ["real0.png", "real1.png"], "pid": [0, 1]})
+    monkeypatch.setattr(filter_report.datasets, "load", lambda *_: SimpleNamespace(train=train))
+    monkeypatch.setattr(
+        filter_report,
+        "read_images",
+        lambda paths, *_: np.stack([photos[str(path).split("/")[-1]] for path in paths]),
+    )
+    wanted = np.tile(np.stack([np.linspace(0, 9, 17), np.linspace(0, 99, 17)], axis=1), (8, 1, 1))
+    bodies = SimpleNamespace(keypoints=wanted, visible=np.full((8, 17), 2))
+    found = wanted.copy()
+    found[:2] += 60  # the first two are in a wrong pose
+    monkeypatch.setattr(filter_report, "load_bodies", lambda *_: (bodies, found))
+    P = SimpleNamespace(
+        image=SimpleNamespace(height=4, width=2),
+        paths=SimpleNamespace(datasets=""),
+        augment=SimpleNamespace(
+            keypoints="body", tau_ref=0.35, tau_tar=0.5, epsilon_gen=0.18, tau_gen=0.55
+        ),
+    )
+
+    def colour(images: np.ndarray) -> np.ndarray:
+        return images.reshape(len(images), -1, 3).mean(1) + 1.0
+
+    images = np.stack([photos[path] for path in manifest["path"]])
+    table = filter_report.filters_compared(
+        P, "x", manifest, images, shown == pids, colour
+    ).set_index(["score", "truth"])
+    assert (table["lost_percent"] <= 50).all() and table.loc[
+        ("all rules", "right person"), "lost_percent"
+    ] == 50
+    assert table.loc[
+        ("Re-ID similarity", "right person"), ["precision", "recall", "auc"]
+    ].tolist() == [1, 1, 1]
+    assert (
+        table.loc[("all rules", "right person"), "precision"] == 0.5
+        and table.loc[("all rules", "right pose"), "precision"] == 0.5
+    )
+    assert (
+        table.loc[("key points", "right pose"), "auc"] == 1
+        and table.loc[("confidence", "right pose"), "auc"] < 0.5
+    )
+    assert table["good_percent"].groupby("truth").first().to_dict() == {
+        "both": 37.5,
+        "right person": 50.0,
+        "right pose": 75.0,
+    }
+
+
+def test_what_the_filter_catches_is_counted_and_tested():
+    samples = SimpleNamespace(table=pd.DataFrame({"kept": [True] * 10 + [False] * 5}))
+    flagged = pd.DataFrame(
+        {kind: [0.0] * 9 + [1.0] + [1.0] * 4 + [np.nan] for kind in failures.MEASURED}
+    )
+    row = failures.caught(samples, flagged).set_index("kind").loc["wrong colours"]
+    assert (row["kept count"], row["kept of"], row["rejected count"], row["rejected of"]) == (
+        1,
+        10,
+        4,
+        4,
+    )
+    assert (
+        row["p"] == pytest.approx(fisher_exact([[1, 9], [4, 0]]).pvalue)
+        and row["kept high"] < row["rejected low"] + 0.2
+    )

@@ -1,0 +1,58 @@
+"""How good generated images are: similarity to the truth, and data without it."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
+import pytest
+from pipeline import ROOT
+
+from posedive_lib.errors import StudyError
+from posedive_lib.generator.encoders import Encoders
+from posedive_lib.study import crossing, quality
+
+
+def test_psnr_looks_at_the_person_only():
+    truth = np.zeros((1, 8, 8, 3), np.uint8)
+    image = truth.copy()
+    image[0, :4] = 200  # background
+    image[0, 4:] = 16
+    mask = np.zeros((1, 8, 8), bool)
+    mask[0, 4:] = True
+    assert quality.foreground_psnr(image, truth, mask) == pytest.approx(
+        [10 * np.log10(255**2 / 256)]
+    )
+
+
+def test_ssim_of_an_image_with_itself_is_one():
+    image = np.random.default_rng(0).integers(0, 256, (2, 16, 12, 3), dtype=np.uint8)
+    assert quality.foreground_ssim(image, image, np.ones((2, 16, 12), bool)) == pytest.approx(
+        [1, 1]
+    )
+
+
+def test_images_pass_the_vae_in_any_batch():
+    generator = SimpleNamespace(
+        encoders=Encoders.from_stable_diffusion(ROOT / "data/pretrained/stable-diffusion")
+    )
+    ramp = np.linspace(0, 255, 128).astype(np.uint8)[None, :, None, None]
+    images = (
+        np.broadcast_to(ramp, (3, 128, 64, 3)) // np.array([1, 2, 3], np.uint8)[:, None, None, None]
+    )
+    passed = quality.through_vae(generator, images)
+    assert passed.shape == images.shape and passed.dtype == np.uint8
+    assert (
+        np.abs(passed.astype(int) - quality.through_vae(generator, images, batch_size=2)).max() <= 1
+    )
+    assert quality.foreground_psnr(passed, images, np.ones(images.shape[:3], bool)).min() > 20
+
+
+def test_without_the_truth_nothing_is_compared_with_it(monkeypatch):
+    bare = SimpleNamespace(query=pd.DataFrame({"path": ["a.png"], "pid": [1], "camid": [0]}))
+    monkeypatch.setattr(quality.datasets, "load", lambda *_: bare)
+    P = SimpleNamespace(paths=SimpleNamespace(datasets="", motions="data/motions"), seed=0)
+    assert quality.unseen_targets(P) is None
+    empty = quality.compared(P, None, None, None, None, None)
+    assert empty.empty and list(empty.columns) == quality.COLUMNS
+    with pytest.raises(StudyError, match="msmt17 has no truth.csv"):
+        crossing.cross(P, None, people=6, poses=6)

@@ -1,0 +1,17 @@
+"""Pictures of the splits."""
+
+import numpy as np
+
+from posedive_lib.study import split_views
+
+
+def test_a_rose_s_sectors_begin_at_the_front_and_its_rays_are_where_the_rule_ends():
+    views = {"train": np.array([0.0, 14.9, 15.0, -0.1]), "test": np.array([45.0, 180.0])}
+    figure, shares = split_views.azimuth_roses(
+        {"S": views}, limits={"S": {"train": 30.0, "test": 45.0}}
+    )
+    own = shares[(shares["side"] == "train") & (shares["share"] > 0)].set_index("azimuth")["share"]
+    assert own.to_dict() == {7.5: 0.5, 22.5: 0.25, -7.5: 0.25}
+    assert sorted(
+        round(float(np.degrees(line.get_xdata()[0]))) for line in figure.axes[0].lines
+    ) == [-45, -30, 30, 45]
