@@ -77,9 +77,12 @@ def write_truth(
     shown = people[people.person.isin({row["person"] for row in rows})]
     shown.to_csv(folder / "people.csv", index=False)
     paths = np.array([row["path"] for row in rows])
-    bodies = (np.stack([np.asarray(p[key], np.float32) for p in photos]) for key in BODY_ARRAYS)
     visible = np.stack([photo["visible"] for photo in photos])
-    BodyTable(paths, *bodies, visible).save(folder / "smpl.npz")
+    bodies = {
+        key: np.stack([np.asarray(photo[key], np.float32) for photo in photos])
+        for key in BODY_ARRAYS
+    }
+    BodyTable(path=paths, visible=visible, **bodies).save(folder / "smpl.npz")
     save_masks(folder / "masks.npz", paths, np.stack([photo["mask"] for photo in photos]))
 
 

@@ -53,7 +53,8 @@ PERFORMERS = 2  # of every motion; the second one is the other-handed
 def write_motions(folder: str | Path, seed: int = 0) -> list[Path]:
     """Write `in-domain/NAME_P.npz` and `out-of-domain/NAME_P.npz` below a folder.
 
-    P is the performer. Returns the paths. The same seed writes the same bytes. Other files in these folders stay.
+    P is the performer. Returns the paths. The same seed writes the same bytes. Other files in these
+    folders stay.
     """
     paths = []
     for domain, motions in {"in-domain": IN_DOMAIN, "out-of-domain": OUT_OF_DOMAIN}.items():

@@ -164,9 +164,9 @@ class Photographer:
 
     def _occlude(self, image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """Put something in front of the person, in place; returns the hidden pixels (H, W)."""
-        hidden = _occluder(*image.shape[:2], rng)
+        hidden = _occluder(self.height, self.width, rng)
         colour = rng.uniform(0.1, 0.75, 3)
-        grain = gaussian_filter(rng.normal(0, 1, image.shape[:2]), 2 * self.scale)
+        grain = gaussian_filter(rng.normal(0, 1, hidden.shape), 2 * self.scale)
         grain = 1 + 0.05 * grain / grain.std()
         muted = 0.4 * colour + 0.6 * colour.mean()
         image[hidden] = (muted * grain[..., None])[hidden]

@@ -23,7 +23,8 @@ from posedive_lib.seeds import rng_for
 if TYPE_CHECKING:
     from miniworld.cameras import Camera
     from posedive_lib.body.poses import PoseSource
-    from posedive_lib.params import CUHK03World, MarketWorld, MSMT17World, Params
+    from posedive_lib.params import Params
+    from posedive_lib.params.sections import CUHK03World, MarketWorld, MSMT17World
 
 FRONTAL = 36.0  # degrees: cameras that see people from within this of the front
 FRONTAL_WEIGHT = 60.0  # how much more often training identities walk past one of those

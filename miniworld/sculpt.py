@@ -246,8 +246,9 @@ def field(points: np.ndarray) -> np.ndarray:
     leg = -_melt(-leg, gap - 0.005, 0.012)  # daylight between the legs
     body = _melt(torso, leg, 0.045)
     arm = _melt(ARM(left), PALM(left), 0.02)
-    for part, width in [*((t, 0.014) for t in THUMB), (FINGERS, 0.01)]:
-        arm = _melt(arm, part(left), width)
+    for thumb in THUMB:
+        arm = _melt(arm, thumb(left), 0.014)
+    arm = _melt(arm, FINGERS(left), 0.01)
     body = _melt(body, arm, 0.06)
     body = _melt(body, NECK(points), 0.06)
     head = _melt(SKULL(points), FACE(points), 0.03)

@@ -4,6 +4,8 @@ A motion is a `Track` of anatomical angles in degrees. `miniworld.anatomy` holds
 turns them into SMPL's axis-angle.
 """
 
+from collections.abc import Mapping, Sequence
+
 import numpy as np
 from scipy.interpolate import PchipInterpolator
 
@@ -81,7 +83,7 @@ def stride(
     track["spine_flex"] += lean
 
 
-def keyframes(rng: Rng, track: Track, frames: int, keys: list[Key]) -> None:
+def keyframes(rng: Rng, track: Track, frames: int, keys: Sequence[Mapping[str, float]]) -> None:
     """Add a smooth way through key poses, which never overshoots a key.
 
     Every performer has a timing and a reach of their own.

@@ -1,5 +1,7 @@
 """Unusual motions, what pedestrians rarely do (out-of-domain, ours)."""
 
+from collections.abc import Mapping
+
 import numpy as np
 
 from miniworld.anatomy import Track
@@ -101,7 +103,7 @@ def reach(rng: Rng, frames: int) -> Track:
 def kick(rng: Rng, frames: int) -> Track:
     """Swings a leg back and kicks, three times."""
     track = relaxed(rng, frames)
-    keys: list[Key] = []
+    keys: list[Mapping[str, float]] = []
     for side, other in ("lr", "rl", "lr"):
         back = {
             f"hip_flex_{side}": -26,
@@ -126,7 +128,7 @@ def kick(rng: Rng, frames: int) -> Track:
 def lunge(rng: Rng, frames: int) -> Track:
     """Steps far forward and bends the knee, with either leg."""
     track = relaxed(rng, frames)
-    keys: list[Key] = []
+    keys: list[Mapping[str, float]] = []
     for side, other in ("lr", "rl"):
         low = {
             f"hip_flex_{side}": 80,

@@ -14,7 +14,7 @@ import pandas as pd
 
 from posedive_lib.seeds import rng_for
 
-Identity = Mapping[str, Any]  # one row of the table of identities
+Identity = Mapping[Any, Any]  # one row of the table of identities
 Colour = tuple[float, float, float]  # in [0, 1]
 
 COLOURS: dict[str, Colour] = {
