@@ -151,12 +151,7 @@ def joint_p(differences: ArrayLike, *, seed: int, patterns: int = 2**16) -> np.n
 
 
 def captured_share(
-    arm: ArrayLike,
-    oracle: ArrayLike,
-    baseline: ArrayLike,
-    *,
-    seed: int,
-    confidence: float = 0.95,
+    arm: ArrayLike, oracle: ArrayLike, baseline: ArrayLike, *, seed: int, confidence: float = 0.95
 ) -> Interval:
     """Share of the oracle's gain that an arm captures, (arm − baseline) / (oracle − baseline).
 

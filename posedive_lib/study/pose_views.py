@@ -40,9 +40,7 @@ def viewpoint_counts(azimuth: np.ndarray, elevation: np.ndarray) -> np.ndarray:
 
 
 @figures.style()
-def viewpoint_maps(
-    panels: dict[str, tuple[np.ndarray, np.ndarray]],
-) -> tuple[Figure, pd.DataFrame]:
+def viewpoint_maps(panels: dict[str, tuple[np.ndarray, np.ndarray]]) -> tuple[Figure, pd.DataFrame]:
     """One map per panel of (azimuth, elevation) in degrees: the sky above a person, from the top.
 
     Colour: how many times as many images as a uniform distribution would have, on a log scale.
@@ -124,11 +122,7 @@ def planned(
 
 
 def coverage_row(
-    name: str,
-    azimuth: np.ndarray,
-    elevation: np.ndarray,
-    body_pose: np.ndarray,
-    cells: np.ndarray,
+    name: str, azimuth: np.ndarray, elevation: np.ndarray, body_pose: np.ndarray, cells: np.ndarray
 ) -> dict[str, Any]:
     """One row of the coverage table: divergences from uniform (0 = uniform) and plain shares."""
     azimuth = (np.asarray(azimuth) + 180) % 360 - 180

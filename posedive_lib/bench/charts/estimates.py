@@ -161,13 +161,7 @@ def _estimate(
     filled = "white" if contains_zero(low, high) else colour
     if np.isfinite([low, high]).all():
         axes.plot(
-            [low, high],
-            [y, y],
-            color=colour,
-            linewidth=2,
-            linestyle="-",
-            marker="|",
-            markersize=8,
+            [low, high], [y, y], color=colour, linewidth=2, linestyle="-", marker="|", markersize=8
         )
     axes.plot(
         [row["difference"]],
