@@ -112,12 +112,5 @@ def encode(
         batch = torch.from_numpy(photos).to(device)
         latents.append(encoders.latents(batch).float().cpu().numpy())
         tokens.append(encoders.clip.tokens(batch, clip_tokens).float().cpu().numpy())
-    return TrainingArrays(
-        np.concatenate(latents),
-        np.concatenate(tokens),
-        np.asarray(images.pid),
-        np.asarray(images.camid),
-        np.asarray(images.depth),
-        np.asarray(images.normals),
-        np.asarray(images.skeleton),
-    )
+    rest = {name: np.asarray(value) for name, value in vars(images).items() if name != "photos"}
+    return TrainingArrays(np.concatenate(latents), np.concatenate(tokens), **rest)

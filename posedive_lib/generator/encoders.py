@@ -57,8 +57,8 @@ class Encoders:
     def images(self, latents: Tensor) -> Tensor:
         """(B, C, h, w) scaled latents -> uint8 (B, H, W, 3)."""
         pixels = self.vae.decode(latents / self.vae.config.scaling_factor).sample
-        bytes_ = pixels.float().add(1.0).mul(127.5).round().clamp(0, 255).to(torch.uint8)
-        return bytes_.permute(0, 2, 3, 1)
+        rounded = pixels.float().add(1.0).mul(127.5).round().clamp(0, 255).to(torch.uint8)
+        return rounded.permute(0, 2, 3, 1)
 
 
 def check_images(
