@@ -8,7 +8,7 @@ import pytest
 from scipy.stats import fisher_exact
 
 from posedive_lib.augment.filter_quality import auc
-from posedive_lib.study import failures, filter_report
+from posedive_lib.study import failure_views, failures, filter_report
 
 
 def test_auc_equals_the_share_of_ordered_pairs():
@@ -94,7 +94,7 @@ def test_what_the_filter_catches_is_counted_and_tested():
     flagged = pd.DataFrame(
         {kind: [0.0] * 9 + [1.0] + [1.0] * 4 + [np.nan] for kind in failures.MEASURED}
     )
-    row = failures.caught(samples, flagged).set_index("kind").loc["wrong colours"]
+    row = failure_views.caught(samples, flagged).set_index("kind").loc["wrong colours"]
     assert (row["kept count"], row["kept of"], row["rejected count"], row["rejected of"]) == (
         1,
         10,
