@@ -84,7 +84,7 @@ def imported_packages() -> set[str]:
                 names.update(alias.name.split(".")[0] for alias in node.names)
             elif isinstance(node, ast.ImportFrom) and node.level == 0:
                 names.add(node.module.split(".")[0])
-    return names - set(sys.stdlib_module_names) - {"posedive_lib"}
+    return names - set(sys.stdlib_module_names) - {"posedive_lib", "miniworld"}
 
 
 def test_every_import_of_the_library_is_declared():
