@@ -26,7 +26,7 @@ from posedive_lib.body.poses import load_poses
 from posedive_lib.body.table import BodyTable
 from posedive_lib.datasets import splits
 from posedive_lib.reid.image_set import ImageSet
-from posedive_lib.reid.models import create, measure
+from posedive_lib.reid.models import create_model, evaluate_model
 from posedive_lib.study import generation, mini_world, reid_work
 
 NAME = "msmt17-s-cam"
@@ -83,11 +83,12 @@ def train_and_test(
     if arm == "oracle":
         photos = reid_work.stored_images(P, mini_world.true_photos(P, NAME, rows))
         train = train.plus(reid_work.generated_set(rows, photos))
-    baseline = create(
+    model = create_model(
         "clip-reid", P.reid, P.paths.clip, P.reid.image.height, P.reid.image.width, "cpu"
     )
-    baseline.fit(train, seed=seed)
-    results = {border: measure(baseline, *parts) for border, parts in tests(P, borders).items()}
+    model.fit(train, seed=seed)
+    parts_of = tests(P, borders)
+    results = {border: evaluate_model(model, *parts) for border, parts in parts_of.items()}
     pd.DataFrame(
         [
             {

@@ -58,7 +58,7 @@ def one_run(name: str, P, train: ImageSet, query: ImageSet, gallery: ImageSet) -
     clip_reid_training.SEEN.clear()  # as in the first run of a process
     started = time.perf_counter()
     pretrained = P.paths.clip if name == "clip-reid" else P.paths.resnet
-    baseline = models.create(
+    model = models.create_model(
         name, P.reid, pretrained, P.reid.image.height, P.reid.image.width, "cpu"
     )
     if name == "clip-reid":
@@ -68,12 +68,12 @@ def one_run(name: str, P, train: ImageSet, query: ImageSet, gallery: ImageSet) -
             ("stage 1", "_learn_prompts"),
             ("stage 2", "_train_encoder"),
         ):
-            setattr(baseline, method, timed(times, part, getattr(baseline, method)))
-    timed(times, "stage 2" if name == "resnet" else "fit", baseline.fit)(train, seed=0)
+            setattr(model, method, timed(times, part, getattr(model, method)))
+    timed(times, "stage 2" if name == "resnet" else "fit", model.fit)(train, seed=0)
     if name == "clip-reid":
         times["stage 1"] -= times["stage-1 features"]
-        del times["fit"], baseline.in_batches
-    extract = timed(times, "test features", baseline.extract)
+        del times["fit"], model.in_batches
+    extract = timed(times, "test features", model.extract)
     features = extract(query.images, query.camids), extract(gallery.images, gallery.camids)
     timed(times, "evaluation", evaluate)(
         features[0], query.pids, query.camids, features[1], gallery.pids, gallery.camids

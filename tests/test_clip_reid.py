@@ -13,6 +13,7 @@ from reid_parts import people, save_tiny_clip, tiny_params
 from safetensors import safe_open
 from transformers import AutoTokenizer, CLIPTextModelWithProjection, CLIPVisionModelWithProjection
 
+from posedive_lib import devices
 from posedive_lib.errors import StudyError
 from posedive_lib.reid import clip_reid_training, image_set, loop, transforms
 from posedive_lib.reid.clip_reid import (
@@ -22,11 +23,11 @@ from posedive_lib.reid.clip_reid import (
     patch_grid,
     resize_positions,
 )
-from posedive_lib.reid.clip_reid_training import PROMPTS_FILE, ClipReIDBaseline
+from posedive_lib.reid.clip_reid_training import PROMPTS_FILE, ClipReIDModel
 from posedive_lib.reid.image_set import ImageSet
-from posedive_lib.reid.models import MODELS, create, load, run
+from posedive_lib.reid.models import MODELS, create_model, load_trained, train_and_evaluate
 from posedive_lib.reid.sampler import PKSampler, shuffled_batches
-from posedive_lib.reid.weights import load_clip
+from posedive_lib.weights import load_clip
 
 
 @pytest.fixture(scope="module")
@@ -104,7 +105,7 @@ def test_a_wrong_folder_gets_one_sentence_and_no_report(tmp_path):
     (folders[1] / "config.json").write_text(
         json.dumps(config | {"projection_dim": 12})
     )  # tensors of another shape
-    code = "import sys\nfrom posedive_lib.errors import command\nfrom posedive_lib.reid.weights import load_clip\nsys.exit(command()(load_clip)(sys.argv[1]))"
+    code = "import sys\nfrom posedive_lib.errors import command\nfrom posedive_lib.weights import load_clip\nsys.exit(command()(load_clip)(sys.argv[1]))"
     for folder in folders:
         done = subprocess.run(
             [sys.executable, "-c", code, str(folder)], capture_output=True, text=True, check=False
@@ -153,13 +154,19 @@ def test_a_run_learns_and_is_a_function_of_its_seed(clip):
     torch.manual_seed(11)
     np.random.seed(11)
     before = torch.get_rng_state(), np.random.get_state()[1].copy()
-    first = run(train, query, gallery, tiny_params(), pretrained=clip, seed=1, device="cpu")
+    first = train_and_evaluate(
+        train, query, gallery, tiny_params(), pretrained=clip, seed=1, device="cpu"
+    )
     assert torch.equal(torch.get_rng_state(), before[0]) and np.array_equal(
         np.random.get_state()[1], before[1]
     )
     torch.manual_seed(99)
-    again = run(train, query, gallery, tiny_params(), pretrained=clip, seed=1, device="cpu")
-    other = run(train, query, gallery, tiny_params(), pretrained=clip, seed=2, device="cpu")
+    again = train_and_evaluate(
+        train, query, gallery, tiny_params(), pretrained=clip, seed=1, device="cpu"
+    )
+    other = train_and_evaluate(
+        train, query, gallery, tiny_params(), pretrained=clip, seed=2, device="cpu"
+    )
     assert {**first, "seconds": 0} == {**again, "seconds": 0}
     assert first["losses"] != other["losses"]
     for stage in ("stage1", "stage2"):
@@ -197,47 +204,47 @@ def test_threads_and_low_precision_repeat_too(clip):
     try:
         torch.set_num_threads(2)
         for _ in range(2):
-            baseline = ClipReIDBaseline(
+            model = ClipReIDModel(
                 tiny_params(precision="bf16", stage1__steps=2, stage2__steps=2), clip, 32, 16, "cpu"
             )
-            histories.append(baseline.fit(people(6, 6), seed=0))
+            histories.append(model.fit(people(6, 6), seed=0))
     finally:
         torch.set_num_threads(threads)
     assert histories[0] == histories[1]
     with pytest.raises(StudyError, match="fp16 needs a GPU"):
-        ClipReIDBaseline(tiny_params(precision="fp16"), clip, 32, 16, "cpu")
+        ClipReIDModel(tiny_params(precision="fp16"), clip, 32, 16, "cpu")
 
 
 @pytest.mark.parametrize("native, chosen", [(True, "bf16"), (False, "fp32")])
 def test_auto_takes_bf16_only_where_it_is_native(native, chosen, clip, tmp_path, monkeypatch):
-    monkeypatch.setattr(loop, "computes_bfloat16", lambda device: native)
-    baseline = ClipReIDBaseline(tiny_params(precision="auto"), clip, 32, 16, "cpu").start()
-    assert (baseline.precision, baseline.machine.dtype) == (chosen, loop.PRECISIONS[chosen])
-    baseline.save(tmp_path)
-    monkeypatch.setattr(loop, "computes_bfloat16", lambda device: not native)
-    assert load(tmp_path, "cpu").precision == chosen  # as trained, wherever it is loaded
-    assert load(tmp_path, "cpu", "auto").precision != chosen
+    monkeypatch.setattr(devices, "computes_bfloat16", lambda device: native)
+    model = ClipReIDModel(tiny_params(precision="auto"), clip, 32, 16, "cpu").start()
+    assert (model.precision, model.machine.dtype) == (chosen, devices.PRECISIONS[chosen])
+    model.save(tmp_path)
+    monkeypatch.setattr(devices, "computes_bfloat16", lambda device: not native)
+    assert load_trained(tmp_path, "cpu").precision == chosen  # as trained, wherever it is loaded
+    assert load_trained(tmp_path, "cpu", "auto").precision != chosen
 
 
 def test_stage2_leaves_the_text_side_alone(clip):
-    baseline = ClipReIDBaseline(
-        tiny_params(stage1__steps=3, stage2__steps=3), clip, 32, 16, "cpu"
-    ).start(3, 0)
+    model = ClipReIDModel(tiny_params(stage1__steps=3, stage2__steps=3), clip, 32, 16, "cpu").start(
+        3, 0
+    )
     text, untrained = (
-        baseline.prompts.text,
-        {name: value.clone() for name, value in baseline.model.state_dict().items()},
+        model.prompts.text,
+        {name: value.clone() for name, value in model.model.state_dict().items()},
     )
     kept = {name: value.clone() for name, value in text.state_dict().items()}
-    baseline.start = lambda *args: baseline
-    baseline.fit(people(3, 5), seed=0)
+    model.start = lambda *args: model
+    model.fit(people(3, 5), seed=0)
     assert all(torch.equal(value, kept[name]) for name, value in text.state_dict().items())
-    assert torch.equal(baseline.model.head12.norm.bias, torch.zeros(32))
+    assert torch.equal(model.model.head12.norm.bias, torch.zeros(32))
     for name in (
         "encoder.positions",
         "head12.classifier.weight",
         "encoder.vision.encoder.layers.0.self_attn.q_proj.weight",
     ):
-        assert not torch.equal(baseline.model.state_dict()[name], untrained[name])
+        assert not torch.equal(model.model.state_dict()[name], untrained[name])
 
 
 class Killed(Exception):
@@ -250,8 +257,8 @@ SHORT = {"stage1__steps": 8, "stage2__steps": 7, "checkpoint_every": 3}
 @pytest.fixture(scope="module")
 def whole_run(clip):
     """A run that nothing stopped."""
-    baseline = create("clip-reid", tiny_params(**SHORT), clip, 32, 16, "cpu")
-    return baseline, baseline.fit(people(6, 6), seed=3)
+    model = create_model("clip-reid", tiny_params(**SHORT), clip, 32, 16, "cpu")
+    return model, model.fit(people(6, 6), seed=3)
 
 
 @pytest.mark.parametrize("stage, step", [("stage1", 4), ("stage1", 8), ("stage2", 5)])
@@ -263,10 +270,10 @@ def test_a_killed_run_ends_in_the_same_weights(clip, whole_run, tmp_path, stage,
             raise Killed
 
     with pytest.raises(Killed):
-        create("clip-reid", params, clip, 32, 16, "cpu").fit(
+        create_model("clip-reid", params, clip, 32, 16, "cpu").fit(
             train, seed=3, progress=kill, checkpoints=tmp_path
         )
-    resumed, steps = create("clip-reid", params, clip, 32, 16, "cpu"), []
+    resumed, steps = create_model("clip-reid", params, clip, 32, 16, "cpu"), []
     assert (
         resumed.fit(train, seed=3, progress=lambda *at: steps.append(at), checkpoints=tmp_path)
         == history
@@ -274,16 +281,18 @@ def test_a_killed_run_ends_in_the_same_weights(clip, whole_run, tmp_path, stage,
     assert len(steps) < 15 and not list(tmp_path.glob(".*"))
     for key, value in whole.model.state_dict().items():
         assert torch.equal(value, resumed.model.state_dict()[key]), key
-    with pytest.raises(StudyError, match="other images, parameters or seed"):
-        create("clip-reid", params, clip, 32, 16, "cpu").fit(train, seed=4, checkpoints=tmp_path)
+    with pytest.raises(StudyError, match="other data, parameters, seed"):
+        create_model("clip-reid", params, clip, 32, 16, "cpu").fit(
+            train, seed=4, checkpoints=tmp_path
+        )
 
 
 def test_stage2_starts_from_learned_prompts(clip, tmp_path):
     train, params = people(4, 5), tiny_params(stage1__steps=3, stage2__steps=4)
-    first = ClipReIDBaseline(params, clip, 32, 16, "cpu")
+    first = ClipReIDModel(params, clip, 32, 16, "cpu")
     first.fit(train, seed=0, checkpoints=tmp_path)
     steps = []
-    second = ClipReIDBaseline(params, clip, 32, 16, "cpu")
+    second = ClipReIDModel(params, clip, 32, 16, "cpu")
     second.fit(
         train,
         seed=0,
@@ -307,11 +316,9 @@ def test_features_of_an_earlier_run_are_looked_up(clip, monkeypatch):
     train = people(4, 5)
 
     def features(images, **changes):
-        baseline = ClipReIDBaseline(tiny_params(**changes), clip, 32, 16, "cpu").start(
-            4, 0, train.camids
-        )
+        model = ClipReIDModel(tiny_params(**changes), clip, 32, 16, "cpu").start(4, 0, train.camids)
         before = len(clip_reid_training.SEEN)
-        return baseline._clip_features(images), len(clip_reid_training.SEEN) - before
+        return model._clip_features(images), len(clip_reid_training.SEEN) - before
 
     first, computed = features(train.images)
     assert computed == 3
@@ -349,7 +356,7 @@ def test_generated_images_can_weigh_nothing(clip):
     for pixels in (train.images, blank):
         params = tiny_params(generated__weight=0.0, **still)
         histories.append(
-            ClipReIDBaseline(params, clip, 32, 16, "cpu").fit(
+            ClipReIDModel(params, clip, 32, 16, "cpu").fit(
                 ImageSet(pixels, train.pids, train.camids, train.generated), seed=0
             )
         )
@@ -359,7 +366,7 @@ def test_generated_images_can_weigh_nothing(clip):
     assert histories[0]["stage1"]["image_to_text"] == pytest.approx(
         histories[1]["stage1"]["image_to_text"], abs=1e-6
     )
-    full = ClipReIDBaseline(tiny_params(**still), clip, 32, 16, "cpu").fit(train, seed=0)
+    full = ClipReIDModel(tiny_params(**still), clip, 32, 16, "cpu").fit(train, seed=0)
     assert full["stage2"]["image_to_text"] != pytest.approx(
         histories[0]["stage2"]["image_to_text"], abs=1e-6
     )
@@ -373,46 +380,44 @@ def test_cameras_of_generated_images(clip, tmp_path, camera, rows, generated_row
     params = tiny_params(
         camera_weight=3.0, generated__camera=camera, stage1__steps=2, stage2__steps=3
     )
-    baseline = ClipReIDBaseline(params, clip, 32, 16, "cpu")
-    baseline.fit(train, seed=0)
-    assert baseline.model.encoder.cameras.shape == (rows, 32)
-    found = baseline.camera_rows(train.camids, len(train), train.generated)
+    model = ClipReIDModel(params, clip, 32, 16, "cpu")
+    model.fit(train, seed=0)
+    assert model.model.encoder.cameras.shape == (rows, 32)
+    found = model.camera_rows(train.camids, len(train), train.generated)
     expected = (
         train.camids
         if generated_row is None
         else np.where(train.generated, generated_row, train.camids)
     )
     assert np.array_equal(found, expected)
-    tokens = baseline.model.encoder.camera_tokens(torch.tensor([1, -1, -2]))
-    embedding = baseline.model.encoder.cameras
+    tokens = model.model.encoder.camera_tokens(torch.tensor([1, -1, -2]))
+    embedding = model.model.encoder.cameras
     torch.testing.assert_close(
         tokens, 3 * torch.stack([embedding[1], torch.zeros(32), embedding[:6].mean(0)])
     )
-    features = baseline.extract(train.images, train.camids)
-    assert not np.allclose(
-        features, baseline.extract(train.images, (train.camids + 1) % 6), atol=1e-3
-    )
+    features = model.extract(train.images, train.camids)
+    assert not np.allclose(features, model.extract(train.images, (train.camids + 1) % 6), atol=1e-3)
     with pytest.raises(StudyError, match="Camera 77"):
-        baseline.extract(train.images[:1], np.array([77]))
-    baseline.save(tmp_path)
-    loaded = ClipReIDBaseline(None, None, 0, 0, "cpu").load(tmp_path)
+        model.extract(train.images[:1], np.array([77]))
+    model.save(tmp_path)
+    loaded = ClipReIDModel(None, None, 0, 0, "cpu").load(tmp_path)
     assert np.array_equal(loaded.extract(train.images, train.camids), features)
-    assert np.array_equal(loaded.extract(train.images), baseline.extract(train.images))
+    assert np.array_equal(loaded.extract(train.images), model.extract(train.images))
 
 
 def test_save_and_load(clip, tmp_path):
     train = people(3, 5)
-    baseline = ClipReIDBaseline(
+    model = ClipReIDModel(
         tiny_params(patch_stride=6, stage1__steps=2, stage2__steps=3), clip, 32, 16, "cpu"
     )
     with pytest.raises(StudyError, match="fit or load"):
-        baseline.extract(train.images)
-    baseline.fit(train, seed=0)
-    features = baseline.extract(train.images)
+        model.extract(train.images)
+    model.fit(train, seed=0)
+    features = model.extract(train.images)
     assert features.shape == (15, 32 + 16) and features.dtype == np.float32
-    assert baseline.extract(train.images[:0]).shape == (0, 48)
-    baseline.save(tmp_path / "saved")
-    loaded = ClipReIDBaseline(None, None, 0, 0, "cpu").load(
+    assert model.extract(train.images[:0]).shape == (0, 48)
+    model.save(tmp_path / "saved")
+    loaded = ClipReIDModel(None, None, 0, 0, "cpu").load(
         tmp_path / "saved"
     )  # needs no other weights
     assert np.array_equal(loaded.extract(train.images), features)
@@ -422,11 +427,11 @@ def test_save_and_load(clip, tmp_path):
     with pytest.raises(StudyError, match="saved"):
         loaded.load(tmp_path / "saved")
     with pytest.raises(StudyError, match="uint8"):
-        baseline.extract(train.images / 255)
+        model.extract(train.images / 255)
 
 
 def test_images_of_other_sizes_are_resized(clip):
-    baseline = ClipReIDBaseline(tiny_params(), clip, 32, 16, "cpu").start()
+    model = ClipReIDModel(tiny_params(), clip, 32, 16, "cpu").start()
     large = np.random.default_rng(0).integers(0, 256, (2, 64, 40, 3), dtype=np.uint8)
     small = np.stack(
         [
@@ -434,21 +439,21 @@ def test_images_of_other_sizes_are_resized(clip):
             for image in large
         ]
     )
-    assert np.array_equal(baseline.extract(large), baseline.extract(small))
+    assert np.array_equal(model.extract(large), model.extract(small))
 
 
 def test_missing_weights_and_wrong_sizes_are_named(clip, tmp_path):
     with pytest.raises(StudyError, match="image_encoder"):
         from_pretrained(tmp_path, 32, 16, 3, seed=0)
-    with pytest.raises(StudyError, match="gone is missing"):
+    with pytest.raises(StudyError, match="No folder .*gone"):
         from_pretrained(tmp_path / "gone", 32, 16, 3, seed=0)
     with pytest.raises(StudyError, match="8-pixel"):
         from_pretrained(clip, 30, 16, 3, seed=0)
     wild = tiny_params(stage2__learning_rate=1e30, stage2__weight_decay=0.0)
     with pytest.raises(StudyError, match=r"reid\.stage2\.learning_rate"):
-        ClipReIDBaseline(wild, clip, 32, 16, "cpu").fit(people(3, 5), seed=0)
+        ClipReIDModel(wild, clip, 32, 16, "cpu").fit(people(3, 5), seed=0)
     with pytest.raises(StudyError, match="choose one of clip-reid, resnet"):
-        create("solider", tiny_params(), clip, 32, 16)
+        create_model("solider", tiny_params(), clip, 32, 16)
     assert list(MODELS) == ["clip-reid", "resnet"]
 
 

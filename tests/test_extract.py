@@ -7,10 +7,10 @@ from reid_parts import people, save_tiny_clip, tiny_params
 
 from posedive_lib.errors import StudyError
 from posedive_lib.own_data.features import extract
-from posedive_lib.reid.clip_reid_training import ClipReIDBaseline
-from posedive_lib.reid.loop import load_tensors, save_tensors
-from posedive_lib.reid.models import load
-from posedive_lib.reid.resnet import ResNetBaseline
+from posedive_lib.reid.clip_reid_training import ClipReIDModel
+from posedive_lib.reid.models import load_trained
+from posedive_lib.reid.resnet import ResNetModel
+from posedive_lib.weights import load_tensors, save_tensors
 
 
 @pytest.fixture(scope="module", params=["clip-reid", "resnet"])
@@ -18,23 +18,23 @@ def trained(request, tmp_path_factory):
     folder = tmp_path_factory.mktemp(request.param)
     params = tiny_params(stage1__steps=2, stage2__steps=3, resnet__steps=3)
     kind, weights = (
-        (ClipReIDBaseline, save_tiny_clip(folder / "clip"))
+        (ClipReIDModel, save_tiny_clip(folder / "clip"))
         if request.param == "clip-reid"
-        else (ResNetBaseline, None)
+        else (ResNetModel, None)
     )
-    baseline = kind(params, weights, 32, 16, "cpu")
-    baseline.fit(people(4, 5), seed=0)
-    baseline.save(folder / "saved")
-    return baseline, folder / "saved"
+    model = kind(params, weights, 32, 16, "cpu")
+    model.fit(people(4, 5), seed=0)
+    model.save(folder / "saved")
+    return model, folder / "saved"
 
 
 def test_arrays_and_paths_give_the_same_unit_features(trained, tmp_path):
-    baseline, folder = trained
+    model, folder = trained
     images = np.random.default_rng(0).integers(0, 256, (5, 40, 24, 3), dtype=np.uint8)
     features = extract(images, folder, device="cpu")
     assert features.dtype == np.float32 and features.shape[0] == 5
     np.testing.assert_allclose(np.linalg.norm(features, axis=1), 1, atol=1e-6)
-    own = baseline.extract(images)
+    own = model.extract(images)
     np.testing.assert_allclose(
         features, own / np.linalg.norm(own, axis=1, keepdims=True), atol=1e-6
     )
@@ -102,7 +102,7 @@ def test_mistakes_get_one_sentence(trained, tmp_path):
         (dict(device="tin"), "no device 'tin'"),
     ):
         with pytest.raises(StudyError, match=said):
-            load(folder, **options)
+            load_trained(folder, **options)
 
 
 def test_a_model_file_that_says_too_little_is_refused(trained, tmp_path):
@@ -114,7 +114,9 @@ def test_a_model_file_that_says_too_little_is_refused(trained, tmp_path):
             {key: value for key, value in about.items() if key != name},
         )
         if name == "precision":
-            assert load(tmp_path).precision == "fp32"  # not one of the model's own properties
+            assert (
+                load_trained(tmp_path).precision == "fp32"
+            )  # not one of the model's own properties
             continue
         with pytest.raises(StudyError, match=r"model\.safetensors"):
-            load(tmp_path)
+            load_trained(tmp_path)

@@ -13,7 +13,7 @@ from posedive_lib.reid import losses
 from posedive_lib.reid.clip_reid import ClipReID, ImageEncoder, PromptLearner
 from posedive_lib.reid.clip_reid_training import parameter_groups, stage2_terms
 from posedive_lib.reid.learning_rate import epoch_of, stage1_rate, stage2_rate, steps_of
-from posedive_lib.reid.weights import halves
+from posedive_lib.weights import clip_towers
 
 ROOT = Path(__file__).resolve().parents[1]
 STAGE1 = {1: 7.8e-5, 60: 1.76e-4, 119: 1.06e-6}  # published learning rates by epoch
@@ -251,7 +251,7 @@ def test_every_published_tensor_has_its_place(vit_b16):
 
 
 def test_clip_reid_on_vit_b16(vit_b16):
-    vision, text = halves(vit_b16)
+    vision, text = clip_towers(vit_b16)
     with torch.device("meta"):
         plain = ImageEncoder(vision, 256, 128)
         assert plain.positions.shape == (1 + 16 * 8, 768)

@@ -8,7 +8,7 @@ import pytest
 from launching import launch
 from reid_parts import people, save_tiny_clip, tiny_params
 
-from posedive_lib.reid.models import create
+from posedive_lib.reid.models import create_model
 
 
 def work(name: str, folder: str, clip: str) -> None:
@@ -22,7 +22,8 @@ def work(name: str, folder: str, clip: str) -> None:
         instances=3,
     )
     model, again = (
-        create(name, params, clip if name == "clip-reid" else None, 32, 16, "cpu") for _ in range(2)
+        create_model(name, params, clip if name == "clip-reid" else None, 32, 16, "cpu")
+        for _ in range(2)
     )
     history, _ = (
         m.fit(people(6, 6), seed=0, checkpoints=Path(folder) / "run") for m in (model, again)

@@ -1,4 +1,4 @@
-"""The ResNet baseline behind the same interface as CLIP-ReID."""
+"""The ResNet model behind the same interface as CLIP-ReID."""
 
 import numpy as np
 import pytest
@@ -9,7 +9,7 @@ from transformers import ResNetBackbone, ResNetConfig, ResNetForImageClassificat
 
 from posedive_lib.errors import StudyError
 from posedive_lib.reid import models
-from posedive_lib.reid.resnet import ResNetBaseline, ResNetReID
+from posedive_lib.reid.resnet import ResNetModel, ResNetReID
 
 
 def small(layer="basic", **more):
@@ -43,7 +43,7 @@ def test_a_run_learns_and_repeats():
     train, test = people(6, 6), people(8, 4, seed=1, first=6)
     query, gallery = test.take(test.camids == 0), test.take(test.camids > 0)
     first, again, other = (
-        models.run(
+        models.train_and_evaluate(
             train,
             query,
             gallery,
@@ -75,13 +75,13 @@ def test_a_killed_run_ends_in_the_same_weights(tmp_path):
         if step == 9:
             raise KeyboardInterrupt
 
-    whole = ResNetBaseline(params, None, 32, 16, "cpu")
+    whole = ResNetModel(params, None, 32, 16, "cpu")
     history = whole.fit(train, seed=0)
     with pytest.raises(KeyboardInterrupt):
-        ResNetBaseline(params, None, 32, 16, "cpu").fit(
+        ResNetModel(params, None, 32, 16, "cpu").fit(
             train, seed=0, checkpoints=tmp_path, progress=kill
         )
-    resumed = ResNetBaseline(params, None, 32, 16, "cpu")
+    resumed = ResNetModel(params, None, 32, 16, "cpu")
     assert resumed.fit(train, seed=0, checkpoints=tmp_path) == history
     assert all(
         torch.equal(value, resumed.model.state_dict()[name])
@@ -93,28 +93,28 @@ def test_published_weights_are_taken(tmp_path):
     torch.manual_seed(0)
     published = ResNetForImageClassification(small(num_labels=3))
     published.save_pretrained(tmp_path / "resnet")
-    baseline = ResNetBaseline(
+    model = ResNetModel(
         tiny_params(resnet__steps=1, resnet__learning_rate=0.0), tmp_path / "resnet", 32, 16, "cpu"
     )
-    baseline.fit(people(4, 4), seed=0)
-    mine, theirs = baseline.model.backbone.state_dict(), published.resnet.state_dict()
+    model.fit(people(4, 4), seed=0)
+    mine, theirs = model.model.backbone.state_dict(), published.resnet.state_dict()
     kernels = [
         name for name, module in published.resnet.named_modules() if isinstance(module, nn.Conv2d)
     ]
     assert kernels and all(
         torch.equal(mine[f"{name}.weight"], theirs[f"{name}.weight"]) for name in kernels
     )
-    with pytest.raises(StudyError, match="gone is missing"):
-        ResNetBaseline(tiny_params(), tmp_path / "gone", 32, 16, "cpu").fit(people(4, 4), seed=0)
+    with pytest.raises(StudyError, match="No folder .*gone"):
+        ResNetModel(tiny_params(), tmp_path / "gone", 32, 16, "cpu").fit(people(4, 4), seed=0)
 
 
 def test_save_and_load(tmp_path):
     train = people(4, 4)
-    baseline = ResNetBaseline(tiny_params(resnet__steps=3), None, 32, 16, "cpu")
-    baseline.fit(train, seed=0)
-    baseline.save(tmp_path)
-    loaded = models.load(tmp_path, "cpu")
-    assert isinstance(loaded, ResNetBaseline)
+    model = ResNetModel(tiny_params(resnet__steps=3), None, 32, 16, "cpu")
+    model.fit(train, seed=0)
+    model.save(tmp_path)
+    loaded = models.load_trained(tmp_path, "cpu")
+    assert isinstance(loaded, ResNetModel)
     assert np.array_equal(
-        loaded.extract(train.images), baseline.extract(train.images)
+        loaded.extract(train.images), model.extract(train.images)
     ) and loaded.extract(train.images).shape == (16, 16)

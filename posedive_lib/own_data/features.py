@@ -30,7 +30,7 @@ def extract(
 
     StudyError on an unreadable image or an incomplete folder.
     """
-    model = models.load(model_folder, device)
+    model = models.load_trained(model_folder, device)
     if isinstance(images, str | Path | Image.Image) or not isinstance(images, Iterable):
         raise StudyError(
             f"{images} is no list of images: give a list of paths, of images of PIL or of arrays."

@@ -1,71 +1,66 @@
-"""The optimisation loop of every Re-ID model: one process or several, any precision, the same weights after a kill as without one."""
+"""The optimisation loop of every Re-ID model: one process or several, any precision.
 
-import json
+A run that was killed and resumed ends in the same weights as one that was not.
+"""
+
+from __future__ import annotations
+
 import math
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from accelerate import Accelerator, PartialState
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from posedive_lib.checkpoints import load_checkpoint, save_checkpoint
+from posedive_lib.devices import PRECISIONS, autocast, checked_device, chosen_precision
 from posedive_lib.errors import StudyError
-from posedive_lib.precision import checked_device, computes_bfloat16
-from posedive_lib.writing import replacing
 
-PRECISIONS = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
+History = dict[str, list[float]]  # learning rate, loss and its weighted terms, per step
+Progress = Callable[[str, int, int], Any]  # called with (stage, steps done, steps)
+Terms = Callable[[nn.Module, int, np.ndarray], dict[str, Tensor]]  # (module, step, batch of rows)
 
 
 class Machine:
-    """Where to compute: the given device, else the GPU or CPU that `accelerate` finds; under `accelerate launch` one of its processes.
+    """Where to compute: the given device, else the GPU or CPU that `accelerate` finds.
 
-    precision: fp32, bf16, fp16 (a GPU only), or auto: bf16 where the device computes it natively, else fp32.
+    Under `accelerate launch` it is one of the processes. precision: that of `reid.precision`.
     """
 
-    def __init__(self, device: str | None, precision: str):
-        if precision not in (*PRECISIONS, "auto"):
-            raise StudyError(
-                f"reid.precision is {precision!r}: choose one of auto, {', '.join(PRECISIONS)}."
-            )
+    def __init__(self, device: str | None, precision: str) -> None:
         chosen = checked_device(device) if device else None
         state = PartialState(cpu=True) if device == "cpu" else PartialState()
         self.processes, self.index = state.num_processes, state.process_index
         self.device = chosen if chosen and self.processes == 1 else state.device
-        self.precision = (
-            ("bf16" if computes_bfloat16(self.device) else "fp32")
-            if precision == "auto"
-            else precision
-        )
+        self.precision = chosen_precision(self.device, precision, "reid.precision")
         self.dtype = PRECISIONS[self.precision]
-        if precision == "fp16" and self.device.type == "cpu":
-            raise StudyError("reid.precision fp16 needs a GPU: write auto to train on the CPU.")
 
     @property
     def main(self) -> bool:
         """Whether this process writes files."""
         return self.index == 0
 
-    def autocast(self):
-        return torch.autocast(
-            self.device.type, self.dtype or torch.bfloat16, enabled=self.dtype is not None
-        )
+    def autocast(self) -> torch.autocast:
+        """Context of the precision; weights and optimiser stay float32."""
+        return autocast(self.device, self.precision)
 
     def parallel(self, module: nn.Module) -> nn.Module:
         """`module` on the device; with several processes their gradients are averaged."""
         module.to(self.device)
-        return (
-            module
-            if self.processes == 1
-            else Accelerator(mixed_precision="no", cpu=self.device.type == "cpu").prepare_model(
-                module
-            )
-        )
+        if self.processes == 1:
+            return module
+        accelerator = Accelerator(mixed_precision="no", cpu=self.device.type == "cpu")
+        return accelerator.prepare_model(module)
 
     def agree(self, tensors: Iterable[Tensor]) -> None:
-        """Give every process the first one's values: running statistics are each process's own after the last step."""
+        """Give every process the first one's values.
+
+        Needed for running statistics, which each process computes from its own part of a batch.
+        """
         if self.processes > 1:
             for tensor in tensors:
                 torch.distributed.broadcast(tensor, 0)
@@ -75,79 +70,71 @@ class Machine:
         parts = np.array_split(rows.reshape(-1, group), self.processes)
         if not len(parts[-1]):
             raise StudyError(
-                f"A batch of {len(rows)} images cannot be shared by {self.processes} processes: raise reid.batch_size or start fewer."
+                f"A batch of {len(rows)} images cannot be shared by {self.processes} processes: "
+                "raise reid.batch_size or start fewer."
             )
         return parts[self.index].ravel()
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """Where and how often (steps) a stage writes its state; `key` says which run it belongs to."""
+
+    file: Path
+    every: int
+    key: str
 
 
 class Stage:
     """Adam on some parameters of `module` for `steps` steps.
 
-    groups: (parameters, factor of the learning rate) pairs. rate: step -> learning rate. With `checkpoint` (a file) the state is
-    written every `every` steps, whole or not at all; `key` says which run it belongs to.
+    groups: (parameters, factor of the learning rate) pairs. rate: step -> learning rate.
     """
 
     def __init__(
         self,
         name: str,
         module: nn.Module,
-        groups: list[tuple[list, float]],
+        groups: list[tuple[list[Tensor], float]],
         rate: Callable[[int], float],
         steps: int,
         weight_decay: float,
         machine: Machine,
-        *,
-        checkpoint: Path | None = None,
-        every: int = 0,
-        key: str = "",
-    ):
-        self.name, self.module, self.rate, self.steps, self.machine = (
-            name,
-            machine.parallel(module),
-            rate,
-            steps,
-            machine,
-        )
-        self.inner = module
-        self.checkpoint, self.every, self.key = checkpoint, every, key
+        checkpoint: Checkpoint | None = None,
+    ) -> None:
+        self.name, self.rate, self.steps, self.machine = name, rate, steps, machine
+        self.inner, self.module = module, machine.parallel(module)
+        self.checkpoint = checkpoint
         self.factors = [factor for _, factor in groups]
         self.optimiser = torch.optim.Adam(
             [{"params": values} for values, _ in groups],
             weight_decay=weight_decay,
             fused=machine.device.type in ("cpu", "cuda"),
         )
-        self.scaler = torch.amp.GradScaler(
-            machine.device.type, enabled=machine.dtype is torch.float16
-        )
-        self.history: dict[str, list[float]] = {}
+        half = machine.dtype is torch.float16
+        self.scaler = torch.amp.GradScaler(machine.device.type, enabled=half)
+        self.history: History = {}
 
     def run(
-        self,
-        batches: Iterable[np.ndarray],
-        terms: Callable[[nn.Module, int, np.ndarray], dict[str, Tensor]],
-        progress=None,
-    ) -> dict[str, list[float]]:
-        """Take every step that is still to do; the history has the learning rate, the loss and each weighted term of it, per step.
+        self, batches: Iterable[np.ndarray], terms: Terms, progress: Progress | None = None
+    ) -> History:
+        """Take every step that is still to do.
 
-        terms(module, step, rows) gives the weighted terms; their sum is minimised. StudyError on a loss that is not finite.
+        terms: gives the weighted terms of a batch; their sum is minimised. StudyError on a loss
+        that is not finite.
         """
         done = self._resume()
         for step, rows in enumerate(batches):
-            if step < done:
+            if step < done:  # its batch is drawn all the same, so that later ones are as ever
                 continue
             self._step(step, terms, rows)
             if progress:
                 progress(self.name, step + 1, self.steps)
-            if (
-                self.checkpoint
-                and self.every
-                and ((step + 1) % self.every == 0 or step + 1 == self.steps)
-            ):
-                self._save(step + 1)
+            self._save(step + 1)
         self.machine.agree(self.inner.buffers())
         return self.history
 
-    def _step(self, step: int, terms, rows: np.ndarray) -> None:
+    def _step(self, step: int, terms: Terms, rows: np.ndarray) -> None:
         rate = self.rate(step)
         for group, factor in zip(self.optimiser.param_groups, self.factors, strict=True):
             group["lr"] = rate * factor
@@ -157,7 +144,8 @@ class Stage:
         values = torch.stack([loss, *parts.values()]).detach().tolist()
         if not math.isfinite(values[0]):
             raise StudyError(
-                f"The loss of {self.name} is {values[0]} at step {step}: lower reid.{self.name}.learning_rate."
+                f"The loss of {self.name} is {values[0]} at step {step}: "
+                f"lower reid.{self.name}.learning_rate."
             )
         self.optimiser.zero_grad(set_to_none=True)
         self.scaler.scale(loss).backward()
@@ -166,7 +154,7 @@ class Stage:
         for name, value in zip(("rate", "loss", *parts), (rate, *values), strict=True):
             self.history.setdefault(name, []).append(value)
 
-    def _tensors(self) -> dict[str, Tensor]:
+    def _changing(self) -> dict[str, Tensor]:
         """Everything that a step changes in the module."""
         learned = {
             f"module.{name}": value
@@ -176,44 +164,38 @@ class Stage:
         return learned | {f"module.{name}": value for name, value in self.inner.named_buffers()}
 
     def _save(self, done: int) -> None:
-        if not self.machine.main:
+        """Write the state after `done` steps, where it is time."""
+        if not (self.checkpoint and self.checkpoint.every and self.machine.main):
             return
-        state = {
+        if done % self.checkpoint.every and done != self.steps:
+            return
+        adam = {
             f"adam.{index}.{name}": value
             for index, values in self.optimiser.state_dict()["state"].items()
             for name, value in values.items()
         }
         about = {
-            "key": self.key,
-            "stage": self.name,
+            "key": self.checkpoint.key,
             "done": done,
             "history": self.history,
             "scaler": self.scaler.state_dict(),
         }
-        save_tensors(self._tensors() | state, self.checkpoint, about)
+        save_checkpoint(self.checkpoint.file, self._changing() | adam, about)
 
     def _resume(self) -> int:
         """The number of steps done before, after putting their state back."""
-        if not (self.checkpoint and self.checkpoint.is_file()):
+        if not (self.checkpoint and self.checkpoint.file.is_file()):
             return 0
-        tensors, about = load_tensors(self.checkpoint)
-        if (about.get("key"), about.get("stage")) != (self.key, self.name):
-            raise StudyError(
-                f"{self.checkpoint} belongs to a run with other images, parameters or seed: remove it or choose another folder."
-            )
+        tensors, about = load_checkpoint(self.checkpoint.file, self.checkpoint.key)
         with torch.no_grad():
-            for name, value in self._tensors().items():
+            for name, value in self._changing().items():
                 value.copy_(tensors[name])
-        adam, learned = (
-            self.optimiser.state_dict(),
-            [value for group in self.optimiser.param_groups for value in group["params"]],
-        )
+        adam = self.optimiser.state_dict()
+        learned = [value for group in self.optimiser.param_groups for value in group["params"]]
         for name, value in tensors.items():
             if name.startswith("adam."):
                 _, index, kind = name.split(".")
-                if (
-                    value.ndim
-                ):  # in the memory layout of its parameter, on which the fused update relies
+                if value.ndim:  # the fused update relies on the memory layout of the parameter
                     value = torch.empty_like(learned[int(index)], requires_grad=False).copy_(value)
                 adam["state"].setdefault(int(index), {})[kind] = value
         self.optimiser.load_state_dict(adam)
@@ -221,26 +203,3 @@ class Stage:
             self.scaler.load_state_dict(about["scaler"])
         self.history = about["history"]
         return about["done"]
-
-
-def save_tensors(tensors: dict[str, Tensor], path: Path, about: dict) -> None:
-    """One safetensors file with `about` as JSON in its header, whole or not at all: a kill leaves the last good file in place."""
-    with replacing(path) as draft:
-        save_file(
-            {name: value.detach().cpu().contiguous().clone() for name, value in tensors.items()},
-            draft,
-            metadata={"about": json.dumps(about)},
-        )
-
-
-def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict]:
-    """What `save_tensors` wrote; StudyError if the file is missing, damaged or another's."""
-    try:
-        with safe_open(path, "pt") as file:
-            return {name: file.get_tensor(name) for name in file.keys()}, json.loads(
-                (file.metadata() or {})["about"]
-            )
-    except (OSError, SafetensorError, KeyError, json.JSONDecodeError) as error:
-        raise StudyError(
-            f"{path} is missing, damaged or no file of a Re-ID model ({error}): remove it and train again."
-        ) from None

@@ -1,87 +1,93 @@
 """Re-ID models by name, and one run of the study with any of them (§D, §F).
 
-A further model is one file with a subclass of `TorchBaseline`, its line in `MODELS`, and its name in `params.ReIDModel`.
+A further model is one file with a subclass of `TorchReIDModel`, its line in `MODELS`, and its name
+in `params.ReIDModel`.
 """
+
+from __future__ import annotations
 
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from posedive_lib.errors import StudyError
 from posedive_lib.reid.breakdown import cells, match_table
-from posedive_lib.reid.clip_reid_training import ClipReIDBaseline
+from posedive_lib.reid.clip_reid_training import ClipReIDModel
 from posedive_lib.reid.image_set import ImageSet
-from posedive_lib.reid.loop import load_tensors
-from posedive_lib.reid.resnet import ResNetBaseline
+from posedive_lib.reid.loop import Progress
+from posedive_lib.reid.resnet import ResNetModel
 from posedive_lib.reid.retrieval import evaluate
-from posedive_lib.reid.torch_model import MODEL_FILE, Baseline, TorchBaseline
+from posedive_lib.reid.torch_model import MODEL_FILE, TorchReIDModel
+from posedive_lib.weights import load_tensors
 
-MODELS: dict[str, type[TorchBaseline]] = {
-    model.name: model for model in (ClipReIDBaseline, ResNetBaseline)
+if TYPE_CHECKING:
+    from posedive_lib.params import ReID
+
+MODELS: dict[str, type[TorchReIDModel]] = {
+    model.name: model for model in (ClipReIDModel, ResNetModel)
 }
+Groups = tuple[np.ndarray, np.ndarray]  # a label per query (Q,) and per gallery image (G,)
 
 
-def model_class(name: str) -> type[TorchBaseline]:
+def model_class(name: str) -> type[TorchReIDModel]:
     """The model of a name; StudyError if there is none."""
     if name not in MODELS:
         raise StudyError(f"There is no Re-ID model {name!r}: choose one of {', '.join(MODELS)}.")
     return MODELS[name]
 
 
-def create(
+def create_model(
     name: str,
-    params,
+    params: ReID,
     pretrained: str | Path | None,
     height: int,
     width: int,
     device: str | None = None,
-) -> TorchBaseline:
-    """An untrained model. params: the section `reid` of params.yaml; pretrained: a folder or hub id of its published weights."""
+) -> TorchReIDModel:
+    """An untrained model. pretrained: a folder or hub id of its published weights."""
     return model_class(name)(params, pretrained, height, width, device)
 
 
-def load(
+def load_trained(
     folder: str | Path, device: str | None = None, precision: str | None = None
-) -> TorchBaseline:
-    """A trained model from the folder that its `save` wrote; nothing else is needed. precision: as in `reid.precision`, by default the training's."""
+) -> TorchReIDModel:
+    """A trained model from the folder that its `save` wrote; nothing else is needed.
+
+    precision: as in `reid.precision`, by default the training's.
+    """
     file = Path(folder) / MODEL_FILE
     if not file.is_file():
         raise StudyError(f"No {MODEL_FILE} in {folder}: give the folder of a saved Re-ID model.")
     about = load_tensors(file)[1]
-    if about.get("model") not in MODELS:
-        raise StudyError(
-            f"{file} holds {about.get('model', 'no Re-ID model')}, which is none of {', '.join(MODELS)}."
-        )
-    return MODELS[about["model"]](
-        None,
-        None,
-        about.get("height"),
-        about.get("width"),
-        device,
-        precision or about.get("precision"),
-    ).load(folder)
+    name = about.get("model", "no Re-ID model")
+    if name not in MODELS:
+        raise StudyError(f"{file} holds {name}, which is none of {', '.join(MODELS)}.")
+    # its size is in the file
+    model = MODELS[name](None, None, 0, 0, device, precision or about.get("precision"))
+    return model.load(folder)
 
 
-def measure(
-    baseline: Baseline,
+def evaluate_model(
+    model: TorchReIDModel,
     query: ImageSet,
     gallery: ImageSet,
     *,
     max_rank: int = 50,
     average_precision: str = "rectangular",
-    groups: tuple[np.ndarray, np.ndarray] | None = None,
-) -> dict:
-    """mAP, ranks and mINP in percent, with the protocol they were measured under and the AP of each valid query (fractions).
+    groups: Groups | None = None,
+) -> dict[str, Any]:
+    """mAP, ranks and mINP in percent, their protocol, and the AP of each valid query (fraction).
 
-    groups: a label per query (Q,) and gallery image (G,), such as azimuth sectors; `group_cells` then holds [query group, gallery group,
-    mAP, queries] of every pair that occurs (see `posedive_lib.reid.breakdown`).
+    groups: such as azimuth sectors. `group_cells` then holds [query group, gallery group, mAP,
+    queries] of every pair that occurs (see `posedive_lib.reid.breakdown`).
     """
     labelled = (
-        baseline.extract(query.images, query.camids),
+        model.extract(query.images, query.camids),
         query.pids,
         query.camids,
-        baseline.extract(gallery.images, gallery.camids),
+        model.extract(gallery.images, gallery.camids),
         gallery.pids,
         gallery.camids,
     )
@@ -103,22 +109,22 @@ def measure(
     }
     if groups is not None:
         table = cells(match_table(*labelled), *groups, resamples=0)
-        found["group_cells"] = (
-            table.loc[table["n_query"] > 0, ["query_group", "gallery_group", "mAP", "n_query"]]
-            .to_numpy()
-            .tolist()
-        )
+        columns = ["query_group", "gallery_group", "mAP", "n_query"]
+        found["group_cells"] = table.loc[table["n_query"] > 0, columns].to_numpy().tolist()
     return found
 
 
-def protocol(baseline: TorchBaseline) -> dict:
-    """What must be told with a number beside the data set: the model and how it was trained and tested; None where it does not apply."""
-    p, clip = baseline.params, baseline.name == "clip-reid"
+def protocol(model: TorchReIDModel) -> dict[str, Any]:
+    """What must be told with a number: the model, and how it was trained and tested.
+
+    None where something does not apply.
+    """
+    p, clip = model.params, model.name == "clip-reid"
     return {
-        "model": baseline.name,
-        "height": baseline.height,
-        "width": baseline.width,
-        "precision": baseline.precision,
+        "model": model.name,
+        "height": model.height,
+        "width": model.width,
+        "precision": model.precision,
         "generated_weight": p.generated.weight,
         "generated_max_share": p.generated.max_share,
         "camera_weight": p.camera_weight if clip else None,
@@ -127,36 +133,38 @@ def protocol(baseline: TorchBaseline) -> dict:
     }
 
 
-def run(
+def train_and_evaluate(
     train: ImageSet,
     query: ImageSet,
     gallery: ImageSet,
-    params,
+    params: ReID,
     *,
     pretrained: str | Path | None,
     seed: int,
     model: str = "clip-reid",
     save_to: str | Path | None = None,
     checkpoints: str | Path | None = None,
-    progress=None,
+    progress: Progress | None = None,
     device: str | None = None,
-    groups: tuple[np.ndarray, np.ndarray] | None = None,
-) -> dict:
-    """§D, §F: one Re-ID run: train `model` on `train`, measure it on `query` against `gallery`, at the size of `reid.image`.
+    groups: Groups | None = None,
+) -> dict[str, Any]:
+    """§D, §F: one Re-ID run: train on `train`, test `query` against `gallery`.
 
-    `params` is the section `reid` of params.yaml. Returns the numbers of `measure` with `n_train`, `n_generated`, `n_identities`, the
-    fields of `protocol`, `losses` (per stage: learning rate, loss and its terms per step) and `seconds`; everything but the time is
-    determined by the arguments. Nothing random comes from, or changes, a global generator.
+    params: the section `reid` of params.yaml. Returns the numbers of `evaluate_model` with
+    `n_train`, `n_generated`, `n_identities`, the fields of `protocol`, `losses` (the history of
+    each stage) and `seconds`. Everything but the time is determined by the arguments. Nothing
+    random comes from, or changes, a global generator.
     """
     started = time.perf_counter()
-    baseline = create(model, params, pretrained, params.image.height, params.image.width, device)
-    history = baseline.fit(train, seed=seed, progress=progress, checkpoints=checkpoints)
-    metrics = measure(baseline, query, gallery, groups=groups)
+    size = params.image
+    trained = create_model(model, params, pretrained, size.height, size.width, device)
+    history = trained.fit(train, seed=seed, progress=progress, checkpoints=checkpoints)
+    metrics = evaluate_model(trained, query, gallery, groups=groups)
     if save_to is not None:
-        baseline.save(save_to)
+        trained.save(save_to)
     return {
         **metrics,
-        **protocol(baseline),
+        **protocol(trained),
         "n_train": len(train),
         "n_generated": int(train.generated.sum()),
         "n_identities": int(len(np.unique(train.pids))),

@@ -14,8 +14,8 @@ from tqdm import tqdm
 from posedive_lib import datasets
 from posedive_lib.bench.processes import in_processes
 from posedive_lib.bench.runs import RunStore, make_folder
-from posedive_lib.reid.models import load
-from posedive_lib.reid.torch_model import MODEL_FILE, TorchBaseline
+from posedive_lib.reid.models import load_trained
+from posedive_lib.reid.torch_model import MODEL_FILE, TorchReIDModel
 from posedive_lib.study.job import Job
 from posedive_lib.study.mini_world import true_photos
 from posedive_lib.study.reid_work import result_of, save_trained_on_real, spec_of
@@ -139,7 +139,7 @@ def _with_true_photos(P: Params, jobs: list[Job]) -> list[Job]:
     return found
 
 
-def trained_on_real(P: Params, name: str) -> TorchBaseline:
+def trained_on_real(P: Params, name: str) -> TorchReIDModel:
     """CLIP-ReID trained on a data set's real images with the seed `P.seed`, as in the arm `real`.
 
     Trained once, then loaded.
@@ -148,7 +148,7 @@ def trained_on_real(P: Params, name: str) -> TorchBaseline:
     folder = STORE.folder({**spec_of(P, job), "keeps": "weights"})
     if not (folder / MODEL_FILE).is_file():
         in_processes(save_trained_on_real, [(P, name, folder)], 1)
-    return load(folder)
+    return load_trained(folder)
 
 
 def table_path(number: str) -> Path:

@@ -19,14 +19,20 @@ from posedive_lib import datasets
 from posedive_lib.body.camera import viewpoint
 from posedive_lib.body.table import BodyTable
 from posedive_lib.digests import code_digest, file_digest, folder_digest
-from posedive_lib.reid import weights
 from posedive_lib.reid.breakdown import azimuth_bins
+from posedive_lib.reid.clip_reid_training import ClipReIDModel
 from posedive_lib.reid.image_set import ImageSet, resized
 from posedive_lib.reid.loop import Machine
-from posedive_lib.reid.models import create, measure, model_class, run
+from posedive_lib.reid.models import (
+    create_model,
+    evaluate_model,
+    model_class,
+    train_and_evaluate,
+)
 from posedive_lib.seeds import rng_for
 from posedive_lib.study.candidate_files import candidate_images
 from posedive_lib.study.job import Job
+from posedive_lib.weights import published_folders
 
 if TYPE_CHECKING:
     from posedive_lib.params import Params
@@ -56,11 +62,11 @@ def spec_of(P: Params, job: Job) -> dict[str, Any]:
 
 
 def result_of(P: Params, job: Job, checkpoints: Path | None = None) -> dict[str, Any]:
-    """Train and measure: what `reid.models.run` returns."""
+    """Train and measure: what `reid.models.train_and_evaluate` returns."""
     model = job.model or P.reid.model
     train, query, gallery = photos(P, job.dataset)
     extra = _added(P, job, train)
-    return run(
+    return train_and_evaluate(
         train if extra is None else train.plus(extra),
         query,
         gallery,
@@ -77,14 +83,14 @@ def before_training(P: Params, name: str) -> float:
     """mAP (percent) of the pre-trained CLIP features on a data set's test images."""
     _, query, gallery = photos(P, name)
     size = P.reid.image
-    baseline = create("clip-reid", P.reid, P.paths.clip, size.height, size.width, "cpu").start()
-    return measure(baseline, query, gallery)["mAP"]
+    model = ClipReIDModel(P.reid, P.paths.clip, size.height, size.width, "cpu")
+    return evaluate_model(model.start(), query, gallery)["mAP"]
 
 
 def save_trained_on_real(P: Params, name: str, folder: Path) -> None:
     """Train CLIP-ReID on a data set's real images with the seed `P.seed` and save it."""
     size = P.reid.image
-    reid = create("clip-reid", P.reid, P.paths.clip, size.height, size.width)
+    reid = create_model("clip-reid", P.reid, P.paths.clip, size.height, size.width)
     reid.fit(photos(P, name)[0], seed=P.seed)
     reid.save(folder)
 
@@ -163,7 +169,7 @@ _file_digest = cache(file_digest)  # many runs add the same images
 
 @cache
 def _weights_digests(source: str) -> list[str]:
-    return [folder_digest(folder) for folder in weights.files_of(source)]
+    return [folder_digest(folder) for folder in published_folders(source)]
 
 
 @cache
