@@ -4,6 +4,7 @@ Generator and estimator are stand-ins; everything else is real.
 """
 
 import shutil
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -149,6 +150,38 @@ def test_a_stop_before_the_last_file_leaves_nothing_that_the_next_run_refuses(
     assert not (tmp_path / "out").exists()
     augment.augment("market1501", root, tmp_path / "out", P, painter=Painter(), progress=False)
     assert (tmp_path / "out" / "contact_sheet.jpg").is_file()
+
+
+def test_where_the_filter_keeps_nothing_that_is_said_and_no_set_is_written(market, tmp_path):
+    root, _, P = market
+    strict = P.model_copy(update={"augment": P.augment.model_copy(update={"tau_gen": 1.0})})
+    with pytest.raises(StudyError, match="keeps none of 6 .*confidence 6.*No data set was written"):
+        augment.augment(
+            "market1501", root, tmp_path / "out", strict, painter=Painter(), progress=False
+        )
+    assert not (tmp_path / "out").exists()
+    made = augment.augment(
+        "market1501", root, tmp_path / "out", P, painter=(again := Painter()), progress=False
+    )
+    assert len(made.added) == 2 and again.painted == 1  # the candidates stayed
+
+
+def test_every_input_and_the_code_decide_what_is_made_anew(market, monkeypatch):
+    root, folder, P = market
+
+    def inputs() -> str:
+        return augmenter.Augmenter.of(P, datasets.load("market1501", root))._inputs()
+
+    keys = [inputs()]
+    photo = next(folder.glob("bounding_box_train/*.jpg"))
+    Image.new("RGB", (64, 128), (1, 2, 3)).save(photo)
+    keys.append(inputs())
+    bodies = BodyTable.load(folder / "smpl.npz")
+    replace(bodies, betas=bodies.betas + 1).save(folder / "smpl.npz")
+    keys.append(inputs())
+    monkeypatch.setattr(augmenter, "code_digest", lambda *modules: "other code")
+    keys.append(inputs())
+    assert len(set(keys)) == len(keys) and inputs() == keys[-1]
 
 
 def test_what_is_missing_is_said_first_in_one_sentence(market, tmp_path, capsys, monkeypatch):

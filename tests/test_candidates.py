@@ -3,6 +3,7 @@
 Rendering, painter and estimator are stand-ins here.
 """
 
+import fcntl
 import subprocess
 import sys
 from concurrent.futures import Executor, Future
@@ -138,6 +139,10 @@ def test_another_key_makes_everything_anew(study):
     other = Painter()
     study.run(2, other, key="b")
     assert other.painted == 6
+    otherwise = Painter()
+    otherwise.key = "grey, otherwise"
+    study.run(2, otherwise)
+    assert otherwise.painted == 6
 
 
 def test_an_interrupted_run_resumes_with_the_same_result(study):
@@ -245,6 +250,20 @@ with candidates._alone_in(Path({str(study.out)!r})):
         other.wait()
         other.stdout.close()
     assert len(study.run(1, Painter())) == 3
+
+
+def test_processes_of_one_launch_share_the_folder_and_the_first_one_writes(study, monkeypatch):
+    waited = []
+    second = SimpleNamespace(is_main_process=False, wait_for_everyone=lambda: waited.append(1))
+    whole = study.run(2, Painter())
+    for module in (candidates, shards):
+        monkeypatch.setattr(module, "processes", lambda: second)
+    with (study.out / "shards" / ".lock").open("w") as lock:  # as the first process holds it
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        pd.testing.assert_frame_equal(study.run(2, Painter()), whole)
+    assert waited
+    with pytest.raises(StudyError, match="not whole"):  # nobody wrote these
+        study.run(2, Painter(), key="b")
 
 
 def test_bodies_and_estimates_come_back_in_the_manifest_s_order(study):

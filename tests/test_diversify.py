@@ -226,27 +226,6 @@ def test_balanced_poses_are_uniform_over_pose_space(references, training, source
     assert pose_coverage(by["balanced"], cells) < 0.02 < pose_coverage(by["uniform"], cells)
 
 
-def test_viewpoint_density_is_a_density():
-    """Integrates to 1 over the sphere, and is highest where the cameras are."""
-    azimuth, elevation = (
-        grid.ravel() for grid in np.meshgrid(np.arange(-179, 180, 2.0), np.arange(-89, 90, 2.0))
-    )
-    density = uniformity.viewpoint_density([0, 5, 170], [0, 10, 20], (azimuth, elevation))
-    assert (density * np.cos(np.radians(elevation))).sum() * np.radians(2) ** 2 == pytest.approx(
-        1, abs=1e-3
-    )
-    assert abs(azimuth[density.argmax()] - 2.5) < 5 and abs(elevation[density.argmax()] - 5) < 6
-    np.testing.assert_allclose(
-        uniformity.sphere_points([0, 90, 0], [0, 0, 90]),
-        [[0, 0, 1], [1, 0, 0], [0, 1, 0]],
-        atol=1e-12,
-    )
-    table = uniformity.sphere_table(
-        {"real": (np.array([0.0, 90]), np.array([0.0, 10])), "none": (np.zeros(0), np.zeros(0))}
-    )
-    assert len(table) == 2 and np.allclose((table[["x", "y", "z"]] ** 2).sum(axis=1), 1)
-
-
 def test_coverage_table_says_that_diversification_widens(references, training, source):
     made = make(references, training, source, 60)
     bodies = training.bodies.select(["0000.jpg"] * len(made))

@@ -139,8 +139,8 @@ def test_tables_are_tidy_and_alternatives_are_compared_at_equal_loss():
         perfect=good.astype(float) + np.arange(60) / 1e3
     )
     scores["joined"] = filter_quality.both(scores["confidence"], scores["perfect"])
-    long = filter_quality.curves(scores, {"pose": good, "all": np.ones(60, bool)}, [0.0, 0.5, 1.0])
-    assert list(long.columns) == filter_quality.COLUMNS and len(long) == 6 * 2 * 3
+    long = filter_quality.at_equal_loss(scores, {"pose": good, "all": np.ones(60, bool)}, 50)
+    assert list(long.columns) == filter_quality.COLUMNS and len(long) == 6 * 2
     areas = filter_quality.areas(scores, {"pose": good}).set_index("score")["auc"]
     assert areas["perfect"] == 1 and areas["joined"] > areas["target"]
     equal = filter_quality.at_equal_loss(scores, {"pose": good}, 25)

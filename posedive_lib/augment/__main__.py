@@ -21,37 +21,15 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
         description="Augment a Re-ID data set with generated images.",
     )
     parser.add_argument("dataset", choices=datasets.NAMES)
+    parser.add_argument("root", help="folder of the data set, with smpl.npz beside its images")
+    parser.add_argument("--out", required=True, help="folder for the result")
+    parser.add_argument("--generator", default="build/generator", help="default: %(default)s")
+    parser.add_argument("--params", default="params.yaml", help="default: %(default)s")
+    parser.add_argument("--images-per-pid", type=int, help="to keep, at most")
+    parser.add_argument("--candidates-per-pid", type=int, help="to make, at most")
+    parser.add_argument("--arm", default="pose-dive", choices=[*ARMS], help="default: %(default)s")
     parser.add_argument(
-        "root",
-        help="folder that holds the data set in its own layout, with smpl.npz beside its images",
-    )
-    parser.add_argument("--out", required=True, help="folder for the augmented data set")
-    parser.add_argument(
-        "--generator",
-        default="build/generator",
-        help="saved generator (default: the study's, %(default)s)",
-    )
-    parser.add_argument("--params", default="params.yaml", help="parameters (default: %(default)s)")
-    parser.add_argument(
-        "--images-per-pid",
-        type=int,
-        help="images to keep of each identity (default: augment.images_per_pid)",
-    )
-    parser.add_argument(
-        "--candidates-per-pid",
-        type=int,
-        help="budget of each identity (default: augment.candidates_per_pid)",
-    )
-    parser.add_argument(
-        "--arm",
-        default="pose-dive",
-        choices=list(ARMS),
-        help="what to diversify (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--overwrite",
-        action="store_true",
-        help="replace FOLDER; candidates that are there are used again",
+        "--overwrite", action="store_true", help="replace it; candidates are used again"
     )
     return parser.parse_args(arguments)
 
@@ -60,13 +38,11 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
 def main(arguments: list[str] | None = None) -> int:
     given = parse(arguments)
     counts = {
-        "images_per_pid": given.images_per_pid,
-        "candidates_per_pid": given.candidates_per_pid,
+        "augment.images_per_pid": given.images_per_pid,
+        "augment.candidates_per_pid": given.candidates_per_pid,
     }
-    P = params.load(
-        given.params,
-        overrides={f"augment.{key}": value for key, value in counts.items() if value is not None},
-    )
+    overrides = {key: value for key, value in counts.items() if value is not None}
+    P = params.load(given.params, overrides=overrides)
     # torch and OpenGL only once the arguments are right
     from posedive_lib.own_data.augment import augment
 

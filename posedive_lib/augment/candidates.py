@@ -29,13 +29,13 @@ from posedive_lib.errors import StudyError
 from posedive_lib.writing import replacing, writing
 
 if TYPE_CHECKING:
-    from posedive_lib.augment.selection import Limits
+    from posedive_lib.params import Augment
 
 
 def generate(
     plan: pd.DataFrame,
     maker: Maker,
-    limits: Limits,
+    limits: Augment,
     out: str | Path,
     *,
     inputs: str,

@@ -20,7 +20,7 @@ from posedive_lib.augment.selection import judge
 from posedive_lib.errors import StudyError
 
 if TYPE_CHECKING:
-    from posedive_lib.augment.selection import Limits
+    from posedive_lib.params import Augment
 
 COLUMNS = [
     "score",
@@ -43,7 +43,7 @@ RULE_COLUMNS = [
 ]
 
 
-def rule_scores(manifest: pd.DataFrame, limits: Limits) -> pd.DataFrame:
+def rule_scores(manifest: pd.DataFrame, limits: Augment) -> pd.DataFrame:
     """Scores of the filter's rules (filtering.RULES) for each row; `difference` is 1 − Eq. 5."""
     judged = judge(manifest, limits)
     scores = {
@@ -116,18 +116,6 @@ def curve(score: ArrayLike, good: ArrayLike, thresholds: ArrayLike | None = None
     )
 
 
-def curves(
-    scores: pd.DataFrame, truths: dict[str, np.ndarray], thresholds: ArrayLike | None = None
-) -> pd.DataFrame:
-    """`curve` of every score (column) against every truth, in long form: COLUMNS."""
-    parts = [
-        curve(scores[name], good, thresholds).assign(score=name, truth=truth)
-        for name in scores.columns
-        for truth, good in truths.items()
-    ]
-    return pd.concat(parts, ignore_index=True)[COLUMNS] if parts else pd.DataFrame(columns=COLUMNS)
-
-
 def areas(scores: pd.DataFrame, truths: dict[str, np.ndarray]) -> pd.DataFrame:
     """`auc` of every score against every truth: score, truth, images, good_percent, auc."""
     rows = []
@@ -138,7 +126,9 @@ def areas(scores: pd.DataFrame, truths: dict[str, np.ndarray]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["score", "truth", "images", "good_percent", "auc"])
 
 
-def rules_at(manifest: pd.DataFrame, limits: Limits, truths: dict[str, np.ndarray]) -> pd.DataFrame:
+def rules_at(
+    manifest: pd.DataFrame, limits: Augment, truths: dict[str, np.ndarray]
+) -> pd.DataFrame:
     """Each rule alone and all together at the limits, as decisions about the truths.
 
     rule, truth, kept, lost_percent, precision, recall, and rejected_bad_percent: the share of what

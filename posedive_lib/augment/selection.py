@@ -7,7 +7,7 @@ least confidence of its reference (reference_min).
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Protocol
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -17,29 +17,8 @@ from posedive_lib.augment.confidence import keypoint_subset
 from posedive_lib.augment.manifest import SIGMA_GEN, SIGMA_TAR
 from posedive_lib.seeds import seed_for
 
-
-class Limits(Protocol):
-    """The filter's thresholds and its key points (params.augment)."""
-
-    @property
-    def tau_ref(self) -> float: ...
-    @property
-    def tau_tar(self) -> float: ...
-    @property
-    def epsilon_gen(self) -> float: ...
-    @property
-    def tau_gen(self) -> float: ...
-    @property
-    def keypoints(self) -> str: ...
-
-
-class _Changed:
-    """Limits that differ from others in tau_gen alone."""
-
-    def __init__(self, limits: Limits, tau_gen: float):
-        self.tau_ref, self.tau_tar = limits.tau_ref, limits.tau_tar
-        self.epsilon_gen, self.tau_gen = limits.epsilon_gen, tau_gen
-        self.keypoints = limits.keypoints
+if TYPE_CHECKING:
+    from posedive_lib.params import Augment
 
 
 def usable_references(
@@ -69,10 +48,11 @@ def sigmas(manifest: pd.DataFrame, keypoints: str = "body") -> tuple[np.ndarray,
     return generated[:, subset], target[:, subset]
 
 
-def judge(manifest: pd.DataFrame, limits: Limits) -> pd.DataFrame:
+def judge(manifest: pd.DataFrame, limits: Augment, *, tau_gen: float | None = None) -> pd.DataFrame:
     """The manifest with its scores (means, minima, Eq. 5) and the filter's decision.
 
-    `kept`, and `rejected_by`: the first rule that rejects, "" if kept.
+    `kept`, and `rejected_by`: the first rule that rejects, "" if kept. limits: the thresholds and
+    key points of params.augment; tau_gen replaces theirs.
     """
     gen, tar = sigmas(manifest, limits.keypoints)
     # The minimum of one number is that number, so Eq. 3 needs no more.
@@ -84,7 +64,7 @@ def judge(manifest: pd.DataFrame, limits: Limits) -> pd.DataFrame:
         tau_ref=limits.tau_ref,
         tau_tar=limits.tau_tar,
         epsilon_gen=limits.epsilon_gen,
-        tau_gen=limits.tau_gen,
+        tau_gen=limits.tau_gen if tau_gen is None else tau_gen,
     )
     scores = {
         "gen_mean": gen.mean(axis=1),
@@ -99,16 +79,13 @@ def judge(manifest: pd.DataFrame, limits: Limits) -> pd.DataFrame:
 
 def select(
     manifest: pd.DataFrame,
-    limits: Limits,
+    limits: Augment,
     *,
     images_per_pid: int | None = None,
     tau_gen: float | None = None,
 ) -> pd.DataFrame:
-    """The rows that pass Eq. 3–6, the first `images_per_pid` of each identity (None: all).
-
-    tau_gen replaces that of the limits.
-    """
-    judged = judge(manifest, limits if tau_gen is None else _Changed(limits, tau_gen))
+    """The rows that pass Eq. 3–6 (`judge`), the first `images_per_pid` of each identity or all."""
+    judged = judge(manifest, limits, tau_gen=tau_gen)
     kept = judged[judged["kept"]].sort_values(["pid", "index"])
     if images_per_pid is not None:
         kept = kept.groupby("pid").head(images_per_pid)
@@ -125,7 +102,7 @@ def shortfall(manifest: pd.DataFrame, selection: pd.DataFrame, images_per_pid: i
 
 def matched(
     manifest: pd.DataFrame,
-    limits: Limits,
+    limits: Augment,
     thresholds: Iterable[float],
     *,
     images_per_pid: int | None = None,

@@ -54,48 +54,6 @@ def coverage_table(real: Training, generated: Training | None, cells: np.ndarray
     return pd.DataFrame(rows, columns=["images_of", "images", "viewpoint", "pose"])
 
 
-def sphere_points(azimuth: np.ndarray, elevation: np.ndarray) -> np.ndarray:
-    """Where the cameras stand on the unit sphere around the person, (N, 3).
-
-    x points to the person's left, y up, z to the front.
-    """
-    a, e = np.radians(np.asarray(azimuth, float)), np.radians(np.asarray(elevation, float))
-    return np.stack([np.cos(e) * np.sin(a), np.sin(e), np.cos(e) * np.cos(a)], axis=-1)
-
-
-def viewpoint_density(
-    azimuth: np.ndarray,
-    elevation: np.ndarray,
-    at: tuple[np.ndarray, np.ndarray],
-    bandwidth: float = 15.0,
-) -> np.ndarray:
-    """Density (M,) per steradian of images (N,) at viewpoints `at` = (azimuth, elevation).
-
-    A kernel estimate on the sphere: the mean of von Mises–Fisher kernels whose concentration is
-    1 / bandwidth², in radians. All angles in degrees.
-    """
-    kappa = 1 / np.radians(bandwidth) ** 2
-    cosine = sphere_points(*at) @ sphere_points(azimuth, elevation).T  # (M, N)
-    # κ / (4π sinh κ) · exp(κ cos), written so that large κ does not overflow
-    return (kappa / (2 * np.pi * -np.expm1(-2 * kappa)) * np.exp(kappa * (cosine - 1))).mean(axis=1)
-
-
-def sphere_table(groups: dict[str, tuple[np.ndarray, np.ndarray]]) -> pd.DataFrame:
-    """The paper's sphere of cameras as numbers, one row per image.
-
-    Columns: group, azimuth, elevation, x, y, z, and the group's own density there.
-    """
-    parts = []
-    for name, (azimuth, elevation) in groups.items():
-        density = np.zeros(0)
-        if len(azimuth):
-            density = viewpoint_density(azimuth, elevation, (azimuth, elevation))
-        columns = {"group": name, "azimuth": azimuth, "elevation": elevation}
-        columns |= dict(zip("xyz", sphere_points(azimuth, elevation).T, strict=True))
-        parts.append(pd.DataFrame(columns | {"density": density}))
-    return pd.concat(parts, ignore_index=True)
-
-
 def pose_map(
     groups: dict[str, np.ndarray], seed: int = 0, method: str = "tsne"
 ) -> dict[str, np.ndarray]:
