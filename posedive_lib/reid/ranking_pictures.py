@@ -1,19 +1,26 @@
-"""Ranked-gallery pictures: a query and the images found nearest to it, each marked as right, wrong or not counted."""
+"""Ranked-gallery pictures: a query and the images found nearest to it, each with a mark.
+
+The mark says whether an image is right, wrong or not counted.
+"""
+
+from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from posedive_lib.errors import StudyError
-from posedive_lib.reid.distances import GRID, JUNK, pair_of_features
+from posedive_lib.reid.distances import GRID, JUNK, Array, pair_of_features
 from posedive_lib.reid.image_set import ImageSet
 from posedive_lib.reid.retrieval import evaluate
 
 # Colour, line and sign all tell the three apart.
-MARKS = {
+MARKS: dict[str, tuple[str, Any, str]] = {
     "right": ("#0173b2", "-", "✓"),
     "wrong": ("#d55e00", (0, (4, 2)), "✗"),
     "not counted": ("#949494", (0, (1, 1.5)), "–"),
@@ -22,9 +29,9 @@ WIDTH = 0.95  # inches, of one picture
 
 
 def ranked_gallery(
-    query_features,
+    query_features: Array,
     query: ImageSet,
-    gallery_features,
+    gallery_features: Array,
     gallery: ImageSet,
     queries: Sequence[int] | None = None,
     *,
@@ -33,18 +40,18 @@ def ranked_gallery(
 ) -> pd.DataFrame:
     """The `top` nearest gallery images of each query by cosine distance, ties by gallery index.
 
-    queries: row numbers; None for `typical_queries`. Images that the protocol removes (identity and camera of the query, or junk) are listed
-    as "not counted" where they would stand, without a rank. Columns: query, query_ap (fraction, NaN where the query has no match), place
-    (1-based), gallery, kind ("right", "wrong", "not counted"), rank (1-based among counted images; missing for "not counted").
+    queries: row numbers; None for `count` of `typical_queries`. Columns: query, query_ap (fraction,
+    NaN where the query has no match), place (1-based), gallery, kind ("right", "wrong",
+    "not counted"), rank (1-based among counted images). Images that the protocol removes are listed
+    where they would stand, as "not counted" and without a rank.
     """
     result = evaluate(
         query_features, query.pids, query.camids, gallery_features, gallery.pids, gallery.camids
     )
     precision = np.full(len(query), np.nan)
     precision[result.valid] = result.average_precision
-    chosen = np.asarray(
-        typical_queries(precision, count) if queries is None else queries, dtype=np.int64
-    )
+    rows = typical_queries(precision, count) if queries is None else queries
+    chosen = np.asarray(rows, dtype=np.int64)
     if chosen.ndim != 1 or not len(chosen) or chosen.min() < 0 or chosen.max() >= len(query):
         raise StudyError(
             f"queries are {chosen.tolist()}: give row numbers from 0 to {len(query) - 1}."
@@ -56,30 +63,27 @@ def ranked_gallery(
     for number in chosen:
         nearest = np.argsort(GRID - g @ q[number], kind="stable")[:top]
         same = gallery.pids[nearest] == query.pids[number]
-        removed = (gallery.pids[nearest] == JUNK) | (
-            same & (gallery.camids[nearest] == query.camids[number])
-        )
+        own_camera = gallery.camids[nearest] == query.camids[number]
+        removed = (gallery.pids[nearest] == JUNK) | (same & own_camera)
         rank = pd.array(np.cumsum(~removed), dtype="Int64")
         rank[removed] = pd.NA
-        tables.append(
-            pd.DataFrame(
-                {
-                    "query": number,
-                    "query_ap": precision[number],
-                    "place": np.arange(1, len(nearest) + 1),
-                    "gallery": nearest,
-                    "kind": np.where(removed, "not counted", np.where(same, "right", "wrong")),
-                    "rank": rank,
-                }
-            )
-        )
+        of_query = {
+            "query": number,
+            "query_ap": precision[number],
+            "place": np.arange(1, len(nearest) + 1),
+            "gallery": nearest,
+            "kind": np.where(removed, "not counted", np.where(same, "right", "wrong")),
+            "rank": rank,
+        }
+        tables.append(pd.DataFrame(of_query))
     return pd.concat(tables, ignore_index=True)
 
 
 def typical_queries(average_precision: np.ndarray, count: int) -> np.ndarray:
-    """Row numbers of at most `count` queries, from well to badly found, at even steps of the valid queries in order of AP (N, NaN: not valid).
+    """Row numbers of at most `count` queries, from well to badly found, of AP (N, NaN: not valid).
 
-    With four: those an eighth, three eighths, five eighths and seven eighths down the list, so that the picture shows what is usual, not what is worst.
+    At even steps of the valid queries in order of AP: with four, those an eighth, three, five and
+    seven eighths down the list. So a picture shows what is usual, not what is worst.
     """
     order = np.argsort(-average_precision, kind="stable")[: np.isfinite(average_precision).sum()]
     count = min(count, len(order))
@@ -87,14 +91,12 @@ def typical_queries(average_precision: np.ndarray, count: int) -> np.ndarray:
 
 
 def picture(table: pd.DataFrame, query: ImageSet, gallery: ImageSet) -> Figure:
-    """One row per query of `ranked_gallery`: the query, then its list. Pictures keep their aspect; frames as in the legend."""
+    """One row per query of `ranked_gallery`: the query, then its list."""
     numbers = table["query"].drop_duplicates().tolist()
     columns = 1 + int(table["place"].max())
     height = WIDTH * query.images.shape[1] / query.images.shape[2]
-    fig = Figure(
-        figsize=(WIDTH * columns * 1.12, (height + 0.62) * len(numbers) + 0.45),
-        layout="constrained",
-    )
+    size = WIDTH * columns * 1.12, (height + 0.62) * len(numbers) + 0.45
+    fig = Figure(figsize=size, layout="constrained")
     axes = fig.subplots(len(numbers), columns, squeeze=False)
     for ax in axes.flat:
         ax.set_axis_off()
@@ -102,38 +104,19 @@ def picture(table: pd.DataFrame, query: ImageSet, gallery: ImageSet) -> Figure:
         found = table[table["query"] == number]
         precision = found["query_ap"].iloc[0]
         score = "no match" if np.isnan(precision) else f"AP {100 * precision:.0f} %"
-        _show(
-            line[0],
-            query.images[number],
-            f"query {number}\n{_who(query, number)}\n{score}",
-            "black",
-            "-",
-        )
-        for ax, row in zip(line[1:], found.itertuples(), strict=False):
+        title = f"query {number}\n{_who(query, number)}\n{score}"
+        _show(line[0], query.images[number], title, "black", "-")
+        for ax, row in zip(line[1:], found.itertuples(), strict=False):  # a list may be shorter
             colour, style, sign = MARKS[row.kind]
             place = sign if row.kind == "not counted" else f"{sign} {row.rank}"
-            _show(
-                ax,
-                gallery.images[row.gallery],
-                f"{place}\n{_who(gallery, row.gallery)}",
-                colour,
-                style,
-            )
-    handles = [
-        Rectangle(
-            (0, 0),
-            1,
-            1,
-            fill=False,
-            edgecolor=colour,
-            linestyle=style,
-            linewidth=2,
-            label=f"{sign} {kind}",
-        )
+            title = f"{place}\n{_who(gallery, row.gallery)}"
+            _show(ax, gallery.images[row.gallery], title, colour, style)
+    frames = [
+        _frame(colour, style, linewidth=2, label=f"{sign} {kind}")
         for kind, (colour, style, sign) in MARKS.items()
     ]
     fig.legend(
-        handles=handles, loc="outside lower center", ncols=len(handles), frameon=False, fontsize=9
+        handles=frames, loc="outside lower center", ncols=len(frames), frameon=False, fontsize=9
     )
     return fig
 
@@ -142,19 +125,12 @@ def _who(images: ImageSet, row: int) -> str:
     return f"id {images.pids[row]} · cam {images.camids[row]}"
 
 
-def _show(ax, image: np.ndarray, title: str, colour: str, style) -> None:
+def _frame(colour: str, style: Any, **options: Any) -> Rectangle:
+    return Rectangle((0, 0), 1, 1, fill=False, edgecolor=colour, linestyle=style, **options)
+
+
+def _show(ax: Axes, image: np.ndarray, title: str, colour: str, style: Any) -> None:
     ax.imshow(image, aspect="equal", interpolation="nearest")
     ax.set_title(title, fontsize=7, color="black", pad=4)
-    ax.add_patch(
-        Rectangle(
-            (0, 0),
-            1,
-            1,
-            transform=ax.transAxes,
-            fill=False,
-            edgecolor=colour,
-            linestyle=style,
-            linewidth=2.5,
-            clip_on=False,
-        )
-    )
+    frame = _frame(colour, style, linewidth=2.5, transform=ax.transAxes, clip_on=False)
+    ax.add_patch(frame)
