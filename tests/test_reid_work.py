@@ -9,9 +9,11 @@ import trees
 from pipeline import ROOT
 
 from posedive_lib import params
+from posedive_lib.bench.runs import RunStore
 from posedive_lib.digests import Code
 from posedive_lib.reid.image_set import ImageSet
 from posedive_lib.study import reid_jobs, reid_work
+from posedive_lib.study.collect import RESULT
 from posedive_lib.study.job import Job
 
 
@@ -103,3 +105,19 @@ def test_repeat_gives_every_identity_the_count_of_the_generated_images():
     again = reid_work.repeated(train, {1: 3, 2: 2}, seed=0)
     assert np.bincount(again.pids).tolist() == [0, 3, 2]
     assert (reid_work.repeated(train, {1: 3, 2: 2}, seed=0).images == again.images).all()
+
+
+def test_recorded_runs_give_the_table_and_nothing_is_trained(P, job, tmp_path, monkeypatch):
+    monkeypatch.setattr(reid_jobs, "STORE", RunStore(tmp_path / "runs"))
+    monkeypatch.setattr(reid_jobs, "in_processes", None)
+    jobs = [job, replace(job, arm="repeat"), replace(job, arm="real", rows=None, model="resnet")]
+    measured = dict.fromkeys([*RESULT, *reid_jobs.OF_TEST, *reid_jobs.OF_MODEL], 1.0)
+    queries = dict.fromkeys(["query_ap", "query_valid", "query_first_rank"], [1])
+    for count, asked in enumerate(jobs, start=7):
+        result = {**measured, **queries, "n_train": count, "seconds": 2.0}
+        reid_jobs.STORE.put(reid_work.spec_of(P, asked), result)
+    table, records = reid_jobs.many(P, jobs)
+    assert table.columns.tolist() == reid_jobs.COLUMNS
+    assert table["model"].tolist() == ["clip-reid", "clip-reid", "resnet"]
+    assert table["n_generated"].tolist() == [2, 0, 0] and table["n_real"].tolist() == [5, 8, 9]
+    assert [record["queries"] for record in records] == [queries] * 3

@@ -39,20 +39,13 @@ class Crossing:
 
 
 def cross(
-    P: Params,
-    generator: Generator,
-    *,
-    people: int,
-    poses: int,
-    name: str = "msmt17",
-    seed: int | None = None,
+    P: Params, generator: Generator, *, people: int, poses: int, name: str = "msmt17"
 ) -> Crossing:
     """Test identities of a data set, each drawn in the same poses and views.
 
-    Every second pose is out-of-domain. seed: of people, poses and views; by default `P.seed`.
+    Every second pose is out-of-domain.
     """
-    seed = P.seed if seed is None else seed
-    rng = rng_for("crossing", seed, name)
+    rng = rng_for("crossing", P.seed, name)
     dataset, source = datasets.load(name, P.paths.datasets), load_poses(P.paths.motions)
     mini_world.require_people(name, dataset.query, "people are crossed with poses")
     chosen = _of_one_camera(dataset.query, people, int(rng.integers(1 << 31)))
@@ -64,19 +57,12 @@ def cross(
     azimuths = [(offset + 360 * j / poses + 180) % 360 - 180 for j in range(poses)]
     low, high = P.augment.elevation
     elevations = rng.uniform(low, high, poses)
-    pids, camids = chosen["pid"].tolist(), chosen["camid"].tolist()
-    shots = [
-        mini_world.Shot(
-            i,
-            rows[j],
-            azimuths[j],
-            float(elevations[j]),
-            camids[i],
-            ("crossing", seed, name, pid, j),
-        )
-        for i, pid in enumerate(pids)
-        for j in range(poses)
-    ]
+    shots = []
+    for i, (pid, camid) in enumerate(zip(chosen["pid"], chosen["camid"], strict=True)):
+        for j in range(poses):
+            key = ("crossing", P.seed, name, pid, j)
+            view = (azimuths[j], float(elevations[j]))
+            shots.append(mini_world.Shot(i, rows[j], *view, camid, key))
     photos = mini_world.photographs(P, name, chosen["person"].tolist(), shots)
     truth, skeleton, depth, normals = (
         np.stack([photo[kind] for photo in photos])

@@ -16,6 +16,7 @@ from posedive_lib.bench.processes import in_processes
 from posedive_lib.bench.runs import RunStore, make_folder
 from posedive_lib.reid.models import load_trained
 from posedive_lib.reid.torch_model import MODEL_FILE, TorchReIDModel
+from posedive_lib.study.collect import IDENTITY, RESULT
 from posedive_lib.study.job import Job
 from posedive_lib.study.mini_world import true_photos
 from posedive_lib.study.reid_work import result_of, save_trained_on_real, spec_of
@@ -38,25 +39,7 @@ OF_MODEL = [  # see `reid.models.protocol`
     "patch_stride",
 ]
 OF_TEST = ["n_query", "n_valid", "n_gallery", "average_precision", "distance", "reranking"]
-COLUMNS = [
-    "experiment",
-    "dataset",
-    "arm",
-    "model",
-    "seed",
-    "images_per_pid",
-    "threshold",
-    "n_real",
-    "n_generated",
-    "mAP",
-    "rank1",
-    "rank5",
-    "rank10",
-    "mINP",
-    *OF_TEST,
-    *OF_DATASET,
-    *OF_MODEL,
-]
+COLUMNS = [*IDENTITY, *RESULT, *OF_TEST, *OF_DATASET, *OF_MODEL]
 
 
 def many(P: Params, jobs: list[Job]) -> tuple[pd.DataFrame, list[dict[str, Any]]]:
