@@ -47,6 +47,7 @@ def measured(stage: str, params_file: str = "params.yaml") -> Iterator[None]:
         "params": RECORDS.key(_parameters(stage, params_file)),
     }
     known = RECORDS.get({"stage": stage})
+    # A stage that found earlier files did not do the work: its cost then stays.
     if known is not None and known["params"] == cost["params"]:
         if known["files_made"] > cost["files_made"]:
             return

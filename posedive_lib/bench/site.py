@@ -169,6 +169,7 @@ def table(frame: pd.DataFrame, caption: str, *, digits: int = 2) -> str:
 
 
 def _cell(value: Any, digits: int) -> str:
+    # "; " outside of brackets: no closing bracket follows before an opening one
     parts = re.split(r"; (?![^(]*\))", rounded(value, digits))
     return ";<br>".join(map(html.escape, parts))
 

@@ -37,19 +37,14 @@ class Interval:
 
 
 @dataclass(frozen=True)
-class Comparison:
-    """Arm minus baseline over paired seeds, with its interval.
+class Comparison(Interval):
+    """Arm minus baseline over paired seeds.
 
     p: of the two-sided sign-flip test; smallest_p: the least that `n` pairs can give.
     """
 
-    mean: float
-    low: float
-    high: float
     p: float
     smallest_p: float
-    n: int
-    method: str
 
     @property
     def verdict(self) -> str:
@@ -101,9 +96,8 @@ def paired_difference(
     difference = made - reference
     interval = bootstrap_interval(difference, seed=seed, confidence=confidence)
     (p,) = joint_p(difference[:, None], seed=seed).tolist()
-    n = len(made)
-    smallest_p = 2.0 ** (1 - n)
-    return Comparison(interval.mean, interval.low, interval.high, p, smallest_p, n, interval.method)
+    smallest_p = 2.0 ** (1 - interval.n)  # of 2^n patterns of signs, all plus and all minus
+    return Comparison(**vars(interval), p=p, smallest_p=smallest_p)
 
 
 def joint_p(differences: ArrayLike, *, seed: int, patterns: int = 2**16) -> np.ndarray:
@@ -142,7 +136,7 @@ def joint_p(differences: ArrayLike, *, seed: int, patterns: int = 2**16) -> np.n
         axis=0,
         rng=np.random.default_rng(seed),
     )
-    largest = np.abs(result.null_distribution).max(axis=1)  # (patterns,)
+    largest = np.abs(result.null_distribution).max(axis=1)  # (patterns, m) to (patterns,)
     reached = (largest[:, None] >= np.abs(result.statistic)).sum(axis=0)
     # Where patterns are drawn, the data count as one more, as in scipy.
     drawn = int(len(largest) < 2 ** len(values))
@@ -179,6 +173,7 @@ def holm(p: ArrayLike) -> np.ndarray:
     """
     p = _finite("p", p)
     order = np.argsort(p, kind="stable")
+    # The smallest p counts m times, the next m − 1 times; none falls below the one before.
     stepped = np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1))
     adjusted = np.empty(len(p))
     adjusted[order] = np.minimum(stepped, 1.0)

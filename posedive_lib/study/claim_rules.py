@@ -161,7 +161,7 @@ def _best_at(e: Evidence, column: str, level: float, word: str) -> Finding:
     beside = others[others["beside"]]
     texts = [f"against {row['other']:g}: {said(row)}" for _, row in beside.iterrows()]
     losses = others[(others["verdict"] == "loss") & (others["p_joint"] <= ALPHA)]
-    losses = losses[losses["other"] > 0]
+    losses = losses[losses["other"] > 0]  # real images alone are no level of the claim
     if len(losses):
         top = losses.iloc[int(losses["difference"].to_numpy().argmin())]
         if not top["beside"]:
@@ -170,6 +170,7 @@ def _best_at(e: Evidence, column: str, level: float, word: str) -> Finding:
     else:
         verdict = _both_neighbours(beside["verdict"].map(by_verdict))
     without = others[(others["other"] == 0) & ~others["beside"]]
+    # Real images alone say whether any number of images helps.
     texts += [f"against none: {said(row)}" for _, row in without.iterrows()]
     best = best_level(runs, column, "mAP")
     return f"highest mean mAP at {word} {best:g}; {level:g} {'; '.join(texts)}", verdict

@@ -47,6 +47,7 @@ def stretched(depth: np.ndarray) -> np.ndarray:
     body = depth[depth > 0].astype(float)
     if not len(body):
         return depth
+    # From 55, so that the farthest point still differs from the background
     spread = 55 + 200 * (depth - body.min()) / max(np.ptp(body), 1)
     return np.where(depth > 0, np.clip(spread, 0, 255), 0).astype(np.uint8)
 
@@ -81,6 +82,7 @@ def source_strips(
     strips, labels = [], []
     for row in rows.to_dict("records"):
         azimuth, elevation = row["azimuth"], row["elevation"]
+        # Average proportions: a source of poses has no people.
         tilt, body_pose = source.root_tilt[row["pose_row"]], source.body_pose[row["pose_row"]]
         _, _, vertices, joints = draw.place(tilt, body_pose, np.zeros(10), azimuth, elevation)
         strips.append(strip(draw.draw(vertices, joints)))

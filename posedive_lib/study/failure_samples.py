@@ -71,7 +71,7 @@ def draw(P: Params, count: int) -> pd.DataFrame:
         rows = manifest.iloc[np.sort(chosen)].merge(known[REFERENCE_COLUMNS], on="reference")
         parts.append(rows.assign(dataset=name))
     table = pd.concat(parts, ignore_index=True).iloc[:count].reset_index(drop=True)
-    kept = table["kept"].astype(str) == "True"
+    kept = table["kept"].astype(str) == "True"  # text or bool, by how the file was read
     bag = mini_world.people(P, table["person"].tolist())["bag"].to_numpy()
     return table.assign(kept=kept, bag=bag)
 
@@ -96,6 +96,7 @@ class Studio:
         key = row, person["person"], take
         if key not in self._taken:
             where, body = self.table.iloc[row], self.bodies
+            # The person is not part of the key: all people get the same background and noise.
             rng = rng_for("failure-photo", where["dataset"], where["pid"], where["index"], take)
             camera = self.cameras[where["dataset"]][where["camid"]]
             self._taken[key] = self.photographer.shoot(

@@ -62,6 +62,7 @@ def failure_table(
             "bagless strangers": clothes.mean() if kind == "bag appeared" else np.nan,
         }
 
+    # Nothing is staged for the last three rows.
     rows = [row(kind, flagged[kind], right[kind].mean(), staged[kind].mean()) for kind in MEASURED]
     rows.append(row("any of these", flagged.max(axis=1), right.max(axis=1).mean(), np.nan))
     rows += [
@@ -84,7 +85,7 @@ def caught(samples: Samples, flagged: pd.DataFrame) -> pd.DataFrame:
         for name, part in parts.items():
             row |= {f"{name} {key}": part[key] for key in ("count", "of", "low", "high")}
         counts = [[part["count"], part["of"] - part["count"]] for part in parts.values()]
-        known = all(part["of"] for part in parts.values())
+        known = all(part["of"] for part in parts.values())  # both sides can show it
         row["p"] = fisher_exact(counts).pvalue if known else np.nan
         rows.append(row)
     return pd.DataFrame(rows)

@@ -71,6 +71,7 @@ def filtering_row(P: Params, name: str, manifest: pd.DataFrame) -> dict[str, Any
     counts = manifest["rejected_by"].value_counts()
     identities = manifest["pid"].nunique()
     passed = manifest.drop_duplicates("pid")["reference_passed"].astype(bool)
+    # Candidates that pass, up to the number of images that a person gets
     used = len(select(manifest, P.augment, images_per_pid=P.augment.images_per_pid))
     return {
         "dataset": name,
@@ -111,7 +112,7 @@ def examples(
         own = manifest[manifest["pid"] == pid].sort_values("index")
         for reference, rows in list(own.groupby("reference", sort=False))[:references]:
             rows = rows.head(images)
-            gap = [None] * (images - len(rows))
+            gap = [None] * (images - len(rows))  # so that references stay in their columns
             shown += [paths[reference], *(CANDIDATES / name / path for path in rows["path"]), *gap]
             words += ["reference", *(_note(row) for row in rows.to_dict("records")), *gap]
         known = iter(read_images([p for p in shown if p], P.image.height, P.image.width))
@@ -154,7 +155,7 @@ def filter_check(P: Params, name: str, manifest: pd.DataFrame, *, seed: int) -> 
     """
     pck, kept = estimated_pck(P, name, manifest), manifest["kept"].to_numpy(bool)
     table = pd.DataFrame({"pid": manifest["pid"].to_numpy(), "kept": kept, "pck": pck})
-    means = table.groupby(["pid", "kept"])["pck"].mean().unstack()
+    means = table.groupby(["pid", "kept"])["pck"].mean().unstack()  # a row per identity
     both, bounds = np.zeros(0), (np.nan, np.nan, np.nan)
     if {True, False} <= set(means.columns):
         both = (means[True] - means[False]).dropna().to_numpy()
@@ -189,7 +190,7 @@ def rule_curves(
     parts = []
     for name in scores.columns.tolist():
         levels = np.quantile(scores[name], np.linspace(0, 1, points), method="nearest")
-        thresholds = np.append(np.unique(levels), np.inf)
+        thresholds = np.append(np.unique(levels), np.inf)  # the last keeps nothing
         curve = filter_quality.curve(scores[name], right, thresholds).iloc[::-1]
         parts.append(curve.assign(score=name, auc=filter_quality.auc(scores[name], right)))
     table = pd.concat(parts, ignore_index=True).rename(columns={"recall": "true_positive_rate"})
@@ -222,6 +223,7 @@ def filters_compared(
 
     scores = filter_quality.rule_scores(manifest, P.augment)
     error = measures.keypoint_error(bodies, estimated, P.augment.keypoints)
+    # An image without a visible key point is the worst; more is better in every score.
     scores["key points"] = -np.where(np.isnan(error), np.inf, error)
     scores["Re-ID similarity"] = measures.identity_similarity(
         extract(images), manifest["pid"].to_numpy(), extract(photos), real["pid"].to_numpy()

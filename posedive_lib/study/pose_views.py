@@ -63,6 +63,7 @@ def viewpoint_maps(panels: dict[str, tuple[np.ndarray, np.ndarray]]) -> tuple[Fi
     for ax, (name, (azimuth, elevation)) in zip(axes[0], panels.items(), strict=True):
         counts = viewpoint_counts(azimuth, elevation)
         times = counts / (counts.sum() / counts.size)
+        # Empty bins have no logarithm: they get the darkest blue.
         shade = np.clip(np.log2(np.maximum(times, 1e-9)), -limit, limit)
         image = ax.pcolormesh(
             azimuths, heights, shade.T, cmap="RdBu_r", norm=norm, edgecolors="white", linewidth=0.8
@@ -125,7 +126,7 @@ def coverage_row(
     name: str, azimuth: np.ndarray, elevation: np.ndarray, body_pose: np.ndarray, cells: np.ndarray
 ) -> dict[str, Any]:
     """One row of the coverage table: divergences from uniform (0 = uniform) and plain shares."""
-    azimuth = (np.asarray(azimuth) + 180) % 360 - 180
+    azimuth = (np.asarray(azimuth) + 180) % 360 - 180  # to −180–180°, 0 in front
     counts = viewpoint_counts(azimuth, elevation)
     return {
         "images of": name,

@@ -74,6 +74,7 @@ def contact_sheet(
 
 def azimuth_shares(azimuth: np.ndarray, bins: int = 24) -> np.ndarray:
     """Share of images (bins,) in each of `bins` equal sectors, the first of which begins at 0°."""
+    # The second modulo catches angles just below 360° that round up.
     sector = np.floor(np.mod(azimuth, 360) / (360 / bins)).astype(int) % bins
     return np.bincount(sector, minlength=bins) / max(len(azimuth), 1)
 
@@ -210,6 +211,7 @@ def distance_histogram(distances: dict[str, np.ndarray]) -> tuple[Figure, pd.Dat
     The first is a line, the others are filled. Returns the figure and its numbers.
     """
     fig, ax = plt.subplots(figsize=(7, 3.4))
+    # At least a millimetre wide, for poses that are all in training
     edges = np.linspace(0, max(max(d.max() for d in distances.values()), 1e-3), 31)
     records = []
     looks = zip(distances.items(), ((figures.COLOURS[7], False), (TEST, True)), strict=False)

@@ -41,6 +41,7 @@ def heat_map(table: pd.DataFrame, *, label: str, limit: float | None = None) -> 
         linewidth=0.5,
     )
     for y, x in zip(*np.nonzero(np.isfinite(values)), strict=True):
+        # A difference that is 0 but for rounding is written as 0.
         value = values[y, x] if abs(values[y, x]) > 1e-9 * limit else 0.0
         axes.text(
             x + 0.5,

@@ -54,7 +54,7 @@ def forest(table: pd.DataFrame, *, unit: str = "percentage points") -> Figure:
     axes.set(
         yticks=ticks,
         yticklabels=labels,
-        ylim=(y - 0.3, -0.7),
+        ylim=(y - 0.3, -0.7),  # the first data set on top
         xlabel=f"{table['metric'].iloc[0]} against {table['baseline'].iloc[0]} ({unit})",
     )
     axes.grid(False, axis="y")
@@ -67,26 +67,14 @@ def differences(table: pd.DataFrame, label: str, panel: str) -> Figure:
 
     Open markers: the interval contains 0. Other columns: difference, ci_low, ci_high.
     """
-    names, panels = list(dict.fromkeys(table[label])), list(dict.fromkeys(table[panel]))
-    fig, row = plt.subplots(
-        1,
-        len(panels),
-        figsize=(3.0 * len(panels) + 1.5, 0.42 * len(names) + 1.3),
-        sharey=True,
-        squeeze=False,
-    )
-    for axes, name, colour in zip(row[0], panels, figures.COLOURS, strict=False):
+    names = list(dict.fromkeys(table[label]))
+    fig, panels = _panels(table, names, panel, 3.0, 0.42 * len(names) + 1.3, margin=1.5)
+    for (name, axes), colour in zip(panels.items(), figures.COLOURS, strict=False):
         part = table[table[panel] == name].set_index(label).loc[names]
         for y, estimate in enumerate(part.to_dict("records")):
             _estimate(axes, y, estimate, colour)
         axes.axvline(0, **ZERO)
-        axes.set(
-            title=figures.METRICS.get(name, name),
-            yticks=range(len(names)),
-            yticklabels=names,
-            ylim=(len(names) - 0.5, -0.5),
-            xlabel="difference",
-        )
+        axes.set_xlabel("difference")
         axes.grid(False, axis="y")
     return fig
 
@@ -97,28 +85,39 @@ def values(table: pd.DataFrame, label: str, panel: str) -> Figure:
 
     Other columns: value, ci_low, ci_high.
     """
-    names, panels = list(dict.fromkeys(table[label])), list(dict.fromkeys(table[panel]))
-    fig, row = plt.subplots(
-        1, len(panels), figsize=(2.75 * len(panels), 2.8), sharey=True, squeeze=False
-    )
-    for axes, name in zip(row[0], panels, strict=True):
+    names = list(dict.fromkeys(table[label]))
+    fig, panels = _panels(table, names, panel, 2.75, 2.8)
+    for name, axes in panels.items():
         part = table[table[panel] == name]
         error = np.abs(part[["ci_low", "ci_high"]].to_numpy().T - part["value"].to_numpy())
-        axes.errorbar(
-            part["value"],
-            [names.index(own) for own in part[label]],
-            xerr=error,
-            linestyle="",
-            marker="o",
-            capsize=3,
-        )
+        places = [names.index(own) for own in part[label]]
+        axes.errorbar(part["value"], places, xerr=error, linestyle="", marker="o", capsize=3)
+    return fig
+
+
+def _panels(
+    table: pd.DataFrame,
+    names: list[str],
+    panel: str,
+    width: float,
+    height: float,
+    margin: float = 0,
+) -> tuple[Figure, dict[str, Axes]]:
+    """Axes side by side, one per value of the column `panel`, with a row for each of the names.
+
+    In inches: width of a panel, height, and margin for the names.
+    """
+    values = list(dict.fromkeys(table[panel]))
+    size = (width * len(values) + margin, height)
+    fig, row = plt.subplots(1, len(values), figsize=size, sharey=True, squeeze=False)
+    for axes, value in zip(row[0], values, strict=True):
         axes.set(
-            title=figures.METRICS.get(name, name),
+            title=figures.METRICS.get(value, value),
             yticks=range(len(names)),
             yticklabels=names,
-            ylim=(len(names) - 0.5, -0.5),
+            ylim=(len(names) - 0.5, -0.5),  # the first name on top
         )
-    return fig
+    return fig, dict(zip(values, row[0], strict=True))
 
 
 @figures.style()

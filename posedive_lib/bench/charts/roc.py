@@ -32,6 +32,7 @@ def curves(table: pd.DataFrame, *, chosen: dict[str, float] | None = None) -> Fi
         )
         threshold = (chosen or {}).get(str(name))
         if threshold is not None:
+            # The curve's last point that the threshold lets pass
             passing = part[part["threshold"] >= threshold]
             at = passing.iloc[-1] if len(passing) else part.iloc[0]
             axes.plot(
