@@ -1,8 +1,10 @@
-"""Write a data set with generated training images, in the source's own layout or in the one of another code base.
+"""Write a data set with generated training images, in its own layout or in another code base's.
 
-Real files are hard-linked where the file system allows, else copied. Generated images are named so that the usual parsers find identity
-and camera: Market-1501 and CUHK03-NP `0002_c1s1_000000_00_gen07.jpg`; MSMT17 `0002/0002_000_01_generated_0000_0_gen07.jpg`, with the camera
-as third field and a line in list_train.txt. The tree is built beside its place and renamed at the end: it is whole or not there.
+Real files are hard-linked where the file system allows, else copied. Generated images are named so
+that the usual parsers find identity and camera: Market-1501 and CUHK03-NP
+`0002_c1s1_000000_00_gen07.jpg`; MSMT17 `0002/0002_000_01_generated_0000_0_gen07.jpg`, with the
+camera as third field and a line in list_train.txt. The tree is built beside its place and renamed
+at the end: it is whole or not there.
 """
 
 import json
@@ -10,6 +12,7 @@ import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -17,20 +20,212 @@ import pandas as pd
 from posedive_lib.body.archive import read_npz, write_npz
 from posedive_lib.datasets import compatibility, folder, msmt17, splits, trees
 from posedive_lib.datasets.images import BROKEN, decode, to_rgb, turn
+from posedive_lib.datasets.loading import load
 from posedive_lib.datasets.table import TRUTH, ReIDDataset, read_table
-from posedive_lib.errors import StudyError
+from posedive_lib.errors import StudyError, unreadable
+from posedive_lib.writing import replacing_folder
 
 NEEDED = ("image_path", "pid", "camid", "index")
 RECORD = "augmented.json"  # marks a tree written here, so that only such a one is ever replaced
-FORMATS = {".jpg": "JPEG", ".jpeg": "JPEG", ".png": "PNG"}
+BODIES = "smpl.npz"
+# How a generated image is saved that is not linked: PNG without loss, JPEG of high quality.
+JPEG: dict[str, Any] = {"format": "JPEG", "quality": 95, "subsampling": 0}
+FORMATS: dict[str, dict[str, Any]] = {".jpg": JPEG, ".jpeg": JPEG, ".png": {"format": "PNG"}}
+
+
+def write_augmented(
+    dataset: ReIDDataset,
+    generated: pd.DataFrame,
+    out_root: str | Path,
+    *,
+    layout: str = "source",
+    overwrite: bool = False,
+    also: Callable[[Path], None] | None = None,
+) -> ReIDDataset:
+    """§B: write `dataset` plus `generated` as a complete tree below `out_root`.
+
+    generated: columns image_path, pid, camid (from 0) and index.
+    layout: "source" (the data set's own; CUHK03 always as CUHK03-NP); the root that "clip-reid",
+    "transreid", "fast-reid" or "torchreid" is to be given (CUHK03 and one's own data become a
+    Market-1501 tree, because those code bases have no other reader); or "folder" (images.csv).
+    MSMT17-S becomes an MSMT17 tree with only its images, beside the lists of the split. Files of
+    a PNG data set keep their content where a reader wants names in .jpg.
+    overwrite: replace an `out_root` that was written here. also: is given the tree's root before
+    the tree is put in place, to write further files into it.
+
+    Returns the tree as `datasets.load` reads it. An interruption leaves no half-written `out_root`.
+    StudyError if `out_root` exists or cannot be written, the table of generated images is wrong,
+    or the code base named in `layout` would misread or refuse the tree (a camera of two digits,
+    `exp_12_c3` in the path, no test images).
+    """
+    generated = check(dataset, generated)
+    trees.kind_of(dataset, layout)
+    if layout in trees.CODE_BASES:
+        dataset.require_test()
+    out_root = Path(out_root).expanduser().resolve()
+    check_free(dataset, out_root, overwrite)
+    train_val = dataset.protocol.get("train_val") is not False
+    with replacing_folder(out_root) as draft:
+        try:
+            name = _write_tree(dataset, generated, draft, layout)
+            written = load(name, draft, train_val=train_val)  # what cannot be read is not published
+            if layout in trees.CODE_BASES:
+                _refuse_misread(written, layout, draft, out_root)
+            if also:
+                also(draft)
+        except OSError as error:
+            raise StudyError(
+                f"Cannot write the augmented data set to {out_root} ({error}): "
+                "free space or choose a writable folder."
+            ) from error
+    return load(name, out_root, train_val=train_val)
+
+
+def _refuse_misread(written: ReIDDataset, layout: str, draft: Path, out_root: Path) -> None:
+    for trouble in compatibility.misread(written):
+        text = trouble.replace(str(draft), str(out_root))
+        raise StudyError(f"The tree for {layout} is not written. {text}")
+
+
+def check(dataset: ReIDDataset, generated: pd.DataFrame) -> pd.DataFrame:
+    """The needed columns of the table of generated images, numbers as int64 ('1' means 1).
+
+    StudyError if a column is missing, a number is none, a name would be used twice, or an identity
+    is not in the training set.
+    """
+    missing = [column for column in NEEDED if column not in generated.columns]
+    if missing:
+        raise StudyError(
+            f"The table of generated images lacks the column(s) {', '.join(missing)}: "
+            f"it needs {', '.join(NEEDED)}."
+        )
+    table = generated[list(NEEDED)].copy()
+    numbers = ["pid", "camid", "index"]
+    for column in numbers:
+        values = pd.to_numeric(table[column], errors="coerce").astype("float64")
+        bad = ~(values.between(0, 2**53) & values.eq(values.round()))
+        if bad.any():
+            raise StudyError(
+                f"The table of generated images has {column} '{table.loc[bad, column].iloc[0]}': "
+                "expected a whole number from 0."
+            )
+        table[column] = values.astype("int64")
+    twice = table.duplicated(numbers)
+    if twice.any():
+        pid, camid, index = table.loc[twice, numbers].iloc[0]
+        raise StudyError(
+            f"Two generated images share identity {pid}, camera {camid} and index {index}: "
+            "number them anew."
+        )
+    strangers = set(table["pid"]) - set(dataset.train["pid"])
+    if strangers:
+        raise StudyError(
+            f"Generated images of identity {min(strangers)}, which is not in the training set of "
+            f"{dataset.name}: use the data set's own identities."
+        )
+    return table
+
+
+def check_free(dataset: ReIDDataset, out_root: Path, overwrite: bool) -> None:
+    """StudyError unless `out_root` is new, empty, or a tree written here that may be replaced."""
+    if out_root.is_relative_to(dataset.folder) or dataset.folder.is_relative_to(out_root):
+        raise StudyError(
+            f"{out_root} and the data set's own folder {dataset.folder} lie one in the other: "
+            "choose another folder for the augmented data set."
+        )
+    if not out_root.exists():
+        return
+    if not out_root.is_dir():
+        raise StudyError(f"{out_root} is a file: choose a folder for the augmented data set.")
+    if not any(out_root.iterdir()):
+        return
+    if not overwrite:
+        raise StudyError(
+            f"{out_root} already exists: choose another folder for the augmented data set, "
+            "or overwrite it (--overwrite)."
+        )
+    if not (out_root / RECORD).is_file():
+        raise StudyError(
+            f"{out_root} was not written as an augmented data set (it has no {RECORD}) and is not "
+            "replaced: remove it yourself or choose another folder."
+        )
+
+
+def _write_tree(dataset: ReIDDataset, generated: pd.DataFrame, root: Path, layout: str) -> str:
+    """Write all files below `root`; returns the name that `datasets.load` reads the tree by."""
+    kind = trees.kind_of(dataset, layout)
+    name, inner = trees.place_of(dataset, kind, layout)
+    where = root / name
+    table = trees.files(dataset, generated, layout)
+    files = table.drop_duplicates("rel")
+    for source, rel, old in zip(files["source"], files["rel"], files["old"], strict=True):
+        place = _link if old else _place_generated
+        place(source, where / rel)
+    if kind == "msmt17":
+        _write_lists(dataset, table, root, where, inner)
+    if kind == "folder":
+        listed = trees.folder_table(dataset, table)
+        listed.to_csv(where / folder.TABLE, index=False, lineterminator="\n", mode="x")
+    _write_truth(dataset, table, where)
+    record = {
+        "dataset": dataset.name,
+        "layout": layout,
+        "protocol": dataset.protocol,
+        "real": int((~table["generated"]).sum()),
+        "generated": int(table["generated"].sum()),
+    }
+    _write_new(root / RECORD, json.dumps(record, indent=1) + "\n")
+    return trees.READ_AS.get(kind, dataset.name)
+
+
+def _write_lists(
+    dataset: ReIDDataset, table: pd.DataFrame, root: Path, where: Path, inner: dict[str, str]
+) -> None:
+    """MSMT17's lists in `where`, those of MSMT17-S in `root`, and the version if names hide it."""
+    for file, text in trees.lists(dataset, table).items():
+        _write_new(where / file, text)
+    version = dataset.protocol.get("version") or "V1"
+    if inner != msmt17.PLACES[version]:
+        _write_new(where / msmt17.VERSION_FILE, version + "\n")
+    if dataset.name.startswith("msmt17-s-"):
+        own = root / msmt17.S_FOLDER / dataset.name.rsplit("-", 1)[1]
+        splits.write_lists(own, {str(split): rows for split, rows in table.groupby("split")})
+
+
+def _write_truth(dataset: ReIDDataset, table: pd.DataFrame, where: Path) -> None:
+    """`truth.csv` and `smpl.npz` beside the tree, under the images' new names if they changed."""
+    truth, bodies = dataset.folder / TRUTH, dataset.folder / BODIES
+    new = dict(zip(table["old"], table["rel"], strict=True))
+    if all(old == rel for old, rel in new.items() if old):
+        for file in (truth, bodies):
+            if file.is_file():
+                _link(file, where / file.name)
+        return
+
+    def rename(path: str) -> str:
+        return new.get(path, path)
+
+    if truth.is_file():
+        known = read_table(truth)
+        known["path"] = known["path"].map(rename)
+        known.to_csv(where / truth.name, index=False, mode="x")
+    if bodies.is_file():
+        columns = read_npz(bodies, what="a table of bodies")
+        if "path" not in columns:
+            raise StudyError(
+                f"{bodies} cannot be read as a table of bodies (it has no 'path'): write it again."
+            )
+        columns["path"] = np.array([rename(path) for path in columns["path"].tolist()])
+        write_npz(where / bodies.name, columns, compressed=True)
 
 
 def _link(source: str | Path, target: Path) -> None:
-    """FileExistsError where the tree has the file already: a copy would go through an earlier link, into the source's own file."""
+    """Link or copy a file; FileExistsError where the tree has it already.
+
+    A copy would go through an earlier link, into the source's own file.
+    """
     target.parent.mkdir(parents=True, exist_ok=True)
-    source = os.path.realpath(
-        source
-    )  # the photo, not a relative link that leads nowhere from the tree
+    source = os.path.realpath(source)  # the photo, not a link that leads nowhere from the tree
     try:
         os.link(source, target)
     except FileExistsError:
@@ -45,202 +240,20 @@ def _write_new(path: Path, text: str) -> None:
 
 
 def _place_generated(source: str | Path, target: Path) -> None:
-    """Linked where the format is the one of the tree and every reader sees it alike, else written anew (PNG without loss, JPEG of high quality)."""
-    wanted = FORMATS[target.suffix.lower()]
+    """Link an image that every reader sees alike, in the tree's format; else write it anew."""
+    options = FORMATS[target.suffix.lower()]
     try:
         image = decode(Path(source).read_bytes())
-        plain = image.format == wanted and not turn(image) and not image.has_transparency_data
+        same_format = image.format == options["format"]
+        plain = same_format and not turn(image) and not image.has_transparency_data
         rgb = to_rgb(image)
     except BROKEN as error:
-        raise StudyError(
-            f"Cannot read the generated image {source} ({error}): generate it again."
+        raise unreadable(
+            f"The generated image {source}", error, "cannot be read", "generate it again"
         ) from None
     if plain:
         _link(source, target)
         return
     target.parent.mkdir(parents=True, exist_ok=True)
     with open(target, "xb") as file:
-        rgb.save(
-            file, format=wanted, **({"quality": 95, "subsampling": 0} if wanted == "JPEG" else {})
-        )
-
-
-def check(dataset: ReIDDataset, generated: pd.DataFrame) -> pd.DataFrame:
-    """The needed columns, numbers as whole numbers (text like '1' means 1).
-
-    StudyError if a column is missing, a number is none, a name would be used twice, or an identity is not in the training set.
-    """
-    missing = [column for column in NEEDED if column not in generated.columns]
-    if missing:
-        raise StudyError(
-            f"The table of generated images lacks the column(s) {', '.join(missing)}: it needs {', '.join(NEEDED)}."
-        )
-    table = generated[list(NEEDED)].copy()
-    for column in ("pid", "camid", "index"):
-        values = pd.to_numeric(table[column], errors="coerce").astype("float64")
-        bad = ~(values.between(0, 2**53) & values.eq(values.round()))
-        if bad.any():
-            raise StudyError(
-                f"The table of generated images has {column} '{table.loc[bad, column].iloc[0]}': expected a whole number from 0."
-            )
-        table[column] = values.astype("int64")
-    if table.duplicated(["pid", "camid", "index"]).any():
-        row = table[table.duplicated(["pid", "camid", "index"])].iloc[0]
-        raise StudyError(
-            f"Two generated images share identity {row['pid']}, camera {row['camid']} and index {row['index']}: number them anew."
-        )
-    strangers = sorted(set(table["pid"]) - set(dataset.train["pid"]))
-    if strangers:
-        raise StudyError(
-            f"Generated images of identity {strangers[0]}, which is not in the training set of {dataset.name}: use the data set's own identities."
-        )
-    return table
-
-
-def _write_truth(dataset: ReIDDataset, table: pd.DataFrame, where: Path) -> None:
-    """`truth.csv` and `smpl.npz` beside the tree, under the images' new names where those have changed."""
-    new = dict(zip(table["old"], table["rel"], strict=True))
-    same = all(old == rel for old, rel in new.items() if old)
-    truth, bodies = dataset.folder / TRUTH, dataset.folder / "smpl.npz"
-    if same:
-        for file in (truth, bodies):
-            if file.is_file():
-                _link(file, where / file.name)
-        return
-    rename = lambda path: new.get(path, path)
-    if truth.is_file():
-        known = read_table(truth)
-        known.assign(path=known["path"].map(rename)).to_csv(
-            where / truth.name, index=False, mode="x"
-        )
-    if bodies.is_file():
-        columns = read_npz(bodies, what="a table of bodies")
-        if "path" not in columns:
-            raise StudyError(
-                f"{bodies} cannot be read as a table of bodies (it has no 'path'): write it again."
-            )
-        columns["path"] = np.array([rename(path) for path in columns["path"].tolist()])
-        write_npz(where / bodies.name, columns, compressed=True)
-
-
-def _write_tree(dataset: ReIDDataset, generated: pd.DataFrame, root: Path, layout: str) -> str:
-    """Write all files below `root`; returns the name that `datasets.load` reads the tree by."""
-    kind = trees.kind_of(dataset, layout)
-    name, inner = trees.place_of(dataset, kind, layout)
-    where = root / name
-    table = trees.files(dataset, generated, layout)
-    for row in table.drop_duplicates("rel").itertuples(index=False):
-        _link(row.source, where / row.rel) if row.old else _place_generated(
-            row.source, where / row.rel
-        )
-    if kind == "msmt17":
-        for file, text in trees.lists(dataset, table).items():
-            _write_new(where / file, text)
-        version = dataset.protocol.get("version") or "V1"
-        if inner != msmt17.PLACES[version]:
-            _write_new(where / msmt17.VERSION_FILE, version + "\n")
-        if dataset.name.startswith("msmt17-s-"):
-            splits.write_lists(
-                root / msmt17.S_FOLDER / dataset.name.rsplit("-", 1)[1],
-                {split: rows for split, rows in table.groupby("split")},
-            )
-    if kind == "folder":
-        numbered = trees.shared_numbers(dataset, table)
-        trees.folder_table(dataset, numbered).to_csv(
-            where / folder.TABLE, index=False, lineterminator="\n", mode="x"
-        )
-    _write_truth(dataset, table, where)
-    record = {
-        "dataset": dataset.name,
-        "layout": layout,
-        "protocol": dataset.protocol,
-        "real": int((~table["generated"]).sum()),
-        "generated": int(table["generated"].sum()),
-    }
-    _write_new(root / RECORD, json.dumps(record, indent=1) + "\n")
-    return trees.READ_AS.get(kind, dataset.name)
-
-
-def check_free(dataset: ReIDDataset, out_root: Path, overwrite: bool) -> None:
-    """StudyError unless `out_root` is new, empty, or a tree written here that may be replaced."""
-    if out_root.is_relative_to(dataset.folder) or dataset.folder.is_relative_to(out_root):
-        raise StudyError(
-            f"{out_root} and the data set's own folder {dataset.folder} lie one in the other: choose another folder for the augmented data set."
-        )
-    if not out_root.exists():
-        return
-    if not out_root.is_dir():
-        raise StudyError(f"{out_root} is a file: choose a folder for the augmented data set.")
-    if not any(out_root.iterdir()):
-        return
-    if not overwrite:
-        raise StudyError(
-            f"{out_root} already exists: choose another folder for the augmented data set, or overwrite it (--overwrite)."
-        )
-    if not (out_root / RECORD).is_file():
-        raise StudyError(
-            f"{out_root} was not written as an augmented data set (it has no {RECORD}) and is not replaced: remove it yourself or choose another folder."
-        )
-
-
-def write_augmented(
-    dataset: ReIDDataset,
-    generated: pd.DataFrame,
-    out_root: str | Path,
-    *,
-    layout: str = "source",
-    overwrite: bool = False,
-    also: Callable[[Path], None] | None = None,
-) -> ReIDDataset:
-    """§B: write `dataset` plus `generated` (columns image_path, pid, camid 0-based, index) as a complete tree below `out_root`.
-
-    `layout`: "source" (the data set's own; CUHK03 always as CUHK03-NP), the root that "clip-reid", "transreid", "fast-reid" or "torchreid"
-    is to be given (CUHK03 and one's own data become a Market-1501 tree, for those code bases have no other reader), or "folder"
-    (images.csv). Returns the tree as `datasets.load` reads it. An existing `out_root` is refused; with `overwrite` one that was written
-    here is replaced. `also` is given the tree's root before the tree is put in place, to write further files into it. An interruption
-    leaves no half-written `out_root`. MSMT17-S becomes an MSMT17 tree with only its images, beside the lists of the split. What a code base
-    named in `layout` would misread or refuse (a camera of two digits, `exp_12_c3` in the path, no test images) raises StudyError here.
-    Files of a PNG data set keep their content where a reader wants names in .jpg: images are opened by content.
-    """
-    from posedive_lib import datasets
-
-    generated = check(dataset, generated)
-    trees.kind_of(dataset, layout)
-    if layout in trees.CODE_BASES:
-        dataset.require_test()
-    out_root = Path(out_root).expanduser().resolve()
-    check_free(dataset, out_root, overwrite)
-    partial, old = (
-        out_root.with_name(f".{out_root.name}.partial"),
-        out_root.with_name(f".{out_root.name}.replaced"),
-    )
-    try:
-        shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir(parents=True)
-        name = _write_tree(dataset, generated, partial, layout)
-        train_val = dataset.protocol.get("train_val") is not False
-        written = datasets.load(
-            name, partial, train_val=train_val
-        )  # what cannot be read back is not published
-        trouble = next(compatibility.misread(written), None) if layout in trees.CODE_BASES else None
-        if trouble:
-            raise StudyError(
-                f"The tree for {layout} is not written. "
-                + trouble.replace(str(partial), str(out_root))
-            )
-        if also:
-            also(partial)
-        shutil.rmtree(old, ignore_errors=True)
-        if out_root.exists():
-            out_root.rename(old)
-        partial.rename(out_root)
-        shutil.rmtree(old, ignore_errors=True)
-    except OSError as error:
-        raise StudyError(
-            f"Cannot write the augmented data set to {out_root} ({error}): free space or choose a writable folder."
-        ) from error
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
-        if old.exists() and not out_root.exists():  # stopped between the two renames
-            old.rename(out_root)
-    return datasets.load(name, out_root, train_val=train_val)
+        rgb.save(file, **options)
