@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from numbers import Integral, Real
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -24,20 +24,14 @@ from posedive_lib.errors import StudyError
 from posedive_lib.generator.denoising import denoise
 from posedive_lib.generator.encoders import Encoders, check_images, check_maps, check_size
 from posedive_lib.generator.guiders import maps_to_float
+from posedive_lib.generator.identity import Identities, Person, stack
 from posedive_lib.generator.model import PoseDiveModel
 from posedive_lib.generator.noise_schedule import load_scheduler
-from posedive_lib.generator.reference import keys_and_values
 from posedive_lib.generator.saved import load_model, save_model
 from posedive_lib.weights import plain
 
 if TYPE_CHECKING:
     from posedive_lib.params import GeneratorParams, Sampling
-
-ENCODED = 4096  # photos whose latents and CLIP tokens are kept between calls: some kilobytes each
-
-# What all images of one person share: their CLIP tokens (T, D) as `clip_tokens`, and by the name of
-# a self-attention the keys and values (n, c) of the reference features.
-_Person = dict[str, list[Tensor]]
 
 
 def load(
@@ -101,9 +95,11 @@ class Generator:
     device: torch.device
     precision: str
     sampling: Sampling
-    _encoded: dict[bytes, tuple[Tensor, Tensor]] = field(
-        default_factory=dict, init=False, repr=False
-    )
+    _identities: Identities = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        kind = self.params.clip_tokens
+        self._identities = Identities(self.model, self.encoders, kind, self.device)
 
     def save(self, folder: str | Path) -> Path:
         """Write the trained parts; see `saved`."""
@@ -133,47 +129,65 @@ class Generator:
         name) are those of `sampling` by default. Under `accelerate launch` every process draws its
         part, and all of them get all images.
         """
-        chosen = self.sampling
-        steps = chosen.steps if steps is None else steps
-        guidance = chosen.guidance if guidance is None else guidance
-        batch_size = chosen.batch_size if batch_size is None else batch_size
-        scheduler = chosen.scheduler if scheduler is None else scheduler
+        asked = dict(steps=steps, guidance=guidance, batch_size=batch_size, scheduler=scheduler)
+        chosen = self._chosen_sampling(asked)
         references, index = np.asarray(references), np.asarray(reference_index)
         maps, seeds = [np.asarray(x) for x in (depth, normals, skeleton)], np.asarray(seeds)
         self._check(references, index, maps, seeds)
-        config = load_scheduler(self.stable_diffusion, self.params, scheduler).config
-        check_sampling(steps, guidance, batch_size, config.get("num_train_timesteps", np.inf))
         images = np.empty((len(seeds), *references.shape[1:]), dtype=np.uint8)
         # Images of one person lie side by side, so that the reference U-Net runs once per person.
         order = np.argsort(index, kind="stable")
         team = processes()
         own = np.array_split(order, team.num_processes)[team.process_index]
-        known: dict[int, _Person] = {}
+        known: dict[int, Person] = {}
         with (
             tqdm(total=len(own), desc="generate", unit="image", disable=not progress) as bar,
             autocast(self.device, self.precision),
         ):
-            for start in range(0, len(own), batch_size):
-                rows = own[start : start + batch_size]
-                known = self._remember(references, index[rows], known)
-                tokens, features = _stack([known[person] for person in index[rows]])
-                conditions = [maps_to_float(self._tensor(array, rows)) for array in maps]
-                latents = denoise(
-                    self.model,
-                    load_scheduler(self.stable_diffusion, self.params, scheduler),
-                    tokens,
-                    features,
-                    self.model.guiders(*conditions),
-                    seeds[rows],
-                    steps=steps,
-                    guidance=guidance,
-                )
-                images[rows] = self.encoders.images(latents).cpu().numpy()
+            for start in range(0, len(own), chosen.batch_size):
+                rows = own[start : start + chosen.batch_size]
+                known = self._identities.of(references, index[rows], known)
+                people = [known[person] for person in index[rows]]
+                images[rows] = self._batch(people, [x[rows] for x in maps], seeds[rows], chosen)
                 bar.update(len(rows))
         if team.num_processes > 1:
             for rows, drawn in gather_object([(own, images[own])]):
                 images[rows] = drawn
         return images
+
+    def _chosen_sampling(self, asked: dict[str, Any]) -> SimpleNamespace:
+        """`sampling` with what is asked for (not None) in its place; StudyError if it cannot be."""
+        own = {name: getattr(self.sampling, name) for name in asked}
+        given = {name: value for name, value in asked.items() if value is not None}
+        chosen = SimpleNamespace(**{**own, **given})
+        config = load_scheduler(self.stable_diffusion, self.params, chosen.scheduler).config
+        most = config.get("num_train_timesteps", np.inf)
+        check_sampling(chosen.steps, chosen.guidance, chosen.batch_size, most)
+        return chosen
+
+    def _batch(
+        self,
+        people: list[Person],
+        maps: list[np.ndarray],
+        seeds: np.ndarray,
+        chosen: SimpleNamespace,
+    ) -> np.ndarray:
+        """Images (B, H, W, 3) of one batch; maps: depth, normals, skeleton."""
+        tokens, features = stack(people)
+        guide = self.model.guiders(*(maps_to_float(self._tensor(array)) for array in maps))
+        # Fresh for every batch: some schedulers keep a history between steps.
+        scheduler = load_scheduler(self.stable_diffusion, self.params, chosen.scheduler)
+        latents = denoise(
+            self.model,
+            scheduler,
+            tokens,
+            features,
+            guide,
+            seeds,
+            steps=chosen.steps,
+            guidance=chosen.guidance,
+        )
+        return self.encoders.images(latents).cpu().numpy()
 
     def draw(
         self,
@@ -197,24 +211,12 @@ class Generator:
         mean. near, far (metres) and focal (image heights): those of training (`conditions` of the
         parameters). options: as in `generate`.
         """
-        if not isinstance(photo, Image.Image) or photo.mode != "RGB":
-            kind = f"mode {photo.mode}" if isinstance(photo, Image.Image) else type(photo).__name__
-            raise StudyError(
-                f"The photo must be an RGB image of PIL, not {kind}: "
-                "open it with Image.open(path).convert('RGB')."
-            )
-        if not len(pose):
-            raise StudyError("The pose source is empty: select one pose.")
+        check_photo(photo)
         reference = np.asarray(photo)[None]
         height, width = reference.shape[1:3]
         check_size(height, width, self.encoders.factor, self.model.denoising_unet)
         betas = np.zeros(10) if betas is None else np.asarray(betas, float)
-        if betas.shape != (10,) or not np.isfinite(betas).all():
-            raise StudyError(
-                f"betas are {betas.tolist()}: give 10 finite numbers, or None for the mean shape."
-            )
-        if not np.isfinite([azimuth, elevation]).all():
-            raise StudyError(f"azimuth and elevation are {azimuth} and {elevation}: give degrees.")
+        check_view(pose, betas, azimuth, elevation)
         renderer = ConditionRenderer(str(body), height, width, near=near, far=far, focal=focal)
         placed = renderer.place(pose.root_tilt[:1], pose.body_pose[0], betas, azimuth, elevation)
         maps = renderer.draw(*placed[2:])
@@ -228,48 +230,6 @@ class Generator:
             **{"progress": False, **options},
         )
         return Image.fromarray(drawn[0])
-
-    def _remember(
-        self, references: np.ndarray, people: np.ndarray, known: dict[int, _Person]
-    ) -> dict[int, _Person]:
-        """What all images of one person share, for the people (B,) in this batch."""
-        wanted = np.unique(people)
-        missing = [person for person in wanted if person not in known]
-        kept = {person: known[person] for person in wanted if person in known}
-        if not missing:
-            return kept
-        latents, tokens = self._encode(np.ascontiguousarray(references[missing]))
-        features = self.model.reference_features(latents, tokens) or {}
-        shared: dict[str, tuple[Tensor, ...]] = {
-            "clip_tokens": (tokens,),
-            **keys_and_values(self.model.denoising_unet, features),
-        }
-        for row, person in enumerate(missing):
-            kept[person] = {name: [part[row] for part in parts] for name, parts in shared.items()}
-        return kept
-
-    def _encode(self, photos: np.ndarray) -> tuple[Tensor, Tensor]:
-        """Latents (P, C, h, w) and CLIP tokens (P, T, D) of photos (P, H, W, 3).
-
-        VAE and CLIP see a photo once, however many calls show it: a plan's candidates take turns
-        with their references.
-        """
-        keys = [
-            hashlib.sha256(repr(photo.shape).encode() + photo.tobytes()).digest()
-            for photo in photos
-        ]
-        new = {key: row for row, key in enumerate(keys) if key not in self._encoded}
-        if new:
-            images = self._tensor(photos, list(new.values()))
-            new_latents = self.encoders.latents(images)
-            new_tokens = self.encoders.clip.tokens(images, self.params.clip_tokens)
-            for key, pair in zip(new, zip(new_latents, new_tokens, strict=True), strict=True):
-                self._encoded[key] = pair
-        latents = torch.stack([self._encoded[key][0] for key in keys])
-        tokens = torch.stack([self._encoded[key][1] for key in keys])
-        while len(self._encoded) > ENCODED:  # the oldest go first
-            del self._encoded[next(iter(self._encoded))]
-        return latents, tokens
 
     def _check(
         self,
@@ -293,8 +253,8 @@ class Generator:
                 "the number of references less one."
             )
 
-    def _tensor(self, array: np.ndarray, rows: np.ndarray | list[int]) -> Tensor:
-        return torch.from_numpy(np.ascontiguousarray(array[rows])).to(self.device)
+    def _tensor(self, array: np.ndarray) -> Tensor:
+        return torch.from_numpy(np.ascontiguousarray(array)).to(self.device)
 
 
 def check_sampling(steps: int, guidance: float, batch_size: int, most: float) -> None:
@@ -308,15 +268,23 @@ def check_sampling(steps: int, guidance: float, batch_size: int, most: float) ->
         raise StudyError(f"guidance is {guidance}: give a number from 1, where 1 is none.")
 
 
-def _stack(people: list[_Person]) -> tuple[Tensor, dict[str, tuple[Tensor, Tensor]] | None]:
-    """CLIP tokens (B, T, D), and keys and values (B, n, c) by name.
+def check_photo(photo: Image.Image) -> None:
+    """StudyError unless it is an RGB image of PIL."""
+    if not isinstance(photo, Image.Image) or photo.mode != "RGB":
+        kind = f"mode {photo.mode}" if isinstance(photo, Image.Image) else type(photo).__name__
+        raise StudyError(
+            f"The photo must be an RGB image of PIL, not {kind}: "
+            "open it with Image.open(path).convert('RGB')."
+        )
 
-    None in place of the latter without reference attention.
-    """
-    stacked = {
-        name: [torch.stack(rows) for rows in zip(*(p[name] for p in people), strict=True)]
-        for name in people[0]
-    }
-    (tokens,) = stacked.pop("clip_tokens")
-    features = {name: (keys, values) for name, (keys, values) in stacked.items()}
-    return tokens, features or None
+
+def check_view(pose: PoseSource, betas: np.ndarray, azimuth: float, elevation: float) -> None:
+    """StudyError unless there is a pose, a shape of 10 numbers, and two angles."""
+    if not len(pose):
+        raise StudyError("The pose source is empty: select one pose.")
+    if betas.shape != (10,) or not np.isfinite(betas).all():
+        raise StudyError(
+            f"betas are {betas.tolist()}: give 10 finite numbers, or None for the mean shape."
+        )
+    if not np.isfinite([azimuth, elevation]).all():
+        raise StudyError(f"azimuth and elevation are {azimuth} and {elevation}: give degrees.")
