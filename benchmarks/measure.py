@@ -10,6 +10,10 @@ from statistics import median
 import numpy as np
 
 RESULTS = Path(__file__).parent / "results"
+SECONDS = (
+    "Wall-clock seconds, in brackets processor seconds of all threads; the machine may be shared, "
+    "so trust ratios and processor time more. "
+)
 
 
 def peak_memory() -> float:
@@ -26,7 +30,10 @@ def timed(call) -> tuple[float, float, object]:
 
 
 def in_turn(calls: dict, repeats: int) -> dict:
-    """Median (wall, processor) seconds and last value of each call, run in turn so that other load on the machine meets all alike."""
+    """Median (wall, processor) seconds and last value of each call.
+
+    They run in turn, so that other load on the machine meets all alike.
+    """
     runs = {name: [] for name in calls}
     for _ in range(repeats):
         for name, call in calls.items():
@@ -54,7 +61,10 @@ def features(
     distractors: int = 0,
     seed: int = 0,
 ) -> tuple:
-    """(query features float32, pids, camids, gallery features, pids, camids): people as points, images around them."""
+    """(query features float32, pids, camids, gallery features, pids, camids).
+
+    People are points, images lie around them.
+    """
     rng = np.random.default_rng(seed)
     centres = rng.normal(size=(people + 1, dim)).astype(np.float32)
 
@@ -63,9 +73,9 @@ def features(
         images[pids == 0] = rng.standard_normal((int((pids == 0).sum()), dim), dtype=np.float32)
         return images, pids, rng.integers(0, cameras, len(pids))
 
-    return *draw(rng.integers(1, people + 1, n_query)), *draw(
-        np.append(np.zeros(distractors, int), rng.integers(1, people + 1, n_gallery - distractors))
-    )
+    query = draw(rng.integers(1, people + 1, n_query))
+    others = rng.integers(1, people + 1, n_gallery - distractors)
+    return *query, *draw(np.append(np.zeros(distractors, int), others))
 
 
 def table(header: list[str], rows: list[list]) -> str:
@@ -74,7 +84,7 @@ def table(header: list[str], rows: list[list]) -> str:
 
 
 def report(name: str, text: str) -> None:
-    """Print the text and write it to benchmarks/results/NAME.md, with the command and the machine."""
+    """Print the text and write it to benchmarks/results/NAME.md, with command and machine."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     load = (
         f"load average at the end {os.getloadavg()[0]:.1f}"
@@ -82,7 +92,8 @@ def report(name: str, text: str) -> None:
         else "load unknown"
     )
     threads = os.environ.get("OMP_NUM_THREADS", "not set")
-    text = f"`python -m benchmarks.{name}` · {cores} CPU cores · OMP_NUM_THREADS {threads} · {load}\n\n{text}\n"
+    machine = f"{cores} CPU cores · OMP_NUM_THREADS {threads} · {load}"
+    text = f"`python -m benchmarks.{name}` · {machine}\n\n{text}\n"
     print(text)
     RESULTS.mkdir(exist_ok=True)
     (RESULTS / f"{name}.md").write_text(text, encoding="utf-8")

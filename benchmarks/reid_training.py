@@ -1,7 +1,8 @@
-"""Time of one Re-ID run at the default study's size, by its parts: `python -m benchmarks.reid_training [--repeats 3] [--models clip-reid resnet]`.
+"""Time of one Re-ID run at the default study's size, by its parts.
 
-160 identities with 10 photos and 15 generated images each train; 160 identities with 24 images each are queried and searched. The
-pixels are noise: they change no time. Parameters are those of params.yaml.
+`python -m benchmarks.reid_training [--repeats 3] [--models clip-reid resnet]`. 160 identities with
+10 photos and 15 generated images each train; 160 identities with 24 images each are queried and
+searched. The pixels are noise: they change no time. Parameters are those of params.yaml.
 """
 
 import argparse
@@ -58,9 +59,8 @@ def one_run(name: str, P, train: ImageSet, query: ImageSet, gallery: ImageSet) -
     clip_reid_training.SEEN.clear()  # as in the first run of a process
     started = time.perf_counter()
     pretrained = P.paths.clip if name == "clip-reid" else P.paths.resnet
-    model = models.create_model(
-        name, P.reid, pretrained, P.reid.image.height, P.reid.image.width, "cpu"
-    )
+    size = P.reid.image
+    model = models.create_model(name, P.reid, pretrained, size.height, size.width, "cpu")
     if name == "clip-reid":
         for part, method in (
             ("weights", "start"),
@@ -96,10 +96,8 @@ def main() -> None:
     overrides = {key: int(value) for key, value in (item.split("=") for item in options.set)}
     first = params.load("params.yaml", overrides=overrides)
     height, width = first.reid.image.height, first.reid.image.width
-    train, test = (
-        noise(160, 10, height, width, generated=15),
-        noise(160, 24, height, width, first=1000),
-    )
+    train = noise(160, 10, height, width, generated=15)
+    test = noise(160, 24, height, width, first=1000)
     query, gallery = test.take(test.camids < 4), test.take(test.camids >= 4)
     columns = {}
     for name in options.models:
@@ -114,15 +112,20 @@ def main() -> None:
         f"| {part} | " + " | ".join(f"{column[part]:.2f}" for column in columns.values()) + " |"
         for part in PARTS
     ]
-    steps = f"stage 1 {first.reid.stage1.steps} steps, stage 2 {first.reid.stage2.steps} steps, ResNet {first.reid.resnet.steps} steps of {first.reid.batch_size} images"
-    note = f"{len(train)} training and {len(test)} test images of {height} x {width}; {steps}; {options.threads} threads; medians of {options.repeats} runs."
+    p = first.reid
+    note = (
+        f"{len(train)} training and {len(test)} test images of {height} x {width}; "
+        f"stage 1 {p.stage1.steps} steps, stage 2 {p.stage2.steps} steps, "
+        f"ResNet {p.resnet.steps} steps of {p.batch_size} images; {options.threads} threads; "
+        f"medians of {options.repeats} runs."
+    )
     text = "\n".join([note, "", *lines])
     print(text)
     if options.write:
-        heading = "# One Re-ID run, by its parts\n\n`python -m benchmarks.reid_training --write`, 2 CPU cores"
-        Path("benchmarks/results/reid_training.md").write_text(
-            f"{heading}. Load while it ran: {os.getloadavg()[0]:.1f}.\n\n{text}\n"
-        )
+        heading = "# One Re-ID run, by its parts\n\n`python -m benchmarks.reid_training --write`"
+        load = f"2 CPU cores. Load while it ran: {os.getloadavg()[0]:.1f}."
+        file = Path("benchmarks/results/reid_training.md")
+        file.write_text(f"{heading}, {load}\n\n{text}\n")
 
 
 if __name__ == "__main__":

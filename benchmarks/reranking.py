@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from benchmarks.measure import alone, features, in_turn, peak_memory, report, table, timed
+from benchmarks.measure import SECONDS, alone, features, in_turn, peak_memory, report, table, timed
 from posedive_lib.reid.reranking import k_reciprocal
 
 MARKET = dict(n_query=3368, n_gallery=15913, people=750, cameras=6, distractors=2798)
@@ -11,7 +11,7 @@ DIMENSIONS = (64, 1280)  # 1280: CLIP-ReID's features
 
 
 def by_matrices(query, gallery, k1=20, k2=6, lambda_value=0.3):
-    """The usual code: N x N distances, their full argsort, and dense encodings; squared Euclidean distance."""
+    """The usual code: N x N squared Euclidean distances, their argsort, dense encodings."""
     both = np.concatenate([query, gallery])
     both = both / np.linalg.norm(both, axis=1, keepdims=True)
     distance = np.maximum(2 - 2 * both @ both.T, 0)
@@ -81,18 +81,15 @@ def main() -> None:
         ["images", "sparse", "dense", "ratio", "largest difference"],
         [alone(small, total) for total in SMALL],
     )
-    report(
-        "reranking",
-        "\n\n".join(
-            [
-                "Wall-clock seconds, in brackets processor seconds of all threads; the machine may be shared, so trust ratios and processor time more. "
-                "k1 = 20, k2 = 6, lambda = 0.3, squared Euclidean distance; synthetic features.",
-                f"**Market-1501 size** ({MARKET['n_query']:,} + {MARKET['n_gallery']:,} images), one run each. Peak memory is that of the whole process, libraries, features and "
-                f"result included; dense matrices would take {8e-9 * total**2:.1f} GB each.\n\n{first}",
-                f"**Beside the dense version**, 64 dimensions, medians of 3 runs in turn.\n\n{second}",
-            ]
-        ),
-    )
+    size = f"{MARKET['n_query']:,} + {MARKET['n_gallery']:,} images"
+    parts = [
+        f"{SECONDS}k1 = 20, k2 = 6, lambda = 0.3, squared Euclidean distance; synthetic features.",
+        f"**Market-1501 size** ({size}), one run each. Peak memory is that of the whole process, "
+        "libraries, features and result included; dense matrices would take "
+        f"{8e-9 * total**2:.1f} GB each.\n\n{first}",
+        f"**Beside the dense version**, 64 dimensions, medians of 3 runs in turn.\n\n{second}",
+    ]
+    report("reranking", "\n\n".join(parts))
 
 
 if __name__ == "__main__":

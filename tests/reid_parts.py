@@ -1,4 +1,7 @@
-"""What the tests of the Re-ID models share: a tiny random CLIP, its parameters, and people told apart by two colours."""
+"""What the tests of the Re-ID models share.
+
+A tiny random CLIP, its parameters, and people told apart by two colours.
+"""
 
 from types import SimpleNamespace as Section
 
@@ -19,7 +22,7 @@ from posedive_lib.reid.image_set import ImageSet
 
 
 def save_tiny_clip(folder, image_size=32, width=32, layers=2, patch=8, whole=False):
-    """A random CLIP with byte-level tokens, in the layout of a Stable Diffusion folder, or as one whole model."""
+    """A random CLIP with byte-level tokens, in a Stable Diffusion layout or as one whole model."""
     vocabulary = {
         token: index
         for index, token in enumerate([*sorted(pre_tokenizers.ByteLevel.alphabet()), "<s>", "</s>"])

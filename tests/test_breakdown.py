@@ -1,4 +1,7 @@
-"""Retrieval by groups against its definition: take the other groups' true matches out of the gallery and evaluate."""
+"""Retrieval by groups against its definition.
+
+That is: take the other groups' true matches out of the gallery and evaluate.
+"""
 
 import numpy as np
 import pytest

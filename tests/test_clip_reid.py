@@ -96,7 +96,10 @@ def test_whole_clip_models_load_like_split_ones(tmp_path):
 
 
 def test_a_wrong_folder_gets_one_sentence_and_no_report(tmp_path):
-    """transformers would list every weight; its own logger does not go through pytest's capture, hence a process."""
+    """transformers would list every weight.
+
+    Its own logger does not go through pytest's capture, hence a process.
+    """
     folders = (
         save_tiny_clip(tmp_path / "parts") / "image_encoder",
         save_tiny_clip(tmp_path / "whole", whole=True),
@@ -105,7 +108,10 @@ def test_a_wrong_folder_gets_one_sentence_and_no_report(tmp_path):
     (folders[1] / "config.json").write_text(
         json.dumps(config | {"projection_dim": 12})
     )  # tensors of another shape
-    code = "import sys\nfrom posedive_lib.errors import command\nfrom posedive_lib.weights import load_clip\nsys.exit(command()(load_clip)(sys.argv[1]))"
+    code = (
+        "import sys\nfrom posedive_lib.errors import command\n"
+        "from posedive_lib.weights import load_clip\nsys.exit(command()(load_clip)(sys.argv[1]))"
+    )
     for folder in folders:
         done = subprocess.run(
             [sys.executable, "-c", code, str(folder)], capture_output=True, text=True, check=False
@@ -341,7 +347,7 @@ def with_generated(train, each=3):
 
 
 def test_generated_images_can_weigh_nothing(clip):
-    """With weight 0 and the same batches, what the generated images show does not matter to the terms that see each image alone."""
+    """With weight 0, what generated images show does not matter to terms of single images."""
     train = with_generated(people(4, 6))
     blank = train.images.copy()
     blank[train.generated] = 0

@@ -1,4 +1,7 @@
-"""The recipe of CLIP-ReID against the published one: learning rates per epoch, losses by hand, names and shapes of CLIP ViT-B/16."""
+"""The recipe of CLIP-ReID against the published one.
+
+Learning rates per epoch, losses by hand, names and shapes of CLIP ViT-B/16.
+"""
 
 import math
 from pathlib import Path
@@ -48,7 +51,10 @@ def test_the_rest_of_the_published_recipe(paper):
 
 
 def test_fewer_steps_walk_through_the_same_epochs(paper):
-    """The mini world's schedule has the published shape: each of its steps has the rate of the epoch at the same share of the training."""
+    """The mini world's schedule has the published shape.
+
+    Each step has the rate of the epoch at the same share of the training.
+    """
     mini = params.load(ROOT / "params/mini.yaml").reid
     for stage, rate in (("stage1", stage1_rate), ("stage2", stage2_rate)):
         ours, theirs = getattr(mini, stage), getattr(paper, stage)
@@ -126,7 +132,8 @@ def test_losses_by_hand(weights):
 
 def test_values_that_can_be_worked_out_on_paper():
     two = torch.tensor([[0.0, 0.0], [3.0, 4.0], [0.0, 1.0]])
-    # farthest positive 5, 5, and 0 (itself); nearest negative 1, sqrt(18), 1: (4.3 + (5 - sqrt(18) + 0.3) + 0) / 3
+    # farthest positive 5, 5, and 0 (itself); nearest negative 1, sqrt(18), 1:
+    # (4.3 + (5 - sqrt(18) + 0.3) + 0) / 3
     assert float(losses.hard_triplet(two, torch.tensor([0, 0, 1]), 0.3)) == pytest.approx(
         (4.3 + 5.3 - math.sqrt(18)) / 3, abs=1e-4
     )
@@ -193,7 +200,8 @@ def transformer(prefix, width, layers=12):
     return table
 
 
-# openai/clip-vit-base-patch16: 224 pixels in patches of 16 are 14 x 14 + 1 = 197 positions; 77 tokens of 49,408 words
+# openai/clip-vit-base-patch16: 224 pixels in patches of 16 are 14 x 14 + 1 = 197 positions;
+# 77 tokens of 49,408 words
 PUBLISHED = {
     "logit_scale": (),
     "vision_model.embeddings.class_embedding": (768,),
@@ -215,7 +223,7 @@ PUBLISHED = {
 
 
 class Words:
-    """What the prompt needs of CLIP's tokenizer; "a photo of a" are four words, "person." is two."""
+    """What the prompt needs of CLIP's tokenizer; "a photo of a" is four words, "person." two."""
 
     bos_token_id, eos_token_id = 49406, 49407
 

@@ -47,7 +47,10 @@ def brute_force(qf, qp, qc, gf, gp, gc, max_rank, kind):
 
 @st.composite
 def cases(draw):
-    """Ties, junk (-1), distractors (0), one-image identities, matches under the same camera only, galleries of one image, both float types."""
+    """Ties, junk (-1), distractors (0), one-image identities, both float types.
+
+    Also matches under the same camera only, and galleries of one image.
+    """
     seed, n_query, n_gallery = (
         draw(st.integers(0, 10**6)),
         draw(st.integers(1, 8)),
@@ -139,7 +142,7 @@ def test_equals_the_definition(case, kind, max_rank, rows, many, device):
     levels=st.integers(1, 30),
 )
 def test_given_distances(case, kind, dtype, levels):
-    """Distances on few levels tie; the definition sees the same order through one-number features."""
+    """Distances on few levels tie; the definition sees the same order through angles."""
     query, qp, qc, gallery, gp, gc = case
     distances = (
         np.random.default_rng(len(gallery))
@@ -189,7 +192,7 @@ def random_case(seed=0, n_query=70, n_gallery=900, people=12, dim=37, copies=Fal
 
 @pytest.mark.parametrize("copies", [False, True])
 def test_block_size_device_and_way_of_counting_change_no_bit(copies, monkeypatch):
-    """With and without copies of images, whose similarities a matrix product may round differently."""
+    """With and without copies of images: a matrix product may round their similarities apart."""
     case = random_case(copies=copies)
     reference = evaluate(*case)
     same(evaluate(*(torch.from_numpy(part) for part in case)), reference)
@@ -348,7 +351,8 @@ def test_no_valid_query_names_the_cause():
     features, labels = np.eye(3), [1, 2, 3]
     with pytest.raises(
         StudyError,
-        match=r"all 3 queries .* share their camera with every true match \(query cameras: 0\): check that camera ids differ",
+        match=r"all 3 queries .* share their camera with every true match "
+        r"\(query cameras: 0\): check that camera ids differ",
     ):
         evaluate(features, labels, [0] * 3, features, labels, [0] * 3)
     with pytest.raises(StudyError, match="share no identity"):
@@ -358,7 +362,10 @@ def test_no_valid_query_names_the_cause():
 
 
 def test_single_gallery_shot_is_the_average_over_draws():
-    """By hand: the match is drawn from {near, far}, the other identity from {middle, farthest}: first in 3 of 4 draws."""
+    """By hand: the match comes from {near, far}, the other identity from {middle, farthest}.
+
+    So the match is first in 3 of 4 draws.
+    """
     angle = np.array([0.1, 0.5, 0.3, 0.7, 0.0])
     gallery = np.stack([np.cos(angle), np.sin(angle)], 1)
     given = (
