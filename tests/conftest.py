@@ -1,4 +1,4 @@
-"""Tests run off-line and without a display; two threads per process would only fight over the cores."""
+"""Tests run off-line, without a display, and with one thread per process."""
 
 import os
 

@@ -1,4 +1,4 @@
-"""CUHK03 as published: the images come out of cuhk-03.mat whole, once, and under names that hold for any place."""
+"""CUHK03 as published: the images come out of cuhk-03.mat whole, once, and under relative names."""
 
 import shutil
 

@@ -54,9 +54,11 @@ def test_the_order_and_the_pixels_do_not_depend_on_the_threads(tmp_path):
 def bad_files(tmp_path):
     good = trees.paint(tmp_path / "good.png").read_bytes()
     photo = trees.paint(tmp_path / "good.jpg", size=(64, 128)).read_bytes()
-    chunk = lambda kind, data: (
-        struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-    )
+
+    def chunk(kind, data):
+        end = struct.pack(">I", zlib.crc32(kind + data))
+        return struct.pack(">I", len(data)) + kind + data + end
+
     huge = (
         b"\x89PNG\r\n\x1a\n"
         + chunk(b"IHDR", struct.pack(">IIBBBBB", 60000, 60000, 8, 2, 0, 0, 0))

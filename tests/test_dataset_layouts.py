@@ -305,7 +305,10 @@ def test_training_photos_alone_are_loaded_and_not_evaluated(tmp_path):
     )
     from posedive_lib.study import reid_work
 
-    for evaluate in (data.require_test, lambda: reid_work.read_photos("folder", str(tmp_path), 32, 16)):
+    def read_photos():
+        return reid_work.read_photos("folder", str(tmp_path), 32, 16)
+
+    for evaluate in (data.require_test, read_photos):
         with pytest.raises(StudyError, match="can be augmented but not evaluated"):
             evaluate()
     (tmp_path / "images.csv").write_text("\n".join(line for line in lines if "train" not in line))

@@ -1,4 +1,4 @@
-"""MSMT17-S: no viewpoint and no pose on both sides, found by computing both anew from smpl.npz and the written lists."""
+"""MSMT17-S: no viewpoint and no pose on both sides, computed anew from smpl.npz and the lists."""
 
 import json
 from types import SimpleNamespace
@@ -55,7 +55,10 @@ def joints_of(body_pose):
 
 @pytest.fixture(scope="module", params=["V1", "V2"])
 def made(request, tmp_path_factory):
-    """A tiny MSMT17 whose people turn and move at random, with its S lists; returns root, bodies by path."""
+    """A tiny MSMT17 whose people turn and move at random, with its S lists.
+
+    Returns root, bodies by path.
+    """
     root = tmp_path_factory.mktemp("splits")
     trees.msmt17(root / f"MSMT17_{request.param}", request.param, people=6, images=24)
     data = datasets.load("msmt17", root)

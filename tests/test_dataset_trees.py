@@ -1,4 +1,7 @@
-"""Written trees, read as CLIP-ReID, TransReID, fast-reid and torchreid read: their parsing rules, written down here on their own."""
+"""Written trees, read as CLIP-ReID, TransReID, fast-reid and torchreid read them.
+
+Their parsing rules are written down here on their own.
+"""
 
 import glob
 import json
@@ -39,7 +42,10 @@ def their_folder(code_base, name, root):
 
 
 def read_market_as_they_do(code_base, root):
-    """Split -> sorted (path, pid, camid): the pattern runs over the full path, for .jpg only, with their assertions."""
+    """Split -> sorted (path, pid, camid), with their assertions.
+
+    The pattern runs over the full path, for .jpg only.
+    """
     folder, found = their_folder(code_base, "market", root), {}
     for split, name in (
         ("train", "bounding_box_train"),
@@ -58,7 +64,10 @@ def read_market_as_they_do(code_base, root):
 
 
 def read_msmt17_as_they_do(code_base, root):
-    """Split -> (path, pid, camid): list lines cut at the blank and the path at '_'; identities of each list count from 0."""
+    """Split -> (path, pid, camid): list lines cut at the blank and the path at '_'.
+
+    Identities of each list count from 0.
+    """
     folder, found = their_folder(code_base, "msmt17", root), {}
     plain = code_base in ("clip-reid", "transreid") or folder.endswith("V1")
     inner = ("train", "test") if plain else ("mask_train_v2", "mask_test_v2")
@@ -117,7 +126,10 @@ def test_market_trees_parse_everywhere(tmp_path, name, code_base):
     generated = generated_for(data, tmp_path, "png" if code_base == "clip-reid" else "jpg")
     out = write_augmented(data, generated, tmp_path / "out", layout=code_base)
     theirs = read_market_as_they_do(code_base, tmp_path / "out")
-    pairs = lambda rows: sorted((int(pid), int(cam)) for pid, cam in rows)
+
+    def pairs(rows):
+        return sorted((int(pid), int(cam)) for pid, cam in rows)
+
     for split in ("train", "query", "gallery"):
         expected = pairs(
             getattr(data, split)[["pid", "camid"]].to_numpy().tolist()
@@ -153,9 +165,10 @@ def test_msmt17_trees_parse_everywhere(tmp_path, version, code_base):
     assert (
         out.protocol == data.protocol and out.protocol["version"] == version
     )  # also where the folder's name cannot say so
-    key = lambda rows: sorted(
-        (os.path.realpath(path), int(pid), int(cam)) for path, pid, cam in rows
-    )
+
+    def key(rows):
+        return sorted((os.path.realpath(path), int(pid), int(cam)) for path, pid, cam in rows)
+
     train = theirs["train"] + theirs.get("val", [])
     assert key(train) == key(out.train[["path", "pid", "camid"]].to_numpy()) and len(train) == len(
         data.train
@@ -243,10 +256,13 @@ def test_cuhk03_np_keeps_one_ending_and_its_truth_under_new_names(tmp_path):
         os.path.splitext(path)[1] for path in out.train["path"]
     } == {".png"}
     assert all(Image.open(path).format == "PNG" for path in out.train["path"])
-    by_pixels = lambda frame: {
-        np.asarray(Image.open(row.path)).tobytes(): (row.pid, row.camid, row.azimuth)
-        for row in frame.itertuples()
-    }
+
+    def by_pixels(frame):
+        return {
+            np.asarray(Image.open(row.path)).tobytes(): (row.pid, row.camid, row.azimuth)
+            for row in frame.itertuples()
+        }
+
     before, after = by_pixels(data.train), by_pixels(out.train[~out.train["generated"]])
     assert before == after
     with np.load(out.folder / "smpl.npz") as bodies:

@@ -31,7 +31,8 @@ def msmt17_tree(folder, people=3, images=6, cameras=3):
     lists = {"train": [], "val": [], "query": [], "gallery": []}
     for pid in range(people):
         for number in range(images):
-            name = f"{pid:04d}/{pid:04d}_{number:03d}_{number % cameras + 1:02d}_0303morning_{number:04d}_0.jpg"
+            camera = number % cameras + 1
+            name = f"{pid:04d}/{pid:04d}_{number:03d}_{camera:02d}_0303morning_{number:04d}_0.jpg"
             paint(folder / "train" / name, pid * 40)
             paint(folder / "test" / name, pid * 40 + 9)
             lists["val" if number == images - 1 else "train"].append(f"{name} {pid}\n")
@@ -223,7 +224,8 @@ def test_write_msmt17_s_from_bodies(root, monkeypatch):
     data = datasets.load("msmt17", root)
     pool = splits.pool_of(data)
     n, rng = len(pool), np.random.default_rng(0)
-    # turned about the vertical axis only: half seen from the front, half from behind (OpenCV axes, so upright is a half turn about x)
+    # turned about the vertical axis only: half seen from the front, half from behind
+    # (OpenCV axes, so upright is a half turn about x)
     orient = np.where((np.arange(n) % 2 == 0)[:, None], [[np.pi, 0.0, 0.0]], [[0.0, 0.0, np.pi]])
     bodies = table.BodyTable(
         path=np.array(pool["rel"].tolist()),

@@ -1,4 +1,4 @@
-"""Tiny data sets on disk for the tests of readers, writers and preflight: every image has a colour of its own."""
+"""Tiny data sets on disk for the tests of readers, writers and preflight; no two images alike."""
 
 from zlib import crc32
 
@@ -11,7 +11,10 @@ CAMERAS = (1, 2, 3)
 
 
 def paint(path, key=None, size=(16, 32)):
-    """A photo (width, height) whose pixels depend on `key` (default: the path), so that no two files are alike."""
+    """A photo (width, height) of random pixels, so that no two files are alike.
+
+    key: what the pixels depend on (default: the path).
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     rng = np.random.default_rng(crc32(str(key if key is not None else path).encode()))
     Image.fromarray(rng.integers(0, 255, (size[1], size[0], 3), dtype=np.uint8)).save(path)
@@ -19,7 +22,7 @@ def paint(path, key=None, size=(16, 32)):
 
 
 def market(folder, people=(2, 7, 9), test=(1, 3), suffix=".jpg", cameras=CAMERAS, distractor=True):
-    """Train: two images of each person from each camera; test: one query and one gallery image per camera."""
+    """Train: two images of each person and camera; test: one query and one gallery image each."""
     for pid in people:
         for cam in cameras:
             for frame in (1, 2):
@@ -40,7 +43,8 @@ def msmt17(folder, version="V1", people=3, images=6, cameras=CAMERAS):
     lists = {"train": "", "val": "", "query": "", "gallery": ""}
     for pid in range(people):
         for number in range(images):
-            name = f"{pid:04d}/{pid:04d}_{number:03d}_{cameras[number % len(cameras)]:02d}_0303morning_{number:04d}_0.jpg"
+            camera = cameras[number % len(cameras)]
+            name = f"{pid:04d}/{pid:04d}_{number:03d}_{camera:02d}_0303morning_{number:04d}_0.jpg"
             paint(folder / train / name)
             paint(folder / test / name)
             lists["val" if number == images - 1 else "train"] += f"{name} {pid}\n"
@@ -51,7 +55,10 @@ def msmt17(folder, version="V1", people=3, images=6, cameras=CAMERAS):
 
 
 def cuhk03_mat(folder, boxes="labeled", pairs=2, people=3, images=4, empty=((0, 1, 3),)):
-    """`cuhk-03.mat` as MATLAB 7.3 writes it (axes reversed, cells as references) and the protocol file; returns {name: pixels}."""
+    """`cuhk-03.mat` and the protocol file; returns {name: pixels}.
+
+    As MATLAB 7.3 writes it: axes reversed, cells as references.
+    """
     release = folder / "cuhk03_release"
     release.mkdir(parents=True, exist_ok=True)
     rng, made, slots = np.random.default_rng(5), {}, [0, 1, 5, 6][:images]
@@ -87,11 +94,14 @@ def cuhk03_mat(folder, boxes="labeled", pairs=2, people=3, images=4, empty=((0, 
         [
             i
             for i in range(len(names))
-            if (labels[i], cameras[i]) not in set(zip(labels[:i], cameras[:i]))
+            if (labels[i], cameras[i]) not in set(zip(labels[:i], cameras[:i], strict=True))
         ]
     )
     query = np.isin(np.arange(len(names)), first) & testing
-    column = lambda values: np.asarray(values, np.uint16).reshape(-1, 1)
+
+    def column(values):
+        return np.asarray(values, np.uint16).reshape(-1, 1)
+
     cells = np.empty((len(names), 1), dtype=object)
     cells[:, 0] = names
     savemat(
