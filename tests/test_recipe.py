@@ -122,7 +122,7 @@ def test_losses_by_hand(weights):
     assert float(losses.hard_triplet(x, LABELS, 0.3, w)) == pytest.approx(
         mean(triplet_by_hand(x), weights), abs=1e-5
     )
-    assert float(losses.supervised_contrastive(x, y, LABELS, LABELS, w)) == pytest.approx(
+    assert float(losses.supervised_contrastive(x, y, LABELS, w)) == pytest.approx(
         mean(contrastive_by_hand(x, y), weights), abs=1e-5
     )
     assert float(losses.identity(x, LABELS, 0.1, w)) == pytest.approx(
@@ -142,9 +142,7 @@ def test_values_that_can_be_worked_out_on_paper():
     )
     ones = torch.ones(4, 3)  # all alike: every softmax is uniform over four
     labels = torch.tensor([0, 0, 1, 1])
-    assert float(losses.supervised_contrastive(ones, ones, labels, labels)) == pytest.approx(
-        math.log(4)
-    )
+    assert float(losses.supervised_contrastive(ones, ones, labels)) == pytest.approx(math.log(4))
     assert (
         float(losses.hard_triplet(ones, torch.zeros(4, dtype=int), 0.3)) == 0
     )  # one identity: no negatives

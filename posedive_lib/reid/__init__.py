@@ -1,1 +1,1 @@
-"""Re-ID (§D, §F): retrieval metrics, re-ranking, and CLIP-ReID in both stages."""
+"""Re-ID (§D, §F): CLIP-ReID and a ResNet, their training, retrieval metrics, re-ranking."""

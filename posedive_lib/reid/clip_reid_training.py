@@ -125,12 +125,7 @@ class ClipReIDModel(TorchReIDModel):
             image = features[torch.from_numpy(rows).to(device)]
             labels, weights = run.targets(rows)
             text = module(labels)  # (B, E)
-            contrastive = partial(
-                losses.supervised_contrastive,
-                anchor_labels=labels,
-                other_labels=labels,
-                weights=weights,
-            )
+            contrastive = partial(losses.supervised_contrastive, labels=labels, weights=weights)
             return {
                 "image_to_text": contrastive(image, text),  # L_i2t
                 "text_to_image": contrastive(text, image),  # L_t2i
@@ -148,11 +143,8 @@ class ClipReIDModel(TorchReIDModel):
         """Put what stage 1 learned into the model, if it is for the same identities."""
         context = self.prompts.to(self.machine.device).context
         learned = tensors.get("context")
-        if (
-            learned is None
-            or about.get("pids") != run.pids.tolist()
-            or (learned.shape != context.shape)
-        ):
+        same_people = about.get("pids") == run.pids.tolist()
+        if learned is None or not same_people or learned.shape != context.shape:
             raise StudyError(
                 f"{path} holds no prompts for these {len(run.pids)} identities and this text "
                 "encoder: train stage 1 on this training set."

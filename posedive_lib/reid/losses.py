@@ -17,19 +17,15 @@ def weighted_mean(values: Tensor, weights: Tensor | None) -> Tensor:
 
 
 def supervised_contrastive(
-    anchors: Tensor,
-    others: Tensor,
-    anchor_labels: Tensor,
-    other_labels: Tensor,
-    weights: Tensor | None = None,
+    anchors: Tensor, others: Tensor, labels: Tensor, weights: Tensor | None = None
 ) -> Tensor:
-    """Stage 1, L_i2t and L_t2i: -log softmax over `others` (M, D), meaned over anchors (N, D).
+    """Stage 1, L_i2t and L_t2i: mean over anchors (N, E) of -log softmax over `others` (N, E).
 
-    Per anchor it is averaged over the others of the same identity. Features are not normalised and
-    the temperature is 1, as in the authors' training.
+    labels (N,): identities of both. Per anchor, the others of its identity are averaged. Features
+    are not normalised and the temperature is 1, as in the authors' training.
     """
-    log_probability = functional.log_softmax(anchors.float() @ others.float().T, dim=1)  # (N, M)
-    same = (anchor_labels[:, None] == other_labels[None]).to(log_probability.dtype)
+    log_probability = functional.log_softmax(anchors.float() @ others.float().T, dim=1)  # (N, N)
+    same = (labels[:, None] == labels[None]).to(log_probability.dtype)
     return weighted_mean(-(same * log_probability).sum(dim=1) / same.sum(dim=1), weights)
 
 
