@@ -116,6 +116,7 @@ class _Poses:
         """pose_from, pose_row, pose, frame and domain, by a number in [0, 1) and a training row."""
         if self.kept:
             return "training", row, "training", -1, "training"
+        # The inverse of the cumulative distribution. The product may round up to its end.
         place = np.searchsorted(self.steps, first * self.steps[-1], side="right")
         pose = int(min(place, len(self.steps) - 1))
         source = self.source
@@ -147,6 +148,7 @@ class _Viewpoints:
                 for low, high in (azimuth, elevation)
             ]
             self.grid = np.array(np.meshgrid(*middles, indexing="ij")).reshape(2, -1)
+            # 1 more in each bin, so that an empty one has a finite weight.
             seen = viewpoint_histogram(training.azimuth, training.elevation)
             self.steps = np.cumsum((1 / (1 + seen))[viewpoint_bins(*self.grid)])
 
@@ -190,23 +192,18 @@ def plan(
     poses = _Poses(source, training, pose_policy)
     cameras = _Viewpoints(azimuth, elevation, training, viewpoint_policy)
     last = len(training.bodies) - 1
-    assumed = {"reference_passed": True, "reference_min": 1.0}  # where Eq. 3 was not asked
-    missing = {name: value for name, value in assumed.items() if name not in references}
-    references = references.assign(**missing)
+    # Where Eq. 3 was not asked, every image passes.
+    assumed = {"reference_passed": True, "reference_min": 1.0}
+    references = references.assign(**{k: v for k, v in assumed.items() if k not in references})
+    references = references.astype({"reference_passed": bool, "reference_min": float})
     rows = []
     for pid, own in references.sort_values("rel").groupby("pid"):
         order = rng_for("reference", seed, dataset_name, pid).permutation(len(own))
-        images = list(
-            zip(
-                own["rel"],
-                own["reference_passed"].astype(bool),
-                own["reference_min"].astype(float),
-                own["camid"],
-                strict=True,
-            )
-        )
+        columns = ["rel", "reference_passed", "reference_min", "camid"]
+        images = list(own[columns].itertuples(index=False, name=None))
         for index in range(n_per_pid):
             key = (seed, dataset_name, pid, index)
+            # Drawn for every policy, so that arms which keep the pose or the view share the row.
             pose_draw, row_draw = rng_for("pose", *key).uniform(size=2)
             row = min(int(row_draw * (last + 1)), last)
             rows.append(

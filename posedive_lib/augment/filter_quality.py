@@ -102,6 +102,7 @@ def curve(score: ArrayLike, good: ArrayLike, thresholds: ArrayLike | None = None
     def kept_of(values: np.ndarray) -> np.ndarray:
         return len(values) - np.searchsorted(np.sort(values), limits, side="left")
 
+    # Both (thresholds,): what is kept of the good, and of the bad.
     hits, false = kept_of(score[good]), kept_of(score[~good])
     kept = hits + false
     return pd.DataFrame(
@@ -141,6 +142,7 @@ def rules_at(
         "difference": 1 - limits.epsilon_gen,
         "confidence": limits.tau_gen,
     }
+    # Scores are rounded, and 1 − Eq. 5 has an error of its own: at the limit an image passes.
     keeps = {rule: (scores[rule] >= limit[rule] - 1e-9).to_numpy() for rule in filtering.RULES}
     keeps["all"] = judge(manifest, limits)["kept"].to_numpy(bool)
     rows = []

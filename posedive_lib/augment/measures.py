@@ -40,7 +40,7 @@ def pck(
     unseen: the value where no key point is visible.
     """
     subset = keypoint_subset(keypoints)
-    distance = np.linalg.norm(estimated[:, subset] - wanted[:, subset], axis=-1)
+    distance = np.linalg.norm(estimated[:, subset] - wanted[:, subset], axis=-1)  # (N, K) pixels
     seen = visible[:, subset] == 2
     near = (distance <= within * height[:, None]) & seen
     return np.where(seen.any(1), near.sum(1) / np.maximum(seen.sum(1), 1), unseen)
@@ -123,6 +123,7 @@ def named_by_the_others(
     each = _unit(np.asarray(features, float))
     others = each if known is None else _unit(np.asarray(known, float))
     people, place = np.unique(pids, return_inverse=True)
+    # Sums less the image's own row, in place of a mean over the others for each image.
     sums = np.zeros((len(people), others.shape[1]))
     np.add.at(sums, place, others)
     similarity = each @ _unit(sums).T  # (N, P)

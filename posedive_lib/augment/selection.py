@@ -34,6 +34,7 @@ def usable_references(
         reference_min=sigma.min(axis=1) if len(sigma) else [],
         reference_passed=filtering.keep_reference(sigma, tau_ref),
     )
+    # The best of each identity first; `rel` decides between equals.
     ranked = table.sort_values(["pid", "reference_min", "rel"], ascending=[True, False, True])
     best = ~ranked.duplicated("pid")
     none_passed = ~ranked.groupby("pid")["reference_passed"].transform("any").astype(bool)

@@ -52,7 +52,9 @@ def oriented(
     body_pose[~from_source] = training.bodies.body_pose[pose_row[~from_source]]
     orientation = orient(tilt, rows["azimuth"].to_numpy(), rows["elevation"].to_numpy())
     kept = ~from_source & (rows["view_row"].to_numpy() == pose_row)
+    # What is wholly a training image's keeps the tilt that its camera saw.
     orientation[kept] = training.bodies.global_orient[pose_row[kept]]
+    # There and back: the same rotations, by angles of at most 180°.
     return Rotation.from_rotvec(orientation).as_rotvec(), body_pose
 
 

@@ -69,6 +69,7 @@ def pose_map(
         embedding = TSNE(init="pca", perplexity=perplexity, random_state=seed)
     else:
         embedding = PCA(2, svd_solver="full")
+    # One embedding of all groups, cut at their ends.
     ends = np.cumsum([len(group) for group in groups.values()])
     flat = np.split(embedding.fit_transform(features), ends[:-1])
     return dict(zip(groups, flat, strict=True))

@@ -101,6 +101,7 @@ def _checked_generator(folder: str | Path | None) -> Path:
 
 
 def _diffusion(P: Params, folder: str | Path) -> Painter:
+    # diffusers only where it is needed: it takes seconds to import
     from posedive_lib.augment.painting import Diffusion
 
     return Diffusion.of(P, folder)

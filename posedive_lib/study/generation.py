@@ -62,6 +62,7 @@ def make_candidates(P: Params, name: str, arm: str = "pose-dive") -> pd.DataFram
         images_per_pid=P.augment.images_per_pid if control else None,
     ).assign(arm=arm)
     out = candidates_folder(name, arm)
+    # Only the shards of this manifest: the store keeps those of other parameters too.
     with replacing_folder(out / "shards") as draft:
         for shard in sorted({Path(path).parent for path in manifest["path"]}):
             shutil.copytree(store / shard, draft / shard.name)

@@ -65,6 +65,7 @@ def training_images(P: Params) -> pd.DataFrame:
         rows = loaded[name].train
         for split in splits if name.startswith("msmt17") else []:
             rows = rows[rows["rel"].isin(split.train["rel"])]
+        # A pair needs two photos of a person.
         rows = rows[rows.groupby("pid")["pid"].transform("size") > 1]
         rows = rows.assign(
             dataset=name, folder=str(loaded[name].folder), pid=rows["pid"] + APART * number
