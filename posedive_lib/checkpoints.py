@@ -30,6 +30,7 @@ def load_checkpoint(path: str | Path, key: str) -> tuple[dict[str, Tensor], dict
     StudyError if the file is missing, damaged, or of a training with another key.
     """
     try:
+        open(path, "rb").close()  # safetensors takes an unreadable file for a missing one
         with safe_open(path, "pt") as file:
             about = json.loads((file.metadata() or {})["about"])
             tensors = {name: file.get_tensor(name) for name in file.keys()}

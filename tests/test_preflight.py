@@ -4,8 +4,6 @@ import os
 import shutil
 import subprocess
 import sys
-import tempfile
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -390,33 +388,3 @@ def test_a_terminal_that_lacks_a_character_still_gets_the_report(market):
     )
     assert done.returncode == 0 and not done.stderr
     assert b"number them 1, 2, \\u2026." in done.stdout
-
-
-@pytest.fixture
-def ordinary_user():
-    """A folder of a user whom permissions bind; root is bound by none."""
-    user = os.geteuid()
-    folder = Path(tempfile.mkdtemp())
-    folder.chmod(0o777)
-    warm = trees.market(folder / "warm")
-    (warm / "truth.csv").write_text("path\n")
-    report(warm)  # imports all it needs, for that user may not read the modules
-    if user == 0:
-        os.seteuid(12345)
-    yield folder
-    os.seteuid(user)
-    subprocess.run(["chmod", "-R", "u+rwX", str(folder)], check=True)
-    shutil.rmtree(folder)
-
-
-@pytest.mark.parametrize("what", ["", "query", "bounding_box_train", "query/one", "truth.csv"])
-def test_a_missing_permission_is_named_as_such(ordinary_user, what):
-    root = trees.market(ordinary_user / "market1501")
-    (root / "truth.csv").write_text("path\n")
-    path = sorted((root / "query").iterdir())[0] if what == "query/one" else root / what
-    path.chmod(0)
-    with pytest.raises(StudyError) as caught:
-        report(root).require()
-    text = str(caught.value)
-    assert "cannot be read (Permission denied): make" in text and "readable" in text
-    assert "damaged" not in text and "restore" not in text and str(path) in text

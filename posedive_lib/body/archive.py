@@ -9,7 +9,7 @@ from typing import IO
 import numpy as np
 from numpy.lib import format as npy
 
-from posedive_lib.errors import StudyError
+from posedive_lib.errors import StudyError, unreadable
 from posedive_lib.writing import replacing
 
 # Bytes unpacked: five times the largest SMPL-X body or the longest AMASS motion.
@@ -48,9 +48,8 @@ def read_npz(
     except StudyError:
         raise
     except Exception as error:  # zip, zlib and header parsing each fail in their own ways
-        raise StudyError(
-            f"{path} cannot be read as {what} ({error}): copy or download it again, or remove it"
-        ) from None
+        mend = "copy or download it again, or remove it"
+        raise unreadable(path, error, f"cannot be read as {what}", mend) from None
 
 
 def write_npz(path: str | Path, arrays: dict[str, np.ndarray], *, compressed: bool = False) -> None:

@@ -15,7 +15,7 @@ from numpy._core import multiarray
 from scipy import sparse
 
 from posedive_lib.body.archive import read_npz
-from posedive_lib.errors import StudyError
+from posedive_lib.errors import StudyError, unreadable
 
 MAX_ENTRIES = 10**8  # of an array in a body; the official files' largest has 4 million
 KEYS = ("v_template", "f", "weights", "shapedirs", "posedirs", "J_regressor", "kintree_table")
@@ -37,9 +37,8 @@ def read_smpl(path: Path) -> dict[str, np.ndarray]:
         named = str(error).startswith(str(path))
         raise StudyError(str(error) if named else f"{path}: {error}") from None
     except Exception as error:  # pickle streams of something else fail in many ways
-        raise StudyError(
-            f"{path} cannot be read as an SMPL body ({error}): fetch the file again."
-        ) from None
+        what = "cannot be read as an SMPL body"
+        raise unreadable(path, error, what, "fetch the file again") from None
     missing = [key for key in KEYS if key not in data]
     if missing:
         raise StudyError(f"{path} lacks {', '.join(missing)}: it is no SMPL body file.")
