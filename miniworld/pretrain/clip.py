@@ -1,19 +1,24 @@
 """CLIP: image and text encoder trained on (image, caption of what is visible in it).
 
-No identity label is used: two views of one person are different examples with different captions. Beside the
-contrastive loss, a throw-away decoder writes the caption from the image embedding (as in CoCa), which makes a
-small image encoder look at every visible detail instead of the few that tell 64 people apart.
+No identity label is used: two views of one person are different examples with different captions.
+Beside the contrastive loss, a throw-away decoder writes the caption from the image embedding, as in
+CoCa. So a small image encoder looks at every visible detail, and not only at the few that tell the
+people of one batch apart.
 
-Two are trained. `clip`, for Stable Diffusion, reads captions of all that is visible of the person. `clip_reid`, which CLIP-ReID starts
-from, reads captions as the web has them (`miniworld.pretrain.scenes`): with place, action and viewpoint, and with most things left out.
+Two are trained. `clip`, for Stable Diffusion, reads captions of all that is visible of the person.
+`clip_reid`, which CLIP-ReID starts from, reads captions as the web has them
+(`miniworld.pretrain.scenes`): with place, action and viewpoint, and with most things left out.
 
 Run: python -m miniworld.pretrain.clip [clip | clip_reid]
 """
+
+from __future__ import annotations
 
 import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -30,7 +35,6 @@ from transformers import (
 )
 
 from miniworld.pretrain.common import (
-    Loop,
     jitter_colour,
     people,
     save_model,
@@ -38,12 +42,16 @@ from miniworld.pretrain.common import (
     to_float,
     warm_start,
 )
+from miniworld.pretrain.loop import Loop
 from miniworld.pretrain.scenes import scenes
 from miniworld.pretrain.tokenizer import check, train_tokenizer
 
+if TYPE_CHECKING:
+    from transformers import CLIPTokenizer
+
 
 class CaptionDecoder(nn.Module):
-    """One causal transformer layer that predicts the next caption token from the image embedding and the words so far."""
+    """One causal transformer layer: next caption token, from image embedding and words so far."""
 
     def __init__(self, vocabulary: int, width: int, length: int):
         super().__init__()
@@ -64,8 +72,8 @@ class CaptionDecoder(nn.Module):
         return self.norm(self.layer(tokens, src_mask=mask, is_causal=True)) @ self.words.weight.T
 
 
-def build(config: dict, tokenizer) -> dict[str, nn.Module]:
-    """image encoder, text encoder, logit scale (learned, as CLIP's) and caption decoder."""
+def build(config: dict[str, Any], tokenizer: CLIPTokenizer) -> dict[str, nn.Module]:
+    """Image encoder, text encoder, logit scale (learned, as CLIP's) and caption decoder."""
     width = config["width"]
     image = CLIPVisionModelWithProjection(
         CLIPVisionConfig(
@@ -103,7 +111,7 @@ def build(config: dict, tokenizer) -> dict[str, nn.Module]:
 
 
 def shorten(caption: str, rng: np.random.Generator) -> str:
-    """Half of the time, a random part of the caption's phrases in their order: captions leave things out."""
+    """Half of the time, a random part of the caption's phrases, in their order."""
     head, *phrases = re.split(r", ", caption.rstrip("."))
     if rng.random() < 0.5 or len(phrases) < 2:
         return caption
@@ -112,7 +120,10 @@ def shorten(caption: str, rng: np.random.Generator) -> str:
 
 
 def augment(images: np.ndarray, captions: list[str], rng: np.random.Generator) -> torch.Tensor:
-    """Shifts of up to 6 pixels, small colour changes, mirroring where the caption names no side; (B,3,H,W) in [-1,1]."""
+    """Small shifts and colour changes, and mirroring where the caption names no side.
+
+    images (B,H,W,3) uint8; returns (B,3,H,W) in [-1,1].
+    """
     pixels = jitter_colour(to_float(images), 0.1, rng)
     height, width = pixels.shape[2:]
     pixels = F.pad(pixels, (4, 4, 6, 6), mode="replicate")
@@ -120,22 +131,21 @@ def augment(images: np.ndarray, captions: list[str], rng: np.random.Generator) -
         if rng.random() < 0.5 and not re.search(r"\b(left|right)\b", caption):
             pixels[i] = pixels[i].flip(-1)
     tops, lefts = rng.integers(0, 13, len(pixels)), rng.integers(0, 9, len(pixels))
-    return torch.stack(
-        [p[:, t : t + height, l : l + width] for p, t, l in zip(pixels, tops, lefts)]
-    )
+    places = zip(pixels, tops, lefts, strict=True)
+    return torch.stack([p[:, y : y + height, x : x + width] for p, y, x in places])
 
 
 def losses(
-    model: dict[str, nn.Module], pixels: torch.Tensor, ids: torch.Tensor, caption_weight: float
+    model: dict[str, Any], pixels: torch.Tensor, ids: torch.Tensor, caption_weight: float
 ) -> dict[str, torch.Tensor]:
-    """Symmetric contrastive loss, in which equal captions are all positives, plus the captioning loss."""
+    """Symmetric contrastive loss, in which equal captions are all positives, and captioning loss.
+
+    pixels (B,3,H,W), ids (B,T).
+    """
     image = model["image"](pixel_values=pixels, interpolate_pos_encoding=True).image_embeds
     text = model["text"](input_ids=ids).text_embeds
-    logits = (
-        model["scale"].log.exp().clamp(max=100)
-        * F.normalize(image, dim=-1)
-        @ F.normalize(text, dim=-1).T
-    )
+    scale = model["scale"].log.exp().clamp(max=100)
+    logits = scale * F.normalize(image, dim=-1) @ F.normalize(text, dim=-1).T  # (B,B)
     same = (ids[:, None] == ids[None]).all(-1).float()
     target = same / same.sum(1, keepdim=True)
     contrastive = (F.cross_entropy(logits, target) + F.cross_entropy(logits.T, target)) / 2
@@ -162,15 +172,19 @@ def processor(height: int, width: int) -> CLIPImageProcessor:
     )
 
 
-def save_parts(model: nn.ModuleDict, tokenizer, folder: Path, height: int, width: int) -> None:
-    """image_encoder/ (with its preprocessor), text_encoder/ and tokenizer/ of a Stable Diffusion folder."""
+def save_parts(
+    model: nn.ModuleDict, tokenizer: CLIPTokenizer, folder: Path, height: int, width: int
+) -> None:
+    """image_encoder/ (with its preprocessor), text_encoder/ and tokenizer/ of Stable Diffusion."""
     save_model(model["image"], folder / "image_encoder")
     save_model(model["text"], folder / "text_encoder")
     tokenizer.save_pretrained(folder / "tokenizer")
     processor(height, width).save_pretrained(folder / "image_encoder")
 
 
-def save_whole(model: nn.ModuleDict, tokenizer, folder: Path, height: int, width: int) -> None:
+def save_whole(
+    model: nn.ModuleDict, tokenizer: CLIPTokenizer, folder: Path, height: int, width: int
+) -> None:
     """A `CLIPModel` with its tokenizer and preprocessor, as OpenAI's is published."""
     image, text = model["image"], model["text"]
     whole = CLIPModel(
@@ -189,18 +203,21 @@ def save_whole(model: nn.ModuleDict, tokenizer, folder: Path, height: int, width
 
 
 def captions_of(
-    name: str, config: dict, captions: list[str]
+    name: str, config: dict[str, Any], captions: list[str]
 ) -> tuple[list[str], Callable[[int, np.random.Generator], str]]:
-    """All captions in full, and a function that gives a row's caption as one training step reads it."""
+    """All captions in full, and a row's caption as one training step reads it."""
     if name == "clip":
         return captions, lambda row, rng: shorten(captions[row], rng)
     known = scenes(captions)
-    return [s.caption() for s in known], lambda row, rng: known[row].caption(
-        rng, config["circumstance"], config["look"]
-    )
+
+    def shares(row: int, rng: np.random.Generator) -> str:
+        return known[row].caption(rng, config["circumstance"], config["look"])
+
+    return [scene.caption() for scene in known], shares
 
 
 def main(name: str = "clip") -> None:
+    """Train one of the two (see above) and save it in its library's format."""
     everything = settings()
     config, data = everything[name], people("train")
     full, draw = captions_of(name, config, data.captions)
@@ -220,12 +237,11 @@ def main(name: str = "clip") -> None:
 
     trained = Loop(name, model, config, ema_decay=config["ema_decay"]).run(loss_of)
     output = Path(everything["output"])
-    save, folder = (
-        (save_parts, output / "stable-diffusion")
-        if name == "clip"
-        else (save_whole, output / "clip")
-    )
-    save(trained, tokenizer, folder, *data.images.shape[1:3])
+    height, width = data.images.shape[1:3]
+    if name == "clip":
+        save_parts(trained, tokenizer, output / "stable-diffusion", height, width)
+    else:
+        save_whole(trained, tokenizer, output / "clip", height, width)
     print(f"temperature: logits are multiplied by {float(trained['scale'].log.exp()):.1f}")
 
 

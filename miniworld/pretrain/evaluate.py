@@ -1,7 +1,9 @@
-"""What the pre-trained models can do on people they have never seen: miniworld/pretrain/metrics.csv and pictures beside it.
+"""What the pre-trained models can do on people they have never seen: metrics.csv and pictures.
 
 Run: python -m miniworld.pretrain.evaluate [folder]   (default: data/pretrained)
 """
+
+from __future__ import annotations
 
 import csv
 import sys
@@ -30,7 +32,10 @@ def to_bytes(images: torch.Tensor) -> np.ndarray:
 
 
 def show(rows: list[np.ndarray], path: Path) -> None:
-    """Write rows of uint8 images (N,H,W,3) as one picture; JPEG, because sensor noise makes PNG large."""
+    """Write rows of uint8 images (N,H,W,3) as one picture.
+
+    As JPEG, because sensor noise makes PNG large.
+    """
     path.parent.mkdir(exist_ok=True)
     Image.fromarray(np.vstack([np.hstack(list(row)) for row in rows])).save(path, quality=88)
 
@@ -39,7 +44,8 @@ def show(rows: list[np.ndarray], path: Path) -> None:
 def vae_metrics(folder: Path, data: People, pictures: Path) -> dict[str, float]:
     """Mean PSNR in dB of decode(mean of encode) over 400 unseen photos."""
     vae = AutoencoderKL.from_pretrained(folder / "vae", torch_dtype=torch.float32).eval()
-    values, first = [], None
+    values: list[torch.Tensor] = []
+    first: list[np.ndarray] = []
     for part in batches(data.rows[:: max(1, len(data.rows) // 400)], 50):
         truth = to_float(data.images[part])
         drawn = vae.decode(vae.encode(truth).latent_dist.mean).sample.clamp(-1, 1)
@@ -69,15 +75,17 @@ def embed_captions(folder: Path, captions: list[str]) -> torch.Tensor:
 
 
 def matches(image: torch.Tensor, text: torch.Tensor, captions: list[str]) -> tuple[float, float]:
-    """Share of images whose best caption is theirs (or reads the same), and of captions whose best image is."""
+    """Share of images whose best caption is theirs, and of captions whose best image is.
+
+    Captions that read the same count as one.
+    """
     words, scores = np.array(captions), (image @ text.T).numpy()
-    return float((words[scores.argmax(1)] == words).mean()), float(
-        (words[scores.argmax(0)] == words).mean()
-    )
+    by_image, by_caption = words[scores.argmax(1)] == words, words[scores.argmax(0)] == words
+    return float(by_image.mean()), float(by_caption.mean())
 
 
 def clip_metrics(name: str, folder: Path, data: People, captions: list[str]) -> dict[str, float]:
-    """Caption <-> image top-1 among 100 unseen people (mean of 8 draws), and retrieval of unseen people across views."""
+    """Unseen people: caption <-> image top-1 (mean of 8 draws), and retrieval across views."""
     features = embed_images(folder, data.images[data.rows])
     texts = embed_captions(folder, [captions[i] for i in data.rows])
     person = np.asarray(data.person[data.rows])
@@ -87,7 +95,7 @@ def clip_metrics(name: str, folder: Path, data: People, captions: list[str]) -> 
         one = np.array([rng.choice(np.flatnonzero(person == p)) for p in np.unique(person)])
         draws.append(matches(features[one], texts[one], [captions[data.rows[i]] for i in one]))
     each = np.arange(len(person))
-    # A photo is its own nearest neighbour: give it its own camera, so that the protocol leaves it out.
+    # A photo is its own nearest neighbour: with a camera of its own, the protocol leaves it out.
     found = retrieval(features, person, each, features, person, each)
     to_caption, to_image = np.mean(draws, 0)
     return {
@@ -99,7 +107,7 @@ def clip_metrics(name: str, folder: Path, data: People, captions: list[str]) -> 
 
 
 def pose_metrics(folder: Path, data: People) -> dict[str, float]:
-    """PCK@0.1 of the person's height, and how well the confidence tells visible joints from hidden ones."""
+    """PCK@0.1 of the person's height, and how well confidence tells visible joints from hidden."""
     keypoints, sigma = PoseEstimator(folder).estimate(data.images[data.rows])
     truth, visible = np.asarray(data.keypoints[data.rows]), np.asarray(data.visible[data.rows])
     tall = np.ptp(truth[..., 1], axis=1)
@@ -127,7 +135,7 @@ def pose_metrics(folder: Path, data: People) -> dict[str, float]:
 def text_to_image_metrics(
     folder: Path, data: People, pictures: Path, count: int = 48
 ) -> dict[str, float]:
-    """Samples from captions of unseen people by Stable Diffusion's own pipeline, and how often CLIP picks their caption."""
+    """Samples by Stable Diffusion's own pipeline: how often CLIP picks the caption they are of."""
     pipeline = StableDiffusionPipeline.from_pretrained(folder, torch_dtype=torch.float32)
     pipeline.set_progress_bar_config(disable=True)
     rows = data.rows[:: len(data.rows) // count][:count]
@@ -149,18 +157,15 @@ def text_to_image_metrics(
         pictures / "text_to_image.jpg",
     )
     text = embed_captions(folder, captions)
+    samples, photos = embed_images(folder, drawn), embed_images(folder, data.images[rows])
     return {
-        f"unet_sample_to_caption_top1_of_{count}": matches(
-            embed_images(folder, drawn), text, captions
-        )[0],
-        f"photo_to_caption_top1_of_{count}": matches(
-            embed_images(folder, data.images[rows]), text, captions
-        )[0],
+        f"unet_sample_to_caption_top1_of_{count}": matches(samples, text, captions)[0],
+        f"photo_to_caption_top1_of_{count}": matches(photos, text, captions)[0],
     }
 
 
 def phase1_metrics(folder: Path, data: People, pictures: Path, count: int = 64) -> dict[str, float]:
-    """The generator on unseen people: pose followed (PCK@0.1), identity kept (top-1 among them), likeness to the truth."""
+    """The generator on unseen people: pose (PCK@0.1), identity (top-1 among them), likeness."""
     rng = rng_for("phase1-evaluation")
     person = np.asarray(data.person[data.rows])
     chosen = [
@@ -179,9 +184,8 @@ def phase1_metrics(folder: Path, data: People, pictures: Path, count: int = 64) 
     truth = data.images[target]
     keypoints, sigma = PoseEstimator(folder / "vitpose").estimate(drawn)
     joints = np.asarray(data.keypoints[target])
-    near = (
-        np.linalg.norm(keypoints - joints, axis=-1) <= 0.1 * np.ptp(joints[..., 1], axis=1)[:, None]
-    )
+    tall = np.ptp(joints[..., 1], axis=1)
+    near = np.linalg.norm(keypoints - joints, axis=-1) <= 0.1 * tall[:, None]
     seen = np.asarray(data.visible[target]) == 2
     gallery = embed_images(folder / "stable-diffusion", truth)
     score = embed_images(folder / "stable-diffusion", drawn) @ gallery.T
@@ -190,13 +194,12 @@ def phase1_metrics(folder: Path, data: People, pictures: Path, count: int = 64) 
         [data.images[reference[:16]], data.normals[target[:16]], drawn[:16], truth[:16]],
         pictures / "phase1.jpg",
     )
+    right = score.argmax(1) == torch.arange(len(score))
     return {
         "phase1_pck10": near[seen].mean(),
         "phase1_sigma": sigma[seen].mean(),
         "phase1_psnr_db": float(np.mean(10 * np.log10(255**2 / error))),
-        f"phase1_identity_top1_of_{count}": float(
-            (score.argmax(1) == torch.arange(len(score))).float().mean()
-        ),
+        f"phase1_identity_top1_of_{count}": float(right.float().mean()),
     }
 
 
@@ -211,28 +214,35 @@ def sizes(folder: Path) -> dict[str, float]:
     return {f"parameters_million {p.relative_to(folder).parent}": count(p) / 1e6 for p in parts}
 
 
-def main(folder: Path) -> None:
+def measure_all(folder: Path) -> dict[str, float]:
+    """Every measure of the models that a folder holds."""
     data, pictures, sd = people("held-out"), HERE / "pictures", folder / "stable-diffusion"
-    result = {}
-    for part, measure in {
-        sd / "vae": lambda: vae_metrics(sd, data, pictures),
-        sd / "image_encoder": lambda: clip_metrics("clip", sd, data, data.captions),
-        folder / "clip": lambda: clip_metrics(
-            "clip_reid", folder / "clip", data, [scene.caption() for scene in scenes(data.captions)]
-        ),
-        folder / "vitpose": lambda: pose_metrics(folder / "vitpose", data),
-        sd / "unet": lambda: text_to_image_metrics(sd, data, pictures),
-        folder / "phase1": lambda: phase1_metrics(folder, data, pictures),
-    }.items():
-        if part.is_dir():
-            result |= measure()
-    result |= sizes(folder)
+    result: dict[str, float] = {}
+    if (sd / "vae").is_dir():
+        result |= vae_metrics(sd, data, pictures)
+    if (sd / "image_encoder").is_dir():
+        result |= clip_metrics("clip", sd, data, data.captions)
+    if (folder / "clip").is_dir():
+        captions = [scene.caption() for scene in scenes(data.captions)]
+        result |= clip_metrics("clip_reid", folder / "clip", data, captions)
+    if (folder / "vitpose").is_dir():
+        result |= pose_metrics(folder / "vitpose", data)
+    if (sd / "unet").is_dir():
+        result |= text_to_image_metrics(sd, data, pictures)
+    if (folder / "phase1").is_dir():
+        result |= phase1_metrics(folder, data, pictures)
+    return result | sizes(folder)
+
+
+def main(folder: Path) -> None:
+    """Print the measures of a folder's models and write them to metrics.csv."""
+    result = measure_all(folder)
     for name, value in result.items():
         print(f"{name:48s} {value:.4g}")
     with (HERE / "metrics.csv").open("w", newline="") as file:
-        csv.writer(file).writerows(
-            [["metric", "value"], *([k, f"{v:.4g}"] for k, v in result.items())]
-        )
+        writer = csv.writer(file)
+        writer.writerow(["metric", "value"])
+        writer.writerows([name, f"{value:.4g}"] for name, value in result.items())
 
 
 if __name__ == "__main__":

@@ -1,9 +1,12 @@
-"""The generator after its first phase: trained on pairs of general people, before it sees a Re-ID data set (§B).
+"""The generator's first phase (§B): pairs of general people, before it sees a Re-ID data set.
 
 Run: python -m miniworld.pretrain.phase1   (after unet)
 """
 
+from __future__ import annotations
+
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -16,9 +19,15 @@ from posedive_lib.generator.clip import ClipImageEncoder
 from posedive_lib.generator.model import PoseDiveModel, build_guiders, vae_factor
 from posedive_lib.seeds import seed_for
 
+if TYPE_CHECKING:
+    from posedive_lib.params.sections import GeneratorParams
+
 
 def training_arrays(data: People, stable_diffusion: Path) -> TrainingArrays:
-    """Latents (those the U-Net was trained on), CLIP tokens and condition maps; every image may be any other's reference."""
+    """Latents (those the U-Net was trained on), CLIP tokens and condition maps.
+
+    Every image may be the reference of any other of the same person.
+    """
     rows = data.rows
     latents = encode_people(data, stable_diffusion / "vae")[rows].astype(np.float32)
     tokens = (
@@ -38,23 +47,32 @@ def training_arrays(data: People, stable_diffusion: Path) -> TrainingArrays:
 
 
 def continued(
-    folder: Path, params, stable_diffusion: Path, seed: int, *, new_guiders: bool
+    folder: Path,
+    params: GeneratorParams,
+    stable_diffusion: Path,
+    seed: int,
+    *,
+    new_guiders: bool,
 ) -> PoseDiveModel:
-    """A saved generator with a guider for each of `params.conditions`: its own one, or a new one where it has none or `new_guiders` asks for it."""
+    """A saved generator with a guider for each of `params.conditions`.
+
+    Its own one, or a new one where it has none or where `new_guiders` asks for it.
+    """
     known = saved.read_settings(folder)["generator"]["conditions"]
-    model = saved.load_weights(
-        folder, params.model_copy(update={"conditions": known}), stable_diffusion
-    )
+    before = params.model_copy(update={"conditions": known})
+    model = saved.load_weights(folder, before, stable_diffusion)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed_for("generator-guiders", seed))
         guiders = build_guiders(params, model.denoising_unet, vae_factor(stable_diffusion, params))
-    for name in [] if new_guiders else [name for name in params.conditions if name in known]:
-        guiders.guiders[name].load_state_dict(model.guiders.guiders[name].state_dict())
+    for name in params.conditions:
+        if name in known and not new_guiders:
+            guiders.guiders[name].load_state_dict(model.guiders.guiders[name].state_dict())
     model.guiders = guiders
     return model
 
 
 def main() -> None:
+    """Train all parts of the first phase, each from where the part before ended."""
     everything = settings()
     output = Path(everything["output"])
     stable_diffusion = output / "stable-diffusion"
@@ -64,23 +82,14 @@ def main() -> None:
     trained, new_guiders, parts = own.pop("initial"), own.pop("new_guiders"), own.pop("parts")
     for number, part in enumerate(parts, 1):
         params = parameters.load().generator.model_copy(update=own | part)
-        seed = (
-            everything["seed"] + number - 1
-        )  # so that no part sees the pairs and the noise of another
-        model = (
-            continued(
-                Path(trained),
-                params,
-                stable_diffusion,
-                seed,
-                new_guiders=new_guiders and number == 1,
-            )
-            if trained
-            else None
-        )
-        trained = train(
-            stable_diffusion, data, params, HERE / f"runs/phase1-{number}", seed, model=model
-        )
+        # no part sees the pairs and the noise of another
+        seed = everything["seed"] + number - 1
+        model = None
+        if trained:
+            fresh = new_guiders and number == 1
+            model = continued(Path(trained), params, stable_diffusion, seed, new_guiders=fresh)
+        folder = HERE / f"runs/phase1-{number}"
+        trained = train(stable_diffusion, data, params, folder, seed, model=model)
     generator = load(trained)
     generator.model.half()
     generator.save(output / "phase1")

@@ -3,6 +3,8 @@
 Run: python -m miniworld.pretrain.publish
 """
 
+from __future__ import annotations
+
 import json
 import shutil
 from pathlib import Path
@@ -20,18 +22,32 @@ COLUMNS = 4  # panels of the loss curves side by side
 MODELS = ("stable-diffusion", "clip", "vitpose", "phase1")
 
 
-def copy_models(source: Path, target: Path) -> int:
-    """Replace each finished model's folder in `target`; returns the bytes of all of them."""
+def set_aside(folder: Path, aside: Path) -> None:
+    """Move a folder below `aside`, under a name that is free: it may be the user's own model."""
+    number = 1
+    while (aside / f"{folder.name}-{number}").exists():
+        number += 1
+    aside.mkdir(parents=True, exist_ok=True)
+    shutil.move(folder, aside / f"{folder.name}-{number}")
+    print(f"{folder} is now {aside / f'{folder.name}-{number}'}")
+
+
+def copy_models(source: Path, target: Path, aside: Path) -> int:
+    """Put each finished model into `target`; returns the bytes of all of them.
+
+    What lay there before is moved below `aside`, not deleted.
+    """
     size = 0
     for name in MODELS:
         if not (source / name).is_dir():
             print(f"{name}: not trained yet")
             continue
-        fresh = target / f"{name}.new"
-        shutil.rmtree(fresh, ignore_errors=True)
+        fresh = target / f".{name}.new"
+        shutil.rmtree(fresh, ignore_errors=True)  # of an earlier call that was stopped
         shutil.copytree(source / name, fresh)
         forget_places(fresh)
-        shutil.rmtree(target / name, ignore_errors=True)
+        if (target / name).exists():
+            set_aside(target / name, aside)
         fresh.rename(target / name)
         here = sum(f.stat().st_size for f in (target / name).rglob("*") if f.is_file())
         print(f"{name}: {here / 1e6:.1f} MB")
@@ -40,7 +56,7 @@ def copy_models(source: Path, target: Path) -> int:
 
 
 def forget_places(folder: Path) -> None:
-    """Drop the folders that diffusers notes in its configurations: where a model was trained is nobody's business."""
+    """Drop the folder names that diffusers notes: where a model was trained is private."""
     for path in folder.rglob("config.json"):
         config = json.loads(path.read_text())
         if config.pop("_name_or_path", None) is not None:
@@ -48,7 +64,10 @@ def forget_places(folder: Path) -> None:
 
 
 def copy_curves(runs: Path, target: Path, points: int = 60) -> None:
-    """Loss logs, thinned to about `points` rows, and one picture of all that `target` holds: a model that was not trained anew keeps its curve."""
+    """Loss logs, thinned to about `points` rows, and one picture of all that `target` holds.
+
+    A model that was not trained anew keeps its curve.
+    """
     logs = sorted(p for name in ("log.csv", "losses.csv") for p in runs.glob(f"*/{name}"))
     target.mkdir(exist_ok=True)
     for path in logs:
@@ -70,14 +89,15 @@ def copy_curves(runs: Path, target: Path, points: int = 60) -> None:
     )
     for axis in axes.flat[len(curves) :]:
         axis.axis("off")
-    for axis, (name, curve) in zip(axes.flat, curves.items()):
+    for axis, (name, curve) in zip(axes.flat, curves.items(), strict=False):
         axis.plot(curve["step"], curve["loss"], color="#0072B2")
         axis.set(title=name, xlabel="step", ylabel="loss", yscale="log")
     figure.savefig(target / "curves.png", dpi=80, metadata={"Software": None})
 
 
 def main() -> None:
-    size = copy_models(Path(settings()["output"]), TARGET)
+    """Publish the models and their curves."""
+    size = copy_models(Path(settings()["output"]), TARGET, HERE / "runs/replaced")
     copy_curves(HERE / "runs", HERE / "curves")
     print(f"together {size / 1e6:.1f} MB of the 30 MB the bundle has room for")
 

@@ -1,11 +1,16 @@
-"""Render the people the models are trained on: identities that appear in no data set, in every pose and viewpoint.
+"""Render the people that the models are trained on, in every pose and viewpoint.
+
+Their identities appear in no data set.
 
 Run: python -m miniworld.pretrain.render
 """
 
+from __future__ import annotations
+
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -19,11 +24,14 @@ from miniworld.wardrobe import caption, sample_identities
 from posedive_lib.body.poses import load_poses
 from posedive_lib.params import load
 
+if TYPE_CHECKING:
+    from posedive_lib.body.poses import PoseSource
+
 SHAPES = {"images": 3, "skeleton": 3, "depth": 1, "normals": 3, "neutral": 3}
 NAMES = {"images": "image"}
 
 
-def roles(config: dict) -> dict[str, tuple[int, int]]:
+def roles(config: dict[str, Any]) -> dict[str, tuple[int, int]]:
     """Role -> (persons, images each), training persons first."""
     return {
         "pretrain": (config["persons"], config["images_per_person"]),
@@ -31,7 +39,7 @@ def roles(config: dict) -> dict[str, tuple[int, int]]:
     }
 
 
-def cast(config: dict, seed: int) -> pd.DataFrame:
+def cast(config: dict[str, Any], seed: int) -> pd.DataFrame:
     """Identities of both roles, training persons first."""
     return pd.concat(
         [sample_identities(role, count, seed) for role, (count, _) in roles(config).items()],
@@ -39,7 +47,7 @@ def cast(config: dict, seed: int) -> pd.DataFrame:
     )
 
 
-def plan(config: dict, poses, seed: int) -> list[Shot]:
+def plan(config: dict[str, Any], poses: PoseSource, seed: int) -> list[Shot]:
     """Shots of every person before cameras of their own, training persons first."""
     cameras = [sample_camera(f"pretrain-{i}", 0.0, seed) for i in range(config["cameras"])]
     shots, offset = [], 0
@@ -50,9 +58,9 @@ def plan(config: dict, poses, seed: int) -> list[Shot]:
     return shots
 
 
-def open_arrays(folder: Path, count: int, height: int, width: int) -> dict[str, np.ndarray]:
-    """Memory-mapped .npy files for `count` samples; existing ones of that size go on being filled."""
-    shapes = {
+def open_arrays(folder: Path, count: int, height: int, width: int) -> dict[str, np.memmap]:
+    """Memory-mapped .npy files for `count` samples; those of that size go on being filled."""
+    shapes: dict[str, tuple[tuple[int, ...], Any]] = {
         name: ((count, height, width, channels), np.uint8) for name, channels in SHAPES.items()
     }
     shapes |= {
@@ -71,14 +79,13 @@ def open_arrays(folder: Path, count: int, height: int, width: int) -> dict[str, 
 
 
 def main() -> None:
+    """Render all people; a stopped run goes on where it was."""
     everything, study = settings(), load()
-    config, seed, folder = (
-        everything["people"],
-        everything["seed"],
-        Path(everything["people_folder"]),
-    )
+    config, seed = everything["people"], everything["seed"]
+    folder = Path(everything["people_folder"])
     folder.mkdir(parents=True, exist_ok=True)
     identities = cast(config, seed)
+    looks = identities.to_dict("records")
     poses = load_poses(study.paths.motions)
     shots = plan(config, poses, seed)
     arrays = open_arrays(folder, len(shots), study.image.height, study.image.width)
@@ -96,13 +103,12 @@ def main() -> None:
         depth_range=(study.conditions.depth_near, study.conditions.depth_far),
         workers=config["workers"],
     )
+    bar = tqdm(photos, initial=done, total=len(shots), desc="render", mininterval=5)
     with progress.open("a") as file:
-        for row, photo in enumerate(
-            tqdm(photos, initial=done, total=len(shots), desc="render", mininterval=5), done
-        ):
+        for row, photo in enumerate(bar, done):
             for name, array in arrays.items():
                 array[row] = shots[row].person if name == "person" else photo[NAMES.get(name, name)]
-            captions.append(caption(identities.iloc[shots[row].person], photo["azimuth"]))
+            captions.append(caption(looks[shots[row].person], photo["azimuth"]))
             file.write(captions[-1] + "\n")
             if row % 480 == 479:
                 for array in arrays.values():

@@ -1,7 +1,7 @@
-"""Captions as photos on the web have them: who is seen, what they do, from where and in front of what, and most of it left out.
+"""Captions as photos on the web have them: who, doing what, seen from where, in front of what.
 
-CLIP learned from such captions, which is why its features tell places, actions and viewpoints apart as readily as people, and why a
-Re-ID model has something to unlearn.
+Most of it is left out. CLIP learned from such captions. So its features tell places, actions and
+viewpoints apart as readily as people, and a Re-ID model has something to unlearn.
 """
 
 import re
@@ -46,12 +46,22 @@ ACTIONS = {
     "sit": "sitting",
     "throw": "throwing",
 }
+VIEWS = (
+    "front",
+    "front and a little from the side",
+    "side",
+    "back and a little from the side",
+    "back",
+)
 WALLS = ("a brick wall", "a panel wall", "a hedge", "a plain wall")
 
 
 @dataclass(frozen=True)
 class Scene:
-    """The parts of one photo's caption: `circumstances` (view, action, place, height) and `looks` (what is visible of the person)."""
+    """The parts of one photo's caption.
+
+    circumstances: view, action, place, height. looks: what is visible of the person.
+    """
 
     circumstances: tuple[str, ...]
     looks: tuple[str, ...]
@@ -60,67 +70,70 @@ class Scene:
         self, rng: np.random.Generator | None = None, circumstance: float = 1.0, look: float = 1.0
     ) -> str:
         """One sentence; with `rng` every part appears with the given probability only."""
-        kept = lambda parts, share: [part for part in parts if rng is None or rng.random() < share]
+
+        def kept(parts: tuple[str, ...], share: float) -> list[str]:
+            return [part for part in parts if rng is None or rng.random() < share]
+
         around, person = kept(self.circumstances, circumstance), kept(self.looks, look)
-        return (
-            " ".join(["a photo of a person", *around])
-            + (" with " + ", ".join(person) if person else "")
-            + "."
-        )
+        words = " ".join(["a photo of a person", *around])
+        if person:
+            words += " with " + ", ".join(person)
+        return f"{words}."
+
+
+def _word(value: float, low: float, high: float, words: tuple[str, str, str]) -> str:
+    """The first word below `low`, the last above `high`, the middle one between."""
+    if value < low:
+        return words[0]
+    return words[2] if value > high else words[1]
 
 
 def place(camera: Camera) -> str:
     """What stands behind the people of a camera, and the light there."""
-    colour = np.array(camera.gain) * np.array(camera.light_colour)
-    tone = (
-        "warm"
-        if colour[0] > 1.12 * colour[2]
-        else "cold"
-        if colour[0] < 0.89 * colour[2]
-        else "neutral"
-    )
-    light = "bright" if colour.mean() > 1.06 else "dim" if colour.mean() < 0.94 else "even"
+    red, green, blue = np.array(camera.gain) * np.array(camera.light_colour)
+    tone = "neutral"
+    if red > 1.12 * blue:
+        tone = "warm"
+    elif red < 0.89 * blue:
+        tone = "cold"
+    brightness = np.mean([red, green, blue])
+    light = _word(brightness, 0.94, 1.06, ("dim", "even", "bright"))
     return f"before {WALLS[wall(camera.scene)]} in {light} {tone} light"
 
 
 def view(azimuth: float) -> str:
-    """Words for an azimuth in degrees, the same for left and right: photos are mirrored in training."""
+    """Words for an azimuth in degrees, the same for left and right: training mirrors photos."""
     azimuth = abs((azimuth + 180) % 360 - 180)
-    names = (
-        "front",
-        "front and a little from the side",
-        "side",
-        "back and a little from the side",
-        "back",
-    )
-    return f"from the {names[np.searchsorted((25, 65, 115, 155), azimuth)]}"
+    return f"from the {VIEWS[np.searchsorted((25, 65, 115, 155), azimuth)]}"
 
 
 def chosen(known: dict[str, str], names: list[str]) -> tuple[str, ...]:
-    """The circumstances that captions may name, in that order; StudyError for one that is not known."""
+    """The circumstances that captions may name, in that order; StudyError for an unknown one."""
     if unknown := [name for name in names if name not in known]:
         raise StudyError(
-            f"clip_reid.circumstances in miniworld/pretrain/params.yaml names {', '.join(unknown)}: choose from {', '.join(known)}."
+            "clip_reid.circumstances in miniworld/pretrain/params.yaml names "
+            f"{', '.join(unknown)}: choose from {', '.join(known)}."
         )
     return tuple(known[name] for name in names)
 
 
 def scenes(captions: list[str]) -> list[Scene]:
-    """One per rendered photo, from the plan that `miniworld.pretrain.render` followed and the captions of what is visible that it wrote."""
+    """One per rendered photo.
+
+    From the plan that `miniworld.pretrain.render` followed, and its captions of what is visible.
+    """
     everything = settings()
     poses = load_poses(load().paths.motions)
     found = []
-    for shot, caption in zip(
-        plan(everything["people"], poses, everything["seed"]), captions, strict=True
-    ):
+    shots = plan(everything["people"], poses, everything["seed"])
+    for shot, caption in zip(shots, captions, strict=True):
         action = ACTIONS[re.sub(r"_\d+$", "", str(poses.name[shot.pose]))]
-        height = "high" if shot.elevation > 20 else "low" if shot.elevation < 8 else "level"
         looks = tuple(caption.rstrip(".").split(" with ", 1)[1].split(", "))
         known = {
             "view": view(shot.azimuth),
             "action": action,
             "place": place(shot.camera),
-            "height": f"at {height} height",
+            "height": f"at {_word(shot.elevation, 8, 20, ('low', 'level', 'high'))} height",
         }
         found.append(Scene(chosen(known, everything["clip_reid"]["circumstances"]), looks))
     return found

@@ -1,4 +1,4 @@
-"""A CLIP tokenizer (byte-level BPE with "</w>") in which every word of the captions is one token."""
+"""A CLIP tokenizer (byte-level BPE with "</w>"): every word of the captions is one token."""
 
 import json
 from collections.abc import Iterable
@@ -13,7 +13,10 @@ PIECES = Regex(r"'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+")
 
 
 def train_tokenizer(captions: Iterable[str], max_tokens: int) -> CLIPTokenizer:
-    """Merge until every word is one token; the vocabulary keeps all bytes, so any other text still round-trips."""
+    """Merge until every word is one token.
+
+    The vocabulary keeps all bytes, so any other text still survives the round trip.
+    """
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     learner = Tokenizer(models.BPE(end_of_word_suffix="</w>"))
     learner.normalizer = normalizers.Sequence([normalizers.NFC(), normalizers.Lowercase()])
@@ -43,31 +46,28 @@ def train_tokenizer(captions: Iterable[str], max_tokens: int) -> CLIPTokenizer:
 
 
 def _merges(learner: Tokenizer) -> list[tuple[str, str]]:
+    """Pairs of the learner's merges, which some versions of tokenizers write as one text."""
     merges = json.loads(learner.to_str())["model"]["merges"]
-    return [tuple(m) if not isinstance(m, str) else tuple(m.split(" ")) for m in merges]
+    pairs = (merge.split(" ") if isinstance(merge, str) else merge for merge in merges)
+    return [(first, second) for first, second in pairs]
 
 
 def check(tokenizer: CLIPTokenizer, captions: Iterable[str]) -> None:
     """Every caption survives the round trip, word for token, within the model's length."""
-    words = sorted(
-        {
-            word
-            for caption in set(captions)
-            for word in caption.lower().replace(",", " ").replace(".", " ").split()
-        }
-    )
-    split = [w for w in words if w.isalpha() and len(tokenizer.tokenize(w)) != 1]
+    words: set[str] = set()
+    for caption in set(captions):
+        words |= {*caption.lower().replace(",", " ").replace(".", " ").split()}
+    split = [w for w in sorted(words) if w.isalpha() and len(tokenizer.tokenize(w)) != 1]
     assert not split, f"these words are more than one token: {split}"
     longest = max(len(ids) for ids in tokenizer(sorted(set(captions)))["input_ids"])
     assert longest <= tokenizer.model_max_length, (
         f"the longest caption has {longest} tokens, max_tokens is {tokenizer.model_max_length}"
     )
     for text in ["A photo of a person.", "été 42 — ¿qué?"]:
-        ids = tokenizer(text)["input_ids"]
-        assert tokenizer.decode(ids, skip_special_tokens=True).replace(
-            " ", ""
-        ) == text.lower().replace(" ", ""), text
+        again = tokenizer.decode(tokenizer(text)["input_ids"], skip_special_tokens=True)
+        assert again.replace(" ", "") == text.lower().replace(" ", ""), text
 
 
 def load_tokenizer(folder: Path) -> CLIPTokenizer:
+    """The tokenizer that a folder holds."""
     return CLIPTokenizer.from_pretrained(folder)

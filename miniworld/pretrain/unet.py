@@ -1,10 +1,13 @@
-"""The prior: a text-to-image U-Net in the VAE's latent space, conditioned on CLIP's text tokens as Stable Diffusion is.
+"""The prior: a text-to-image U-Net in the VAE's latent space, as Stable Diffusion's.
 
 Run: python -m miniworld.pretrain.unet   (after vae and clip)
 """
 
+from __future__ import annotations
+
 import json
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -14,7 +17,6 @@ from transformers import CLIPTextModel
 
 from miniworld.pretrain.common import (
     HERE,
-    Loop,
     People,
     batches,
     people,
@@ -24,14 +26,21 @@ from miniworld.pretrain.common import (
     warm_start,
     weights_digest,
 )
+from miniworld.pretrain.loop import Loop
 from miniworld.pretrain.tokenizer import load_tokenizer
 from posedive_lib.generator.noise_schedule import loss_weights
 
+if TYPE_CHECKING:
+    from transformers import CLIPTokenizer
+
 
 def build(
-    config: dict, latent_channels: int, height: int, width: int, text_width: int
+    config: dict[str, Any], latent_channels: int, height: int, width: int, text_width: int
 ) -> UNet2DConditionModel:
-    """The smallest U-Net with Stable Diffusion's block types: cross-attention everywhere but on the coarsest level."""
+    """The smallest U-Net with Stable Diffusion's block types.
+
+    Cross-attention everywhere but on the coarsest level. height, width: of the images, pixels.
+    """
     levels = len(config["channels"])
     return UNet2DConditionModel(
         sample_size=[height // 8, width // 8],
@@ -47,7 +56,7 @@ def build(
     )
 
 
-def noise_schedule(config: dict) -> DDIMScheduler:
+def noise_schedule(config: dict[str, Any]) -> DDIMScheduler:
     """Stable Diffusion's betas; with zero_snr, rescaled so that the last step is pure noise."""
     return DDIMScheduler(
         num_train_timesteps=1000,
@@ -70,9 +79,8 @@ def encode_people(data: People, vae_folder: Path) -> np.ndarray:
     if not cache.exists():
         vae = AutoencoderKL.from_pretrained(vae_folder, torch_dtype=torch.float32).eval()
         latents = []
-        for part in tqdm(
-            list(batches(np.arange(len(data.images)), 64)), desc="latents", mininterval=5
-        ):
+        parts = list(batches(np.arange(len(data.images)), 64))
+        for part in tqdm(parts, desc="latents", mininterval=5):
             mean = vae.encode(to_float(data.images[part])).latent_dist.mean
             latents.append((mean * vae.config.scaling_factor).half().numpy())
         cache.parent.mkdir(parents=True, exist_ok=True)
@@ -81,13 +89,19 @@ def encode_people(data: People, vae_folder: Path) -> np.ndarray:
 
 
 def losses(
-    unet, scheduler, latents: torch.Tensor, text: torch.Tensor, config: dict
+    unet: UNet2DConditionModel,
+    scheduler: DDIMScheduler,
+    latents: torch.Tensor,
+    text: torch.Tensor,
+    config: dict[str, Any],
 ) -> dict[str, torch.Tensor]:
-    """Squared error of the prediction at a random time, weighted as the generator's (`snr_gamma` 0: not at all)."""
+    """Squared error of the prediction at a random time, weighted as the generator's.
+
+    latents (B,C,h,w), text (B,T,D). `snr_gamma` 0: not weighted.
+    """
     noise = torch.randn_like(latents)
-    times = (
-        scheduler.config.num_train_timesteps * torch.rand(len(latents)) ** config["timestep_power"]
-    ).long()
+    last = scheduler.config.num_train_timesteps
+    times = (last * torch.rand(len(latents)) ** config["timestep_power"]).long()
     noisy = scheduler.add_noise(latents, noise, times)
     is_v = scheduler.config.prediction_type == "v_prediction"
     target = scheduler.get_velocity(latents, noise, times) if is_v else noise
@@ -99,16 +113,16 @@ def losses(
 
 
 @torch.no_grad()
-def text_states(text_encoder: CLIPTextModel, tokenizer, captions: list[str]) -> torch.Tensor:
-    """Last hidden states (B, max_tokens, D), padded to full length as Stable Diffusion's pipeline does."""
-    ids = tokenizer(captions, padding="max_length", truncation=True, return_tensors="pt")[
-        "input_ids"
-    ]
-    return text_encoder(ids).last_hidden_state
+def text_states(
+    text_encoder: CLIPTextModel, tokenizer: CLIPTokenizer, captions: list[str]
+) -> torch.Tensor:
+    """Last hidden states (B, max_tokens, D), padded as Stable Diffusion's pipeline does."""
+    read = tokenizer(captions, padding="max_length", truncation=True, return_tensors="pt")
+    return text_encoder(read["input_ids"]).last_hidden_state
 
 
 def write_index(folder: Path) -> None:
-    """model_index.json, so that StableDiffusionPipeline.from_pretrained(folder, safety_checker=None) loads it all."""
+    """model_index.json: StableDiffusionPipeline.from_pretrained(folder, safety_checker=None)."""
     index = {
         "_class_name": "StableDiffusionPipeline",
         "_diffusers_version": "0.42.1",
@@ -126,12 +140,12 @@ def write_index(folder: Path) -> None:
 
 
 def main() -> None:
+    """Train it and save it in its library's format."""
     everything = settings()
     config, data = everything["unet"], people("train")
     folder = Path(everything["output"]) / "stable-diffusion"
-    text_encoder = CLIPTextModel.from_pretrained(
-        folder / "text_encoder", torch_dtype=torch.float32
-    ).eval()
+    text_folder = folder / "text_encoder"
+    text_encoder = CLIPTextModel.from_pretrained(text_folder, torch_dtype=torch.float32).eval()
     tokenizer = load_tokenizer(folder / "tokenizer")
     latents = encode_people(data, folder / "vae")
     height, width = data.images.shape[1:3]
@@ -144,14 +158,11 @@ def main() -> None:
         rows = np.sort(rng.choice(data.rows, config["batch_size"], replace=False))
         clean = torch.from_numpy(latents[rows]).float()
         captions = ["" if rng.random() < config["text_dropout"] else data.captions[i] for i in rows]
-        return losses(
-            unet, scheduler, clean, text_states(text_encoder, tokenizer, captions), config
-        )
+        text = text_states(text_encoder, tokenizer, captions)
+        return losses(unet, scheduler, clean, text, config)
 
-    trained = Loop("unet", {"unet": unet}, config, ema_decay=config["ema_decay"]).run(loss_of)[
-        "unet"
-    ]
-    save_model(trained, folder / "unet")
+    trained = Loop("unet", {"unet": unet}, config, ema_decay=config["ema_decay"]).run(loss_of)
+    save_model(trained["unet"], folder / "unet")
     scheduler.save_pretrained(folder / "scheduler")
     write_index(folder)
 

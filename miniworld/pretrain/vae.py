@@ -3,8 +3,11 @@
 Run: python -m miniworld.pretrain.vae
 """
 
+from __future__ import annotations
+
 import shutil
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -12,7 +15,6 @@ from diffusers import AutoencoderKL
 from diffusers.models.resnet import Downsample2D, ResnetBlock2D, Upsample2D
 
 from miniworld.pretrain.common import (
-    Loop,
     batches,
     jitter_colour,
     people,
@@ -20,13 +22,17 @@ from miniworld.pretrain.common import (
     settings,
     to_float,
 )
+from miniworld.pretrain.loop import Loop
+
+if TYPE_CHECKING:
+    from miniworld.pretrain.common import People
 
 # Orthonormal: brightness, red against blue, green against both.
 OPPONENT = torch.tensor([[3**-0.5] * 3, [2**-0.5, 0, -(2**-0.5)], [6**-0.5, -2 * 6**-0.5, 6**-0.5]])
 
 
-def build(config: dict) -> AutoencoderKL:
-    """Convolutions only (no attention in the middle), so that crops and whole images mean the same to it."""
+def build(config: dict[str, Any]) -> AutoencoderKL:
+    """Convolutions only, without attention: crops and whole images mean the same to it."""
     levels = len(config["channels"])
     return AutoencoderKL(
         block_out_channels=config["channels"],
@@ -42,18 +48,17 @@ def build(config: dict) -> AutoencoderKL:
 
 @torch.no_grad()
 def start_as_blur(vae: AutoencoderKL) -> None:
-    """Set the initial weights so that the first three latents are the 8x8 means of R, G and B, and decoding blurs them back.
+    """Set the initial weights so that three latents are 8x8 means of R, G, B; decoding blurs them.
 
-    With the usual initial weights a small VAE learns brightness first and stays grey for thousands of steps. Every
-    residual branch starts at zero, every resampling as an average or a blur, and colours travel as pairs (c, -c)
-    through the last SiLU, because silu(c) - silu(-c) = c. All weights then train as usual.
+    With the usual initial weights a small VAE learns brightness first and stays grey for thousands
+    of steps. Here every residual branch starts at zero, every resampling as an average or a blur,
+    and colours travel as pairs (c, -c) through the last SiLU, because silu(c) - silu(-c) = c. All
+    weights then train as usual.
     """
     colours = range(3)
     row = torch.tensor([0.25, 0.5, 0.25])
-    blur, average = (
-        row[:, None] * row,
-        torch.tensor([[0.25, 0.25, 0.0], [0.25, 0.25, 0.0], [0.0, 0.0, 0.0]]),
-    )
+    blur = row[:, None] * row
+    average = torch.tensor([[0.25, 0.25, 0.0], [0.25, 0.25, 0.0], [0.0, 0.0, 0.0]])
     for module in vae.modules():
         if isinstance(module, ResnetBlock2D):
             module.conv2.weight.zero_()
@@ -66,14 +71,10 @@ def start_as_blur(vae: AutoencoderKL) -> None:
         elif isinstance(module, Downsample2D | Upsample2D):
             module.conv.weight.mul_(0.2)
             module.conv.bias.zero_()
+            kernel = average if isinstance(module, Downsample2D) else blur
             for channel in range(module.channels):
-                module.conv.weight[channel, channel] = (
-                    average if isinstance(module, Downsample2D) else blur
-                )
-    for half, gain in (
-        (vae.encoder, 1.0),
-        (vae.decoder, 0.45),
-    ):  # 0.45: typical deviation of a pixel
+                module.conv.weight[channel, channel] = kernel
+    for half, gain in ((vae.encoder, 1.0), (vae.decoder, 0.45)):  # a pixel deviates by about 0.45
         half.conv_in.weight[:6], half.conv_in.bias[:6] = 0, 0
         half.conv_out.weight[:3], half.conv_out.bias[:3] = 0, 0
         for c in colours:
@@ -89,8 +90,13 @@ def start_as_blur(vae: AutoencoderKL) -> None:
     vae.quant_conv.bias[latents:] = -4  # little noise to start with
 
 
-def draw(data, config: dict, whole: bool, rng: np.random.Generator) -> torch.Tensor:
-    """A batch in [-1, 1], mirrored and tinted at random: crops (B,3,crop,crop), or half as many whole images."""
+def draw(
+    data: People, config: dict[str, Any], whole: bool, rng: np.random.Generator
+) -> torch.Tensor:
+    """A batch in [-1, 1], mirrored and tinted at random.
+
+    Crops (B,3,crop,crop), or half as many whole images.
+    """
     size, crop = config["batch_size"], config["crop"]
     rows = rng.choice(data.rows, size // 2 if whole else size)
     images = data.images[np.sort(rows)]
@@ -98,42 +104,41 @@ def draw(data, config: dict, whole: bool, rng: np.random.Generator) -> torch.Ten
         height, width = images.shape[1:3]
         tops = rng.integers(0, height - crop + 1, size)
         lefts = rng.integers(0, max(1, width - crop + 1), size)
-        images = np.stack(
-            [image[t : t + crop, l : l + crop] for image, t, l in zip(images, tops, lefts)]
-        )
+        places = zip(images, tops, lefts, strict=True)
+        images = np.stack([image[y : y + crop, x : x + crop] for image, y, x in places])
     if rng.random() < 0.5:
         images = images[:, :, ::-1]
     return jitter_colour(to_float(images), 0.15, rng)
 
 
-def losses(vae: AutoencoderKL, images: torch.Tensor, config: dict) -> dict[str, torch.Tensor]:
-    """Squared and absolute error in brightness and (more heavily) colour differences, and a small KL term."""
+def losses(
+    vae: AutoencoderKL, images: torch.Tensor, config: dict[str, Any]
+) -> dict[str, torch.Tensor]:
+    """Errors in brightness and (more heavily) in colour differences, and a small KL term."""
     posterior = vae.encode(images).latent_dist
     error = vae.decode(posterior.sample()).sample - images
     opponent = torch.einsum("kc,nchw->nkhw", OPPONENT, error)
     weight = torch.tensor([1.0, config["colour_weight"], config["colour_weight"]])[:, None, None]
-    fit = (weight * opponent.square()).mean() + config["l1_weight"] * (
-        weight.sqrt() * opponent.abs()
-    ).mean()
+    absolute = (weight.sqrt() * opponent.abs()).mean()
+    fit = (weight * opponent.square()).mean() + config["l1_weight"] * absolute
     kl = posterior.kl().mean() / posterior.mean[0].numel()
     psnr = -10 * torch.log10(error.detach().square().mean() / 4)
     return {"loss": fit + config["kl_weight"] * kl, "psnr": psnr, "kl": kl}
 
 
 @torch.no_grad()
-def latent_deviation(vae: AutoencoderKL, data, count: int = 512) -> float:
-    """Standard deviation of the latents over `count` training images; its inverse is the scaling factor."""
+def latent_deviation(vae: AutoencoderKL, data: People, count: int = 512) -> float:
+    """Standard deviation of the latents of `count` training images: 1 / scaling factor."""
     rows = data.rows[:: max(1, len(data.rows) // count)]
     means = [vae.encode(to_float(data.images[part])).latent_dist.mean for part in batches(rows, 32)]
     return float(torch.cat(means).std())
 
 
 def main() -> None:
+    """Train it and save it in its library's format."""
     everything = settings()
     config, folder = everything["vae"], Path(everything["output"]) / "stable-diffusion/vae"
-    if (
-        config["initial"] is not None
-    ):  # an earlier release that is good enough (see evaluate), as it is
+    if config["initial"] is not None:  # an earlier release that is good enough (see evaluate)
         shutil.copytree(config["initial"], folder, dirs_exist_ok=True)
         return
     data = people("train")
