@@ -88,7 +88,6 @@ def cells(
     query_group: Array,
     gallery_group: Array | None = None,
     *,
-    names: tuple[str, str] = ("query_group", "gallery_group"),
     seed: int = 0,
     resamples: int = RESAMPLES,
 ) -> pd.DataFrame:
@@ -96,9 +95,10 @@ def cells(
 
     matches: of `match_table`. query_group (Q,), gallery_group (G,): a label per image (azimuth bin,
     pose cluster, camera); without a gallery group, query groups against the whole gallery. Returns
-    one row per pair, in sorted order, empty ones included (NaN): the two `names`, mAP, mAP_low,
-    mAP_high (95 % interval over `resamples` draws of the cell's identities, NaN for fewer than
-    two), rank1, n_query (valid queries), n_identity, n_match.
+    one row per pair, in sorted order, empty ones included (NaN): query_group, gallery_group, mAP,
+    mAP_low, mAP_high (95 % interval over `resamples` draws of the cell's identities, NaN for fewer
+    than two), rank1, n_query (valid queries), n_identity, n_match. With cameras as groups, a camera
+    paired with itself is empty: the protocol removes those matches.
     """
     of_query = _groups(query_group, matches["query"], "query_group")
     query_names = np.unique(of_query)
@@ -115,19 +115,14 @@ def cells(
     pairs = [(query, gallery) for query in query_names for gallery in gallery_names]
     return pd.DataFrame(
         [
-            {names[0]: query, names[1]: gallery, **_cell(by_cell.get(number), rng, resamples)}
+            {
+                "query_group": query,
+                "gallery_group": gallery,
+                **_cell(by_cell.get(number), rng, resamples),
+            }
             for number, (query, gallery) in enumerate(pairs)
         ]
     )
-
-
-def by_camera(
-    matches: pd.DataFrame, query_camids: Array, gallery_camids: Array, **options: Any
-) -> pd.DataFrame:
-    """`cells` of camera pairs, without pairs of a camera with itself: they have no matches."""
-    names = ("query_camid", "gallery_camid")
-    table = cells(matches, query_camids, gallery_camids, names=names, **options)
-    return table[table["query_camid"] != table["gallery_camid"]].reset_index(drop=True)
 
 
 def _groups(labels: Array, index: pd.Series, what: str) -> np.ndarray:

@@ -59,24 +59,30 @@ def ranked_gallery(
     if top < 1:
         raise StudyError(f"top is {top}: show at least one gallery image.")
     q, g = pair_of_features(query_features, gallery_features)
-    tables = []
+    lists = []
     for number in chosen:
         nearest = np.argsort(GRID - g @ q[number], kind="stable")[:top]
-        same = gallery.pids[nearest] == query.pids[number]
-        own_camera = gallery.camids[nearest] == query.camids[number]
-        removed = (gallery.pids[nearest] == JUNK) | (same & own_camera)
-        rank = pd.array(np.cumsum(~removed), dtype="Int64")
-        rank[removed] = pd.NA
-        of_query = {
-            "query": number,
-            "query_ap": precision[number],
+        found = _judged(nearest, gallery, query.pids[number], query.camids[number])
+        found.insert(0, "query_ap", precision[number])
+        found.insert(0, "query", number)
+        lists.append(found)
+    return pd.concat(lists, ignore_index=True)
+
+
+def _judged(nearest: np.ndarray, gallery: ImageSet, pid: int, camid: int) -> pd.DataFrame:
+    """The list of a query of that identity and camera, nearest gallery image first."""
+    same = gallery.pids[nearest] == pid
+    removed = (gallery.pids[nearest] == JUNK) | (same & (gallery.camids[nearest] == camid))
+    rank = pd.array(np.cumsum(~removed), dtype="Int64")
+    rank[removed] = pd.NA
+    return pd.DataFrame(
+        {
             "place": np.arange(1, len(nearest) + 1),
             "gallery": nearest,
             "kind": np.where(removed, "not counted", np.where(same, "right", "wrong")),
             "rank": rank,
         }
-        tables.append(pd.DataFrame(of_query))
-    return pd.concat(tables, ignore_index=True)
+    )
 
 
 def typical_queries(average_precision: np.ndarray, count: int) -> np.ndarray:
