@@ -8,7 +8,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from posedive_lib.errors import StudyError, unreadable
+from posedive_lib.errors import StudyError, require_readable, unreadable
 from posedive_lib.writing import replacing
 
 
@@ -29,8 +29,8 @@ def load_checkpoint(path: str | Path, key: str) -> tuple[dict[str, Tensor], dict
     key: what `about["key"]` has to be; it names everything that determines the training.
     StudyError if the file is missing, damaged, or of a training with another key.
     """
+    require_readable(path)
     try:
-        open(path, "rb").close()  # safetensors takes an unreadable file for a missing one
         with safe_open(path, "pt") as file:
             about = json.loads((file.metadata() or {})["about"])
             tensors = {name: file.get_tensor(name) for name in file.keys()}

@@ -3,6 +3,7 @@
 import functools
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 
@@ -50,6 +51,20 @@ def unreadable(path: object, error: Exception, what: str, mend: str) -> StudyErr
         )
     reason = str(getattr(error, "strerror", None) or error).replace("\n", " ")
     return StudyError(f"{shown(path)} {what} ({reason}): {mend}.")
+
+
+def require_readable(path: str | Path) -> None:
+    """StudyError if a file, or one directly in a folder, is there and may not be read.
+
+    For libraries that take an unreadable file for a missing or a damaged one.
+    """
+    path = Path(path)
+    try:
+        for file in path.iterdir() if path.is_dir() else (path,):
+            if file.is_file():
+                file.open("rb").close()
+    except PermissionError as error:
+        raise unreadable(error.filename or path, error, "", "") from None
 
 
 def shown(name: object) -> str:

@@ -12,7 +12,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from posedive_lib.errors import StudyError
+from posedive_lib.errors import StudyError, require_readable
 from posedive_lib.writing import replacing
 
 CLIP_PARTS = ("image_encoder", "text_encoder", "tokenizer")  # of a Stable Diffusion layout
@@ -37,6 +37,7 @@ def local_folder(
     beside configurations and safetensors. StudyError where there is neither folder nor model.
     """
     if Path(source).is_dir():
+        require_readable(source)
         return Path(source)
     text = str(source)
     name, _, pinned = text.partition("@")
@@ -60,6 +61,7 @@ def local_folder(
 
 def read_json(path: Path, *needed: str) -> dict[str, Any]:
     """The JSON object in `path`; StudyError where there is none or it lacks a key of `needed`."""
+    require_readable(path)
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
@@ -86,6 +88,7 @@ def load_complete(
     all. options: of `from_pretrained`. StudyError where the file is damaged, or a tensor is
     missing, of another shape or of no use.
     """
+    require_readable(folder)
     try:
         with _quiet():
             model, info = kind.from_pretrained(
@@ -197,6 +200,7 @@ def save_tensors(
 
 def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """What `save_tensors` wrote: the tensors, and `about` ({} where there is none)."""
+    require_readable(path)
     try:
         with safe_open(path, "pt") as file:
             about = json.loads((file.metadata() or {}).get("about", "{}"))
@@ -247,6 +251,7 @@ def _transformers_folder(source: str | Path) -> Path:
 def _tokenizer(folder: Path) -> Any:
     from transformers import AutoTokenizer
 
+    require_readable(folder)
     try:
         return AutoTokenizer.from_pretrained(str(folder), local_files_only=True)
     except _FAILURES as error:

@@ -12,11 +12,14 @@ import trees
 from pipeline import ROOT
 
 from posedive_lib import datasets
+from posedive_lib.augment.confidence import PoseEstimator
 from posedive_lib.body import load_smpl
 from posedive_lib.body.archive import read_npz
 from posedive_lib.checkpoints import load_checkpoint
 from posedive_lib.datasets.preflight import preflight
 from posedive_lib.errors import StudyError
+
+VITPOSE = ROOT / "data/pretrained/vitpose"
 
 
 @pytest.fixture
@@ -30,6 +33,7 @@ def ordinary_user():
     (warm / "truth.csv").write_text("path\n")
     preflight(datasets.load("market1501", warm))
     load_smpl(ROOT / "data/body/SMPL_NEUTRAL.npz")
+    PoseEstimator(VITPOSE)
     if user == 0:
         os.seteuid(12345)
     yield folder
@@ -77,3 +81,13 @@ def test_a_file(ordinary_user, name, read):
         np.savez(file, a=np.zeros(3))
     path.chmod(0)
     says_so(path, lambda: read(path))
+
+
+@pytest.mark.parametrize(
+    "name", ["config.json", "preprocessor_config.json", "model.safetensors", ""]
+)
+def test_weights(ordinary_user, name):
+    folder = ordinary_user / "vitpose"
+    shutil.copytree(VITPOSE, folder)
+    (folder / name).chmod(0)
+    says_so(folder / name, lambda: PoseEstimator(folder))
