@@ -2,9 +2,11 @@
 
     python -m benchmarks.world [--shots 480] [--naive 48] [--workers 2] [--repeats 3]
 
-A full sample is a photo of a dressed person with depth, normals and skeleton of the body below, through `miniworld.photography.photograph`;
-the start of its processes is taken out (a long and a short run, subtracted). The naive way poses the same people with the same code and
-opens a renderer, a scene and a mesh for each of colour, depth and normals; it has no sensor, no occluder and no placing in the crop.
+A full sample is a photo of a dressed person with depth, normals and skeleton of the body below,
+through `miniworld.photography.photograph`. The start of its processes is taken out: a long and a
+short run are subtracted. The naive way poses the same people with the same code and opens a
+renderer, a scene and a mesh for each of colour, depth and normals. It has no sensor, no occluder
+and no placing in the crop.
 """
 
 import argparse
@@ -35,11 +37,9 @@ def scene_of(people: int, shots: int) -> tuple:
 
     source = load_poses("data/motions", fps=6)
     cameras = read_cameras("data/world")["msmt17"]
-    return (
-        sample_identities("benchmark", people),
-        source,
-        free_shots(people, source, cameras, -(-shots // people), ("benchmark",))[:shots],
-    )
+    each = -(-shots // people)  # rounded up
+    wanted = free_shots(people, source, cameras, each, ("benchmark",))[:shots]
+    return sample_identities("benchmark", people), source, wanted
 
 
 def photographs(identities, source, shots, workers: int, full: bool) -> float:
@@ -63,30 +63,22 @@ def photographs(identities, source, shots, workers: int, full: bool) -> float:
 
 
 def pyrender_map(points, faces, colours, light: bool) -> tuple[np.ndarray, np.ndarray]:
-    """Colour and depth of a mesh in the camera's frame, by a renderer that is opened and closed for it."""
+    """Colour and depth of a mesh in the camera's frame, by a renderer opened for it alone."""
     import pyrender
     import trimesh
 
     renderer = pyrender.OffscreenRenderer(WIDTH, HEIGHT)
-    scene = pyrender.Scene(
-        bg_color=[0, 0, 0, 0], ambient_light=[0.5, 0.5, 0.5] if light else [1, 1, 1]
-    )
-    scene.add(
-        pyrender.Mesh.from_trimesh(
-            trimesh.Trimesh(points * [1, -1, -1], faces, vertex_colors=colours, process=False)
-        )
-    )
-    scene.add(
-        pyrender.IntrinsicsCamera(
-            FOCAL * HEIGHT, FOCAL * HEIGHT, WIDTH / 2, HEIGHT / 2, znear=0.3, zfar=30
-        )
-    )
+    ambient = [0.5, 0.5, 0.5] if light else [1, 1, 1]
+    scene = pyrender.Scene(bg_color=[0, 0, 0, 0], ambient_light=ambient)
+    mesh = trimesh.Trimesh(points * [1, -1, -1], faces, vertex_colors=colours, process=False)
+    scene.add(pyrender.Mesh.from_trimesh(mesh))
+    focal, centre = FOCAL * HEIGHT, (WIDTH / 2, HEIGHT / 2)
+    scene.add(pyrender.IntrinsicsCamera(focal, focal, *centre, znear=0.3, zfar=30))
     if light:
         scene.add(pyrender.DirectionalLight(intensity=3.0))
+    flags = pyrender.RenderFlags.NONE if light else pyrender.RenderFlags.FLAT
     try:
-        return renderer.render(
-            scene, flags=pyrender.RenderFlags.NONE if light else pyrender.RenderFlags.FLAT
-        )
+        return renderer.render(scene, flags=flags)
     finally:
         renderer.delete()
 
@@ -159,13 +151,14 @@ def main() -> None:
     a = parser.parse_args()
     if a.shots <= CHUNK * a.workers or min(a.naive, a.workers, a.repeats) < 1:
         parser.error(
-            f"--shots must be above {CHUNK * a.workers} ({CHUNK} per process); the others at least 1"
+            f"--shots must be above {CHUNK * a.workers} ({CHUNK} per process); "
+            "the others at least 1"
         )
     found = rates(a.shots, a.naive, a.workers, a.repeats)
     base = median(found["naive"])
     names = {
-        "full": "photo, depth, normals and skeleton (`oracle.photograph`)",
-        "photo": "photo only (`oracle.photograph`)",
+        "full": "photo, depth, normals and skeleton (`photography.photograph`)",
+        "photo": "photo only (`photography.photograph`)",
         "naive": "colour, depth, normals and skeleton, pyrender opened for each map",
     }
     rows = [
@@ -179,7 +172,8 @@ def main() -> None:
     ]
     report(
         "world",
-        f"Options: `--shots {a.shots} --naive {a.naive} --workers {a.workers} --repeats {a.repeats}`; {HEIGHT} × {WIDTH} pixels, medians of {a.repeats}.\n\n"
+        f"Options: `--shots {a.shots} --naive {a.naive} --workers {a.workers} "
+        f"--repeats {a.repeats}`; {HEIGHT} × {WIDTH} pixels, medians of {a.repeats}.\n\n"
         + table(["sample", "per second", "range", "× naive"], rows),
     )
 

@@ -58,9 +58,10 @@ def test_every_motion_has_words():
 
 def test_the_named_wall_is_the_one_that_is_drawn():
     # posters hide part of a wall, so the medians over scenes are compared
-    green = lambda scene: (
-        (image := backdrop(scene, 64, 32)[:20]).mean((0, 1))[1] - image.mean((0, 1))[[0, 2]].mean()
-    )
+    def green(scene: int) -> float:
+        colour = backdrop(scene, 64, 32)[:20].mean((0, 1))
+        return colour[1] - colour[[0, 2]].mean()
+
     by_wall = [[green(scene) for scene in range(60) if wall(scene) == kind] for kind in range(4)]
     assert min(map(len, by_wall)) > 5
     hedge = np.median(by_wall[2])

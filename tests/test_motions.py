@@ -1,4 +1,4 @@
-"""The mini world's motions move as people do: checked by forward kinematics on the written files."""
+"""The mini world's motions move as people do, by forward kinematics on the written files."""
 
 import numpy as np
 import pytest
@@ -97,7 +97,10 @@ def test_same_seed_writes_the_same_bytes(folder, tmp_path):
 
 def test_written_joints_stay_within_their_limits(folder):
     source = load_poses(folder)
-    degrees = lambda name: np.degrees(source.body_pose.reshape(-1, 23, 3)[:, J[name] - 1])
+
+    def degrees(name: str) -> np.ndarray:
+        return np.degrees(source.body_pose.reshape(-1, 23, 3)[:, J[name] - 1])
+
     for side in ("left", "right"):
         knee, ankle = degrees(f"{side}_knee"), degrees(f"{side}_ankle")
         assert (

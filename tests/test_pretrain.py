@@ -1,4 +1,4 @@
-"""The pre-trained models' own pipeline, on a handful of people and for a few steps, in a copy of the repository."""
+"""The pre-trained models' own pipeline, on few people and for few steps, in a copy."""
 
 import math
 import re

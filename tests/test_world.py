@@ -1,4 +1,4 @@
-"""The mini world: the same people and photos every time, clothes where captions say, optics that act, biased training sets, truth."""
+"""The mini world: people, clothes, cameras, photos, data sets and the truth about them."""
 
 import io
 import json
@@ -54,7 +54,7 @@ def source():
     return load_poses(ROOT / "data/motions", fps=5)
 
 
-# --- identities and captions --------------------------------------------------------------------------------------------------
+# --- identities and captions ------------------------------------------------------------
 
 
 def test_identities_are_the_same_every_time_and_more_only_append():
@@ -86,7 +86,10 @@ def test_the_tracked_identities_and_cameras_are_those_of_the_code(people):
 
 
 def test_factors_are_many_and_independent(people):
-    """No pair of factors depends on each other, but for those that must differ to be seen; look-alikes are left out."""
+    """No pair of factors depends on each other, but for those that must differ to be seen.
+
+    Look-alikes are left out.
+    """
     free = people[people.groupby("role").cumcount() % LOOK_ALIKE_EVERY != LOOK_ALIKE_EVERY - 1]
     assert len(FACTORS) >= 12 and all(
         set(people[name]) <= set(values) for name, values in FACTORS.items()
@@ -118,6 +121,7 @@ def test_some_people_differ_from_the_one_before_in_one_group_that_one_side_shows
         for before, twin in zip(
             rows[LOOK_ALIKE_EVERY - 2 :: LOOK_ALIKE_EVERY],
             rows[LOOK_ALIKE_EVERY - 1 :: LOOK_ALIKE_EVERY],
+            strict=False,
         ):
             different = {name for name in before if before[name] != twin[name]} - {
                 "person",
@@ -212,7 +216,7 @@ def test_tracked_inputs_of_another_content_are_left_alone_and_named(tmp_path, mo
     }
 
 
-# --- clothes on two bodies ----------------------------------------------------------------------------------------------------
+# --- clothes on two bodies --------------------------------------------------------------
 
 PLAIN = {
     "jacket": "none",
@@ -246,7 +250,7 @@ def person(people) -> dict:
 
 @pytest.fixture(scope="module")
 def dressers(tmp_path_factory) -> dict[str, Dresser]:
-    """Of the bundled body, and of one with other vertices and triangles, 12 % larger, elsewhere in its frame."""
+    """Of the bundled body, and of one with other vertices, 12 % larger, elsewhere in its frame."""
     other = build_body(step=0.021)
     other["v_template"] = other["v_template"] * 1.12 + [0, 0.3, 0.05]
     other["shapedirs"] = other["shapedirs"] * 1.12
@@ -255,7 +259,8 @@ def dressers(tmp_path_factory) -> dict[str, Dresser]:
     return {"bundled": Dresser(cached_smpl(BODY)), "other": Dresser(load_smpl(path))}
 
 
-# A factor's change, what the plain person must wear for it, and which vertices may change: those in front, behind, or any.
+# A factor's change, what the plain person must wear for it, and which vertices may change: those in
+# front, behind, or any.
 CHANGES = [
     ("skin", "dark", {}, "any"),
     ("hair", "blond", {}, "any"),
@@ -310,7 +315,10 @@ def test_both_bodies_wear_the_same(dressers, people):
         area = np.linalg.norm(
             np.cross(corner[:, 1] - corner[:, 0], corner[:, 2] - corner[:, 0]), axis=1
         )
-        on = lambda region: area[region[dresser.faces].all(1)].sum() / area.sum()
+
+        def on(region: np.ndarray) -> float:
+            return area[region[dresser.faces].all(1)].sum() / area.sum()
+
         regions = {
             name: on(getattr(dresser, name))
             for name in ("is_arm", "is_head", "is_foot", "is_leg", "is_torso", "behind")
@@ -392,7 +400,7 @@ def test_accessories_are_closed_and_face_outwards(wearing, body, dressers, perso
     )  # it touches the body
 
 
-# --- cameras ------------------------------------------------------------------------------------------------------------------
+# --- cameras ----------------------------------------------------------------------------
 
 
 def test_cameras_look_down_from_their_lens(tmp_path):
@@ -467,7 +475,7 @@ def test_a_scene_has_one_backdrop():
     )
 
 
-# --- photos -------------------------------------------------------------------------------------------------------------------
+# --- photos -----------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
@@ -586,9 +594,10 @@ def detail(image: np.ndarray) -> float:
 
 def test_optics_act_as_they_are_named(studio, person):
     plain = studio(person, 20)["image"].astype(float)
-    error = lambda **changed: np.sqrt(
-        np.square(studio(person, 20, **changed)["image"] - plain).mean()
-    )
+
+    def error(**changed) -> float:
+        return np.sqrt(np.square(studio(person, 20, **changed)["image"] - plain).mean())
+
     assert error() == 0 < error(jpeg=60) < error(jpeg=20)
     assert error(noise=0.005) < error(noise=0.02) and error(low_quality=True) > 2 * error(
         noise=0.015, jpeg=70
@@ -633,7 +642,7 @@ def test_an_occluder_hides_key_points_and_mask(studio, person):
 
 
 def test_the_truth_s_normals_are_those_of_its_depth(studio, person):
-    """Surface directions from differences of the depth map, against the rendered normals: apart from edges they agree."""
+    """Surface directions from differences of the depth map agree with normals, but for edges."""
     photo = studio(person, 25, maps=True)
     depth = photo["clothed_depth"]
     rows, columns = np.mgrid[:H, :W] + 0.5
@@ -653,7 +662,7 @@ def test_the_truth_s_normals_are_those_of_its_depth(studio, person):
     )
 
 
-# --- data sets ----------------------------------------------------------------------------------------------------------------
+# --- data sets --------------------------------------------------------------------------
 
 SIZES = {
     "workers": 1,
@@ -935,20 +944,22 @@ def test_detected_boxes_are_looser_than_labeled_ones(planned):
 
 def test_shots_are_planned_the_same_every_time_and_too_many_people_are_named(people, source):
     cameras = read_cameras(ROOT / "data/world")["cuhk03"]
-    make = lambda seed: planning.Planner(
-        "cuhk03", people[people["role"].str.startswith("cuhk03")], cameras, source, seed
-    )
+    own = people[people["role"].str.startswith("cuhk03")]
+
+    def make(seed: int) -> planning.Planner:
+        return planning.Planner("cuhk03", own, cameras, source, seed)
+
     one, same, other = (make(seed).shot(1, 0, 2, True) for seed in (0, 0, 1))
     assert one == same != other
     with pytest.raises(StudyError, match="ask for fewer"):
         make(0).role("train", 1000)
 
 
-# --- the oracle ---------------------------------------------------------------------------------------------------------------
+# --- the oracle -------------------------------------------------------------------------
 
 
 def test_free_shots_are_photographed_with_conditions_by_other_processes(people, source):
-    """One pass of placing and rendering in a worker gives what placing, shooting and rendering apart give."""
+    """One pass in a worker gives what placing, shooting and rendering apart give."""
     cameras = read_cameras(ROOT / "data/world")["msmt17"]
     shots = photography.free_shots(2, source, cameras, 2, ("test",))
     assert shots == photography.free_shots(2, source, cameras, 2, ("test",)) and [
@@ -977,7 +988,7 @@ def test_free_shots_are_photographed_with_conditions_by_other_processes(people, 
         Photographer(BODY, H, W, FOCAL),
     )
     assert len(photos) == len(shots)
-    for shot, photo in zip(shots, photos):
+    for shot, photo in zip(shots, photos, strict=True):
         who, pose = people.iloc[shot.person].to_dict(), source.body_pose[shot.pose]
         view = (shot.azimuth, shot.elevation, shot.fill, shot.shift)
         orient, cam_t = photographer.place(who, source.root_tilt[shot.pose], pose, *view)

@@ -148,7 +148,7 @@ def _digests(name: str, root: str, world: str, motions: str, body: str) -> dict[
     }
 
 
-def true_photos_spec(P: Params, name: str, rows: pd.DataFrame) -> dict[str, Any]:
+def _true_photos_spec(P: Params, name: str, rows: pd.DataFrame) -> dict[str, Any]:
     """Everything that decides the pixels of the true photos of a plan's rows."""
     p = P.paths
     return {
@@ -165,7 +165,7 @@ def true_photos(P: Params, name: str, rows: pd.DataFrame) -> Path:
     Each shows the reference's person in the row's pose and view, taken by the row's camera.
     """
     require_people(name, datasets.load(name, P.paths.datasets).train, "true photos are taken")
-    file = STORE.folder(true_photos_spec(P, name, rows)) / "images.npy"
+    file = STORE.folder(_true_photos_spec(P, name, rows)) / "images.npy"
     if not file.is_file():
         from miniworld.photographs import of_plan
 
