@@ -63,7 +63,7 @@ def read_json(path: Path, *needed: str) -> dict[str, Any]:
     """The JSON object in `path`; StudyError where there is none or it lacks a key of `needed`."""
     require_readable(path)
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8-sig"))
     except (OSError, ValueError, RecursionError) as error:
         raise StudyError(
             f"{path} could not be read ({first_line(error)}): save or fetch it again."
