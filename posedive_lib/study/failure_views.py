@@ -37,6 +37,17 @@ def rate(flagged: pd.Series) -> dict[str, Any]:
     }
 
 
+def percent(value: float) -> str:
+    """A share as a whole percentage; a dash where it could not be measured."""
+    return "–" if np.isnan(value) else f"{value:.0%}"
+
+
+def count_of(row: pd.Series) -> str:
+    """A rate of `failure_table` in words: how many of how many, with the interval."""
+    span = f"{percent(row['low'])} to {percent(row['high'])}"
+    return f"{row['count']:.0f} of {row['of']:.0f} ({percent(row['rate'])}, interval {span})"
+
+
 def failure_table(
     samples: Samples,
     flagged: pd.DataFrame,
