@@ -35,6 +35,16 @@ class Finding:
         return f"{'PROBLEM' if self.problem else 'note'}: {self.text}"
 
 
+def problem(text: str) -> Finding:
+    """A finding that makes results wrong or a run fail."""
+    return Finding(True, text)
+
+
+def note(text: str) -> Finding:
+    """A finding that a reader of the numbers should know."""
+    return Finding(False, text)
+
+
 def _some(items: Iterable[object], count: int = 3) -> str:
     """The first items, and how many more there are."""
     names = [shown(item) for item in items]
@@ -58,7 +68,7 @@ def unreadable(images: pd.DataFrame) -> Iterator[Finding]:
             first, *others = files["path"]
             more = f", and {len(others):,} more: {_some(others)}" if others else ""
             reason = files["error"].iloc[0]
-            yield Finding(True, f"{shown(first)} {text} ({reason}){more}: {mend}.")
+            yield problem(f"{shown(first)} {text} ({reason}){more}: {mend}.")
 
 
 def unread(dataset: ReIDDataset) -> Iterator[Finding]:
@@ -73,10 +83,9 @@ def unread(dataset: ReIDDataset) -> Iterator[Finding]:
             f"({_some(found.pictures, 1)}): {found.mend}.",
         )
     if found.companions:
-        yield Finding(
-            False,
+        yield note(
             f"{len(found.companions):,} hidden files and files of file managers are skipped "
-            f"({_some(found.companions, 1)}).",
+            f"({_some(found.companions, 1)})."
         )
 
 
@@ -93,10 +102,9 @@ def valid_queries(query: pd.DataFrame, gallery: pd.DataFrame) -> tuple[pd.Series
 def matches(dataset: ReIDDataset) -> Iterator[Finding]:
     """Queries that cannot be scored: all true matches come from their own camera, or none is."""
     if dataset.query.empty:
-        yield Finding(
-            False,
+        yield note(
             "There are training images only: they can be augmented and trained on, but nothing "
-            "can be evaluated; for that add query and gallery images.",
+            "can be evaluated; for that add query and gallery images."
         )
         return
     known, valid = valid_queries(dataset.query, dataset.gallery)
@@ -104,31 +112,27 @@ def matches(dataset: ReIDDataset) -> Iterator[Finding]:
     if same == count:
         cams = sorted({*dataset.query["camid"] + 1, *dataset.gallery["camid"] + 1})
         one = f" (all are camera {cams[0]})" if len(cams) == 1 else ""
-        yield Finding(
-            True,
+        yield problem(
             f"All {count:,} queries share their camera with every true match{one}, so none can be "
             "scored: camera numbers were lost or never set; give each camera its own, in query "
-            "and gallery alike.",
+            "and gallery alike."
         )
     elif none == count:
-        yield Finding(
-            True,
+        yield problem(
             f"None of the {count:,} queries has its identity in the gallery: query and gallery "
-            "must number identities alike, so check the names or lists of both.",
+            "must number identities alike, so check the names or lists of both."
         )
     elif not valid.any():
-        yield Finding(
-            True,
+        yield problem(
             f"None of the {count:,} queries can be scored: {same:,} share their camera with every "
             f"true match, and {none:,} have no image of their identity in the gallery; check "
-            "identities and cameras.",
+            "identities and cameras."
         )
     elif same + none:
-        yield Finding(
-            False,
+        yield note(
             f"{same + none:,} of {count:,} queries have no valid match ({same:,} share their "
             f"camera with every true match, {none:,} have none in the gallery) and do not count "
-            "in mAP and ranks.",
+            "in mAP and ranks."
         )
 
 
@@ -141,11 +145,10 @@ def shared_identities(dataset: ReIDDataset) -> Iterator[Finding]:
         tested -= {0}  # distractors
     both = sorted(set(dataset.train["pid"]) & tested)
     if both:
-        yield Finding(
-            True,
+        yield problem(
             f"{len(both):,} identities are in training and in test ({_some(both)}): "
             "results would be too good; remove them from one side, "
-            "or number the test anew if they are other people.",
+            "or number the test anew if they are other people."
         )
 
 
@@ -154,24 +157,21 @@ def sampler(dataset: ReIDDataset, batch_size: int, instances: int) -> Iterator[F
     per_person = dataset.train["pid"].value_counts()
     people = batch_size // instances
     if len(per_person) < 2:
-        yield Finding(
-            True,
+        yield problem(
             f"Training has {len(per_person)} identity: Re-ID training needs at least two, "
-            "so add people to the training set.",
+            "so add people to the training set."
         )
     elif len(per_person) < people:
-        yield Finding(
-            False,
+        yield note(
             f"Training has {len(per_person):,} identities, fewer than the {people} of a batch "
             f"(P = {batch_size} / {instances}): batches hold more images of each here, but other "
-            "code bases draw no batch at all; lower the batch size there.",
+            "code bases draw no batch at all; lower the batch size there."
         )
     few = int((per_person < instances).sum())
     if few:
-        yield Finding(
-            False,
+        yield note(
             f"{few:,} training identities have fewer than {instances} images (K of PK sampling): "
-            "some of theirs repeat within a batch.",
+            "some of theirs repeat within a batch."
         )
 
 
@@ -180,17 +180,15 @@ def cameras(dataset: ReIDDataset) -> Iterator[Finding]:
     trained = sorted(set(dataset.train["camid"]))
     new = sorted({*dataset.query["camid"], *dataset.gallery["camid"]} - set(trained))
     if new:
-        yield Finding(
-            False,
+        yield note(
             f"Test cameras {_some([camera + 1 for camera in new], 6)} are not in training: "
-            "a camera embedding (SIE) has nothing learned for them, so leave it off.",
+            "a camera embedding (SIE) has nothing learned for them, so leave it off."
         )
     if trained[-1] + 1 != len(trained):
-        yield Finding(
-            False,
+        yield note(
             f"Training cameras are {_some([camera + 1 for camera in trained], 8)}: numbers are "
             "left out, and code bases that count cameras for their embedding (SIE) would fail; "
-            "number them 1, 2, ….",
+            "number them 1, 2, …."
         )
 
 
@@ -200,12 +198,10 @@ def duplicates(images: pd.DataFrame) -> Iterator[Finding]:
     found: dict[str, list[str]] = {kind: [] for kind in EQUAL}
     for _, group in files.groupby("digest", sort=False):
         found[_equality(group)].append(" = ".join(map(shown, group["rel"].iloc[:2])))
-    for kind, (problem, text) in EQUAL.items():
+    for kind, (wrong, text) in EQUAL.items():
         if found[kind]:
-            yield Finding(
-                problem,
-                f"{len(found[kind]):,} files with equal content {text} ({_some(found[kind], 2)}).",
-            )
+            files_of = f"{len(found[kind]):,} files with equal content {text}"
+            yield Finding(wrong, f"{files_of} ({_some(found[kind], 2)}).")
 
 
 def _equality(group: pd.DataFrame) -> str:
@@ -231,10 +227,9 @@ def sizes(images: pd.DataFrame) -> Iterator[Finding]:
     ):
         if len(odd):
             row = odd.iloc[0]
-            yield Finding(
-                False,
+            yield note(
                 f"{len(odd):,} images {text} ({shown(row['rel'])} is {row['height']} x "
-                f"{row['width']}, height x width); look at them, and remove what shows no person.",
+                f"{row['width']}, height x width); look at them, and remove what shows no person."
             )
 
 
@@ -242,19 +237,17 @@ def turned(images: pd.DataFrame) -> Iterator[Finding]:
     """Photos that other code bases see lying on their side."""
     odd = images[images["turned"]].drop_duplicates("path")
     if len(odd):
-        yield Finding(
-            False,
+        yield note(
             f"{len(odd):,} images are turned by their EXIF orientation here and in fast-reid, "
             "but not in CLIP-ReID, TransReID and torchreid "
-            f"({shown(odd['rel'].iloc[0])}); save them upright for those.",
+            f"({shown(odd['rel'].iloc[0])}); save them upright for those."
         )
 
 
 def version(dataset: ReIDDataset) -> Iterator[Finding]:
     """MSMT17's version 2."""
     if dataset.protocol.get("version") == "V2":
-        yield Finding(
-            False,
+        yield note(
             "This is MSMT17 version 2, with masked faces: results differ by 2 to 5 points of mAP "
-            "from version 1, so never compare the two.",
+            "from version 1, so never compare the two."
         )
