@@ -17,7 +17,7 @@ def run(folder: Path, *command: str) -> str:
     """
     environment = os.environ | {
         "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
-        "PYTHONPATH": str(folder),
+        "PYTHONPATH": f"{folder}:{ROOT / 'tests/recording'}",
     }
     result = subprocess.run(
         command,

@@ -32,9 +32,33 @@ def copy_repository(target: Path) -> None:
     subprocess.run(["git", "init", "-q"], cwd=target, check=True)
 
 
+PACE = {"study.workers", "world.workers"}  # how many work at a time changes no result
+
+
+def parameters_read(folder: Path) -> dict[str, set[str]]:
+    """Stage -> the parameters that it read, as tests/recording wrote them down."""
+    read: dict[str, set[str]] = {}
+    for file in folder.iterdir():
+        read.setdefault(file.stem, set()).update(set(file.read_text().split()) - PACE)
+    return read
+
+
+def covers(listed: str, read: str) -> bool:
+    """Whether a parameter or section that a stage lists has part in one that was read."""
+    for one in read.split("|"):
+        name = one.removesuffix(".*")
+        if name == listed or name.startswith(f"{listed}."):
+            return True
+        if name != one and listed.startswith(f"{name}."):
+            return True
+    return False
+
+
 @pytest.mark.slow
-def test_the_whole_pipeline_at_smoke_size(tmp_path):
+def test_the_whole_pipeline_at_smoke_size(tmp_path, tmp_path_factory, monkeypatch):
     copy_repository(tmp_path)
+    record = tmp_path_factory.mktemp("parameters")
+    monkeypatch.setenv("RECORD_PARAMETERS", str(record))
     run(tmp_path, "dvc", "repro")
     outs = [out for stage in stages().values() for out in pipeline.paths(stage["outs"])]
     assert [out for out in outs if not (tmp_path / out).exists()] == []
@@ -43,3 +67,15 @@ def test_the_whole_pipeline_at_smoke_size(tmp_path):
     )
     assert "Data and pipelines are up to date." in run(tmp_path, "dvc", "repro")
     assert "Data and pipelines are up to date." in run(tmp_path, "dvc", "status")
+
+    read = parameters_read(record)
+    for name, stage in stages().items():
+        listed = stage.get("params", [])
+        idle = [
+            one for one in listed if not any(covers(one, other) for other in read.get(name, ()))
+        ]
+        assert not idle, f"{name} lists parameters that it never reads: {idle}"
+        missing = [
+            one for one in read.get(name, ()) if not any(covers(other, one) for other in listed)
+        ]
+        assert not missing, f"{name} reads parameters that it does not list: {sorted(missing)}"

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pandas as pd
 import yaml
@@ -41,12 +41,11 @@ CHOICES = _listed()
 
 def choices(P: Params) -> pd.DataFrame:
     """Columns choice, paper says, ours, parameters, why."""
-    values = P.model_dump()
     rows = [
         {
             "choice": c.choice,
             "paper says": c.paper,
-            "ours": c.ours or ", ".join(_value(values, name) for name in c.parameters),
+            "ours": c.ours or ", ".join(_value(P, name) for name in c.parameters),
             "parameters": " ".join(c.parameters) or "–",
             "why": c.why,
         }
@@ -55,14 +54,13 @@ def choices(P: Params) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def _value(values: dict[str, Any], name: str) -> str:
+def _value(P: Params, name: str) -> str:
     """A parameter's own name and its value."""
-    value: Any = values
-    for part in name.split("."):
-        if part not in value:
-            raise StudyError(
-                f"The table of choices names the parameter {name}, which does not exist."
-            )
-        value = value[part]
+    try:
+        value = P.pick(name)[name]
+    except KeyError:
+        raise StudyError(
+            f"The table of choices names the parameter {name}, which does not exist."
+        ) from None
     text = value if isinstance(value, str) else json.dumps(value).replace('"', "")
     return f"{name.rsplit('.', 1)[-1]} {text}"

@@ -1,7 +1,8 @@
 """Python imports this file by itself at its start, where its folder is on PYTHONPATH.
 
 In a stage of the pipeline it then writes down every parameter that is read: one line each, such as
-"augment.tau_ref", in the folder RECORD_PARAMETERS, in a file per stage and process.
+"augment.tau_ref" (or "image.width|reid.image.width", where either may be meant), in the folder
+RECORD_PARAMETERS, in a file per stage and process.
 """
 
 import importlib.abc
@@ -30,6 +31,7 @@ class Recorder:
         for section in self.names:
             self._watch(section)
         params.load = self._silent(params.load)
+        self._watch_pick(params.Params)
 
     def _walk(self, section: type, prefix: str) -> None:
         self.names.setdefault(section, set()).add(prefix)
@@ -53,24 +55,36 @@ class Recorder:
 
         section.__getattribute__, section.model_dump = read, dumped
 
+    def _watch_pick(self, params: type) -> None:
+        """`pick` dumps everything and takes some of it: only that was read."""
+        pick = self._silent(params.pick)
+
+        def picked(instance, *keys):
+            for key in keys:
+                self._note(params, f"{key}.*")
+            return pick(instance, *keys)
+
+        params.pick = picked
+
     def _silent(self, load):
-        """What checks of the parameters themselves read does not count."""
+        """What the function itself reads does not count."""
 
         def loaded(*args, **kwargs):
-            self.active = False
+            before, self.active = self.active, False
             try:
                 return load(*args, **kwargs)
             finally:
-                self.active = True
+                self.active = before
 
         return loaded
 
     def _note(self, section: type, name: str) -> None:
-        fresh = {f"{prefix}{name}" for prefix in self.names[section]} - self.seen
-        if self.active and fresh:
-            self.seen |= fresh
+        # Two sections may be of one class: then either may have been read.
+        line = "|".join(sorted(f"{prefix}{name}" for prefix in self.names[section]))
+        if self.active and line not in self.seen:
+            self.seen.add(line)
             with (Path(PLACE) / f"{STAGE}.{os.getpid()}").open("a") as log:
-                log.writelines(f"{line}\n" for line in sorted(fresh))
+                log.write(f"{line}\n")
 
 
 class Finder(importlib.abc.MetaPathFinder):
