@@ -9,7 +9,7 @@ from PIL import Image
 from pipeline import ROOT
 
 from posedive_lib import params
-from posedive_lib.augment import augmenter, painting
+from posedive_lib.augment import augmenter, painting, photo_arrays
 from posedive_lib.body.table import BodyTable
 from posedive_lib.digests import Code
 from posedive_lib.study import phase2, phase2_work
@@ -54,7 +54,7 @@ def test_arrays_are_keyed_by_all_that_makes_them(P, images, tmp_path, monkeypatc
     specs.append(phase2_work._spec(P, images))
     Image.new("RGB", (16, 32), "red").save(tmp_path / "a.jpg")
     specs.append(phase2_work._spec(P, images))
-    monkeypatch.setattr(phase2_work, "code_digest", lambda *modules: "other code")
+    monkeypatch.setattr(photo_arrays, "code_digest", lambda *modules: "other code")
     specs.append(phase2_work._spec(P, images))
     assert len({phase2_work.STORE.key(spec) for spec in specs}) == len(specs)
 

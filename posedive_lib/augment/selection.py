@@ -42,6 +42,18 @@ def usable_references(
     return chosen.sort_values(["pid", "rel"], ignore_index=True)
 
 
+def training_roles(images: pd.DataFrame, sigma: np.ndarray, limits: Augment) -> pd.DataFrame:
+    """Adds reference_ok (Eq. 3) and target_ok (Eq. 4): an image's roles in the generator's pairs.
+
+    sigma: (N, 17). Both are of the photo itself, because a pair's target is one.
+    """
+    sigma = np.asarray(sigma)[:, keypoint_subset(limits.keypoints)]
+    return images.assign(
+        reference_ok=filtering.keep_reference(sigma, limits.tau_ref),
+        target_ok=filtering.keep_target(sigma, limits.tau_tar),
+    )
+
+
 def sigmas(manifest: pd.DataFrame, keypoints: str = "body") -> tuple[np.ndarray, np.ndarray]:
     """σ_gen and σ_tar (N, K) of a manifest's rows for a subset of key points."""
     subset = keypoint_subset(keypoints)

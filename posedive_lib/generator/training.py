@@ -67,7 +67,7 @@ def train(
     out_dir = Path(out_dir)
     with writing(out_dir):
         out_dir.mkdir(parents=True, exist_ok=True)
-    model = model or _starting_model(folder, params, init_from, seed)
+    model = model or starting_model(folder, params, init_from, seed)
     key = _digest(model, data, params, seed)
     about = {"key": key, "steps": params.steps}
     finished = out_dir / "generator"
@@ -92,10 +92,13 @@ def train(
     return finished
 
 
-def _starting_model(
+def starting_model(
     stable_diffusion: Path, params: GeneratorParams, init_from: str | Path | None, seed: int
 ) -> PoseDiveModel:
-    """Fresh weights come from the seed, so that a resumed run starts from the same ones."""
+    """The model that training starts from: `init_from`'s, else one from `stable_diffusion`.
+
+    Fresh weights come from the seed, so that a resumed run starts from the same ones.
+    """
     if init_from is not None:
         if not params.pretrained:
             raise StudyError(

@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from posedive_lib.augment.photo_arrays import stable_diffusion_folder
 from posedive_lib.bench.runs import write_array
 from posedive_lib.digests import code_digest
 from posedive_lib.generator.arrays import TrainingArrays
 from posedive_lib.generator.sampling import load
 from posedive_lib.generator.training import train
-from posedive_lib.study.phase2_work import encoded, recipe_of, stable_diffusion_folder
+from posedive_lib.study.phase2_work import encoded, recipe_of
 
 if TYPE_CHECKING:
     from posedive_lib.params import Params

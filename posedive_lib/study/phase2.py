@@ -15,18 +15,13 @@ import numpy as np
 import pandas as pd
 
 from posedive_lib import datasets
-from posedive_lib.augment import filtering
-from posedive_lib.augment.confidence import PoseEstimator, keypoint_subset
+from posedive_lib.augment.confidence import PoseEstimator
+from posedive_lib.augment.photo_arrays import stable_diffusion_folder
+from posedive_lib.augment.selection import training_roles
 from posedive_lib.datasets.images import read as read_images
 from posedive_lib.generator.arrays import TrainingArrays
 from posedive_lib.generator.training import train
-from posedive_lib.study.phase2_work import (
-    GENERATOR,
-    STORE,
-    encoded,
-    recipe_of,
-    stable_diffusion_folder,
-)
+from posedive_lib.study.phase2_work import GENERATOR, STORE, encoded, recipe_of
 from posedive_lib.writing import replacing_folder
 
 if TYPE_CHECKING:
@@ -72,11 +67,7 @@ def training_images(P: Params) -> pd.DataFrame:
         )
         parts.append(rows)
     images = pd.concat(parts, ignore_index=True)
-    sigma = confidence(P, images["path"])[:, keypoint_subset(P.augment.keypoints)]
-    return images.assign(
-        reference_ok=filtering.keep_reference(sigma, P.augment.tau_ref),
-        target_ok=filtering.keep_target(sigma, P.augment.tau_tar),
-    )
+    return training_roles(images, confidence(P, images["path"]), P.augment)
 
 
 def confidence(P: Params, paths: Iterable[str | Path]) -> np.ndarray:

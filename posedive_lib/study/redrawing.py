@@ -13,6 +13,7 @@ import pandas as pd
 
 from posedive_lib import datasets
 from posedive_lib.augment.candidates import load_bodies
+from posedive_lib.augment.photo_arrays import stable_diffusion_folder
 from posedive_lib.augment.targets import rendering_of
 from posedive_lib.bench.runs import RunStore, write_array
 from posedive_lib.body.rendering import render_many
@@ -20,7 +21,6 @@ from posedive_lib.datasets.images import read as read_images
 from posedive_lib.digests import array_digest, code_digest, folder_digest
 from posedive_lib.generator.sampling import load
 from posedive_lib.study.candidate_files import candidates_folder
-from posedive_lib.study.phase2_work import stable_diffusion_folder
 
 if TYPE_CHECKING:
     from posedive_lib.params import Params

@@ -1,0 +1,88 @@
+"""Photos with SMPL bodies as the generator's training arrays, and what determines those (§B).
+
+The key of the arrays follows the code of this module and of all that it imports. So nothing is
+imported here that encoding does not use.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from posedive_lib.augment.targets import rendering_of
+from posedive_lib.body.rendering import render_many
+from posedive_lib.body.table import BodyTable
+from posedive_lib.datasets.images import read as read_images
+from posedive_lib.digests import code_digest, file_digest, folder_digest
+from posedive_lib.generator.arrays import TrainingArrays, TrainingImages, encode
+from posedive_lib.generator.encoders import Encoders
+from posedive_lib.weights import local_folder
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import torch
+
+    from posedive_lib.params import Params
+
+
+def stable_diffusion_folder(P: Params) -> Path:
+    """Local folder of Stable Diffusion, at the pinned revision where it is a hub id."""
+    return local_folder(P.paths.stable_diffusion, P.generator.revision)
+
+
+def encoding_inputs(P: Params, images: pd.DataFrame) -> dict[str, Any]:
+    """Everything that determines the arrays of images but for the table's own columns."""
+    folders = images["folder"].unique().tolist()
+    weights = [stable_diffusion_folder(P)]
+    weights += [local_folder(w) for w in (P.generator.vae, P.generator.image_encoder) if w]
+    return {
+        **P.pick("image", "conditions", "generator.clip_tokens"),
+        "photos": [file_digest(path) for path in images["path"]],
+        "bodies": [file_digest(Path(folder) / "smpl.npz") for folder in folders],
+        "body": file_digest(P.paths.body),
+        "weights": [folder_digest(folder) for folder in weights],
+        "code": code_digest(__name__),
+    }
+
+
+@dataclass(frozen=True)
+class PhotoEncoder:
+    """Encodes photos, and the conditions of their bodies in the photos' own cameras."""
+
+    params: Params
+    encoders: Encoders
+
+    @classmethod
+    def of(cls, P: Params, device: torch.device | str = "cpu") -> PhotoEncoder:
+        """With the VAE and CLIP that the parameters name."""
+        vae, image_encoder = P.generator.vae, P.generator.image_encoder
+        folder = stable_diffusion_folder(P)
+        return cls(
+            P,
+            Encoders.from_stable_diffusion(folder, device, vae=vae, image_encoder=image_encoder),
+        )
+
+    def arrays(self, images: pd.DataFrame, *, progress: bool = True) -> TrainingArrays:
+        """images: path, rel, folder (with smpl.npz), pid, camid, reference_ok and target_ok."""
+        P = self.params
+        tables = [
+            BodyTable.load(Path(str(folder)) / "smpl.npz").select(rows["rel"].tolist())
+            for folder, rows in images.groupby("folder", sort=False)
+        ]
+        label = "conditions" if progress else None
+        drawn = render_many(BodyTable.joined(tables), rendering_of(P), progress=label)
+        photos = TrainingImages(
+            photos=read_images(images["path"].tolist(), P.image.height, P.image.width),
+            depth=drawn.depth,
+            normals=drawn.normals,
+            skeleton=drawn.skeleton,
+            pid=images["pid"].to_numpy(),
+            camid=images["camid"].to_numpy(),
+        )
+        tokens = P.generator.clip_tokens
+        return replace(
+            encode(photos, self.encoders, clip_tokens=tokens, progress=progress),
+            reference_ok=images["reference_ok"].to_numpy(),
+            target_ok=images["target_ok"].to_numpy(),
+        )
