@@ -6,6 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+LFS_POINTER = b"version https://git-lfs"  # how the small files begin that stand for large ones
+
 
 class StudyError(ValueError):
     """One clear sentence: what is wrong, where, and how to mend it."""
@@ -54,15 +56,21 @@ def unreadable(path: object, error: Exception, what: str, mend: str) -> StudyErr
 
 
 def require_readable(path: str | Path) -> None:
-    """StudyError if a file, or one directly in a folder, is there and may not be read.
+    """StudyError if a file, or one directly in a folder, may not be read or is a git-lfs pointer.
 
-    For libraries that take an unreadable file for a missing or a damaged one.
+    For libraries that take such a file for a missing or a damaged one.
     """
     path = Path(path)
     try:
         for file in path.iterdir() if path.is_dir() else (path,):
-            if file.is_file():
-                file.open("rb").close()
+            if not file.is_file():
+                continue
+            with file.open("rb") as stream:
+                if stream.read(len(LFS_POINTER)) == LFS_POINTER:
+                    raise StudyError(
+                        f"{shown(file)} is a git-lfs pointer, not the file itself: "
+                        "run `git lfs pull` in its repository."
+                    )
     except PermissionError as error:
         raise unreadable(error.filename or path, error, "", "") from None
 

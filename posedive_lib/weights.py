@@ -1,18 +1,26 @@
-"""Weights of models: found in a folder or on a hub, checked, loaded completely or refused."""
+"""Weights of models: found in a folder or on a hub, checked, loaded completely or refused.
+
+    python -m posedive_lib.weights FOLDER
+
+writes model.safetensors in float32 where FOLDER has only a half-precision or a pickled file.
+"""
 
 import json
 import logging
+import re
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from posedive_lib.errors import StudyError, require_readable
+from posedive_lib.errors import StudyError, command, require_readable
 from posedive_lib.writing import replacing
 
 CLIP_PARTS = ("image_encoder", "text_encoder", "tokenizer")  # of a Stable Diffusion layout
@@ -23,9 +31,23 @@ SAFETENSORS = (
     "*/model.safetensors",
     "*diffusion_pytorch_model.safetensors",
 )
+# diffusion_pytorch_model.safetensors, model.fp16.safetensors, pytorch_model.bin, …; of models in
+# pieces the first piece.
+WEIGHTS = re.compile(
+    r"(?P<kind>diffusion_pytorch_)?(pytorch_)?model(-\d+-of-\d+)?"
+    r"(?P<variant>\.[a-z]\w*)?\.(?P<end>safetensors|bin)"
+)
 # What a whole CLIP (both towers, as OpenAI published ViT-L/14) holds beside its vision tower.
 BESIDE_VISION = ("text_model.", "text_projection.", "logit_scale")
-_FAILURES = (OSError, ValueError, KeyError, RuntimeError, SafetensorError, AttributeError)
+_FAILURES = (
+    OSError,
+    ValueError,
+    KeyError,
+    TypeError,
+    RuntimeError,
+    SafetensorError,
+    AttributeError,
+)
 
 
 def local_folder(
@@ -33,14 +55,16 @@ def local_folder(
 ) -> Path:
     """The folder `source`, or the local copy of a hub id such as `org/name` or `org/name@revision`.
 
-    What the cache lacks is fetched, unless HF_HUB_OFFLINE is set. also: patterns of files to fetch
-    beside configurations and safetensors. StudyError where there is neither folder nor model.
+    What the cache lacks is fetched, unless HF_HUB_OFFLINE is set. revision: where the id pins none.
+    also: patterns of files to fetch beside configurations and safetensors. StudyError where there
+    is neither folder nor model.
     """
     if Path(source).is_dir():
         require_readable(source)
         return Path(source)
     text = str(source)
     name, _, pinned = text.partition("@")
+    wanted = pinned or revision or None
     if name.count("/") != 1 or name.startswith((".", "/", "~")) or name.endswith("/"):
         raise StudyError(
             f"No folder {text}: give an existing folder of weights or a hub id such as org/name."
@@ -49,13 +73,12 @@ def local_folder(
 
     patterns = [*SAFETENSORS, *also]
     try:
-        return Path(
-            snapshot_download(name, revision=revision or pinned or None, allow_patterns=patterns)
-        )
+        return Path(snapshot_download(name, revision=wanted, allow_patterns=patterns))
     except Exception as error:  # the hub's client raises many unrelated classes
         raise StudyError(
-            f"{text} is neither a folder here nor a hub model that could be fetched "
-            f"({first_line(error)})."
+            f"{text} is neither a folder here nor a model in the local hub cache, and could not be "
+            f"fetched ({first_line(error)}): run `hf download {name}"
+            f"{f' --revision {wanted}' if wanted else ''}` where there is a network."
         ) from error
 
 
@@ -89,6 +112,9 @@ def load_complete(
     missing, of another shape or of no use.
     """
     require_readable(folder)
+    _require_plain(folder, pickles=not options.get("use_safetensors"))
+    if (folder / "config.json").is_file():
+        read_json(folder / "config.json")
     try:
         with _quiet():
             model, info = kind.from_pretrained(
@@ -112,6 +138,56 @@ def load_complete(
             "fetch them again or name another folder."
         )
     return model.eval()
+
+
+def _weight_files(folder: Path) -> list[re.Match[str]]:
+    """Names of a folder's files of weights, those first that are best to load or convert."""
+    found = (WEIGHTS.fullmatch(path.name) for path in folder.glob("*"))
+    # Full precision before a variant, safetensors before pickles.
+    return sorted(filter(None, found), key=lambda m: (bool(m["variant"]), m["end"] == "bin", m[0]))
+
+
+def _require_plain(folder: Path, *, pickles: bool) -> None:
+    """StudyError where a folder has its weights only in files that `from_pretrained` passes by.
+
+    pickles: whether pytorch_model.bin will do.
+    """
+    found = _weight_files(folder)
+    plain = [m for m in found if not m["variant"] and (pickles or m["end"] == "safetensors")]
+    if found and not plain:
+        raise StudyError(
+            f"{folder} has its weights only as {', '.join(m[0] for m in found)}: convert them "
+            f"with `python -m posedive_lib.weights {folder}`."
+        )
+
+
+def convert(folder: Path) -> Path:
+    """Write the float32 safetensors that a folder lacks, from its half-precision or pickled file.
+
+    StudyError where there is nothing to convert.
+    """
+    require_readable(folder)
+    found = _weight_files(folder)
+    if not found:
+        raise StudyError(f"{folder} holds no weights: name the folder of one model.")
+    source = folder / found[0][0]
+    try:
+        if found[0]["end"] == "bin":
+            tensors = torch.load(source, map_location="cpu", weights_only=True)
+        else:
+            tensors = load_file(source)
+        whole = {
+            name: value.float().contiguous().clone() if value.is_floating_point() else value.clone()
+            for name, value in tensors.items()
+        }
+    except (*_FAILURES, UnpicklingError, EOFError) as error:
+        raise StudyError(
+            f"{source} could not be read ({first_line(error)}): fetch it again."
+        ) from None
+    out = folder / f"{found[0]['kind'] or ''}model.safetensors"
+    with replacing(out) as draft:
+        save_file(whole, draft, metadata={"format": "pt"})
+    return out
 
 
 def part_folder(stable_diffusion: Path, part: str, source: str | Path | None = None) -> Path:
@@ -293,3 +369,17 @@ def _quiet() -> Iterator[None]:
             logger.setLevel(level)
         if shown:
             bars.enable_progress_bar()
+
+
+@command()
+def main(arguments: list[str] | None = None) -> int:
+    """The command: see this module's first lines."""
+    folders = sys.argv[1:] if arguments is None else arguments
+    if len(folders) != 1:
+        raise StudyError("Give one folder: python -m posedive_lib.weights FOLDER.")
+    print(f"Wrote {convert(Path(folders[0]))}", file=sys.stderr)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -14,7 +14,6 @@ import argparse
 import ast
 import logging
 import os
-import re
 import signal
 import sys
 import tempfile
@@ -35,7 +34,7 @@ from posedive_lib.params import Params
 
 SOURCES, DRAFTS, REPORTS = Path("notebooks"), Path("runs/notebooks"), Path("reports/notebooks")
 PARAMETER = "params_file"  # the one parameter of every notebook
-HUB_ID = r"[\w.-]+/[\w.-]+"
+MODELS = {"stable_diffusion", "phase1", "clip", "resnet", "pose_estimator"}  # of `paths`
 
 # What papermill, nbclient and editors add to a notebook without adding to its result.
 NOISE = [
@@ -96,14 +95,18 @@ def _parameter_names(source: Path) -> set[str]:
 def check_inputs(params: Params, params_file: str = "params.yaml") -> None:
     """StudyError unless every file and folder under `paths` is there.
 
-    A hub id ("owner/name") may also be in the local Hugging Face cache.
+    A model may also be named by its hub id; see `local_folder`.
     """
+    for part in ("vae", "image_encoder"):
+        _check_model(getattr(params.generator, part), None, f"{params_file}: generator.{part}")
     for key, value in params.paths.model_dump().items():
         if value is None or Path(value).exists():
             continue
-        if key in {"stable_diffusion", "pose_estimator"} and re.fullmatch(HUB_ID, value):
-            continue
         mend = "put it there"
+        if key in MODELS and not value.startswith("data/"):
+            revision = params.generator.revision if key == "stable_diffusion" else None
+            _check_model(value, revision, f"{params_file}: paths.{key}")
+            continue
         if value.startswith("data/"):
             mend = "run `dvc pull data.dvc`"
         elif key == "datasets":
@@ -112,6 +115,18 @@ def check_inputs(params: Params, params_file: str = "params.yaml") -> None:
             f"{params_file}: paths.{key} names {value}, which does not exist; "
             f"{mend} or change the parameter."
         )
+
+
+def _check_model(name: str | None, revision: str | None, parameter: str) -> None:
+    """StudyError unless a model is in a folder, in the hub's local cache or on the hub."""
+    if name is None or Path(name).is_dir():
+        return
+    from posedive_lib.weights import local_folder  # PyTorch takes a second to load
+
+    try:
+        local_folder(name, revision)
+    except StudyError as error:
+        raise StudyError(f"{parameter}: {error}") from None
 
 
 def execute(source: Path, draft: Path, values: dict[str, str]) -> NotebookNode:

@@ -42,21 +42,46 @@ class Encoders:
         encoders.clip.model.to(device)
         return encoders
 
+    load = from_stable_diffusion
+
     @property
     def factor(self) -> int:
         """How many times smaller a latent is than its image, in height and in width."""
         return 2 ** (len(self.vae.config.block_out_channels) - 1)
 
+    @property
+    def _statistics(self) -> tuple[Tensor | None, Tensor | None]:
+        """(mean, deviation) of latents as the VAE's configuration gives them, (1, C, 1, 1)."""
+        config = self.vae.config
+        mean = config.shift_factor if config.latents_mean is None else config.latents_mean
+        mean, deviation = (
+            None if given is None else torch.tensor(given, device=self.vae.device).view(1, -1, 1, 1)
+            for given in (mean, config.latents_std)
+        )
+        return mean, deviation
+
     @torch.no_grad()
     def latents(self, images: Tensor) -> Tensor:
         """uint8 (B, H, W, 3) -> (B, C, h, w), scaled: the posterior's mean, without its noise."""
         pixels = images.permute(0, 3, 1, 2).float().div(127.5).sub(1.0)  # (B, 3, H, W) in [-1, 1]
-        return self.vae.encode(pixels).latent_dist.mean * self.vae.config.scaling_factor
+        latents = self.vae.encode(pixels).latent_dist.mean
+        mean, deviation = self._statistics
+        if mean is not None:
+            latents = latents - mean
+        if deviation is not None:
+            latents = latents / deviation
+        return latents * self.vae.config.scaling_factor
 
     @torch.no_grad()
     def images(self, latents: Tensor) -> Tensor:
         """(B, C, h, w) scaled latents -> uint8 (B, H, W, 3)."""
-        pixels = self.vae.decode(latents / self.vae.config.scaling_factor).sample
+        latents = latents / self.vae.config.scaling_factor
+        mean, deviation = self._statistics
+        if deviation is not None:
+            latents = latents * deviation
+        if mean is not None:
+            latents = latents + mean
+        pixels = self.vae.decode(latents).sample
         rounded = pixels.float().add(1.0).mul(127.5).round().clamp(0, 255).to(torch.uint8)
         return rounded.permute(0, 2, 3, 1)
 
@@ -83,11 +108,20 @@ def check_maps(maps: Sequence[np.ndarray], size: tuple[int, ...]) -> None:
         check_images(array, f"map of {name}", channels, size)
 
 
-def check_size(height: int, width: int, factor: int, unet: nn.Module) -> None:
-    """StudyError unless both are multiples of the VAE's factor x 2^(U-Net levels - 1)."""
+def check_size(
+    height: int, width: int, factor: int, unet: nn.Module, resize: str | None = None
+) -> None:
+    """StudyError unless both are multiples of the VAE's factor x 2^(U-Net levels - 1).
+
+    resize: code that mends it, with {} for (width, height); by default the parameters do.
+    """
     multiple = factor * 2 ** (len(unet.config.block_out_channels) - 1)
     if height % multiple or width % multiple:
+        mend = "change image.height and image.width"
+        if resize:
+            fitting = [max(1, round(side / multiple)) * multiple for side in (width, height)]
+            mend = "use " + resize.format(tuple(fitting))
         raise StudyError(
             f"Images are {height} x {width} pixels, but this generator needs multiples of "
-            f"{multiple}: change image.height and image.width."
+            f"{multiple}: {mend}."
         )

@@ -45,7 +45,7 @@ def load_scheduler(
     if not path.is_file():
         raise StudyError(f"No {path}: give a folder in Stable Diffusion's diffusers layout.")
     return (scheduler_class(kind) if isinstance(kind, str) else kind).from_config(
-        read_json(path),
+        read_json(path, "beta_schedule"),
         prediction_type=params.prediction_type,
         rescale_betas_zero_snr=params.zero_snr,
         timestep_spacing="trailing",

@@ -19,8 +19,9 @@ from tqdm import tqdm
 
 from posedive_lib.body.conditions import ConditionRenderer
 from posedive_lib.body.poses import PoseSource
+from posedive_lib.datasets.images import BROKEN, to_rgb
 from posedive_lib.devices import autocast, checked_device, chosen_precision, processes
-from posedive_lib.errors import StudyError
+from posedive_lib.errors import StudyError, unreadable
 from posedive_lib.generator.denoising import denoise
 from posedive_lib.generator.encoders import Encoders, check_images, check_maps, check_size
 from posedive_lib.generator.guiders import maps_to_float
@@ -206,15 +207,17 @@ class Generator:
     ) -> Image.Image:
         """The person of `photo` in the first pose of `pose`, from a camera at azimuth, elevation.
 
-        photo: RGB, its size a multiple of what the networks need. azimuth and elevation: degrees
+        photo: RGB, its size a multiple of what the networks need; turned by its EXIF orientation,
+        as photo viewers do. azimuth and elevation: degrees
         from the front and from the horizontal. body: SMPL file. betas (10,): shape, by default the
         mean. near, far (metres) and focal (image heights): those of training (`conditions` of the
         parameters). options: as in `generate`.
         """
-        check_photo(photo)
-        reference = np.asarray(photo)[None]
+        reference = np.asarray(upright(photo))[None]
         height, width = reference.shape[1:3]
-        check_size(height, width, self.encoders.factor, self.model.denoising_unet)
+        check_size(
+            height, width, self.encoders.factor, self.model.denoising_unet, "photo.resize({})"
+        )
         betas = np.zeros(10) if betas is None else np.asarray(betas, float)
         check_view(pose, betas, azimuth, elevation)
         renderer = ConditionRenderer(str(body), height, width, near=near, far=far, focal=focal)
@@ -268,14 +271,21 @@ def check_sampling(steps: int, guidance: float, batch_size: int, most: float) ->
         raise StudyError(f"guidance is {guidance}: give a number from 1, where 1 is none.")
 
 
-def check_photo(photo: Image.Image) -> None:
-    """StudyError unless it is an RGB image of PIL."""
+def upright(photo: Image.Image) -> Image.Image:
+    """The photo, turned by its EXIF orientation; StudyError unless it is a whole RGB image."""
     if not isinstance(photo, Image.Image) or photo.mode != "RGB":
         kind = f"mode {photo.mode}" if isinstance(photo, Image.Image) else type(photo).__name__
         raise StudyError(
             f"The photo must be an RGB image of PIL, not {kind}: "
             "open it with Image.open(path).convert('RGB')."
         )
+    try:
+        return to_rgb(photo.copy())
+    except BROKEN as error:
+        name = getattr(photo, "filename", "") or "The photo"
+        raise unreadable(
+            name, error, "is not a readable image", "give a whole copy of it"
+        ) from None
 
 
 def check_view(pose: PoseSource, betas: np.ndarray, azimuth: float, elevation: float) -> None:

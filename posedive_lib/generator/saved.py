@@ -108,7 +108,7 @@ def load_model(
         return PoseDiveModel.from_stable_diffusion(folder, params).eval(), params, folder
     settings = read_settings(folder)
     if stable_diffusion:
-        frozen = local_folder(stable_diffusion)
+        frozen = local_folder(stable_diffusion, settings["generator"].get("revision"))
     else:
         frozen = (folder / str(settings["stable_diffusion"])).resolve()
     if not frozen.is_dir():

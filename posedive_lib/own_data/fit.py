@@ -31,6 +31,7 @@ from posedive_lib.datasets.images import open_rgb
 from posedive_lib.digests import code_digest, file_digest, files_below
 from posedive_lib.errors import StudyError, command
 from posedive_lib.own_data.fitting import FitSettings, Fitter, fit_rows
+from posedive_lib.weights import local_folder
 from posedive_lib.writing import writing
 
 BATCH = 64
@@ -91,7 +92,8 @@ def fit_images(
         raise StudyError("There are no images to fit: give at least one")
     pose_estimator = PoseEstimator(estimator)
     fitter = Fitter(load_smpl(body), load_poses(motions, fps=FPS), focal=focal, settings=settings)
-    files = [str(path) for folder in (motions, estimator) for path in files_below(folder)]
+    folders = motions, local_folder(estimator)
+    files = [str(path) for folder in folders for path in files_below(folder)]
     key = digest([*images["path"], body, *files], settings, focal)
     parts = out.with_name(out.name + ".parts")
     with writing(parts):

@@ -1,0 +1,209 @@
+"""Model folders as people have them: on the hub, halved, pickled, broken, with other statistics."""
+
+import json
+import shutil
+
+import huggingface_hub.constants
+import numpy as np
+import pytest
+import torch
+from diffusers import AutoencoderKL
+from PIL import Image
+from pipeline import ROOT
+from safetensors.torch import load_file, save_file
+
+from posedive_lib import params, weights
+from posedive_lib.augment.confidence import PoseEstimator
+from posedive_lib.augment.painting import Diffusion
+from posedive_lib.bench.notebook import check_inputs
+from posedive_lib.body.poses import load_poses
+from posedive_lib.digests import folder_digest
+from posedive_lib.errors import StudyError
+from posedive_lib.generator import load
+from posedive_lib.generator.encoders import Encoders
+
+PRETRAINED = ROOT / "data/pretrained"
+SD = PRETRAINED / "stable-diffusion"
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+POINTER = "version https://git-lfs.github.com/spec/v1\noid sha256:aa\nsize 12\n"
+
+
+@pytest.fixture
+def hub(tmp_path, monkeypatch):
+    """A local cache that holds one commit of each model, and no name of a branch."""
+
+    def store(name, folder):
+        place = tmp_path / "hub" / f"models--someone--{name}" / "snapshots" / COMMIT
+        place.parent.mkdir(parents=True)
+        place.symlink_to(folder)
+        return f"someone/{name}@{COMMIT}"
+
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    return store
+
+
+def test_every_model_is_found_by_its_pinned_hub_id_without_a_network(hub, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    ids = {
+        "paths.datasets": "data",
+        "paths.stable_diffusion": hub("sd", SD).partition("@")[0],
+        "paths.phase1": hub("phase1", PRETRAINED / "phase1"),
+        "paths.clip": hub("clip", PRETRAINED / "clip"),
+        "paths.pose_estimator": hub("vitpose", PRETRAINED / "vitpose"),
+        "generator.vae": hub("vae", SD / "vae"),
+        "generator.image_encoder": hub("encoder", SD / "image_encoder"),
+        "generator.revision": COMMIT,
+    }
+    P = params.load(ROOT / "params.yaml", overrides=ids)
+    check_inputs(P)
+    assert len(weights.load_clip(P.paths.clip)) == 3
+    assert weights.published_folders(P.paths.clip)[0].name == COMMIT
+    PoseEstimator(P.paths.pose_estimator)
+    generator = load(P.paths.phase1, f"{P.paths.stable_diffusion}@{COMMIT}")
+    assert folder_digest(generator.stable_diffusion) == folder_digest(SD)
+    Encoders.from_stable_diffusion(
+        weights.local_folder(P.paths.stable_diffusion, P.generator.revision),
+        vae=P.generator.vae,
+        image_encoder=P.generator.image_encoder,
+    )
+    plain = Diffusion.of(params.load(ROOT / "params.yaml"), PRETRAINED / "phase1")
+    named = params.load(
+        ROOT / "params.yaml",
+        overrides={key: ids[key] for key in ("paths.stable_diffusion", "generator.revision")},
+    )
+    assert Diffusion.of(named, PRETRAINED / "phase1").key == plain.key
+
+
+@pytest.mark.parametrize("key", ["paths.clip", "paths.phase1", "generator.vae"])
+def test_a_hub_id_that_is_nowhere_is_refused_with_the_line_that_fetches_it(hub, monkeypatch, key):
+    monkeypatch.chdir(ROOT)
+    P = params.load(
+        ROOT / "params.yaml", overrides={"paths.datasets": "data", key: f"someone/none@{COMMIT}"}
+    )
+    with pytest.raises(StudyError, match=f"{key}: .*hf download someone/none --revision {COMMIT}"):
+        check_inputs(P)
+
+
+def test_a_saved_generator_takes_its_frozen_parts_at_the_revision_it_was_trained_with(
+    hub, tmp_path
+):
+    name = hub("sd", SD).partition("@")[0]
+    folder = tmp_path / "generator"
+    shutil.copytree(PRETRAINED / "phase1", folder)
+    settings = json.loads((folder / "posedive.json").read_text())
+    settings["generator"]["revision"] = COMMIT
+    (folder / "posedive.json").write_text(json.dumps(settings))
+    assert load(folder, name).stable_diffusion.name == COMMIT
+
+
+@pytest.fixture
+def vae(tmp_path):
+    """A Stable Diffusion folder of one's own; its VAE's folder and file."""
+    shutil.copytree(SD, tmp_path / "sd")
+    return tmp_path / "sd/vae", tmp_path / "sd/vae/diffusion_pytorch_model.safetensors"
+
+
+@pytest.mark.parametrize(
+    "name", ["diffusion_pytorch_model.fp16.safetensors", "diffusion_pytorch_model.bin"]
+)
+def test_a_variant_is_named_and_the_given_line_converts_it(vae, name):
+    folder, file = vae
+    half = {key: value.half() for key, value in load_file(file).items()}
+    file.unlink()
+    (torch.save if name.endswith("bin") else save_file)(half, folder / name)
+    with pytest.raises(StudyError) as caught:
+        weights.load_part(AutoencoderKL, folder.parent, "vae")
+    assert name in str(caught.value)
+    assert f"`python -m posedive_lib.weights {folder}`" in str(caught.value)
+    assert weights.main([str(folder)]) == 0
+    loaded = weights.load_part(AutoencoderKL, folder.parent, "vae").state_dict()
+    assert all(torch.equal(loaded[key], value.float()) for key, value in half.items())
+
+
+def test_half_precision_loads_as_float32(vae, tmp_path):
+    folder, file = vae
+    clip = tmp_path / "clip"
+    shutil.copytree(PRETRAINED / "clip", clip)
+    for path in (file, clip / "model.safetensors"):
+        half = {
+            key: value.half() if value.is_floating_point() else value
+            for key, value in load_file(path).items()
+        }
+        save_file(half, path, metadata={"format": "pt"})
+    models = [weights.load_part(AutoencoderKL, folder.parent, "vae"), *weights.load_clip(clip)[:2]]
+    for model in models:
+        assert {parameter.dtype for parameter in model.parameters()} == {torch.float32}
+
+
+@pytest.mark.parametrize("name", ["config.json", "diffusion_pytorch_model.safetensors"])
+@pytest.mark.parametrize(
+    "content, said", [(POINTER, "git lfs pull"), ("", "again"), ("{bad", "again")]
+)
+def test_pointers_and_broken_files_are_refused(vae, name, content, said):
+    folder, _ = vae
+    (folder / name).write_text(content)
+    with pytest.raises(StudyError, match=said) as caught:
+        weights.load_part(AutoencoderKL, folder.parent, "vae")
+    assert str(folder) in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_a_broken_tokenizer_is_refused(tmp_path):
+    shutil.copytree(PRETRAINED / "clip", tmp_path, dirs_exist_ok=True)
+    (tmp_path / "tokenizer.json").write_text("[]")
+    with pytest.raises(StudyError, match="tokenizer in .* could not be loaded"):
+        weights.load_clip(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{"shift_factor": 0.5}, {"latents_mean": [0.5] * 8, "latents_std": [2.0] * 8}],
+    ids=["shift", "statistics"],
+)
+def test_the_vaes_statistics_are_used_in_both_directions(vae, settings):
+    folder, _ = vae
+    image = torch.randint(0, 256, (1, 128, 64, 3), dtype=torch.uint8)
+    plain = Encoders.from_stable_diffusion(folder.parent)
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, **settings}))
+    other = Encoders.from_stable_diffusion(folder.parent)
+    factor = config["scaling_factor"]
+    raw = plain.latents(image) / factor
+    expected = (raw - 0.5) / settings.get("latents_std", [1.0])[0] * factor
+    torch.testing.assert_close(other.latents(image), expected)
+    decoded = other.images(other.latents(image)).int() - plain.images(plain.latents(image)).int()
+    assert decoded.abs().max() <= 1
+
+
+@pytest.fixture(scope="module")
+def draw():
+    generator = load(PRETRAINED / "phase1", SD)
+    view = dict(azimuth=0, elevation=10, body=str(ROOT / "data/body/SMPL_NEUTRAL.npz"), steps=1)
+    pose = load_poses(ROOT / "data/motions").select([0])
+    return lambda photo: generator.draw(photo, pose, **view)
+
+
+def test_a_photo_that_says_turn_me_is_drawn_upright(draw, tmp_path):
+    image = Image.fromarray(np.random.default_rng(0).integers(0, 255, (64, 128, 3), dtype=np.uint8))
+    exif = image.getexif()
+    exif[0x0112] = 6
+    image.save(tmp_path / "phone.png", exif=exif)
+    upright = image.transpose(Image.Transpose.ROTATE_270)
+    upright.info.clear()
+    drawn = draw(Image.open(tmp_path / "phone.png"))
+    assert drawn.size == (64, 128)
+    np.testing.assert_array_equal(np.asarray(drawn), np.asarray(draw(upright)))
+
+
+def test_a_truncated_photo_and_an_odd_size_are_refused(draw, tmp_path):
+    path = tmp_path / "cut.jpg"
+    pixels = np.random.default_rng(0).integers(0, 255, (128, 64, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(path)
+    path.write_bytes(path.read_bytes()[:3000])
+    with pytest.raises(StudyError, match="cut.jpg is not a readable image .*: give a whole copy"):
+        draw(Image.open(path))
+    photo = Image.fromarray(pixels).resize((61, 130))
+    with pytest.raises(StudyError, match=r"use photo.resize\(\(64, 128\)\)") as caught:
+        draw(photo)
+    assert "image.height" not in str(caught.value)
+    assert draw(photo.resize((64, 128))).size == (64, 128)
