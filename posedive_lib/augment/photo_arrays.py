@@ -14,6 +14,7 @@ from posedive_lib.augment.targets import rendering_of
 from posedive_lib.body.rendering import render_many
 from posedive_lib.body.table import BodyTable
 from posedive_lib.datasets.images import read as read_images
+from posedive_lib.datasets.images import read_sizes
 from posedive_lib.digests import code_digest, file_digest, folder_digest
 from posedive_lib.generator.arrays import TrainingArrays, TrainingImages, encode
 from posedive_lib.generator.encoders import Encoders
@@ -70,8 +71,12 @@ class PhotoEncoder:
             BodyTable.load(Path(str(folder)) / "smpl.npz").select(rows["rel"].tolist())
             for folder, rows in images.groupby("folder", sort=False)
         ]
-        label = "conditions" if progress else None
-        drawn = render_many(BodyTable.joined(tables), rendering_of(P), progress=label)
+        drawn = render_many(
+            BodyTable.joined(tables),
+            rendering_of(P),
+            sizes=read_sizes(images["path"].tolist()),
+            progress="conditions" if progress else None,
+        )
         photos = TrainingImages(
             photos=read_images(images["path"].tolist(), P.image.height, P.image.width),
             depth=drawn.depth,

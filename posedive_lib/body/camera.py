@@ -56,6 +56,17 @@ def project(points: np.ndarray, focal: float, height: int, width: int) -> np.nda
     return xy + np.array([width / 2, height / 2])
 
 
+def stretch_of(sizes: np.ndarray, height: int, width: int) -> np.ndarray:
+    """(N,) how much wider photos become, relative to their height, when resized to height x width.
+
+    sizes: (N, 2) width and height of the photos. Exactly 1 where the proportions are equal. The
+    principal point stays in the centre, so the resized photo's focal lengths are `focal * stretch`
+    across and `focal` down, with `focal` in its heights.
+    """
+    sizes = np.asarray(sizes)
+    return sizes[:, 1] * width / (sizes[:, 0] * height)
+
+
 def fit_to_crop(
     points: np.ndarray,
     focal: float,

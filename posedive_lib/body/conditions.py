@@ -165,11 +165,19 @@ class ConditionRenderer:
         return place(self.model, self.lens, *view, **crop)
 
     def render(
-        self, global_orient: ArrayLike, body_pose: ArrayLike, betas: ArrayLike, cam_t: np.ndarray
+        self,
+        global_orient: ArrayLike,
+        body_pose: ArrayLike,
+        betas: ArrayLike,
+        cam_t: np.ndarray,
+        stretch: float = 1.0,
     ) -> Conditions:
-        """Conditions of one body: axis-angle (3,) and (69,), shape (10,), translation (3,)."""
+        """Conditions of one body: axis-angle (3,) and (69,), shape (10,), translation (3,).
+
+        stretch: see `camera.stretch_of`.
+        """
         vertices, joints = pose(self.model, global_orient, body_pose, betas)
-        return self.draw(vertices + np.asarray(cam_t, np.float32), joints + cam_t)
+        return self.draw(vertices + np.asarray(cam_t, np.float32), joints + cam_t, stretch)
 
     def render_fitted(
         self, global_orient: ArrayLike, body_pose: ArrayLike, betas: ArrayLike, fill: float
@@ -182,11 +190,14 @@ class ConditionRenderer:
         cam_t = camera.fit_to_crop(vertices, *self.lens, fill)
         return cam_t, self.draw(vertices + cam_t.astype(np.float32), joints + cam_t)
 
-    def draw(self, vertices: np.ndarray, joints: np.ndarray) -> Conditions:
-        """Conditions of a posed body: camera-frame vertices (V, 3), joints (45, 3), metres."""
-        raster = self.rasterise(vertices, self.faces)
+    def draw(self, vertices: np.ndarray, joints: np.ndarray, stretch: float = 1.0) -> Conditions:
+        """Conditions of a posed body: camera-frame vertices (V, 3), joints (45, 3), metres.
+
+        Depth and normals stay those of the body; only where they are seen is stretched.
+        """
+        raster = self.rasterise(vertices, self.faces, stretch=stretch)
         points = joints[COCO_FROM_SMPL]
-        keypoints = camera.project(points, *self.lens)
+        keypoints = camera.project(points * np.array([stretch, 1, 1], points.dtype), *self.lens)
         mask, cover = raster.depth > 0, raster.cover[..., None]
         depth = np.where(mask, np.clip((self.far - raster.depth) / (self.far - self.near), 0, 1), 0)
         # Summed by hand: the libraries behind @ choose their order, and with it some pixels'

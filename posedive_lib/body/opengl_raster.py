@@ -199,11 +199,15 @@ class Rasteriser:
         return self.targets[coloured]
 
     def __call__(
-        self, vertices: np.ndarray, faces: np.ndarray, albedo: np.ndarray | None = None
+        self,
+        vertices: np.ndarray,
+        faces: np.ndarray,
+        albedo: np.ndarray | None = None,
+        stretch: float = 1.0,
     ) -> Raster:
         """Rasterise camera-frame vertices (V, 3) in metres (OpenCV axes).
 
-        albedo: (V, 3) in [0, 1], or None.
+        albedo: (V, 3) in [0, 1], or None. stretch: of the picture, across.
         """
         self.device.current()
         coloured = albedo is not None
@@ -214,7 +218,7 @@ class Rasteriser:
         if albedo is not None:
             values.append(np.ascontiguousarray(albedo, np.float32))
         fine.bind()
-        self._begin_samples(programs)
+        self._begin_samples(programs, stretch)
         triangles.draw(*values)
         target.bind()
         self._reduce(programs, fine)
@@ -223,7 +227,7 @@ class Rasteriser:
         colours = second[..., :3] if coloured else None
         return Raster(colours, second[..., -1], first[..., :3], first[..., 3])
 
-    def _begin_samples(self, programs: _Programs) -> None:
+    def _begin_samples(self, programs: _Programs, stretch: float) -> None:
         """Clear the samples' target and set what draws them."""
         GL.glDisable(GL.GL_BLEND)
         GL.glEnable(GL.GL_DEPTH_TEST)
@@ -235,7 +239,7 @@ class Rasteriser:
         GL.glClearDepth(1)
         GL.glClear(GL.GL_COLOR_BUFFER_BIT | GL.GL_DEPTH_BUFFER_BIT)
         GL.glUseProgram(programs.draw)
-        across, down = 2 * self.focal / self.width, 2 * self.focal / self.height
+        across, down = 2 * self.focal * stretch / self.width, 2 * self.focal / self.height
         GL.glUniform4f(programs.lens, across, down, NEAR, FAR)
 
     def _reduce(self, programs: _Programs, fine: "_Target") -> None:

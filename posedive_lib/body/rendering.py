@@ -14,6 +14,7 @@ import torch
 from tqdm import tqdm
 
 from posedive_lib.body.backend import choose_backend
+from posedive_lib.body.camera import stretch_of
 from posedive_lib.body.conditions import ConditionRenderer, Conditions
 from posedive_lib.body.table import BodyTable
 
@@ -113,13 +114,25 @@ def _stacked(parts: list[Conditions]) -> Conditions:
 
 
 def render_many(
-    bodies: BodyTable, rendering: Rendering, *, progress: str | None = None, backend: str = "auto"
+    bodies: BodyTable,
+    rendering: Rendering,
+    *,
+    sizes: np.ndarray | None = None,
+    progress: str | None = None,
+    backend: str = "auto",
 ) -> Conditions:
     """Conditions of N bodies in their own cameras, stacked, in order.
 
+    sizes: (N, 2) width and height of the bodies' photos. Photos of other proportions than the
+    rendering are stretched when they are read, and so are their bodies here. Without sizes nothing
+    is stretched.
+
     Up to 64 bodies are rendered in this process, more by `rendering.workers` processes.
     """
-    chunks = _chunks(bodies.global_orient, bodies.body_pose, bodies.betas, bodies.cam_t)
+    stretch = np.ones(len(bodies))
+    if sizes is not None:
+        stretch = stretch_of(sizes, rendering.height, rendering.width)
+    chunks = _chunks(bodies.global_orient, bodies.body_pose, bodies.betas, bodies.cam_t, stretch)
     backend = choose_backend(backend)
     parts: list[Conditions] = []
     processes = max(1, min(rendering.workers, len(chunks)))

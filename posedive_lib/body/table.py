@@ -29,8 +29,10 @@ class BodyTable:
     path: (N,) image path relative to the data set's folder.
     global_orient, body_pose, betas: (N, 3), (N, 69), (N, 10); axis-angle in radians.
     cam_t: (N, 3) translation, metres. focal: (N,) pixels.
-    keypoints: (N, 17, 2) COCO key points, pixels. visible: (N, 17) 2 visible, 1 hidden by the
-    person's own body, 0 hidden by something else or outside the image.
+    keypoints: (N, 17, 2) COCO key points, pixels. Pixels are those of the photo's own file, turned
+    as viewers show it, before it is resized to the study's size.
+    visible: (N, 17) 2 visible, 1 hidden by the person's own body, 0 hidden by something else or
+    outside the image.
     """
 
     path: np.ndarray

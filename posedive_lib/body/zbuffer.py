@@ -49,15 +49,19 @@ class ZBuffer:
         self.meshes: OrderedDict[int, Mesh] = OrderedDict()
 
     def __call__(
-        self, vertices: np.ndarray, faces: np.ndarray, albedo: np.ndarray | None = None
+        self,
+        vertices: np.ndarray,
+        faces: np.ndarray,
+        albedo: np.ndarray | None = None,
+        stretch: float = 1.0,
     ) -> Raster:
         """Rasterise camera-frame vertices (V, 3) in metres (OpenCV axes).
 
-        albedo: (V, 3) in [0, 1], or None.
+        albedo: (V, 3) in [0, 1], or None. stretch: of the picture, across.
         """
         mesh = self._mesh(faces)
         normals = mesh.normals(np.ascontiguousarray(vertices, np.float32))
-        found = self._nearest(np.asarray(vertices, float), mesh.faces)
+        found = self._nearest(np.asarray(vertices, float), mesh.faces, stretch)
         hit = found.face >= 0
         corners, weight = mesh.faces[found.face[hit]], found.weight[hit]
 
@@ -79,14 +83,15 @@ class ZBuffer:
             self.meshes[id(faces)] = Mesh(faces)
         return self.meshes[id(faces)]
 
-    def _nearest(self, points: np.ndarray, faces: np.ndarray) -> _Hits:
+    def _nearest(self, points: np.ndarray, faces: np.ndarray, stretch: float) -> _Hits:
         """The nearest face behind each sample, row by row."""
         rows, columns = self.height * SAMPLES, self.width * SAMPLES
         count = rows * columns
         hits = _Hits(np.full(count, np.inf), np.full(count, -1), np.zeros((count, 3)))
         z = points[:, 2]
         centre = [self.width / 2, self.height / 2]
-        pixel = points[:, :2] / np.where(z > NEAR, z, np.inf)[:, None] * self.focal + centre
+        focal = np.array([self.focal * stretch, self.focal])
+        pixel = points[:, :2] / np.where(z > NEAR, z, np.inf)[:, None] * focal + centre
         corner = pixel[faces] * SAMPLES - 0.5
         low = np.ceil(corner.min(1)).clip(0).astype(int)
         high = np.floor(corner.max(1)).clip(max=[columns - 1, rows - 1]).astype(int)

@@ -130,6 +130,13 @@ def read(
     return images
 
 
+def read_sizes(paths: Sequence[str | Path], workers: int | None = None) -> np.ndarray:
+    """(N, 2) width and height of images as `open_rgb` gives them, in the order of `paths`."""
+    with ThreadPoolExecutor(threads(workers)) as pool:
+        sizes = list(pool.map(lambda path: open_rgb(path).size, paths))
+    return np.array(sizes, int).reshape(-1, 2)
+
+
 def inspect_one(path: str | Path) -> Inspection:
     """Read one file as `open_rgb` does, without keeping its pixels; never raises on a bad file."""
     digest = ""

@@ -8,8 +8,9 @@ import numpy as np
 
 from posedive_lib.augment.training_set import Training
 from posedive_lib.bench import figures
+from posedive_lib.body.camera import stretch_of
 from posedive_lib.body.conditions import ConditionRenderer
-from posedive_lib.datasets.images import read_one
+from posedive_lib.datasets.images import read_one, read_sizes
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -65,8 +66,13 @@ def training_strips(
     strips = []
     for row in rows:
         photo = read_one(dataset.train["path"].iloc[row], draw.height, draw.width)
+        size = read_sizes([dataset.train["path"].iloc[row]])
         drawn = draw.render(
-            body.global_orient[row], body.body_pose[row], body.betas[row], body.cam_t[row]
+            body.global_orient[row],
+            body.body_pose[row],
+            body.betas[row],
+            body.cam_t[row],
+            *stretch_of(size, draw.height, draw.width),
         )
         strips.append([photo, *strip(drawn)])
     return strips

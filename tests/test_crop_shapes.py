@@ -1,0 +1,131 @@
+"""Photos whose crops are not 2:1 are stretched to the study's size, and so are their bodies."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+from pipeline import ROOT
+
+from posedive_lib import params
+from posedive_lib.augment import photo_arrays
+from posedive_lib.body import camera
+from posedive_lib.body.conditions import ConditionRenderer
+from posedive_lib.body.poses import load_poses
+from posedive_lib.body.rendering import Rendering, render_many
+from posedive_lib.body.table import BodyTable
+from posedive_lib.study import condition_views
+
+BODY = str(ROOT / "data/body/SMPL_NEUTRAL.npz")
+H, W, FOCAL = 128, 64, 2.5
+ASPECTS = (1.5, 2.0, 2.37, 2.98, 3.5)  # height / width of the crops
+EACH = 4
+
+
+def iou(one: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """(N,) of masks (N, H, W)."""
+    return (one & other).sum((1, 2)) / (one | other).sum((1, 2))
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory) -> pd.DataFrame:
+    """White people before black, in crops of the aspects, with their bodies in `smpl.npz`.
+
+    Each person is drawn by a camera of the crop's own size, off the crop's centre.
+    """
+    folder, source = tmp_path_factory.mktemp("photos"), load_poses(ROOT / "data/motions", fps=2)
+    rng = np.random.default_rng(0)
+    rows, bodies = [], []
+    for aspect in ASPECTS:
+        height = 300
+        width = round(height / aspect)
+        draw = ConditionRenderer(BODY, height, width, near=2.5, far=10.5, focal=FOCAL)
+        for number in range(EACH):
+            frame = rng.choice(np.flatnonzero(source.domain == "in"))
+            betas, view = rng.normal(0, 0.7, 10), (rng.uniform(-180, 180), rng.uniform(0, 30))
+            orientation, cam_t, vertices, joints = draw.place(
+                source.root_tilt[frame], source.body_pose[frame], betas, *view, shift=(0.02, 0.01)
+            )
+            drawn = draw.draw(vertices, joints)
+            rel = f"{aspect}_{number}.png"
+            picture = np.repeat(drawn.mask[..., None], 3, axis=-1).astype(np.uint8) * 255
+            Image.fromarray(picture).save(folder / rel)
+            rows.append((str(folder / rel), rel, str(folder), 0, 0, True, True, aspect))
+            bodies.append(
+                (rel, orientation, source.body_pose[frame], betas, cam_t, FOCAL * height)
+                + (drawn.keypoints, drawn.visible)
+            )
+    BodyTable(*(np.array(column) for column in zip(*bodies, strict=True))).save(folder / "smpl.npz")
+    roles = ["reference_ok", "target_ok"]
+    return pd.DataFrame(
+        rows, columns=["path", "rel", "folder", "pid", "camid", *roles, "aspect"]
+    ).sample(frac=1, random_state=0)
+
+
+def parameters() -> params.Params:
+    return params.load(
+        ROOT / "params.yaml",
+        overrides={
+            "image.height": H,
+            "image.width": W,
+            "world.workers": 1,
+            "conditions.focal": FOCAL,
+            "paths.body": BODY,
+        },
+    )
+
+
+def test_conditions_lie_on_the_person_whatever_the_crops_shape(photos, monkeypatch):
+    """At every aspect, through what encodes photos for the generator."""
+    taken = []
+
+    def take(images, *_, **__):
+        taken.append(images)
+        raise InterruptedError
+
+    monkeypatch.setattr(photo_arrays, "encode", take)
+    with pytest.raises(InterruptedError):
+        photo_arrays.PhotoEncoder(parameters(), None).arrays(photos, progress=False)
+    (images,) = taken
+    person, condition = images.photos[..., 0] > 127, images.depth[..., 0] > 0
+    overlap = pd.Series(iou(person, condition), photos["aspect"])
+    assert overlap.groupby(level=0).min().index.tolist() == list(ASPECTS)
+    assert overlap.min() >= 0.85 and overlap.median() > 0.93
+    skeleton = images.skeleton.any(-1)
+    on_person = (skeleton & person).sum((1, 2)) / skeleton.sum((1, 2))
+    assert on_person.min() > 0.8
+
+
+def test_pictures_of_training_photos_show_their_conditions_on_the_person(photos):
+    class Dataset:
+        folder, train = Path(photos["folder"].iloc[0]), photos
+
+    draw = condition_views.renderer(parameters())
+    rows = [photos["aspect"].tolist().index(aspect) for aspect in ASPECTS]
+    for photo, *_, normals in condition_views.training_strips(draw, Dataset, rows):
+        assert iou((photo[..., 0] > 127)[None], normals.any(-1)[None]) >= 0.85
+
+
+@pytest.mark.parametrize("backend", ["opengl", "zbuffer"])
+def test_a_stretched_body_is_the_body_in_a_stretched_picture(photos, backend):
+    """Against a camera of the crop's size: key points, visibility, depth and normals."""
+    width, height = 200, 300
+    table = BodyTable.load(Path(photos["folder"].iloc[0]) / "smpl.npz").select(["1.5_0.png"])
+    own = Rendering(BODY, height, width, 2.5, 10.5, FOCAL)
+    resized = Rendering(BODY, height, height // 2, 2.5, 10.5, FOCAL)
+    one = render_many(table, own, backend=backend)
+    other = render_many(table, resized, sizes=np.array([[width, height]]), backend=backend)
+    np.testing.assert_allclose(other.keypoints, one.keypoints * [0.75, 1], atol=1e-3)
+    np.testing.assert_array_equal(other.visible, one.visible)
+    columns = np.floor((np.arange(height // 2) + 0.5) / 0.75).astype(int)
+    both = one.mask[0][:, columns] & other.mask[0]
+    for name, limit in (("depth", 1), ("normals", 12)):
+        expected = getattr(one, name)[0][:, columns][both].astype(int)
+        difference = np.abs(getattr(other, name)[0][both] - expected)
+        assert np.percentile(difference, 90) <= limit
+
+
+def test_equal_proportions_are_not_stretched_at_all():
+    sizes = np.array([[64, 128], [192, 384], [50, 150]])
+    assert camera.stretch_of(sizes, 128, 64).tolist() == [1.0, 1.0, 1.5]
