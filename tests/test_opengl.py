@@ -1,5 +1,6 @@
 """Off-screen OpenGL is checked before anything long starts, and the mend is one line."""
 
+import os
 import subprocess
 import sys
 
@@ -25,6 +26,21 @@ def test_a_device_that_is_not_there_is_named(device, monkeypatch):
     """pyrender would end with a traceback; with the sentence, the z-buffer takes over."""
     monkeypatch.setenv("EGL_DEVICE_ID", device)
     assert f"EGL_DEVICE_ID is '{device}'" in opengl.check_libraries()
+
+
+def test_a_driver_that_gives_no_context_is_named_and_the_z_buffer_draws():
+    """In a process of its own: drivers read their settings once."""
+    code = "from posedive_lib.body.backend import open_rasteriser as o; print(o(8, 4, 10.0))"
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={**os.environ, "MESA_GL_VERSION_OVERRIDE": "2.1"},
+    )
+    assert "ZBuffer" in done.stdout
+    (said,) = done.stderr.strip().splitlines()
+    assert "gives no context of version 4.1; unset MESA_GL_VERSION_OVERRIDE." in said
 
 
 def test_this_machine_draws():

@@ -18,13 +18,18 @@ import sys
 PACKAGES = ("libegl1", "libgl1", "libegl-mesa0", "libgl1-mesa-dri")
 LIBRARIES = ("libEGL.so.1", "libGL.so.1")
 EGL_PLATFORM_DEVICE_EXT = 0x313F  # from EGL_EXT_platform_device
+EGL_OPENGL_API = 0x30A2
+# A surface off the screen, 8 bits per colour, 24 of depth, OpenGL; ended by EGL_NONE.
+EGL_CONFIG = (0x3033, 1, 0x3022, 8, 0x3023, 8, 0x3024, 8, 0x3025, 24, 0x3040, 8, 0x3042, 8, 0x3038)
+EGL_CONTEXT = (0x3098, 4, 0x30FB, 1, 0x30FD, 1, 0x3038)  # version 4.1, core profile
 MEND = f"install it with: apt-get install -y {' '.join(PACKAGES)}"
 
 
 def check_libraries() -> str | None:
     """The problem that keeps EGL from starting, as one sentence, or None.
 
-    The environment asks for EGL, the libraries load, the chosen device's display initialises.
+    The environment asks for EGL, the libraries load, the chosen device's display starts and gives
+    a context.
     """
     platform = os.environ.get("PYOPENGL_PLATFORM", "egl")
     if platform != "egl":
@@ -49,7 +54,32 @@ def check_libraries() -> str | None:
     display = _display(egl, devices[int(chosen)]) if devices else None
     if not display or not egl.eglInitialize(display, None, None):
         return f"Off-screen OpenGL does not start (no EGL driver); {MEND}"
+    if not _gives_context(egl, display):
+        mend = "update its driver, or name another device with EGL_DEVICE_ID"
+        if "MESA_GL_VERSION_OVERRIDE" in os.environ:
+            mend = "unset MESA_GL_VERSION_OVERRIDE"
+        return f"OpenGL starts, but its driver gives no context of version 4.1; {mend}"
     return None
+
+
+def _gives_context(egl: ctypes.CDLL, display: int) -> bool:
+    """Whether a started display gives the context that pyrender asks for."""
+    ints, pointer = ctypes.POINTER(ctypes.c_int), ctypes.c_void_p
+    egl.eglChooseConfig.argtypes = [pointer, ints, ctypes.POINTER(pointer), ctypes.c_int, ints]
+    egl.eglCreateContext.argtypes = [pointer, pointer, pointer, ints]
+    egl.eglCreateContext.restype = pointer
+    egl.eglDestroyContext.argtypes = [pointer, pointer]
+    config, count = pointer(), ctypes.c_int()
+    wanted, version = (
+        (ctypes.c_int * len(values))(*values) for values in (EGL_CONFIG, EGL_CONTEXT)
+    )
+    egl.eglBindAPI(EGL_OPENGL_API)
+    if not egl.eglChooseConfig(display, wanted, ctypes.byref(config), 1, ctypes.byref(count)):
+        return False
+    context = egl.eglCreateContext(display, config, None, version) if count.value else None
+    if context:
+        egl.eglDestroyContext(display, context)
+    return bool(context)
 
 
 def _devices(egl: ctypes.CDLL) -> list[int | None]:
