@@ -40,12 +40,12 @@ def make_world(P) -> None:
     for plan in planning.plans(P, poses):
         if plan.label == "MSMT17":
             build.render(root / plan.folder, plan, poses, P)
-    splits.write_msmt17_s(P.paths.datasets, P.splits, P.paths.body)
+    splits.write_msmt17_s(P.paths.datasets, P.splits, P.paths.body, P.paths.splits)
 
 
 def tests(P, borders: list[float]) -> dict[float, tuple[ImageSet, ImageSet]]:
     """Query and gallery of MSMT17-S (Cam) for every border."""
-    dataset = datasets.load("msmt17", P.paths.datasets)
+    dataset = datasets.of_study("msmt17", P.paths)
     pool = splits.pool_of(dataset)
     bodies = BodyTable.load(dataset.folder / "smpl.npz").select(pool["rel"].tolist())
     azimuth, is_train = (

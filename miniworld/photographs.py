@@ -73,7 +73,7 @@ def of_plan(P: Params, name: str, rows: pd.DataFrame) -> np.ndarray:
 
     Each shows the reference's person in the row's pose and view, taken by the row's camera.
     """
-    dataset = datasets.load(name, P.paths.datasets)
+    dataset = datasets.of_study(name, P.paths)
     poses = load_poses(P.paths.motions)
     orientation, body_pose = oriented(rows, Training.of(dataset), poses)
     # the camera places people upright, so what is left of the orientation is the body's own tilt

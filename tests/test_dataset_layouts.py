@@ -9,11 +9,13 @@ import pytest
 import trees
 from hypothesis import given
 from hypothesis import strategies as st
+from pipeline import ROOT
 
-from posedive_lib import datasets
+from posedive_lib import datasets, params
 from posedive_lib.datasets import market1501, msmt17
 from posedive_lib.datasets.trees import market_name, msmt17_name
 from posedive_lib.errors import StudyError
+from posedive_lib.study import reid_work
 
 MARKET = [
     "",
@@ -303,10 +305,10 @@ def test_training_photos_alone_are_loaded_and_not_evaluated(tmp_path):
         and data.images()["pid"].dtype == "int64"
         and data.train["lamp"].notna().sum() == 1
     )
-    from posedive_lib.study import reid_work
+    paths = params.load(ROOT / "params.yaml", overrides={"paths.datasets": str(tmp_path)}).paths
 
     def read_photos():
-        return reid_work.read_photos("folder", str(tmp_path), 32, 16)
+        return reid_work.read_photos("folder", paths, 32, 16)
 
     for evaluate in (data.require_test, read_photos):
         with pytest.raises(StudyError, match="can be augmented but not evaluated"):

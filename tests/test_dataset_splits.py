@@ -1,6 +1,7 @@
 """MSMT17-S: no viewpoint and no pose on both sides, computed anew from smpl.npz and the lists."""
 
 import json
+import shutil
 from types import SimpleNamespace
 
 import numpy as np
@@ -9,7 +10,7 @@ import trees
 from pipeline import ROOT
 from scipy.spatial.transform import Rotation
 
-from posedive_lib import datasets
+from posedive_lib import datasets, params
 from posedive_lib.datasets import splits
 from posedive_lib.errors import StudyError
 
@@ -183,6 +184,32 @@ def test_writing_again_gives_the_same_files(made):
         == {path: path.read_bytes() for path in (root / "MSMT17-S").rglob("*") if path.is_file()}
         and len(before) == 10
     )
+
+
+def test_lists_have_a_place_of_their_own_and_the_data_stay_untouched(made, tmp_path):
+    """Notebook 01 writes to `paths.splits`; a study reads the lists there."""
+    root, _ = made
+    data = tmp_path / "data"
+    shutil.copytree(root, data, ignore=shutil.ignore_patterns("MSMT17-S"))
+    before = {path: path.stat().st_mtime_ns for path in [data, *data.rglob("*")]}
+    splits.write_msmt17_s(data, RULE, BODY, tmp_path / "lists")
+    changes = {"paths.datasets": str(data), "paths.splits": str(tmp_path / "lists")}
+    paths = params.load(ROOT / "params.yaml", overrides=changes).paths
+    for kind in ("cam", "pose"):
+        usual = f"msmt17-s-{kind}"
+        own = datasets.of_study(usual, paths)
+        for split, table in datasets.load(usual, root).tables.items():
+            assert own.tables[split]["rel"].tolist() == table["rel"].tolist()
+        with pytest.raises(StudyError, match="MSMT17-S"):
+            datasets.load(usual, data)
+    assert before == {path: path.stat().st_mtime_ns for path in [data, *data.rglob("*")]}
+
+
+@pytest.mark.parametrize("splits_folder", ["data", "data/MSMT17_V1/lists", "."])
+def test_lists_are_never_written_among_the_data(splits_folder):
+    changes = {"paths.datasets": "data", "paths.splits": splits_folder}
+    with pytest.raises(StudyError, match="paths must have splits, which is written, apart from"):
+        params.load(ROOT / "params.yaml", overrides=changes)
 
 
 def test_without_bodies_nothing_is_written(tmp_path):

@@ -42,7 +42,7 @@ def test_filters_are_compared_at_the_same_loss(monkeypatch):
         }
     )
     train = pd.DataFrame({"path": ["real0.png", "real1.png"], "pid": [0, 1]})
-    monkeypatch.setattr(filter_report.datasets, "load", lambda *_: SimpleNamespace(train=train))
+    monkeypatch.setattr(filter_report.datasets, "of_study", lambda *_: SimpleNamespace(train=train))
     monkeypatch.setattr(
         filter_report,
         "read_images",

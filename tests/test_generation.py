@@ -11,7 +11,7 @@ from posedive_lib.study import candidate_files, generation, phase2
 
 
 def test_phase_2_trains_on_photos_that_pass_eq_3_and_4_and_that_no_split_tests(monkeypatch):
-    def dataset(name, root):
+    def dataset(name, paths):
         rels = {
             "msmt17": ["a", "b", "c", "d"],
             "msmt17-s-cam": ["a", "b", "c"],
@@ -28,7 +28,7 @@ def test_phase_2_trains_on_photos_that_pass_eq_3_and_4_and_that_no_split_tests(m
         "a": np.full(17, 0.9),
         "b": np.r_[np.full(16, 0.9), 0.1],
     }  # one hidden ankle: no reference, but a clear target
-    monkeypatch.setattr(phase2.datasets, "load", dataset)
+    monkeypatch.setattr(phase2.datasets, "of_study", dataset)
     monkeypatch.setattr(
         phase2, "confidence", lambda P, paths: np.stack([sigma[path[-1]] for path in paths])
     )

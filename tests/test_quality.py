@@ -49,7 +49,7 @@ def test_images_pass_the_vae_in_any_batch():
 
 def test_without_the_truth_nothing_is_compared_with_it(monkeypatch):
     bare = SimpleNamespace(query=pd.DataFrame({"path": ["a.png"], "pid": [1], "camid": [0]}))
-    monkeypatch.setattr(quality.datasets, "load", lambda *_: bare)
+    monkeypatch.setattr(quality.datasets, "of_study", lambda *_: bare)
     P = SimpleNamespace(paths=SimpleNamespace(datasets="", motions="data/motions"), seed=0)
     assert quality.unseen_targets(P) is None
     empty = quality.compared(P, None, None, None, None, None)

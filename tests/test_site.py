@@ -172,7 +172,8 @@ def test_the_picture_has_the_pipelines_order():
 )
 def test_what_is_missing_is_named_and_an_earlier_site_stays(tmp_path, gone, message):
     shutil.copytree(ROOT / "reports", tmp_path / "reports")
-    shutil.copy2(ROOT / "dvc.yaml", tmp_path)
+    for name in ("dvc.yaml", "params.yaml"):
+        shutil.copy2(ROOT / name, tmp_path)
     (tmp_path / "reports" / gone).unlink()
     (tmp_path / "site").mkdir()
     (tmp_path / "site/index.html").write_text("old")

@@ -454,6 +454,6 @@ def test_true_photos_show_the_reference_s_person_in_the_row_s_pose_and_view(
 def test_data_without_truth_cannot_be_photographed(tiny, rows, monkeypatch):
     data = datasets.load("msmt17", tiny.paths.datasets)
     blind = replace(data, train=data.train.drop(columns="person"))
-    monkeypatch.setattr(mini_world.datasets, "load", lambda *given: blind)
+    monkeypatch.setattr(mini_world.datasets, "of_study", lambda *given: blind)
     with pytest.raises(StudyError, match="true photos are taken in the mini world only"):
         mini_world.true_photos(tiny, "msmt17", rows)

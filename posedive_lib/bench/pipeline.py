@@ -6,12 +6,14 @@ The picture has a row per step of the longest way from the inputs.
 from __future__ import annotations
 
 import html
+import re
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from posedive_lib.errors import StudyError
+from posedive_lib.params.experiments import value_at
 
 Stages = dict[str, dict[str, Any]]
 Link = tuple[str, str]  # a stage, and one that reads what it writes
@@ -24,10 +26,15 @@ TIP = (
 
 
 def read(root: Path = Path(".")) -> Stages:
-    """The stages of a repository's dvc.yaml, in its order."""
+    """The stages of a repository's dvc.yaml, in its order, with its parameters filled in."""
     path = root / "dvc.yaml"
     try:
-        stages: Stages = yaml.safe_load(path.read_text(encoding="utf-8"))["stages"]
+        text = path.read_text(encoding="utf-8")
+        values = {}
+        if "${" in text:
+            values = yaml.safe_load((root / "params.yaml").read_text(encoding="utf-8"))
+        filled = re.sub(r"\$\{([\w.]+)\}", lambda key: str(value_at(values, key[1])), text)
+        stages: Stages = yaml.safe_load(filled)["stages"]
         return stages
     except (OSError, yaml.YAMLError, KeyError, TypeError):
         raise StudyError(f"{path} is no pipeline: go to the repository's root.") from None
@@ -39,10 +46,10 @@ def paths(items: list[Any]) -> list[str]:
 
 
 def maker(stages: Stages, path: str) -> str | None:
-    """The stage that has `path`, or a folder above it, among its outs; None without one."""
+    """The stage that has `path`, or what lies above or below it, among its outs; else None."""
     for name, stage in stages.items():
         for out in paths(stage.get("outs", [])):
-            if f"{path}/".startswith(f"{out}/"):
+            if f"{path}/".startswith(f"{out}/") or out.startswith(f"{path}/"):
                 return name
     return None
 

@@ -6,7 +6,7 @@ base is to read it. `python -m posedive_lib.datasets.preflight NAME ROOT` looks 
 a result.
 """
 
-from posedive_lib.datasets.loading import NAMES, load
+from posedive_lib.datasets.loading import NAMES, load, of_study
 from posedive_lib.datasets.table import ReIDDataset
 
-__all__ = ["NAMES", "ReIDDataset", "load"]
+__all__ = ["NAMES", "ReIDDataset", "load", "of_study"]

@@ -1,27 +1,35 @@
 """Find and read a data set by its name."""
 
+from __future__ import annotations
+
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from posedive_lib.datasets import cuhk03, folder, market1501, msmt17
 from posedive_lib.datasets.table import Read, ReIDDataset, with_truth
 from posedive_lib.datasets.unread import unread_files
 from posedive_lib.errors import StudyError, shown, unreadable
 
-# name -> reader(root, train_val)
-READERS: dict[str, Callable[[Path, bool], Read]] = {
-    "market1501": lambda root, train_val: market1501.read(root),
-    "msmt17": msmt17.read,
-    "cuhk03-labeled": lambda root, train_val: cuhk03.read(root, "labeled"),
-    "cuhk03-detected": lambda root, train_val: cuhk03.read(root, "detected"),
-    "msmt17-s-cam": lambda root, train_val: msmt17.read_s(root, "cam"),
-    "msmt17-s-pose": lambda root, train_val: msmt17.read_s(root, "pose"),
-    "folder": lambda root, train_val: folder.read(root),
+if TYPE_CHECKING:
+    from posedive_lib.params.sections import Paths
+
+# name -> reader(root, train_val, splits); splits holds the lists of MSMT17-S
+READERS: dict[str, Callable[[Path, bool, Path], Read]] = {
+    "market1501": lambda root, train_val, splits: market1501.read(root),
+    "msmt17": lambda root, train_val, splits: msmt17.read(root, train_val),
+    "cuhk03-labeled": lambda root, train_val, splits: cuhk03.read(root, "labeled"),
+    "cuhk03-detected": lambda root, train_val, splits: cuhk03.read(root, "detected"),
+    "msmt17-s-cam": lambda root, train_val, splits: msmt17.read_s(root, "cam", splits),
+    "msmt17-s-pose": lambda root, train_val, splits: msmt17.read_s(root, "pose", splits),
+    "folder": lambda root, train_val, splits: folder.read(root),
 }
 NAMES = tuple(READERS)
 
 
-def load(name: str, root: str | Path, *, train_val: bool = True) -> ReIDDataset:
+def load(
+    name: str, root: str | Path, *, train_val: bool = True, splits: str | Path | None = None
+) -> ReIDDataset:
     """Read the data set `name` (one of `NAMES`) at or below the folder `root`, in any usual layout.
 
     The tables `.train`, `.query` and `.gallery` have the columns `path` (absolute), `rel` (posix,
@@ -31,21 +39,28 @@ def load(name: str, root: str | Path, *, train_val: bool = True) -> ReIDDataset:
     train_val: MSMT17 trains on list_train and list_val (CLIP-ReID, SOLIDER); if False, on
     list_train alone (torchreid, fast-reid). One's own data may be training images alone, to be
     augmented: query and gallery are empty then, and `.require_test()` raises.
+    splits: the folder that holds `MSMT17-S/`, if that is not `root`.
     Raises StudyError naming the missing or unreadable folder, list, image or name, or two folders
     that both hold the data set.
     """
     if name not in READERS:
         raise StudyError(f"Unknown data set '{name}': use one of {', '.join(NAMES)}.")
     root = Path(root).expanduser().resolve()
+    lists = root if splits is None else Path(splits).expanduser().resolve()
     try:
-        where, splits, protocol = READERS[name](root, train_val)
-        splits = with_truth(where, splits)
+        where, tables, protocol = READERS[name](root, train_val, lists)
+        tables = with_truth(where, tables)
     except OSError as error:  # of a folder; files have their own sentences
         place = error.filename or root
         raise unreadable(place, error, "cannot be read", "check the folder and its disk") from None
-    dataset = ReIDDataset(name=name, root=root, folder=where, protocol=protocol, **splits)
+    dataset = ReIDDataset(name=name, root=root, folder=where, protocol=protocol, **tables)
     _refuse_empty(dataset)
     return dataset
+
+
+def of_study(name: str, paths: Paths) -> ReIDDataset:
+    """A study's data set, in `paths.datasets`; MSMT17-S by the lists in `paths.splits`."""
+    return load(name, paths.datasets, splits=paths.splits)
 
 
 def _refuse_empty(dataset: ReIDDataset) -> None:

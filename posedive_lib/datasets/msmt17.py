@@ -186,13 +186,14 @@ def read(root: Path, train_val: bool = True) -> Read:
     return folder, splits, protocol("msmt17", rule, version=version, train_val=train_val)
 
 
-def read_s(root: Path, kind: str) -> Read:
+def read_s(root: Path, kind: str, lists: Path) -> Read:
     """§A: MSMT17-S; its lists name images of MSMT17, with the folder `train` or `test` first.
 
-    kind: "cam" or "pose". StudyError as `read`, or if the lists are not written yet.
+    kind: "cam" or "pose". lists: the folder that holds `MSMT17-S/`. StudyError as `read`, or if
+    the lists are not written yet.
     """
     folder = folder_of(root)
-    where = root / S_FOLDER / kind
+    where = lists / S_FOLDER / kind
     if not where.is_dir():
         raise StudyError(
             f"MSMT17-S ({kind}) not found: there is no folder {where}; "

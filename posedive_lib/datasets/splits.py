@@ -145,7 +145,6 @@ def pool_of(dataset: ReIDDataset) -> pd.DataFrame:
 
 def write_lists(where: Path, splits: Tables) -> None:
     """`list_{train,query,gallery}.txt` with lines `<train|test>/<path> <pid>`."""
-    where.mkdir(parents=True, exist_ok=True)
     for split, frame in splits.items():
         side = "train" if split == "train" else "test"
         lines = [
@@ -191,11 +190,15 @@ def _pose_rule(pose: PoseSplit, joints: np.ndarray, cluster: np.ndarray) -> dict
 
 
 def write_msmt17_s(
-    root: str | Path, split_params: Splits, body_path: str | Path
+    root: str | Path,
+    split_params: Splits,
+    body_path: str | Path,
+    out: str | Path | None = None,
 ) -> dict[str, Tables]:
-    """§A: write both list sets into `root/MSMT17-S/{cam,pose}`; returns their tables.
+    """§A: write both list sets into `MSMT17-S/{cam,pose}` of `out`; returns their tables.
 
-    split_params: the section `splits` of params.yaml. body_path: the SMPL file. Viewpoints and
+    root: where MSMT17 lies; without `out` the lists go there. split_params: the section `splits`
+    of params.yaml. body_path: the SMPL file. Viewpoints and
     poses come from `smpl.npz` in the data set's folder, as the mini world or an SMPL estimator
     writes it. Beside the lists lie `azimuths.csv` or `clusters.csv` (every image and its side) and
     `rule.json`, so that others can reuse the rule. StudyError if poses are missing or a side of a
@@ -231,7 +234,7 @@ def write_msmt17_s(
     )
     by_pose = select(dataset, kept, pool)
     rule = _pose_rule(pose, joints, cluster)
-    where = root / msmt17.S_FOLDER
+    where = Path(out or root).expanduser() / msmt17.S_FOLDER
     _write(where / "cam", by_view, pool.assign(azimuth=azimuth), _cam_rule(cam))
     _write(where / "pose", by_pose, pool.assign(cluster=cluster), rule)
     return {"cam": by_view, "pose": by_pose}
@@ -246,6 +249,7 @@ def _write(where: Path, splits: Tables, pool: pd.DataFrame, rule: dict[str, Any]
     side = {rel: split for split in SPLITS for rel in splits[split]["rel"]}
     report = pool.drop(columns="was_query")
     report["side"] = report["rel"].map(side).fillna("")
-    report.to_csv(where / f"{pool.columns[-1]}s.csv", index=False, float_format="%.3f")
+    with replacing(where / f"{pool.columns[-1]}s.csv") as draft:
+        report.to_csv(draft, index=False, float_format="%.3f")
     with replacing(where / "rule.json") as draft:
         draft.write_text(json.dumps(rule, indent=1) + "\n")

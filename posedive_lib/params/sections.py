@@ -3,6 +3,7 @@
 Each parameter's meaning, unit and source stand beside it in params.yaml.
 """
 
+from pathlib import Path
 from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
@@ -36,6 +37,14 @@ class Paths(Section):
     pose_estimator: Text
     phase1: Text | None
     datasets: Text
+    splits: Text
+
+    @model_validator(mode="after")
+    def _apart(self) -> Self:
+        splits, data = Path(self.splits).resolve(), Path(self.datasets).resolve()
+        if splits.is_relative_to(data) or data.is_relative_to(splits):
+            raise ValueError("must have splits, which is written, apart from datasets")
+        return self
 
 
 class Image(Section):

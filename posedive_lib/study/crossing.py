@@ -46,7 +46,7 @@ def cross(
     Every second pose is out-of-domain.
     """
     rng = rng_for("crossing", P.seed, name)
-    dataset, source = datasets.load(name, P.paths.datasets), load_poses(P.paths.motions)
+    dataset, source = datasets.of_study(name, P.paths), load_poses(P.paths.motions)
     mini_world.require_people(name, dataset.query, "people are crossed with poses")
     chosen = _of_one_camera(dataset.query, people, int(rng.integers(1 << 31)))
     rows = [

@@ -64,7 +64,7 @@ def draw(P: Params, count: int) -> pd.DataFrame:
     parts = []
     for name in P.study.datasets:
         manifest = candidate_files.load_manifest(name)
-        train = datasets.load(name, P.paths.datasets).train
+        train = datasets.of_study(name, P.paths).train
         mini_world.require_people(name, train, "failures are measured")
         chosen = rng_for("failures", P.seed, name).permutation(len(manifest))[:share]
         known = train.rename(columns={"rel": "reference", "path": "reference_path"})

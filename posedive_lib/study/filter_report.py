@@ -38,7 +38,7 @@ def real_and_generated(
     P: Params, name: str, rows: pd.DataFrame
 ) -> tuple[Training, Training | None]:
     """Bodies and viewpoints of the real training images, and of the generated rows (or None)."""
-    real = Training.of(datasets.load(name, P.paths.datasets))
+    real = Training.of(datasets.of_study(name, P.paths))
     if not len(rows):
         return real, None
     return real, Training.seen(load_bodies(rows, CANDIDATES / name)[0])
@@ -101,7 +101,7 @@ def examples(
     Under each image its mean confidence or the score that rejected it. An identity with fewer
     references has gaps. Two identities stand side by side.
     """
-    paths = datasets.load(name, P.paths.datasets).train.set_index("rel")["path"].to_dict()
+    paths = datasets.of_study(name, P.paths).train.set_index("rel")["path"].to_dict()
     chosen = rng_for("examples", seed, name).choice(manifest["pid"].unique(), people, replace=False)
     width = references * (images + 1)
     pictures: list[list[np.ndarray | None]] = []
@@ -215,7 +215,7 @@ def filters_compared(
 
     Columns: score, truth, good_percent, lost_percent, precision, recall, auc.
     """
-    real = datasets.load(name, P.paths.datasets).train
+    real = datasets.of_study(name, P.paths).train
     photos = read_images(real["path"].tolist(), P.image.height, P.image.width)
     bodies, estimated = load_bodies(manifest, CANDIDATES / name)
     pose = measures.body_pck(bodies, estimated, P.augment.keypoints) >= GOOD
@@ -252,7 +252,7 @@ def write(P: Params, name: str, rows: pd.DataFrame) -> None:
         rows.to_csv(root / "manifest.csv", index=False, lineterminator="\n")
 
     write_augmented(
-        datasets.load(name, P.paths.datasets),
+        datasets.of_study(name, P.paths),
         for_writing(rows, CANDIDATES / name),
         AUGMENTED / name,
         overwrite=True,

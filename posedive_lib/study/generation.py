@@ -30,7 +30,7 @@ RUNS = Path("runs/candidates")
 
 def augmenter(P: Params, name: str) -> Augmenter:
     """The `Augmenter` of a data set of the study."""
-    return Augmenter.of(P, datasets.load(name, P.paths.datasets))
+    return Augmenter.of(P, datasets.of_study(name, P.paths))
 
 
 def candidates_per_pid(P: Params, name: str) -> int:

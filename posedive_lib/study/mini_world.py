@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from miniworld.cameras import Camera
     from miniworld.photographer import Photographer
     from posedive_lib.params import Params
+    from posedive_lib.params.sections import Paths
 
 STORE = RunStore("runs/oracle")
 PLAN_COLUMNS = [
@@ -136,26 +137,25 @@ def photographs(
 
 
 @lru_cache
-def _digests(name: str, root: str, world: str, motions: str, body: str) -> dict[str, Any]:
+def _digests(name: str, paths: Paths) -> dict[str, Any]:
     """Of all files that decide the true photos of a data set; hundreds of runs share them."""
-    folder = datasets.load(name, root).folder
+    folder = datasets.of_study(name, paths).folder
     return {
         "truth": [file_digest(folder / "truth.csv"), file_digest(folder / "smpl.npz")],
         "code": code_digest("miniworld.photographs"),
-        "world": folder_digest(world),
-        "motions": folder_digest(motions),
-        "body": file_digest(body),
+        "world": folder_digest(paths.world),
+        "motions": folder_digest(paths.motions),
+        "body": file_digest(paths.body),
     }
 
 
 def _true_photos_spec(P: Params, name: str, rows: pd.DataFrame) -> dict[str, Any]:
     """Everything that decides the pixels of the true photos of a plan's rows."""
-    p = P.paths
     return {
         "name": name,
         "rows": rows[PLAN_COLUMNS].to_numpy().tolist(),
         **P.pick("image", "conditions.focal", "seed"),
-        **_digests(name, p.datasets, p.world, p.motions, p.body),
+        **_digests(name, P.paths),
     }
 
 
@@ -164,7 +164,7 @@ def true_photos(P: Params, name: str, rows: pd.DataFrame) -> Path:
 
     Each shows the reference's person in the row's pose and view, taken by the row's camera.
     """
-    require_people(name, datasets.load(name, P.paths.datasets).train, "true photos are taken")
+    require_people(name, datasets.of_study(name, P.paths).train, "true photos are taken")
     file = STORE.folder(_true_photos_spec(P, name, rows)) / "images.npy"
     if not file.is_file():
         from miniworld.photographs import of_plan

@@ -44,7 +44,7 @@ def judge(P: Params, name: str, rows: pd.DataFrame, extract: OfImages) -> tuple[
     sides, and would favour an image that draws these from all of them. A data set without the truth
     has only its real training photos.
     """
-    train, pids = datasets.load(name, P.paths.datasets).train, rows["pid"].to_numpy()
+    train, pids = datasets.of_study(name, P.paths).train, rows["pid"].to_numpy()
     if mini_world.has_people(train):
         known = extract(np.load(mini_world.true_photos(P, name, rows), allow_pickle=False))
 

@@ -52,7 +52,7 @@ def training_images(P: Params) -> pd.DataFrame:
     sets of the study hold: phase 2 sees no photo in a viewpoint or pose that they test.
     """
     loaded: dict[str, ReIDDataset] = {
-        name: datasets.load(name, P.paths.datasets) for name in P.study.datasets
+        name: datasets.of_study(name, P.paths) for name in P.study.datasets
     }
     splits = [data for name, data in loaded.items() if name.startswith(SPLIT_OF_MSMT17)]
     parts = []

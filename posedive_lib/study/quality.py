@@ -79,7 +79,7 @@ def unseen_targets(
 
     Poses and views are drawn uniformly. None where the data set has no truth.
     """
-    dataset = datasets.load(name, P.paths.datasets)
+    dataset = datasets.of_study(name, P.paths)
     if not mini_world.has_people(dataset.query):
         return None
     poses = load_poses(P.paths.motions)
@@ -179,7 +179,7 @@ def compared(
     if targets is None or generated is None:
         return pd.DataFrame(columns=COLUMNS)
     size = (P.image.height, P.image.width)
-    dataset = datasets.load(name, P.paths.datasets)
+    dataset = datasets.of_study(name, P.paths)
     real = read_images(dataset.train["path"].tolist(), *size)
     mean = real.mean(0, keepdims=True).round().astype(np.uint8)
     methods = {

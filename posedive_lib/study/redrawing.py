@@ -33,7 +33,7 @@ def draw(
 
     guidance: in place of that of the parameters.
     """
-    dataset = datasets.load(name, P.paths.datasets)
+    dataset = datasets.of_study(name, P.paths)
     references, index = np.unique(rows["reference"], return_inverse=True)
     paths = dataset.train.set_index("rel")["path"].loc[references].tolist()
     photos = read_images(paths, P.image.height, P.image.width)

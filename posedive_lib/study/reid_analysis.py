@@ -27,7 +27,7 @@ def identity_differences(P: Params, records: list[Record], pairs: pd.DataFrame) 
     labels = ["dataset", "arm", "baseline"]
     for name, wanted in pairs[labels].drop_duplicates().groupby("dataset", sort=False):
         own = [record for record in records if record["dataset"] == name]
-        query = datasets.load(str(name), P.paths.datasets).query
+        query = datasets.of_study(str(name), P.paths).query
         pids = query["pid"].to_numpy()[_valid(own)]
         for arm, baseline in zip(wanted["arm"], wanted["baseline"], strict=True):
             ap = _per_query(own, arm, "mAP") - _per_query(own, baseline, "mAP")
@@ -45,7 +45,7 @@ def look_alike_differences(P: Params, records: list[Record], baseline: str) -> p
     rows = []
     for name in dict.fromkeys(record["dataset"] for record in records):
         own = [record for record in records if record["dataset"] == name]
-        dataset = datasets.load(name, P.paths.datasets)
+        dataset = datasets.of_study(name, P.paths)
         doubles = look_alikes(dataset)
         if doubles is None:
             continue

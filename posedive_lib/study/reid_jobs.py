@@ -23,6 +23,7 @@ from posedive_lib.study.reid_work import result_of, save_trained_on_real, spec_o
 
 if TYPE_CHECKING:
     from posedive_lib.params import Params
+    from posedive_lib.params.sections import Paths
 
 STORE = RunStore("runs/reid")
 # Arms of true photos: in the poses and views of `pose-dive`, and in those of the training set.
@@ -72,7 +73,7 @@ def record_of(P: Params, job: Job) -> dict[str, Any]:
     seconds: what the run took.
     """
     result = _make(P, job)
-    protocol = _protocol(job.dataset, P.paths.datasets)
+    protocol = _protocol(job.dataset, P.paths)
     record = {
         "experiment": job.experiment,
         "dataset": job.dataset,
@@ -95,8 +96,8 @@ def record_of(P: Params, job: Job) -> dict[str, Any]:
 
 
 @cache
-def _protocol(name: str, root: str) -> dict[str, Any]:
-    return datasets.load(name, root).protocol
+def _protocol(name: str, paths: Paths) -> dict[str, Any]:
+    return datasets.of_study(name, paths).protocol
 
 
 def _make(P: Params, job: Job) -> dict[str, Any]:

@@ -36,6 +36,7 @@ from posedive_lib.weights import published_folders
 
 if TYPE_CHECKING:
     from posedive_lib.params import Params
+    from posedive_lib.params.sections import Paths
 
 SECTORS = 8  # of 45° azimuth
 NOT_OF_A_RUN = {"seeds", "model", "checkpoint_every"}  # entries of `reid` that change no result
@@ -49,14 +50,14 @@ def spec_of(P: Params, job: Job) -> dict[str, Any]:
     return {
         **P.pick("image"),
         "reid": reid,
-        "data": _data_digest(job.dataset, P.paths.datasets),
+        "data": _data_digest(job.dataset, P.paths),
         "repeat": job.arm == "repeat",
         "model": model,
         "seed": job.seed,
         "added": _added_spec(job),
         "weights": _weights_digests(source) if source else [],
         "precision": Machine(None, P.reid.precision).precision,
-        "azimuth": _bodies_digest(job.dataset, P.paths.datasets) if job.by_azimuth else "",
+        "azimuth": _bodies_digest(job.dataset, P.paths) if job.by_azimuth else "",
         "code": code_digest(__name__),
     }
 
@@ -75,7 +76,7 @@ def result_of(P: Params, job: Job, checkpoints: Path | None = None) -> dict[str,
         seed=job.seed,
         model=model,
         checkpoints=checkpoints,
-        groups=_test_azimuths(job.dataset, P.paths.datasets) if job.by_azimuth else None,
+        groups=_test_azimuths(job.dataset, P.paths) if job.by_azimuth else None,
     )
 
 
@@ -102,15 +103,15 @@ def pretrained(P: Params, model: str) -> str | None:
 
 def photos(P: Params, name: str) -> tuple[ImageSet, ImageSet, ImageSet]:
     """Training, query and gallery images of a data set, in memory."""
-    return read_photos(name, P.paths.datasets, P.reid.image.height, P.reid.image.width)
+    return read_photos(name, P.paths, P.reid.image.height, P.reid.image.width)
 
 
 @lru_cache(maxsize=2)
 def read_photos(
-    name: str, root: str, height: int, width: int
+    name: str, paths: Paths, height: int, width: int
 ) -> tuple[ImageSet, ImageSet, ImageSet]:
     """See `photos`. StudyError for a data set without test images, before anything is trained."""
-    dataset = datasets.load(name, root).require_test()
+    dataset = datasets.of_study(name, paths).require_test()
     # as CLIP-ReID resizes
     return (
         ImageSet.from_table(dataset.train, height, width, "bicubic"),
@@ -173,9 +174,9 @@ def _weights_digests(source: str) -> list[str]:
 
 
 @cache
-def _data_digest(name: str, root: str) -> str:
+def _data_digest(name: str, paths: Paths) -> str:
     """Digest of a data set's files and labels."""
-    dataset = datasets.load(name, root)
+    dataset = datasets.of_study(name, paths)
     rows: list[list] = []
     for frame in (dataset.train, dataset.query, dataset.gallery):
         rows += frame[["rel", "pid", "camid"]].to_numpy().tolist()
@@ -184,14 +185,14 @@ def _data_digest(name: str, root: str) -> str:
 
 
 @cache
-def _bodies_digest(name: str, root: str) -> str:
-    return file_digest(datasets.load(name, root).folder / "smpl.npz")
+def _bodies_digest(name: str, paths: Paths) -> str:
+    return file_digest(datasets.of_study(name, paths).folder / "smpl.npz")
 
 
 @cache
-def _test_azimuths(name: str, root: str) -> tuple[np.ndarray, np.ndarray]:
+def _test_azimuths(name: str, paths: Paths) -> tuple[np.ndarray, np.ndarray]:
     """Azimuth sector (its centre, degrees) of each query and each gallery image."""
-    dataset = datasets.load(name, root)
+    dataset = datasets.of_study(name, paths)
     bodies = BodyTable.load(dataset.folder / "smpl.npz")
 
     def sectors(frame: pd.DataFrame) -> np.ndarray:
