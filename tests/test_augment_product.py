@@ -116,6 +116,8 @@ def test_the_same_layout_comes_back_with_manifest_and_sheet_and_nothing_is_made_
     assert (
         len(again.train) == 4 + 2 and again.train["generated"].sum() == 2 and len(again.query) == 1
     )
+    # Drawn at 32 x 16, but the set's photos are 128 x 64.
+    assert {Image.open(path).size for path in again.train["path"]} == {(64, 128)}
     manifest = pd.read_csv(tmp_path / "out" / "manifest.csv", keep_default_na=False)
     assert (
         len(manifest) == 5

@@ -271,9 +271,8 @@ def test_bodies_and_estimates_come_back_in_the_manifest_s_order(study):
     bodies, estimated = candidates.load_bodies(manifest, study.out)
     assert bodies.path.tolist() == manifest["path"].tolist() and estimated.shape == (9, 17, 2)
     writing = candidates.for_writing(manifest, study.out)
-    assert list(writing.columns) == ["pid", "camid", "index", "image_path"] and Image.open(
-        writing["image_path"].iloc[0]
-    ).size == (W, H)
+    assert list(writing.columns) == ["pid", "camid", "index", "reference", "image_path"]
+    assert Image.open(writing["image_path"].iloc[0]).size == (W, H)
 
 
 def table(means: dict[int, list[float]]) -> pd.DataFrame:

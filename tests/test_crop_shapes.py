@@ -8,13 +8,15 @@ import pytest
 from PIL import Image
 from pipeline import ROOT
 
-from posedive_lib import params
+from posedive_lib import datasets, params
 from posedive_lib.augment import photo_arrays
 from posedive_lib.body import camera
 from posedive_lib.body.conditions import ConditionRenderer
 from posedive_lib.body.poses import load_poses
 from posedive_lib.body.rendering import Rendering, render_many
 from posedive_lib.body.table import BodyTable
+from posedive_lib.datasets.write import write_augmented
+from posedive_lib.errors import StudyError
 from posedive_lib.study import condition_views
 
 BODY = str(ROOT / "data/body/SMPL_NEUTRAL.npz")
@@ -129,3 +131,60 @@ def test_a_stretched_body_is_the_body_in_a_stretched_picture(photos, backend):
 def test_equal_proportions_are_not_stretched_at_all():
     sizes = np.array([[64, 128], [192, 384], [50, 150]])
     assert camera.stretch_of(sizes, 128, 64).tolist() == [1.0, 1.0, 1.5]
+
+
+@pytest.fixture
+def market(tmp_path) -> datasets.ReIDDataset:
+    """Market-1501 with photos of two sizes, one of them on its side by its EXIF orientation."""
+    sizes = {"bounding_box_train/0002": (64, 128), "bounding_box_train/0007": (50, 149)}
+    sizes |= {"query/0003": (64, 128), "bounding_box_test/0003": (64, 128)}
+    for stem, size in sizes.items():
+        for number in (1, 2):
+            path = tmp_path / f"data/Market-1501-v15.09.15/{stem}_c{number}s1_000001_00.jpg"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            image, exif = Image.new("RGB", size, (90, 80, 70)), Image.Exif()
+            if size == (50, 149):
+                image, exif[274] = image.transpose(Image.Transpose.ROTATE_90), 6
+            image.save(path, exif=exif)
+    return datasets.load("market1501", tmp_path / "data")
+
+
+def made_for(data: datasets.ReIDDataset, folder: Path) -> pd.DataFrame:
+    """A picture of 192 x 96 for each training photo: left half red, right half blue."""
+    pixels = np.zeros((192, 96, 3), np.uint8)
+    pixels[:, :48, 0] = pixels[:, 48:, 2] = 200
+    rows = data.train[["pid", "camid"]].assign(reference=data.train["rel"], index=3)
+    rows["image_path"] = [str(folder / f"{number}.jpg") for number in range(len(rows))]
+    for path in rows["image_path"]:
+        Image.fromarray(pixels).save(path, quality=95, subsampling=0)
+    return rows
+
+
+def test_generated_images_come_back_in_the_size_of_their_references(market, tmp_path):
+    out = write_augmented(market, made_for(market, tmp_path), tmp_path / "out")
+    made = out.train[out.train["generated"]]
+    sizes = [(pid, Image.open(path).size) for pid, path in made[["pid", "path"]].to_numpy()]
+    assert sorted(sizes) == 2 * [(2, (64, 128))] + 2 * [(7, (50, 149))]
+    for _, path in made[["pid", "path"]].to_numpy():
+        pixels = np.asarray(Image.open(path)).astype(int)
+        middle = pixels.shape[1] // 2
+        assert np.abs(pixels[:, : middle - 3] - (200, 0, 0)).max() < 12
+        assert np.abs(pixels[:, middle + 3 :] - (0, 0, 200)).max() < 12
+
+
+def test_images_of_the_right_size_and_those_without_reference_stay_as_they_are(market, tmp_path):
+    made = made_for(market, tmp_path)
+    for path in made["image_path"]:
+        Image.open(path).resize((64, 128)).save(path)
+    made = made[made["pid"] == 2]
+    for number, table in enumerate((made, made.drop(columns="reference"))):
+        out = write_augmented(market, table, tmp_path / f"out{number}").train
+        written = [Path(path).read_bytes() for path in out.loc[out["generated"], "path"]]
+        assert written == [Path(path).read_bytes() for path in made["image_path"]]
+
+
+def test_an_unknown_reference_is_named(market, tmp_path):
+    made = made_for(market, tmp_path).assign(reference="bounding_box_train/gone.jpg")
+    with pytest.raises(StudyError, match="reference 'bounding_box_train/gone.jpg'.*leave the col"):
+        write_augmented(market, made, tmp_path / "out")
+    assert not (tmp_path / "out").exists()

@@ -129,9 +129,9 @@ def _take(lock: int, out: Path) -> None:
 
 
 def for_writing(rows: pd.DataFrame, out: str | Path) -> pd.DataFrame:
-    """The table that `datasets.write.write_augmented` takes: image_path, pid, camid, index."""
+    """The table that `datasets.write.write_augmented` takes."""
     folder = Path(out).resolve()
-    return rows[["pid", "camid", "index"]].assign(
+    return rows[["pid", "camid", "index", "reference"]].assign(
         image_path=[str(folder / path) for path in rows["path"]]
     )
 

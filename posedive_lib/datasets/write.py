@@ -19,7 +19,7 @@ import pandas as pd
 
 from posedive_lib.body.archive import read_npz, write_npz
 from posedive_lib.datasets import compatibility, folder, msmt17, splits, trees
-from posedive_lib.datasets.images import BROKEN, decode, to_rgb, turn
+from posedive_lib.datasets.images import BROKEN, RESAMPLING, decode, read_sizes, to_rgb, turn
 from posedive_lib.datasets.loading import load
 from posedive_lib.datasets.table import TRUTH, ReIDDataset, read_table
 from posedive_lib.errors import StudyError, unreadable
@@ -44,7 +44,8 @@ def write_augmented(
 ) -> ReIDDataset:
     """§B: write `dataset` plus `generated` as a complete tree below `out_root`.
 
-    generated: columns image_path, pid, camid (from 0) and index.
+    generated: columns image_path, pid, camid (from 0) and index. With the column reference (`rel`
+    of a training photo), an image gets that photo's size: the stretch of reading is undone.
     layout: "source" (the data set's own; CUHK03 always as CUHK03-NP); the root that "clip-reid",
     "transreid", "fast-reid" or "torchreid" is to be given (CUHK03 and one's own data become a
     Market-1501 tree, because those code bases have no other reader); or "folder" (images.csv).
@@ -88,10 +89,10 @@ def _refuse_misread(written: ReIDDataset, layout: str, draft: Path, out_root: Pa
 
 
 def check(dataset: ReIDDataset, generated: pd.DataFrame) -> pd.DataFrame:
-    """The needed columns of the table of generated images, numbers as int64 ('1' means 1).
+    """The columns of the table of generated images that are used, numbers as int64 ('1' means 1).
 
     StudyError if a column is missing, a number is none, a name would be used twice, or an identity
-    is not in the training set.
+    or a reference is not in the training set.
     """
     missing = [column for column in NEEDED if column not in generated.columns]
     if missing:
@@ -99,7 +100,7 @@ def check(dataset: ReIDDataset, generated: pd.DataFrame) -> pd.DataFrame:
             f"The table of generated images lacks the column(s) {', '.join(missing)}: "
             f"it needs {', '.join(NEEDED)}."
         )
-    table = generated[list(NEEDED)].copy()
+    table = generated[[*NEEDED, *generated.columns.intersection(["reference"])]].copy()
     numbers = ["pid", "camid", "index"]
     for column in numbers:
         values = pd.to_numeric(table[column], errors="coerce").astype("float64")
@@ -122,6 +123,12 @@ def check(dataset: ReIDDataset, generated: pd.DataFrame) -> pd.DataFrame:
         raise StudyError(
             f"Generated images of identity {min(strangers)}, which is not in the training set of "
             f"{dataset.name}: use the data set's own identities."
+        )
+    unknown = set(table.get("reference", [])) - set(dataset.train["rel"])
+    if unknown:
+        raise StudyError(
+            f"The table of generated images has reference '{min(unknown)}', which is not in the "
+            f"training set of {dataset.name}: give its photos' paths, or leave the column out."
         )
     return table
 
@@ -158,9 +165,12 @@ def _write_tree(dataset: ReIDDataset, generated: pd.DataFrame, root: Path, layou
     where = root / name
     table = trees.files(dataset, generated, layout)
     files = table.drop_duplicates("rel")
+    sizes = _reference_sizes(dataset, generated)
     for source, rel, old in zip(files["source"], files["rel"], files["old"], strict=True):
-        place = _link if old else _place_generated
-        place(source, where / rel)
+        if old:
+            _link(source, where / rel)
+        else:
+            _place_generated(source, where / rel, sizes.get(source))
     if kind == "msmt17":
         _write_lists(dataset, table, root, where, inner)
     if kind == "folder":
@@ -176,6 +186,16 @@ def _write_tree(dataset: ReIDDataset, generated: pd.DataFrame, root: Path, layou
     }
     _write_new(root / RECORD, json.dumps(record, indent=1) + "\n")
     return trees.READ_AS.get(kind, dataset.name)
+
+
+def _reference_sizes(dataset: ReIDDataset, generated: pd.DataFrame) -> dict[str, tuple[int, int]]:
+    """Width and height of the reference photo of each generated image, by the image's path."""
+    if "reference" not in generated:
+        return {}
+    references, row = np.unique(generated["reference"], return_inverse=True)
+    photos = dataset.train.drop_duplicates("rel").set_index("rel")["path"]
+    sizes = read_sizes(photos.loc[references].tolist())[row]
+    return dict(zip(generated["image_path"], map(tuple, sizes.tolist()), strict=True))
 
 
 def _write_lists(
@@ -239,8 +259,11 @@ def _write_new(path: Path, text: str) -> None:
         file.write(text)
 
 
-def _place_generated(source: str | Path, target: Path) -> None:
-    """Link an image that every reader sees alike, in the tree's format; else write it anew."""
+def _place_generated(source: str | Path, target: Path, size: tuple[int, int] | None) -> None:
+    """Link an image that every reader sees alike, in the tree's format; else write it anew.
+
+    size: width and height that it is to have; None for its own.
+    """
     options = FORMATS[target.suffix.lower()]
     try:
         image = decode(Path(source).read_bytes())
@@ -251,9 +274,12 @@ def _place_generated(source: str | Path, target: Path) -> None:
         raise unreadable(
             f"The generated image {source}", error, "cannot be read", "generate it again"
         ) from None
-    if plain:
+    size = size or rgb.size
+    if plain and rgb.size == size:
         _link(source, target)
         return
+    if rgb.size != size:
+        rgb = rgb.resize(size, RESAMPLING["bicubic"])
     target.parent.mkdir(parents=True, exist_ok=True)
     with open(target, "xb") as file:
         rgb.save(file, **options)
