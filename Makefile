@@ -16,6 +16,8 @@ STAMP := $(VENV)/.installed
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 export PYOPENGL_PLATFORM := egl
 export DVC_NO_ANALYTICS := 1
+# Some libraries ask for the user's name; a user without passwd entry has none.
+export LOGNAME ?= $(shell id -u)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 # After the installation nothing may touch the network; models come from data/.
 offline := HF_HUB_OFFLINE=1 TRANSFORMERS_OFFLINE=1
@@ -74,6 +76,7 @@ $(STAMP): requirements.lock pyproject.toml
 
 # The tracked inputs, from the bundle in .dvc/bundle; files that you changed yourself are kept.
 data: setup
+	@test -e .git || dvc config --local core.no_scm true  # a copy without git, such as a ZIP download
 	@dvc pull data.dvc || test -d data || { echo "data/ could not be restored from .dvc/bundle; is the clone complete?" >&2; exit 1; }
 
 # Run records and checkpoints let a stopped study resume; without them everything is computed again.

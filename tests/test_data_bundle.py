@@ -1,6 +1,7 @@
 """The tracked data come with the clone: no network, no account, bit for bit."""
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -32,6 +33,23 @@ def test_a_clone_pulls_its_data_from_the_bundle(tmp_path):
     assert "up to date" in run(clone, "dvc", "status", "data.dvc")
     if "up to date" in run(ROOT, "dvc", "status", "data.dvc"):  # nobody edited data/ here
         assert folder_digest(clone / "data") == folder_digest(ROOT / "data")
+
+
+def test_a_copy_without_git_pulls_its_data_too(tmp_path):
+    """A ZIP download: DVC wants git unless its settings say that there is none."""
+    run(tmp_path, "git", "clone", "--quiet", "--no-hardlinks", str(ROOT), "clone")
+    clone = tmp_path / "clone"
+    shutil.copy(ROOT / "Makefile", clone)
+    shutil.rmtree(clone / ".git")
+    run(clone, "make", "-o", "setup", "data")
+    assert "up to date" in run(clone, "dvc", "status", "data.dvc")
+
+
+def test_a_user_without_passwd_entry_has_a_name():
+    """`getpass`, which DVC calls, asks for LOGNAME first."""
+    rule = "--eval=show: ; @echo $$LOGNAME"
+    assert run(ROOT, "env", "-u", "LOGNAME", "make", "-s", rule, "show") == f"{os.getuid()}\n"
+    assert run(ROOT, "env", "LOGNAME=ann", "make", "-s", rule, "show") == "ann\n"
 
 
 def test_line_endings_of_the_user_change_no_tracked_byte(tmp_path):
