@@ -3,6 +3,7 @@
 # make check   style and types alone
 # make site    the results as a static site: build/site/index.html
 # make setup   the environment alone
+# make profile NAME=paper   switch to a study of params/; the old params.yaml is kept
 #
 # Another Python: make repro PYTHON=python3.12. On a CUDA machine pip takes the torch build that its
 # index offers. More pip options: make repro PIP_ARGS="--extra-index-url ..."
@@ -29,7 +30,7 @@ install = if [ "$$(id -u)" = 0 ]; then sudo=; else sudo="sudo -n"; fi; \
 	  $$sudo apt-get update -q && $$sudo env DEBIAN_FRONTEND=noninteractive apt-get install -y -q $(1); \
 	else echo "Please run this first, then make again:  sudo apt-get install -y $(1)" >&2; exit 1; fi
 
-.PHONY: help setup repro test check site system browser data clean-runs
+.PHONY: help setup repro test check site profile system browser data clean-runs
 .DEFAULT_GOAL := help
 
 help:
@@ -50,6 +51,10 @@ check: setup
 # Shows what `make repro` made (or what came with the clone); runs nothing.
 site: setup
 	@python -m posedive_lib.bench.site
+
+# Says what changes; never loses a parameter file.
+profile: setup
+	@python -m posedive_lib.params.profile $(NAME)
 
 setup: system $(STAMP)
 	@python -m posedive_lib.body.opengl
