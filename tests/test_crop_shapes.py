@@ -128,6 +128,15 @@ def test_a_stretched_body_is_the_body_in_a_stretched_picture(photos, backend):
         assert np.percentile(difference, 90) <= limit
 
 
+def test_bodies_of_another_focal_length_are_refused(photos):
+    table = BodyTable.load(Path(photos["folder"].iloc[0]) / "smpl.npz").select(["1.5_0.png"])
+    rendering = Rendering(BODY, H, W, 2.5, 10.5, 5.0)
+    with pytest.raises(
+        StudyError, match=r"body of 1.5_0.png .* of 2.5 image .*focal is 5 \(1 of 1"
+    ):
+        render_many(table, rendering, sizes=np.array([[200, 300]]))
+
+
 def test_equal_proportions_are_not_stretched_at_all():
     sizes = np.array([[64, 128], [192, 384], [50, 150]])
     assert camera.stretch_of(sizes, 128, 64).tolist() == [1.0, 1.0, 1.5]

@@ -17,6 +17,7 @@ from posedive_lib.body.backend import choose_backend
 from posedive_lib.body.camera import stretch_of
 from posedive_lib.body.conditions import ConditionRenderer, Conditions
 from posedive_lib.body.table import BodyTable
+from posedive_lib.errors import StudyError
 
 CHUNK = 64  # bodies that a process gets at a time
 
@@ -113,6 +114,19 @@ def _stacked(parts: list[Conditions]) -> Conditions:
     return Conditions(*(np.stack([getattr(p, f.name) for p in parts]) for f in fields(Conditions)))
 
 
+def _check_focal(bodies: BodyTable, heights: np.ndarray, focal: float) -> None:
+    """StudyError unless the bodies were seen with this focal length, in heights of their photos."""
+    seen = bodies.focal / heights
+    wrong = np.flatnonzero(~np.isclose(seen, focal, rtol=0.01))
+    if len(wrong):
+        raise StudyError(
+            f"The body of {bodies.path[wrong[0]]} was seen with a focal length of "
+            f"{seen[wrong[0]]:.3g} image heights, but conditions.focal is {focal:.3g} "
+            f"({len(wrong):,} of {len(bodies):,} bodies): fit or import them for this focal length "
+            "and for the photos in their own size, or change conditions.focal."
+        )
+
+
 def render_many(
     bodies: BodyTable,
     rendering: Rendering,
@@ -125,12 +139,13 @@ def render_many(
 
     sizes: (N, 2) width and height of the bodies' photos. Photos of other proportions than the
     rendering are stretched when they are read, and so are their bodies here. Without sizes nothing
-    is stretched.
+    is stretched. StudyError for bodies seen with another focal length than the rendering's.
 
     Up to 64 bodies are rendered in this process, more by `rendering.workers` processes.
     """
     stretch = np.ones(len(bodies))
     if sizes is not None:
+        _check_focal(bodies, sizes[:, 1], rendering.focal)
         stretch = stretch_of(sizes, rendering.height, rendering.width)
     chunks = _chunks(bodies.global_orient, bodies.body_pose, bodies.betas, bodies.cam_t, stretch)
     backend = choose_backend(backend)

@@ -3,9 +3,9 @@
     python -m posedive_lib.own_data.fit market1501 build/world --out smpl.npz
 
 Takes the training, query and gallery images of a data set in any supported layout, and writes the
-table `smpl.npz` beside the images. A stopped run goes on: finished batches lie in `OUT.parts` until
-the table is written. They belong to what determines them: images, body, motions, pose estimator,
-settings, code of the fit.
+table `smpl.npz` beside the images. Its pixels are those of each image in its own size. A stopped
+run goes on: finished batches lie in `OUT.parts` until the table is written. They belong to what
+determines them: images, body, motions, pose estimator, settings, code of the fit.
 """
 
 import argparse

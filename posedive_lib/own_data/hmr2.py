@@ -14,7 +14,8 @@ and not read here):
   be nested.
 Columns: `global_orient` (N, 3, 3) or (N, 1, 3, 3), `body_pose` (N, 23, 3, 3), `betas` (N, 10),
 `pred_cam` or `pred_cam_t` (N, 3), `path` (N,) relative to the data set's folder, `img_size` (N, 2)
-width and height; optionally `box_center` (N, 2), `box_size` (N,). To write one:
+width and height of the files as they lie in the data set; optionally `box_center` (N, 2),
+`box_size` (N,). To write one:
 
     smpl = {k: v.cpu().numpy() for k, v in out["pred_smpl_params"].items()}
     numpy.savez("hmr2.npz", path=..., img_size=..., pred_cam=..., **smpl)
@@ -226,7 +227,7 @@ def camera_of(columns: dict[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
 
 
 def import_hmr2(path: str | Path, model: SMPL, *, focal: float | None = None) -> BodyTable:
-    """HMR2's results as a table; its key points are the bodies' own.
+    """HMR2's results as a table, in pixels of images of `img_size`; key points are the bodies' own.
 
     All key points inside the image are marked visible. focal: in image heights, to bring the
     bodies before a camera of that focal length, as `conditions.focal`. Depth shrinks with it, so
