@@ -81,7 +81,8 @@ $(STAMP): requirements.lock pyproject.toml
 
 # The tracked inputs, from the bundle in .dvc/bundle; files that you changed yourself are kept.
 data: setup
-	@test -e .git || dvc config --local core.no_scm true  # a copy without git, such as a ZIP download
+	@# A copy without git, such as a ZIP download, or build/ on another disk: DVC must not ask git.
+	@test -e .git -a ! -L build || dvc config --local core.no_scm true
 	@dvc pull data.dvc || test -d data || { echo "data/ could not be restored from .dvc/bundle; is the clone complete?" >&2; exit 1; }
 
 # Run records and checkpoints let a stopped study resume; without them everything is computed again.

@@ -1,6 +1,7 @@
 """The tracked data come with the clone: no network, no account, bit for bit."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -43,6 +44,31 @@ def test_a_copy_without_git_pulls_its_data_too(tmp_path):
     shutil.rmtree(clone / ".git")
     run(clone, "make", "-o", "setup", "data")
     assert "up to date" in run(clone, "dvc", "status", "data.dvc")
+
+
+def test_build_on_another_disk_is_refused_before_anything_runs_with_a_line_that_mends_it(
+    tmp_path,
+):
+    run(tmp_path, "git", "clone", "--quiet", "--no-hardlinks", str(ROOT), "clone")
+    clone = tmp_path / "clone"
+    for package in ("posedive_lib", "miniworld", "notebooks"):
+        shutil.rmtree(clone / package)
+        shutil.copytree(ROOT / package, clone / package)
+    (tmp_path / "disk").mkdir()
+    (clone / "build").symlink_to(tmp_path / "disk")
+    refused = subprocess.run(
+        [sys.executable, "-m", "posedive_lib.bench.code"],
+        cwd=clone,
+        env=os.environ | {"PYTHONPATH": str(clone)},
+        capture_output=True,
+        text=True,
+    )
+    assert refused.returncode == 2 and not any((tmp_path / "disk").iterdir())
+    (mend,) = re.findall(r"run `(.*)`, then start again", refused.stderr)
+    run(clone, *mend.split())
+    run(clone, "dvc", "repro", "-s", "code")
+    assert (tmp_path / "disk/code/miniworld.build.txt").is_file()
+    assert "up to date" in run(clone, "dvc", "status", "code")
 
 
 def test_a_user_without_passwd_entry_has_a_name():

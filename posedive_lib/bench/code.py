@@ -74,8 +74,23 @@ def write_listings(root: Path = Path()) -> None:
 @command()
 def main() -> int:
     """Write the listings of the repository in the working folder. Returns the exit status."""
+    _require_usable_build()
     write_listings()
     return 0
+
+
+def _require_usable_build() -> None:
+    """StudyError before anything long runs where DVC would refuse outputs behind a linked build/.
+
+    DVC asks git about every output, and git knows nothing behind a link.
+    """
+    settings = [path.read_text() for path in Path(".dvc").glob("config*")]
+    if FOLDER.parent.is_symlink() and Path(".git").exists():
+        if not any(re.search(r"no_scm\s*=\s*true", text, re.IGNORECASE) for text in settings):
+            raise StudyError(
+                f"{FOLDER.parent}/ is a link, and DVC takes no outputs behind a link from a git "
+                "repository: run `dvc config --local core.no_scm true`, then start again."
+            )
 
 
 if __name__ == "__main__":
