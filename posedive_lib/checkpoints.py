@@ -4,11 +4,11 @@ import json
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from posedive_lib.errors import StudyError, require_readable, unreadable
+from posedive_lib.errors import StudyError
+from posedive_lib.intake.tensors import load_tensors
 from posedive_lib.writing import replacing
 
 
@@ -29,18 +29,9 @@ def load_checkpoint(path: str | Path, key: str) -> tuple[dict[str, Tensor], dict
     key: what `about["key"]` has to be; it names everything that determines the training.
     StudyError if the file is missing, damaged, or of a training with another key.
     """
-    require_readable(path)
-    try:
-        with safe_open(path, "pt") as file:
-            about = json.loads((file.metadata() or {})["about"])
-            tensors = {name: file.get_tensor(name) for name in file.keys()}
-    except (OSError, SafetensorError, KeyError, ValueError) as error:
-        raise unreadable(
-            path,
-            error,
-            "is missing, damaged or no checkpoint",
-            "remove it, and the training starts anew",
-        ) from None
+    tensors, about = load_tensors(
+        path, "is missing, damaged or no checkpoint", "remove it, and the training starts anew"
+    )
     if about.get("key") != key:
         raise StudyError(
             f"{path} belongs to a training with other data, parameters, seed or starting weights: "

@@ -12,15 +12,16 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save_file
+from safetensors import SafetensorError
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from posedive_lib.errors import StudyError, command, require_readable
+from posedive_lib.intake.files import read_json
+from posedive_lib.intake.tensors import read_pickled_tensors, read_tensors
 from posedive_lib.writing import replacing
 
 CLIP_PARTS = ("image_encoder", "text_encoder", "tokenizer")  # of a Stable Diffusion layout
@@ -80,26 +81,6 @@ def local_folder(
             f"fetched ({first_line(error)}): run `hf download {name}"
             f"{f' --revision {wanted}' if wanted else ''}` where there is a network."
         ) from error
-
-
-def read_json(path: Path, *needed: str) -> dict[str, Any]:
-    """The JSON object in `path`; StudyError where there is none or it lacks a key of `needed`."""
-    require_readable(path)
-    try:
-        content = json.loads(path.read_text(encoding="utf-8-sig"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise StudyError(
-            f"{path} could not be read ({first_line(error)}): save or fetch it again."
-        ) from error
-    if not isinstance(content, dict):
-        raise StudyError(
-            f"{path} holds a {type(content).__name__} in place of names and values: "
-            "save or fetch it again."
-        )
-    missing = [name for name in needed if name not in content]
-    if missing:
-        raise StudyError(f"{path} lacks {', '.join(missing)}: save or fetch it again.")
-    return content
 
 
 def load_complete(
@@ -171,19 +152,15 @@ def convert(folder: Path) -> Path:
     if not found:
         raise StudyError(f"{folder} holds no weights: name the folder of one model.")
     source = folder / found[0][0]
-    try:
-        if found[0]["end"] == "bin":
-            tensors = torch.load(source, map_location="cpu", weights_only=True)
-        else:
-            tensors = load_file(source)
-        whole = {
-            name: value.float().contiguous().clone() if value.is_floating_point() else value.clone()
-            for name, value in tensors.items()
-        }
-    except (*_FAILURES, UnpicklingError, EOFError) as error:
-        raise StudyError(
-            f"{source} could not be read ({first_line(error)}): fetch it again."
-        ) from None
+    words = "could not be read", "fetch it again"
+    if found[0]["end"] == "bin":
+        tensors = read_pickled_tensors(source, *words)
+    else:
+        tensors, _ = read_tensors(source, *words)
+    whole = {
+        name: value.float().contiguous().clone() if value.is_floating_point() else value.clone()
+        for name, value in tensors.items()
+    }
     out = folder / f"{found[0]['kind'] or ''}model.safetensors"
     with replacing(out) as draft:
         save_file(whole, draft, metadata={"format": "pt"})
@@ -272,20 +249,6 @@ def save_tensors(
     copies = {name: value.detach().cpu().contiguous().clone() for name, value in tensors.items()}
     with replacing(path) as draft:
         save_file(copies, draft, metadata=None if about is None else {"about": json.dumps(about)})
-
-
-def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """What `save_tensors` wrote: the tensors, and `about` ({} where there is none)."""
-    require_readable(path)
-    try:
-        with safe_open(path, "pt") as file:
-            about = json.loads((file.metadata() or {}).get("about", "{}"))
-            return {name: file.get_tensor(name) for name in file.keys()}, about
-    except (OSError, SafetensorError, ValueError) as error:
-        raise StudyError(
-            f"{path} is missing, damaged or no file of weights ({first_line(error)}): "
-            "fetch it again, or remove it and train again."
-        ) from None
 
 
 def load_into(module: nn.Module, tensors: dict[str, Tensor], path: Path) -> None:

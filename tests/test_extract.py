@@ -6,11 +6,12 @@ from PIL import ExifTags, Image
 from reid_parts import people, save_tiny_clip, tiny_params
 
 from posedive_lib.errors import StudyError
+from posedive_lib.intake.tensors import load_tensors
 from posedive_lib.own_data.features import extract
 from posedive_lib.reid.clip_reid_training import ClipReIDModel
 from posedive_lib.reid.models import load_trained
 from posedive_lib.reid.resnet import ResNetModel
-from posedive_lib.weights import load_tensors, save_tensors
+from posedive_lib.weights import save_tensors
 
 
 @pytest.fixture(scope="module", params=["clip-reid", "resnet"])

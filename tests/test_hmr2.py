@@ -11,10 +11,10 @@ from pipeline import ROOT
 from safetensors.numpy import save_file
 from scipy.spatial.transform import Rotation
 
-from posedive_lib.body.archive import read_npz, write_npz
 from posedive_lib.body.smpl import cached_smpl
 from posedive_lib.body.table import BodyTable
 from posedive_lib.errors import StudyError
+from posedive_lib.intake.arrays import read_npz, write_npz
 from posedive_lib.own_data.hmr2 import camera_of, export_hmr2, import_hmr2, main, read_hmr2
 
 BODY = str(ROOT / "data/body/SMPL_NEUTRAL.npz")

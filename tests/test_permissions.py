@@ -14,10 +14,10 @@ from pipeline import ROOT
 from posedive_lib import datasets
 from posedive_lib.augment.confidence import PoseEstimator
 from posedive_lib.body import load_smpl
-from posedive_lib.body.archive import read_npz
 from posedive_lib.checkpoints import load_checkpoint
 from posedive_lib.datasets.preflight import preflight
 from posedive_lib.errors import StudyError
+from posedive_lib.intake.arrays import read_npz
 
 VITPOSE = ROOT / "data/pretrained/vitpose"
 

@@ -15,7 +15,8 @@ from torch.nn import functional as F
 from tqdm import tqdm
 
 from posedive_lib.errors import StudyError
-from posedive_lib.weights import load_complete, local_folder, read_json
+from posedive_lib.intake.files import read_json
+from posedive_lib.weights import load_complete, local_folder
 
 KEYPOINTS = (
     "nose",

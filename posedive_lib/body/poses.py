@@ -15,9 +15,9 @@ from pathlib import Path
 import numpy as np
 from scipy.spatial.transform import Rotation
 
-from posedive_lib.body.archive import read_npz
 from posedive_lib.digests import files_below
 from posedive_lib.errors import StudyError
+from posedive_lib.intake.arrays import read_npz
 
 FOLDERS = {"in-domain": "in", "out-of-domain": "out"}
 # Numbers per frame; all begin with the root (3) and 21 body joints (63).

@@ -14,8 +14,8 @@ import numpy as np
 from numpy._core import multiarray
 from scipy import sparse
 
-from posedive_lib.body.archive import read_npz
 from posedive_lib.errors import StudyError, unreadable
+from posedive_lib.intake.arrays import read_npz
 
 MAX_ENTRIES = 10**8  # of an array in a body; the official files' largest has 4 million
 KEYS = ("v_template", "f", "weights", "shapedirs", "posedirs", "J_regressor", "kintree_table")

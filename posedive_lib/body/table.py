@@ -7,8 +7,8 @@ from typing import ClassVar
 
 import numpy as np
 
-from posedive_lib.body.archive import read_npz, write_npz
 from posedive_lib.errors import StudyError
+from posedive_lib.intake.arrays import read_npz, write_npz
 
 SHAPES: dict[str, tuple[int, ...]] = {
     "path": (),

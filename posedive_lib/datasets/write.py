@@ -17,12 +17,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from posedive_lib.body.archive import read_npz, write_npz
 from posedive_lib.datasets import compatibility, folder, msmt17, splits, trees
 from posedive_lib.datasets.images import BROKEN, RESAMPLING, decode, read_sizes, to_rgb, turn
 from posedive_lib.datasets.loading import load
 from posedive_lib.datasets.table import TRUTH, ReIDDataset, read_table
 from posedive_lib.errors import StudyError, unreadable
+from posedive_lib.intake.arrays import read_npz, write_npz
 from posedive_lib.writing import replacing_folder
 
 NEEDED = ("image_path", "pid", "camid", "index")

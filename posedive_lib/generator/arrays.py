@@ -11,9 +11,9 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from posedive_lib.body.archive import read_npz, write_npz
 from posedive_lib.errors import StudyError
 from posedive_lib.generator.encoders import Encoders, check_images, check_maps
+from posedive_lib.intake.arrays import read_npz, write_npz
 
 DIMENSIONS = {
     "latents": 4,

@@ -10,7 +10,8 @@ from torch import Tensor, nn
 from transformers import CLIPVisionModelWithProjection
 
 from posedive_lib.errors import StudyError
-from posedive_lib.weights import load_part, part_folder, read_json
+from posedive_lib.intake.files import read_json
+from posedive_lib.weights import load_part, part_folder
 
 BATCH = 64  # images through the tower at a time
 OPENAI_MEAN, OPENAI_STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)

@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from posedive_lib.generator import reference
 from posedive_lib.generator.guiders import PoseGuiders
 from posedive_lib.generator.reference import Features, ReferenceCall
-from posedive_lib.weights import load_part, local_folder, part_folder, plain, read_json
+from posedive_lib.intake.files import read_json
+from posedive_lib.weights import load_part, local_folder, part_folder, plain
 
 if TYPE_CHECKING:
     from posedive_lib.params import GeneratorParams

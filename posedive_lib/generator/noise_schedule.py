@@ -15,7 +15,7 @@ from diffusers.training_utils import compute_snr
 from torch import Tensor
 
 from posedive_lib.errors import StudyError
-from posedive_lib.weights import read_json
+from posedive_lib.intake.files import read_json
 
 if TYPE_CHECKING:
     from posedive_lib.params import GeneratorParams

@@ -17,13 +17,13 @@ from diffusers import UNet2DConditionModel
 from posedive_lib.errors import StudyError
 from posedive_lib.generator.guiders import CONDITIONS
 from posedive_lib.generator.model import PoseDiveModel, build_guiders, vae_factor
+from posedive_lib.intake.files import read_json
+from posedive_lib.intake.tensors import load_tensors
 from posedive_lib.weights import (
     load_into,
     load_part,
-    load_tensors,
     local_folder,
     plain,
-    read_json,
     save_tensors,
 )
 from posedive_lib.writing import replacing_folder

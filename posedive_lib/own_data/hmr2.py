@@ -35,11 +35,11 @@ from safetensors import SafetensorError, safe_open
 from scipy.spatial.transform import Rotation
 from smplx import SMPL
 
-from posedive_lib.body.archive import MAX_BYTES, read_npz
 from posedive_lib.body.camera import project
 from posedive_lib.body.smpl import COCO_FROM_SMPL, load_smpl, pose
 from posedive_lib.body.table import BodyTable
 from posedive_lib.errors import StudyError, command
+from posedive_lib.intake.arrays import MAX_BYTES, read_npz
 
 FOCAL, CROP = 5000.0, 256.0  # pixels, of HMR2's network
 SHAPES = {

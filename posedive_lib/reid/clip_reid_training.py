@@ -19,6 +19,7 @@ from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
 from posedive_lib.checkpoints import load_checkpoint
 from posedive_lib.errors import StudyError
+from posedive_lib.intake.tensors import load_tensors
 from posedive_lib.reid import losses
 from posedive_lib.reid.clip_reid import (
     MEAN_CAMERA,
@@ -34,7 +35,7 @@ from posedive_lib.reid.loop import History, Progress
 from posedive_lib.reid.sampler import shuffled_batches
 from posedive_lib.reid.torch_model import EXTRACT_BATCH, TorchReIDModel, TrainingRun
 from posedive_lib.seeds import seed_for
-from posedive_lib.weights import load_tensors, save_tensors
+from posedive_lib.weights import save_tensors
 
 if TYPE_CHECKING:
     from posedive_lib.params import ReID

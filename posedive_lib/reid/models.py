@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from posedive_lib.errors import StudyError
+from posedive_lib.intake.tensors import load_tensors
 from posedive_lib.reid.breakdown import cells, match_table
 from posedive_lib.reid.clip_reid_training import ClipReIDModel
 from posedive_lib.reid.image_set import ImageSet
@@ -20,7 +21,6 @@ from posedive_lib.reid.loop import Progress
 from posedive_lib.reid.resnet import ResNetModel
 from posedive_lib.reid.retrieval import evaluate
 from posedive_lib.reid.torch_model import MODEL_FILE, TorchReIDModel
-from posedive_lib.weights import load_tensors
 
 if TYPE_CHECKING:
     from posedive_lib.params import ReID

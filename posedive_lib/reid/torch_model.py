@@ -14,13 +14,14 @@ import torch
 from torch import Tensor, nn
 
 from posedive_lib.errors import StudyError
+from posedive_lib.intake.tensors import load_tensors
 from posedive_lib.reid.image_set import ImageSet, check_pixels, resized
 from posedive_lib.reid.learning_rate import epoch_of, steps_of
 from posedive_lib.reid.loop import Checkpoint, History, Machine, Progress, Stage
 from posedive_lib.reid.sampler import PKSampler
 from posedive_lib.reid.transforms import HALVES, augment, normalise
 from posedive_lib.seeds import seed_for
-from posedive_lib.weights import load_tensors, plain, save_tensors
+from posedive_lib.weights import plain, save_tensors
 
 if TYPE_CHECKING:
     from posedive_lib.params import PromptStage, ReID, StepStage

@@ -1,4 +1,4 @@
-"""Read `.npz` files from anywhere, executing nothing in them; write whole ones."""
+"""Read `.npz` files from anywhere; write whole ones."""
 
 import math
 import zipfile
@@ -10,10 +10,8 @@ import numpy as np
 from numpy.lib import format as npy
 
 from posedive_lib.errors import StudyError, unreadable
+from posedive_lib.intake.files import MAX_BYTES, open_file
 from posedive_lib.writing import replacing
-
-# Bytes unpacked: five times the largest SMPL-X body or the longest AMASS motion.
-MAX_BYTES = 1 << 30
 
 
 def read_npz(
@@ -31,11 +29,13 @@ def read_npz(
     if not path.stat().st_size:
         raise StudyError(f"{path} is empty, not {what}: copy or download it again")
     try:
-        with zipfile.ZipFile(path) as archive:
+        with open_file(path) as file, zipfile.ZipFile(file) as archive:
             unpacked = sum(item.file_size for item in archive.infolist())
             if unpacked > limit:
                 size = f"{unpacked / 2**30:.1f} GiB"
                 raise StudyError(f"{path} unpacks to {size}, more than {what} holds: remove it")
+            if len(set(archive.namelist())) < len(archive.namelist()):
+                raise StudyError(f"{path} holds an array twice: save {what} again")
             arrays = {}
             for item in archive.infolist():
                 name = item.filename.removesuffix(".npy")
