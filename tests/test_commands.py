@@ -12,7 +12,7 @@ from posedive_lib.errors import StudyError, command
 RESUMING = {
     "posedive_lib.augment.__main__": ["market1501", "data", "--out", "augmented"],
     "posedive_lib.own_data.fit": ["market1501", "data"],
-    "posedive_lib.generator.__main__": ["arrays.npz", "run"],
+    "posedive_lib.own_data.train": ["market1501", "data", "--out", "run"],
 }
 
 

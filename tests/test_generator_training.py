@@ -486,33 +486,14 @@ def test_a_checkpoint_of_more_steps_is_not_passed_off_as_fewer(
         run(stable_diffusion, arrays, tmp_path, steps=2, checkpoint_every=4)
 
 
-def test_the_command_trains_and_says_what_is_wrong_in_one_sentence(tmp_path, capsys):
-    from posedive_lib.generator.__main__ import main
-
-    assert (
-        main(
-            [
-                str(tmp_path / "none.npz"),
-                str(tmp_path / "out"),
-                "--params",
-                str(ROOT / "params/smoke.yaml"),
-            ]
-        )
-        == 2
-    )
-    message = capsys.readouterr().err
-    assert "none.npz is missing" in message and message.count("\n") == 1
+def test_files_that_hold_no_training_arrays_are_named_in_one_sentence(tmp_path):
+    with pytest.raises(StudyError, match="none.npz is missing"):
+        TrainingArrays.read(tmp_path / "none.npz")
     bodies = tmp_path / "smpl.npz"  # a mistake for the arrays, and nothing to delete
     np.savez(bodies, path=np.array(["a.jpg"]))
-    assert (
-        main([str(bodies), str(tmp_path / "out"), "--params", str(ROOT / "params/smoke.yaml")]) == 2
-    )
-    message = capsys.readouterr().err
-    assert (
-        "smpl.npz holds no training arrays" in message
-        and "delete" not in message
-        and "remove" not in message
-    )
+    with pytest.raises(StudyError, match="smpl.npz holds no training arrays") as said:
+        TrainingArrays.read(bodies)
+    assert "delete" not in str(said.value) and "remove" not in str(said.value)
 
 
 def test_a_dropped_token_leaves_the_reference_attention_alone(stable_diffusion, arrays, model):  # noqa: F811

@@ -62,14 +62,14 @@ def augment(
     """
     out = Path(out).expanduser().resolve()
     if painter is None:
-        _checked_generator(generator)
+        generator = checked_generator(generator)
     dataset = datasets.load(name, root)
     check_free(dataset, out, overwrite)
     augmenter = Augmenter.of(P, dataset)
     wanted = P.augment.images_per_pid
     rows = augmenter.plan(arm, P.augment.candidates_per_pid, "references" if progress else None)
     if painter is None:
-        painter = _diffusion(P, _checked_generator(generator))
+        painter = _diffusion(P, checked_generator(generator))
     store = out.with_name(f"{out.name}.candidates")
     manifest = augmenter.make(rows, painter, store, images_per_pid=wanted, progress=progress)
     added = select(manifest, P.augment, images_per_pid=wanted)
@@ -84,20 +84,23 @@ def augment(
     return Augmented(written or datasets.load(name, out), manifest, added, short)
 
 
-def _checked_generator(folder: str | Path | None) -> Path:
+def checked_generator(folder: str | Path | None) -> Path:
+    """A trained generator's folder, also where that of its training is given; else StudyError."""
     if folder is None or not Path(folder).is_dir():
         raise StudyError(
-            f"There is no generator at {folder}: "
-            "train one (`dvc repro 03_generator_training`) or name its folder."
+            f"There is no generator at {folder}: train one (`python -m "
+            "posedive_lib.own_data.train`, or `dvc repro 03_generator_training`) or name its "
+            "folder."
         )
     from posedive_lib.generator.saved import SETTINGS
 
-    if not (Path(folder) / SETTINGS).is_file():
-        raise StudyError(
-            f"{folder} holds no trained generator (it has no {SETTINGS}; "
-            "Stable Diffusion alone follows no pose): name a generator's folder."
-        )
-    return Path(folder)
+    for found in (Path(folder), Path(folder) / "generator"):
+        if (found / SETTINGS).is_file():
+            return found
+    raise StudyError(
+        f"{folder} holds no trained generator (it has no {SETTINGS}; "
+        "Stable Diffusion alone follows no pose): name a generator's folder."
+    )
 
 
 def _diffusion(P: Params, folder: str | Path) -> Painter:

@@ -1,0 +1,171 @@
+"""`python -m posedive_lib.own_data.train`: one's own photos train a generator that augments them.
+
+The bundled small models do the work, on a tiny Market-1501 of plain photos.
+"""
+
+import shutil
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+from launching import launch
+from PIL import Image
+from pipeline import ROOT
+
+from posedive_lib import datasets, params
+from posedive_lib.body.camera import orient
+from posedive_lib.body.table import BodyTable
+from posedive_lib.errors import StudyError
+from posedive_lib.generator import training
+from posedive_lib.own_data import augment, train
+
+SPLITS = {"bounding_box_train": (2, 7, 9), "query": (3,), "bounding_box_test": (3,)}
+MODELS = ("body", "motions", "stable_diffusion", "pose_estimator", "phase1")
+
+
+@pytest.fixture
+def market(tmp_path):
+    """Root of three training people: two with two photos, one with a single one."""
+    folder, rels = tmp_path / "data" / "Market-1501-v15.09.15", []
+    for split, pids in SPLITS.items():
+        (folder / split).mkdir(parents=True)
+        for pid in pids:
+            for camera in (1, 2) if pid != 9 and split != "query" else (1,):
+                rels.append(f"{split}/{pid:04d}_c{camera}s1_000001_00.jpg")
+                Image.new("RGB", (64, 128), (20 * pid, 120, 100)).save(folder / rels[-1])
+    n = len(rels)
+    facing = orient(np.zeros((n, 3)), np.zeros(n), np.full(n, 10.0))
+    camera = np.tile([0, 0, 4.0], (n, 1))
+    points, visible = np.zeros((n, 17, 2)), np.full((n, 17), 2)
+    zeros = np.zeros((n, 69)), np.zeros((n, 10))
+    bodies = BodyTable(np.array(rels), facing, *zeros, camera, np.full(n, 320.0), points, visible)
+    bodies.save(folder / "smpl.npz")
+    return tmp_path / "data"
+
+
+@pytest.fixture
+def profile(tmp_path):
+    """A parameter file of few small steps; `profile(**changes)` writes another one."""
+
+    def write(**changes):
+        known = params.load(ROOT / "params.yaml")
+        small = {
+            "image.height": 64,
+            "image.width": 32,
+            "world.workers": 1,
+            "augment.tau_ref": 0.0,
+            "augment.tau_tar": 0.0,
+            "generator.steps": 2,
+            "generator.batch_size": 2,
+            "generator.log_every": 1,
+            "generator.checkpoint_every": 1,
+            "generator.sample_every": 0,
+            "generator.precision": "fp32",
+        }
+        models = {f"paths.{name}": str(ROOT / getattr(known.paths, name)) for name in MODELS}
+        return params.load(ROOT / "params.yaml", overrides=small | models | changes)
+
+    return write
+
+
+def losses(folder) -> np.ndarray:
+    return np.nan_to_num(pd.read_csv(folder / "losses.csv").to_numpy(), nan=-1)
+
+
+def test_own_photos_train_a_generator_that_augment_takes(market, profile, tmp_path, monkeypatch):
+    P, dataset = profile(), datasets.load("market1501", market)
+    before = {path: path.read_bytes() for path in market.rglob("*") if path.is_file()}
+    monkeypatch.setattr(train, "BLOCK", 3)
+    out = tmp_path / "run"
+    generator = train.train_on(dataset, out, P, progress=False)
+    assert generator == out / "generator" and len(losses(out)) == 2
+    # Person 9 has one photo and so no pair.
+    arrays = sorted((out / "arrays").iterdir())
+    assert [len(np.load(path)["pid"]) for path in arrays] == [3, 1]
+    assert set(np.concatenate([np.load(path)["pid"] for path in arrays])) == {2, 7}
+    assert augment.checked_generator(out) == augment.checked_generator(generator) == generator
+    assert {path: path.read_bytes() for path in market.rglob("*") if path.is_file()} == before
+
+    # Again: nothing is encoded or trained anew. A block that is gone is the only one made.
+    times = {path: path.stat().st_mtime_ns for path in out.rglob("*") if path.is_file()}
+    assert train.train_on(dataset, out, P, progress=False) == generator
+    assert {path: path.stat().st_mtime_ns for path in times} == times
+    old = arrays[1].read_bytes()
+    arrays[1].unlink()
+    train.train_on(dataset, out, P, progress=False)
+    assert arrays[1].read_bytes() == old
+    assert arrays[0].stat().st_mtime_ns == times[arrays[0]]
+
+
+def test_a_stopped_training_goes_on_to_the_same_weights(market, profile, tmp_path, monkeypatch):
+    P, dataset = profile(), datasets.load("market1501", market)
+    whole = train.train_on(dataset, tmp_path / "whole", P, progress=False)
+
+    def stop(*arguments):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(training.saved, "save_model", stop)
+        train.train_on(dataset, tmp_path / "part", P, progress=False)
+    assert (tmp_path / "part/checkpoint.safetensors").is_file()
+    part = train.train_on(dataset, tmp_path / "part", P, progress=False)
+    assert np.array_equal(losses(part.parent), losses(whole.parent))
+    for file in ("denoising_unet/diffusion_pytorch_model.safetensors", "guiders.safetensors"):
+        assert (part / file).read_bytes() == (whole / file).read_bytes()
+
+
+def command(root, file, out) -> None:
+    """What each process of `accelerate launch` runs."""
+    assert train.main(["market1501", root, "--out", out, "--params", file]) == 0
+
+
+def test_two_processes_share_encoding_and_training(market, profile, tmp_path):
+    file = tmp_path / "params.yaml"
+    file.write_text(yaml.safe_dump(profile().model_dump()))
+    launch("test_own_training", "command", [market, file, tmp_path / "two"], 2)
+    dataset = datasets.load("market1501", market)
+    train.train_on(dataset, tmp_path / "one", params.load(file), progress=False)
+    names = [[p.name for p in (tmp_path / n / "arrays").iterdir()] for n in ("one", "two")]
+    assert names[0] == names[1]
+    np.testing.assert_allclose(losses(tmp_path / "one"), losses(tmp_path / "two"), rtol=1e-3)
+    assert (tmp_path / "two/generator/posedive.json").is_file()
+
+
+@pytest.mark.parametrize(
+    "spoil, changes, sentence",
+    [
+        (
+            None,
+            {"generator.batch_size": 3, "generator.gradient_accumulation": 2},
+            "batch_size is 3",
+        ),
+        (None, {"generator.precision": "fp16"}, "generator.precision fp16 needs a GPU"),
+        ("single", {}, "No identity of .* has two real training photos"),
+        ("broken", {}, "0002_c1s1_000001_00.jpg"),
+        ("bodies", {}, "smpl.npz is missing: fit SMPL"),
+        ("full", {}, "GB free, but arrays, checkpoint and generator need"),
+        ("foreign", {}, "holds something else than a training"),
+    ],
+)
+def test_what_cannot_work_is_said_before_anything_is_encoded(
+    market, profile, tmp_path, monkeypatch, spoil, changes, sentence
+):
+    photos, out = market / "Market-1501-v15.09.15", tmp_path / "run"
+    if spoil == "single":
+        for photo in photos.glob("bounding_box_train/*_c2*"):
+            photo.unlink()
+    elif spoil == "broken":
+        (photos / "bounding_box_train/0002_c1s1_000001_00.jpg").write_bytes(b"no image")
+    elif spoil == "bodies":
+        (photos / "smpl.npz").unlink()
+    elif spoil == "full":
+        none = shutil.disk_usage(tmp_path)._replace(free=1000)
+        monkeypatch.setattr(train.shutil, "disk_usage", lambda path: none)
+    elif spoil == "foreign":
+        out.mkdir()
+        (out / "holiday.jpg").write_bytes(b"mine")
+    monkeypatch.setattr(train, "_encoded", lambda *arguments: pytest.fail("too late"))
+    with pytest.raises(StudyError, match=sentence):
+        train.train_on(datasets.load("market1501", market), out, profile(**changes))
+    assert spoil != "foreign" or [path.name for path in out.iterdir()] == ["holiday.jpg"]
