@@ -8,13 +8,13 @@ from PIL import Image
 from pipeline import ROOT
 from roma import rotvec_to_rotmat
 
-from posedive_lib.body import archive
 from posedive_lib.body.camera import fit_to_crop, orient, project, viewpoint
 from posedive_lib.body.kinematics import joint_positions
 from posedive_lib.body.poses import load_poses
 from posedive_lib.body.smpl import COCO_FROM_SMPL, cached_smpl, load_smpl, pose
 from posedive_lib.body.table import BodyTable
 from posedive_lib.errors import StudyError
+from posedive_lib.intake import arrays as archive
 from posedive_lib.own_data import fit
 from posedive_lib.own_data.fitting import FitSettings, fit_keypoints, visibility
 from posedive_lib.own_data.heading import Heading
