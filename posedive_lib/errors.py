@@ -16,8 +16,9 @@ class StudyError(ValueError):
 def command(stopped: str = "Stopped.") -> Callable[[Callable[..., int]], Callable[..., int]]:
     """Decorator for the `main` of a command, which returns its exit status.
 
-    A StudyError becomes its sentence on stderr and status 2, Ctrl-C the sentence `stopped` and
-    status 130. Characters that the terminal's encoding lacks are printed as escapes.
+    A StudyError becomes its sentence on stderr and status 2, full memory likewise. Ctrl-C becomes
+    the sentence `stopped` and status 130. Characters that the terminal's encoding lacks are printed
+    as escapes.
     """
 
     def decorate(main: Callable[..., int]) -> Callable[..., int]:
@@ -30,6 +31,13 @@ def command(stopped: str = "Stopped.") -> Callable[[Callable[..., int]], Callabl
                 return main(*arguments, **options)
             except StudyError as error:
                 print(error, file=sys.stderr)
+                return 2
+            except MemoryError as error:
+                print(
+                    f"The memory is full{f' ({error})' if str(error) else ''}: free some, or set "
+                    "smaller batches or fewer workers; finished work is kept.",
+                    file=sys.stderr,
+                )
                 return 2
             except KeyboardInterrupt:
                 # A line of its own, behind the terminal's ^C.

@@ -19,9 +19,11 @@ def writing(path: str | Path) -> Iterator[None]:
         yield
     except (OSError, SafetensorError) as error:
         reason = getattr(error, "strerror", None) or error
-        raise StudyError(
-            f"{path} cannot be written ({reason}): free space or choose a writable folder"
-        ) from error
+        mend = "free space or choose a writable folder"
+        if isinstance(error, FileNotFoundError) and error.filename:
+            reason = f"{reason}: {error.filename}"
+            mend = "something was removed meanwhile; put it back, or start again"
+        raise StudyError(f"{path} cannot be written ({reason}): {mend}") from error
 
 
 @contextmanager
@@ -34,6 +36,7 @@ def replacing(path: str | Path) -> Iterator[Path]:
     path = Path(path)
     draft = path.with_name(f".{path.name}.{os.getpid()}")
     with writing(path):
+        _remove_drafts(path)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             yield draft
@@ -80,11 +83,15 @@ def _put_back(old: Path, path: Path) -> None:
 
 def _remove_drafts(path: Path) -> None:
     """Remove drafts of `path` that this process or a killed one has left."""
-    pattern = re.compile(re.escape(f".{path.name}.") + r"(\d+)\.new")
-    for entry in path.parent.iterdir() if path.parent.is_dir() else ():
-        match = pattern.fullmatch(entry.name)
-        if match and (int(match[1]) == os.getpid() or not _runs(int(match[1]))):
-            shutil.rmtree(entry, ignore_errors=True)
+    pattern = re.compile(re.escape(f".{path.name}.") + r"(\d+)(\.new)?")
+    for name in os.listdir(path.parent) if path.parent.is_dir() else ():
+        match = pattern.fullmatch(name)
+        if not match or (_runs(int(match[1])) and int(match[1]) != os.getpid()):
+            continue
+        if match[2]:
+            shutil.rmtree(path.with_name(name), ignore_errors=True)
+        else:
+            path.with_name(name).unlink(missing_ok=True)
 
 
 def _runs(process: int) -> bool:

@@ -47,9 +47,11 @@ class RunStore:
 
     def get_or_run(self, spec: dict[str, Any], function: Callable[[], Any]) -> Any:
         """The recorded result, or else that of `function()`; both as JSON gives them back."""
-        if self.get(spec) is None:
-            self.put(spec, function())
-        return self.get(spec)
+        found = self.get(spec)
+        if found is None:
+            self.put(spec, result := function())
+            found = json.loads(_json(result))  # not read back: somebody may remove the record
+        return found
 
     def folder(self, spec: dict[str, Any]) -> Path:
         """A folder of this spec's own: for checkpoints, and for files too large for a record."""

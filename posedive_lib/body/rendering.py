@@ -10,7 +10,6 @@ from itertools import repeat
 from multiprocessing.context import SpawnContext, SpawnProcess
 
 import numpy as np
-import torch
 from tqdm import tqdm
 
 from posedive_lib.body.backend import choose_backend
@@ -18,6 +17,7 @@ from posedive_lib.body.camera import stretch_of
 from posedive_lib.body.conditions import ConditionRenderer, Conditions
 from posedive_lib.body.table import BodyTable
 from posedive_lib.errors import StudyError
+from posedive_lib.workers import begin_worker, reporting_lost_workers
 
 CHUNK = 64  # bodies that a process gets at a time
 
@@ -76,15 +76,15 @@ class _Processes(SpawnContext):
 def rendering_processes(workers: int) -> Iterator[ProcessPoolExecutor]:
     """A pool of processes that render; each starts with the first work that it gets.
 
-    At the end, also after an exception, work that has not begun is dropped.
+    At the end, also after an exception, work that has not begun is dropped. StudyError where a
+    process is killed.
     """
     # One thread each: the processes are the parallelism, and threads that wait for each other
     # would halve it.
-    pool = ProcessPoolExecutor(
-        workers, mp_context=_Processes(), initializer=torch.set_num_threads, initargs=(1,)
-    )
+    pool = ProcessPoolExecutor(workers, mp_context=_Processes(), initializer=begin_worker)
     try:
-        yield pool
+        with reporting_lost_workers():
+            yield pool
     finally:
         pool.shutdown(cancel_futures=True)
 

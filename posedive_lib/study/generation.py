@@ -20,7 +20,7 @@ from posedive_lib.digests import file_digest
 from posedive_lib.study import candidate_files
 from posedive_lib.study.candidate_files import candidates_folder
 from posedive_lib.study.phase2_work import GENERATOR
-from posedive_lib.writing import replacing_folder
+from posedive_lib.writing import replacing, replacing_folder
 
 if TYPE_CHECKING:
     from posedive_lib.params import Params
@@ -66,7 +66,8 @@ def make_candidates(P: Params, name: str, arm: str = "pose-dive") -> pd.DataFram
     with replacing_folder(out / "shards") as draft:
         for shard in sorted({Path(path).parent for path in manifest["path"]}):
             shutil.copytree(store / shard, draft / shard.name)
-    manifest.to_csv(out / "manifest.csv", index=False, lineterminator="\n")
+    with replacing(out / "manifest.csv") as file:
+        manifest.to_csv(file, index=False, lineterminator="\n")
     return manifest
 
 
@@ -83,7 +84,8 @@ def list_candidates(manifests: list[pd.DataFrame]) -> None:
             digest = file_digest(candidates_folder(name, arm) / "manifest.csv")
             rows.append((name, arm, len(table), digest))
     table = pd.DataFrame(rows, columns=["dataset", "arm", "candidates", "manifest"])
-    table.to_csv(candidate_files.CANDIDATES / "manifests.csv", index=False, lineterminator="\n")
+    with replacing(candidate_files.CANDIDATES / "manifests.csv") as file:
+        table.to_csv(file, index=False, lineterminator="\n")
 
 
 def training_rows(P: Params, name: str, counts: pd.Series) -> pd.DataFrame:

@@ -1,0 +1,201 @@
+"""Faults in the middle of work: killed workers, full memory, a full disk, files that vanish.
+
+tests/faults.py kills whole stages of the study; this is the short form. docs/faults.md lists both.
+"""
+
+import multiprocessing
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from fault_jobs import die, fill_memory
+from PIL import Image
+from pipeline import ROOT
+
+from posedive_lib.bench.processes import in_processes
+from posedive_lib.bench.runs import RunStore, write_array, write_text
+from posedive_lib.body.rendering import rendering_processes
+from posedive_lib.checkpoints import save_checkpoint
+from posedive_lib.errors import StudyError, command
+from posedive_lib.generator.loss_log import LossLog
+from posedive_lib.intake.arrays import write_npz
+from posedive_lib.writing import replacing, replacing_folder
+
+
+def test_a_killed_worker_is_reported_in_one_sentence(tmp_path):
+    said = "A worker process was killed, most likely because memory ran out: free memory"
+    begin = time.monotonic()
+    with pytest.raises(StudyError, match=said):
+        in_processes(die, [(tmp_path / "no",), (tmp_path,)], 2)
+    with pytest.raises(StudyError, match=said), rendering_processes(2) as pool:
+        list(pool.map(die, [tmp_path / "no", tmp_path]))
+    assert time.monotonic() - begin < 90, "the other worker is stopped, not waited for"
+    assert not multiprocessing.active_children()
+
+
+def test_full_memory_in_a_worker_is_reported_in_one_sentence(capsys):
+    @command()
+    def main() -> int:
+        in_processes(fill_memory, [()], 1)
+        return 0
+
+    assert main() == 2
+    said = capsys.readouterr().err
+    assert (
+        said.startswith("The memory is full (Unable to allocate 8.00 PiB") and "\n" not in said[:-1]
+    )
+
+
+@pytest.mark.parametrize("pool", ["runs", "rendering"])
+def test_workers_end_with_a_killed_parent(tmp_path, pool):
+    """Also those that wait for work."""
+    command = [sys.executable, ROOT / "tests/fault_jobs.py", pool]
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    parent = subprocess.Popen(command, cwd=tmp_path, env=environment)
+    files = [tmp_path / "first", tmp_path / "second"]
+    wait_until(lambda: all(file.exists() and file.read_text() for file in files), 90)
+    parent.kill()
+    parent.wait()
+    wait_until(lambda: not any(Path(f"/proc/{file.read_text()}").exists() for file in files), 10)
+
+
+def wait_until(true, seconds: float) -> None:
+    end = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < end, "too late"
+        time.sleep(0.1)
+
+
+# A full disk
+
+
+@pytest.fixture(scope="module")
+def small_disk(tmp_path_factory):
+    """A disk of 256 KiB."""
+    folder = tmp_path_factory.mktemp("disk")
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", str(folder)], capture_output=True
+    )
+    if mounted.returncode:
+        pytest.skip("no small disk can be mounted here (root may)")
+    yield folder
+    subprocess.run(["umount", str(folder)], check=True)
+
+
+NOISE = np.random.default_rng(0).integers(0, 256, 1 << 20, np.uint8)
+
+
+def table(path: Path) -> None:
+    with replacing(path) as draft:
+        pd.DataFrame({"number": NOISE}).to_csv(draft, index=False)
+
+
+def picture(path: Path) -> None:
+    with replacing(path) as draft:
+        Image.fromarray(NOISE.reshape(1024, -1)).save(draft, format="PNG")
+
+
+def photo(path: Path) -> None:
+    with replacing(path) as draft:
+        Image.fromarray(NOISE.reshape(1024, -1)).save(draft, format="JPEG", quality=92)
+
+
+WRITERS = {
+    "text": lambda path: write_text(path, NOISE.tobytes().hex()),
+    "array": lambda path: write_array(path, NOISE),
+    "npz": lambda path: write_npz(path, {"noise": NOISE}),
+    "compressed npz": lambda path: write_npz(path, {"noise": NOISE}, compressed=True),
+    "checkpoint": lambda path: save_checkpoint(path, {"noise": torch.tensor(NOISE)}, {"step": 2}),
+    "table": table,
+    "picture": picture,
+    "photo": photo,
+}
+
+
+@pytest.mark.parametrize("writer", WRITERS)
+def test_a_full_disk_leaves_the_last_good_file(small_disk, writer):
+    path = small_disk / "file"
+    path.write_text("good")
+    with pytest.raises(StudyError, match=f"^{path} cannot be written .*: free space or choose"):
+        WRITERS[writer](path)
+    assert path.read_text() == "good" and os.listdir(small_disk) == ["file"]
+    path.unlink()
+
+
+def test_a_full_disk_leaves_the_last_good_folder(small_disk):
+    folder = small_disk / "photos"
+    folder.mkdir()
+    (folder / "old").write_text("good")
+    with (
+        pytest.raises(StudyError, match="photos cannot be written .No space left on device."),
+        replacing_folder(folder) as draft,
+    ):
+        for number in range(100):
+            (draft / str(number)).write_bytes(NOISE.tobytes()[: 1 << 14])
+    assert (folder / "old").read_text() == "good" and os.listdir(small_disk) == ["photos"]
+    (folder / "old").unlink()
+    folder.rmdir()
+
+
+def test_a_full_disk_cuts_no_row_of_the_loss_log(small_disk):
+    path, step = small_disk / "losses.csv", 0
+    log = LossLog(path, 1, 1000)
+    log.restart()
+    with pytest.raises(StudyError, match="losses.csv cannot be written .No space left on device."):
+        while True:
+            step += 1
+            log.add(step, np.array([500]), np.array([0.25]), 0.5)
+    text = path.read_text()
+    path.write_text(text[: len(text) // 2])  # room again, and a row cut in the middle
+    LossLog(path, 1, 1000).resume(step, [], [])
+    rows = path.read_text().splitlines()[1:]
+    assert [int(row.split(",")[0]) for row in rows] == list(range(1, len(rows) + 1))
+    path.unlink()
+
+
+# Files that vanish, clocks that go back
+
+
+def test_a_file_that_was_removed_meanwhile_is_named(tmp_path):
+    gone = tmp_path / "motion.npz"
+    with (
+        pytest.raises(
+            StudyError, match=r"photos cannot be written .*motion\.npz.*: something was removed"
+        ),
+        replacing_folder(tmp_path / "photos"),
+    ):
+        gone.read_bytes()
+    folder = tmp_path / "runs"
+    folder.mkdir()
+    with (
+        pytest.raises(StudyError, match=r"log\.csv cannot be written .*something was removed"),
+        replacing(folder / "log.csv") as draft,
+    ):
+        folder.rmdir()
+        draft.write_text("x")
+
+
+def test_a_record_that_is_removed_at_once_is_not_missed(tmp_path, monkeypatch):
+    store = RunStore(tmp_path)
+    put = RunStore.put
+
+    def put_and_remove(self, spec, result):
+        put(self, spec, result).unlink()
+
+    monkeypatch.setattr(RunStore, "put", put_and_remove)
+    assert store.get_or_run({"seed": 0}, lambda: {"mAP": np.float32(0.5)}) == {"mAP": 0.5}
+
+
+def test_drafts_of_killed_processes_do_not_pile_up(tmp_path):
+    killed = subprocess.Popen(["true"])
+    killed.wait()
+    for process in (killed.pid, os.getppid()):
+        (tmp_path / f".table.csv.{process}").write_text("half")
+    write_text(tmp_path / "table.csv", "whole")
+    assert sorted(os.listdir(tmp_path)) == [f".table.csv.{os.getppid()}", "table.csv"]
