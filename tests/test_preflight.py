@@ -51,6 +51,24 @@ def test_a_good_data_set_has_nothing_to_say(market):
     assert len(found.images) == 31 and (found.images["error"] == "").all()
 
 
+def test_a_photo_saved_again_on_the_other_side_is_a_note(market):
+    """Other bytes, other size, the same look; plain pictures look like nothing."""
+    rng = np.random.default_rng(0)
+    blocks = rng.integers(0, 255, (8, 4, 3), dtype=np.uint8)
+    photo = Image.fromarray(blocks).resize((64, 128), Image.Resampling.BICUBIC)
+    train, test = market / "bounding_box_train", market / "bounding_box_test"
+    photo.save(train / "0002_c1s1_000077_00.jpg", quality=95)
+    photo.resize((96, 192)).save(test / "0003_c1s1_000077_00.jpg", quality=60)
+    photo.save(test / "0003_c1s1_000078_00.jpg", quality=80)  # one per look is enough
+    Image.new("RGB", (64, 128), "grey").save(train / "0002_c1s1_000079_00.jpg")
+    Image.new("RGB", (64, 128), "grey").save(test / "0003_c1s1_000079_00.jpg", quality=50)
+    found = report(market)
+    assert not found.problems
+    text = only(found.notes)
+    assert text.startswith("1 pairs of photos in training and in test look the same")
+    assert "0002_c1s1_000077_00.jpg and bounding_box_test/0003_c1s1_00007" in text
+
+
 def test_all_queries_in_the_camera_of_their_matches(market):
     for folder in ("query", "bounding_box_test"):
         for path in list((market / folder).iterdir()):

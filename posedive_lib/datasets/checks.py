@@ -2,7 +2,9 @@
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import combinations
 
+import numpy as np
 import pandas as pd
 
 from posedive_lib.datasets.folder import FOLDER
@@ -10,6 +12,8 @@ from posedive_lib.datasets.table import ReIDDataset
 from posedive_lib.datasets.unread import unread_files
 from posedive_lib.errors import shown
 
+FLAT = 8  # grey levels: a picture of fewer shows nothing, and is like any other
+ALIKE = 2  # grey levels that the 72 means of two copies of a photo differ on average, at most
 SMALLEST = 16  # pixels: a side below it shows no person
 # Kind of equal files -> whether it is a problem, and what to say.
 EQUAL = {
@@ -214,6 +218,35 @@ def _equality(group: pd.DataFrame) -> str:
     if (crossing["camid_x"] != crossing["camid_y"]).any():
         return "self"
     return "labels" if group["identity"].nunique() > 1 else "twice"
+
+
+def look_alikes(images: pd.DataFrame) -> Iterator[Finding]:
+    """Photos in training and in test that look the same but are stored as different files.
+
+    The difference hash of a photo's 8 x 9 grey means says where a mean rises to the right. Photos
+    meet where half of its rows are equal. Of each half only one photo per side is compared, so time
+    grows with the number of photos alone.
+    """
+    seen = images[images["look"] != b""]
+    look = np.frombuffer(b"".join(seen["look"]), np.uint8).astype(int).reshape(-1, 8, 9)
+    seen = seen.assign(row=np.arange(len(seen)))[np.ptp(look, axis=(1, 2)) >= FLAT]
+    rows_of_hash = np.packbits(np.diff(look) > 0, axis=2)[seen["row"], :, 0]  # (N, 8) bytes
+    train = seen["split"] == "train"
+    found = []
+    for quarters in combinations(range(4), 2):
+        half = np.ascontiguousarray(rows_of_hash.reshape(-1, 4, 2)[:, quarters].reshape(-1, 4))
+        keyed = seen.assign(half=half.view(np.uint32)[:, 0])
+        one, other = (side.drop_duplicates("half") for side in (keyed[train], keyed[~train]))
+        found.append(one.merge(other, on="half", suffixes=("", "_test")))
+    pairs = pd.concat(found).drop_duplicates("row_test")
+    apart = np.abs(look[pairs["row"]] - look[pairs["row_test"]]).mean(axis=(1, 2))
+    pairs = pairs[(apart <= ALIKE) & (pairs["digest"] != pairs["digest_test"])]
+    if len(pairs):
+        names = [f"{a} and {b}" for a, b in zip(pairs["rel"], pairs["rel_test"], strict=True)]
+        yield note(
+            f"{len(pairs):,} pairs of photos in training and in test look the same though their "
+            f"files differ ({_some(names, 1)}): look at them, and remove copies from one side."
+        )
 
 
 def sizes(images: pd.DataFrame) -> Iterator[Finding]:

@@ -1,35 +1,30 @@
-"""The one reader of image files: RGB arrays of one size, and an inspection that only looks.
+"""Many image files: RGB arrays of one size, and an inspection that only looks.
 
-Images are read as photo viewers show them: turned by their EXIF orientation, transparent pixels
-over white. Files are decoded by threads (Pillow lets go of the interpreter meanwhile), in the order
+Files are decoded by threads (Pillow lets go of the interpreter meanwhile), in the order
 given, whatever the number of threads.
 """
 
 import hashlib
-import io
 import os
-import struct
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
+from PIL import Image
 
-from posedive_lib.errors import StudyError, unreadable
+from posedive_lib.intake.files import read_bytes
+from posedive_lib.intake.images import BROKEN, decode, open_rgb, to_rgb, turn
 
 RESAMPLING = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
-# What Pillow raises on broken files; damaged PNG chunks give SyntaxError or struct.error.
-BROKEN = (OSError, SyntaxError, ValueError, EOFError, struct.error, Image.DecompressionBombError)
 
 
 class Inspection(NamedTuple):
     """One file as read.
 
     width, height: pixels. digest: of the file's bytes. error: what is wrong with it ("" if
-    nothing). turned: whether its EXIF orientation turns it.
+    nothing). turned: whether its EXIF orientation turns it. look: 8 rows of 9 means of grey.
     """
 
     width: int
@@ -37,6 +32,7 @@ class Inspection(NamedTuple):
     digest: str
     error: str
     turned: bool = False
+    look: bytes = b""
 
 
 def threads(workers: int | None = None) -> int:
@@ -46,58 +42,6 @@ def threads(workers: int | None = None) -> int:
     if hasattr(os, "sched_getaffinity"):  # Linux
         return min(8, len(os.sched_getaffinity(0)))
     return min(8, os.cpu_count() or 1)
-
-
-def decode(content: bytes) -> Image.Image:
-    """The image in a file's bytes, as stored.
-
-    Raises one of `BROKEN` if there is none, or if it has more than 8 bits per channel, which
-    Pillow would clip to white.
-    """
-    if not content:
-        raise ValueError("the file is empty")
-    try:
-        image = Image.open(io.BytesIO(content))
-    except UnidentifiedImageError:  # its message names the buffer
-        raise ValueError("its content is no image of a known format") from None
-    image.load()
-    if image.mode.startswith(("I", "F")):
-        raise ValueError(f"its pixels are of mode {image.mode}: save it with 8 bits per channel")
-    return image
-
-
-def turn(image: Image.Image) -> bool:
-    """Turn an image in place by its EXIF orientation; whether it has one."""
-    with suppress(Exception):  # broken EXIF fails in many ways, and says nothing about the pixels
-        turned = image.getexif().get(ExifTags.Base.Orientation) in range(2, 9)
-        ImageOps.exif_transpose(image, in_place=True)
-        return turned
-    return False
-
-
-def to_rgb(image: Image.Image) -> Image.Image:
-    """RGB of a decoded image: turned by its EXIF orientation, transparent pixels over white."""
-    turn(image)
-    if image.has_transparency_data:
-        image = image.convert("RGBA")  # the colour that such pixels hide may be any
-        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-    return image.convert("RGB")
-
-
-def open_rgb(path: str | Path) -> Image.Image:
-    """The image of a file as `to_rgb` gives it, in its own size.
-
-    StudyError names a missing, unreadable or broken file.
-    """
-    try:
-        return to_rgb(decode(Path(path).read_bytes()))
-    except FileNotFoundError:
-        raise StudyError(
-            f"The image {path} is missing: unpack or write the data set again."
-        ) from None
-    except BROKEN as error:
-        mend = "restore it, or remove it and its line in the lists"
-        raise unreadable(path, error, "is not a readable image", mend) from None
 
 
 def read_one(path: str | Path, height: int, width: int, resample: str = "bicubic") -> np.ndarray:
@@ -141,11 +85,13 @@ def inspect_one(path: str | Path) -> Inspection:
     """Read one file as `open_rgb` does, without keeping its pixels; never raises on a bad file."""
     digest = ""
     try:
-        content = Path(path).read_bytes()
+        content = read_bytes(path)
         digest = hashlib.blake2b(content, digest_size=16).hexdigest()
         image = decode(content)
         turned = turn(image)
-        return Inspection(*to_rgb(image).size, digest, "", turned)
+        rgb = to_rgb(image)
+        look = rgb.convert("L").resize((9, 8), Image.Resampling.BOX).tobytes()
+        return Inspection(*rgb.size, digest, "", turned, look)
     except BROKEN as error:
         reason = str(getattr(error, "strerror", None) or error).replace("\n", " ")
         return Inspection(0, 0, digest, reason or type(error).__name__)

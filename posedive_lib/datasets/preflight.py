@@ -95,12 +95,15 @@ def preflight(
         *checks.sampler(dataset, batch_size, instances),
         *checks.cameras(dataset),
         *checks.duplicates(images),
+        *checks.look_alikes(images),
         *checks.sizes(images),
         *checks.turned(images),
         *checks.version(dataset),
         *(Finding(False, text) for text in compatibility.misread(dataset)),
     ]
-    return Report(dataset, _table(dataset, images), images.drop(columns="digest"), findings)
+    return Report(
+        dataset, _table(dataset, images), images.drop(columns=["digest", "look"]), findings
+    )
 
 
 def _table(dataset: ReIDDataset, images: pd.DataFrame) -> pd.DataFrame:
