@@ -3,13 +3,11 @@
 from types import SimpleNamespace
 
 import numpy as np
-import pandas as pd
 import pytest
 from pipeline import ROOT
 
-from posedive_lib.errors import StudyError
 from posedive_lib.generator.encoders import Encoders
-from posedive_lib.study import crossing, quality
+from posedive_lib.study import quality
 
 
 def test_psnr_looks_at_the_person_only():
@@ -45,14 +43,3 @@ def test_images_pass_the_vae_in_any_batch():
         np.abs(passed.astype(int) - quality.through_vae(generator, images, batch_size=2)).max() <= 1
     )
     assert quality.foreground_psnr(passed, images, np.ones(images.shape[:3], bool)).min() > 20
-
-
-def test_without_the_truth_nothing_is_compared_with_it(monkeypatch):
-    bare = SimpleNamespace(query=pd.DataFrame({"path": ["a.png"], "pid": [1], "camid": [0]}))
-    monkeypatch.setattr(quality.datasets, "of_study", lambda *_: bare)
-    P = SimpleNamespace(paths=SimpleNamespace(datasets="", motions="data/motions"), seed=0)
-    assert quality.unseen_targets(P) is None
-    empty = quality.compared(P, None, None, None, None, None)
-    assert empty.empty and list(empty.columns) == quality.COLUMNS
-    with pytest.raises(StudyError, match="msmt17 has no truth.csv"):
-        crossing.cross(P, None, people=6, poses=6)

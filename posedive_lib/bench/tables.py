@@ -19,6 +19,12 @@ def save(table: pd.DataFrame, name: str, *, caption: str, digits: int = 2) -> No
     show(table, caption=caption, digits=digits)
 
 
+def rendered(reports: Path) -> bool:
+    """Whether the reports are of the mini world: only there is a generator held against truth."""
+    path = reports / "tables/generator_quality.csv"
+    return path.is_file() and "true-render" in set(pd.read_csv(path)["method"])
+
+
 def to_csv(table: pd.DataFrame) -> str:
     """CSV text without an index, floats with six significant digits, plain line feeds."""
     return table.to_csv(index=False, float_format="%.6g", lineterminator="\n")

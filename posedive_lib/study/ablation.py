@@ -207,11 +207,12 @@ def table(
 def run(
     P: Params, images: pd.DataFrame, estimator: PoseEstimator, reid: quality.Extractor
 ) -> pd.DataFrame:
-    """The whole comparison as one `table`; without rows where `study.ablation.seeds` is empty.
+    """The whole comparison as one `table`.
 
-    images: of phase 2. reid: tells who is shown.
+    Without rows where `study.ablation.seeds` is empty, and on data without the truth: its cameras
+    see nobody else. images: of phase 2. reid: tells who is shown.
     """
-    if not P.study.ablation.seeds:
+    if not P.study.ablation.seeds or not mini_world.has_people(images):
         return pd.DataFrame(columns=COLUMNS)
     targets, photos, pids = spare_targets(P, spare_people(P))
     drawn = draw_all(P, images, targets)
@@ -221,7 +222,10 @@ def run(
 def verdict(result: pd.DataFrame) -> str:
     """One sentence: which variants beat the parameters as they are by at least RELEVANT."""
     if result.empty:
-        return "The variants are switched off (`study.ablation.seeds`)."
+        return (
+            "The variants are switched off (`study.ablation.seeds`), or the data lack the truth "
+            "that they are measured by."
+        )
     sure = (result["ci_low"] > 0) & (result["seed_low"] > 0)
     better = result[sure & (result["difference"] >= result["metric"].map(RELEVANT))]
     if better.empty:

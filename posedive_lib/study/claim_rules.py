@@ -274,7 +274,7 @@ def poor_references_fail(e: Evidence) -> Finding:
     """Blurred or occluded references give more failures than clear ones (§G)."""
     name = "tables/failures_by_reference"
     texts, higher, lower = [], [], []
-    for kind in dict.fromkeys(e.table(name)["kind"]):
+    for kind in dict.fromkeys(e.rows(name, reference="clear")["kind"]):
         clear = e.row(name, kind=kind, reference="clear")
         for state in ("blurred", "occluded"):
             row = e.row(name, kind=kind, reference=state)

@@ -22,7 +22,7 @@ import yaml
 from posedive_lib import params
 from posedive_lib.bench.runs import write_text
 from posedive_lib.bench.statistics import ALPHA
-from posedive_lib.bench.tables import to_csv, to_markdown
+from posedive_lib.bench.tables import rendered, to_csv, to_markdown
 from posedive_lib.errors import command
 from posedive_lib.study.choices import choices
 from posedive_lib.study.claim_rules import RULES, SAME
@@ -65,6 +65,17 @@ def _listed() -> tuple[Claim, ...]:
 
 
 CLAIMS = _listed()
+# What the page says of the data: of other ones than the mini world's, and of the mini world's.
+ABOUT = (
+    "These are results on the data sets of this run.",
+    "These are results in the mini world: they say how the method\n"
+    "behaves where everything is known, not what it does on MSMT17.",
+)
+OURS = (
+    "ours on the set of that name (**same sign**, **opposite sign**).",
+    "ours on the mini world's set of that name (**same sign**, **opposite sign**): a rendered set "
+    "cannot contradict a real one.",
+)
 
 
 def claims(reports: Path = REPORTS, *, seed: int) -> pd.DataFrame:
@@ -99,10 +110,13 @@ def correction(evidence: Evidence) -> str:
 
 def page(table: pd.DataFrame, open_choices: pd.DataFrame, evidence: Evidence) -> str:
     """Both tables as Markdown with what the verdicts mean."""
+    mini_world = rendered(evidence.reports)
     return (
         (FOLDER / "claims_page.md")
         .read_text(encoding="utf-8")
         .format(
+            about=ABOUT[mini_world],
+            ours=OURS[mini_world],
             same=SAME,
             correction=correction(evidence),
             claims=to_markdown(table),

@@ -66,6 +66,18 @@ FAMILY = [
     "smallest_p_holm",
     "p_joint",
 ]
+LEVELS = [
+    "metric",
+    "mean",
+    "ci_low",
+    "ci_high",
+    "seeds",
+    "n_generated",
+    "step",
+    "step_low",
+    "step_high",
+    "step_verdict",
+]
 
 
 @dataclass(frozen=True)
@@ -223,7 +235,7 @@ def by_level(
                 }
             rows.append(row)
             before = own
-    return pd.DataFrame(rows)
+    return pd.DataFrame(rows, columns=[column, *LEVELS])
 
 
 def level_against_others(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -29,13 +29,22 @@ class Crossing:
     """I people in J poses.
 
     references (I, H, W, 3); generated, truth, normals (I, J, H, W, 3) uint8; labels (J,) of poses.
+    Without the truth it is None, and there are real photos (M, H, W, 3) of the people, numbered by
+    `shown` (M,).
     """
 
     references: np.ndarray
     generated: np.ndarray
-    truth: np.ndarray
+    truth: np.ndarray | None
     normals: np.ndarray
     labels: list[str]
+    photos: np.ndarray | None = None
+    shown: np.ndarray | None = None
+
+    def images(self) -> dict[str, np.ndarray]:
+        """What is measured: the generated images, and the truth if there is one."""
+        truth = {} if self.truth is None else {"truth": self.truth}
+        return {"generated": self.generated, **truth}
 
 
 def cross(
@@ -47,8 +56,8 @@ def cross(
     """
     rng = rng_for("crossing", P.seed, name)
     dataset, source = datasets.of_study(name, P.paths), load_poses(P.paths.motions)
-    mini_world.require_people(name, dataset.query, "people are crossed with poses")
     chosen = _of_one_camera(dataset.query, people, int(rng.integers(1 << 31)))
+    people = len(chosen)
     rows = [
         int(rng.choice(np.flatnonzero(source.domain == ("out" if j % 2 else "in"))))
         for j in range(poses)
@@ -63,12 +72,12 @@ def cross(
             key = ("crossing", P.seed, name, pid, j)
             view = (azimuths[j], float(elevations[j]))
             shots.append(mini_world.Shot(i, rows[j], *view, camid, key))
-    photos = mini_world.photographs(P, name, chosen["person"].tolist(), shots)
-    truth, skeleton, depth, normals = (
-        np.stack([photo[kind] for photo in photos])
-        for kind in ("image", "skeleton", "depth", "normals")
+    found = mini_world.asked(P, dataset, chosen, shots)
+    skeleton, depth, normals = (
+        np.stack([photo[kind] for photo in found]) for kind in ("skeleton", "depth", "normals")
     )
-    references = read_images(chosen["path"].tolist(), P.image.height, P.image.width)
+    size = P.image.height, P.image.width
+    references = read_images(chosen["path"].tolist(), *size)
     made = generator.generate(
         references,
         np.repeat(np.arange(people), poses),
@@ -81,13 +90,13 @@ def cross(
     )
     shape = (people, poses, *made.shape[1:])
     names = [figures.wrapped(str(source.name[row])) for row in rows]
-    return Crossing(
-        references,
-        made.reshape(shape),
-        truth.reshape(shape),
-        normals.reshape(shape),
-        [f"{named}\n{azimuth:.0f}°" for named, azimuth in zip(names, azimuths, strict=True)],
-    )
+    labels = [f"{named}\n{azimuth:.0f}°" for named, azimuth in zip(names, azimuths, strict=True)]
+    crossed = Crossing(references, made.reshape(shape), None, normals.reshape(shape), labels)
+    if "image" in found[0]:
+        return replace(crossed, truth=np.stack([photo["image"] for photo in found]).reshape(shape))
+    known = dataset.gallery[dataset.gallery["pid"].isin(chosen["pid"])]
+    shown = np.searchsorted(chosen["pid"], known["pid"])
+    return replace(crossed, photos=read_images(known["path"].tolist(), *size), shown=shown)
 
 
 def _of_one_camera(query: pd.DataFrame, people: int, seed: int) -> pd.DataFrame:
@@ -96,7 +105,7 @@ def _of_one_camera(query: pd.DataFrame, people: int, seed: int) -> pd.DataFrame:
     All are of the camera that has most, so that its colours tell nobody apart; the camera with the
     next most fills up.
     """
-    clear = query[~query["occluded"] & ~query["low_quality"]]
+    clear = mini_world.clear(query)
     shuffled = clear.sample(frac=1, random_state=seed)
     rank = clear["camid"].value_counts().rank(method="first", ascending=False)
     fullest_first = shuffled.iloc[shuffled["camid"].map(rank).argsort(kind="stable")]
@@ -120,37 +129,43 @@ def variance_shares(values: np.ndarray) -> dict[str, float]:
 
 
 def _features(images: np.ndarray, reid: Extractor) -> np.ndarray:
-    """(I, J, D) Re-ID features of unit length of images (I, J, H, W, 3)."""
-    features = reid.extract(images.reshape(-1, *images.shape[2:]))
+    """(…, D) Re-ID features of unit length of images (…, H, W, 3)."""
+    features = reid.extract(images.reshape(-1, *images.shape[-3:]))
     features = features / np.linalg.norm(features, axis=1, keepdims=True)
-    return features.reshape(*images.shape[:2], -1)
+    return features.reshape(*images.shape[:-3], -1)
 
 
 def right_person(crossing: Crossing, reid: Extractor) -> pd.DataFrame:
     """How many generated images, and true ones, are nearest (cosine) to the right person.
 
     Columns: images, right, of. A person is the mean feature of their true renderings in the other
-    poses, so no image is compared with its own target.
+    poses, so no image is compared with its own target. Without the truth it is that of the
+    person's real photos.
     """
-    truth, people = _features(crossing.truth, reid), np.arange(len(crossing.truth))
-    rows = []
-    for name, features in (("generated", _features(crossing.generated, reid)), ("truth", truth)):
+    features = {name: _features(images, reid) for name, images in crossing.images().items()}
+    people, rows, real = np.arange(len(crossing.references)), [], None
+    if crossing.photos is not None and crossing.shown is not None:
+        real = _features(crossing.photos, reid), crossing.shown
+    for name, own in features.items():
         right = []
-        for pose in range(truth.shape[1]):
-            others = np.delete(truth, pose, axis=1)  # (I, J - 1, D)
-            pids = np.repeat(people, others.shape[1])
-            right.append(identity_top1(features[:, pose], people, np.concatenate(others), pids))
+        for pose in range(own.shape[1]):
+            if real is not None:
+                known, pids = real
+            else:
+                others = np.delete(features["truth"], pose, axis=1)  # (I, J - 1, D)
+                known, pids = np.concatenate(others), np.repeat(people, others.shape[1])
+            right.append(identity_top1(own[:, pose], people, known, pids))
         rows.append({"images": name, "right": int(np.sum(right)), "of": np.size(right)})
     return pd.DataFrame(rows)
 
 
 def disentanglement(crossing: Crossing, reid: Extractor, estimator: PoseEstimator) -> pd.DataFrame:
-    """`variance_shares` of generated images and of the truth.
+    """`variance_shares` of generated images and, where it is known, of the truth.
 
     Columns: images, measured (Re-ID features or key points), identity, pose, interaction.
     """
     rows = []
-    for name, images in (("generated", crossing.generated), ("truth", crossing.truth)):
+    for name, images in crossing.images().items():
         estimated, _ = estimator.estimate(images.reshape(-1, *images.shape[2:]))
         keypoints = estimated[:, keypoint_subset("body")].reshape(*images.shape[:2], -1)
         features = _features(images, reid)

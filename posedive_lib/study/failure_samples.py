@@ -6,7 +6,7 @@ also take one of somebody else, or of the person with another bag.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -32,11 +32,12 @@ REFERENCE_COLUMNS = ["reference", "reference_path", "person", "low_quality", "oc
 class Samples:
     """Inspected images, aligned by row. All pictures are uint8 (N, H, W, 3).
 
-    table: manifest rows with dataset, person, bag, low_quality, occluded.
+    table: manifest rows with dataset, kept; in the mini world person, bag, low_quality, occluded.
     bodies: targets; estimated: (N, 17, 2) key points of `generated`.
+    normals: of the target; mask: (N, H, W) bool, the person in `truth`, or the target's body.
+    The others are None without the truth:
     truth, again: two true photos, with other background and noise.
     stranger, other: two other persons in the same pose, view and camera.
-    normals: of the target; mask: (N, H, W) bool, the person in `truth`.
     """
 
     table: pd.DataFrame
@@ -44,12 +45,12 @@ class Samples:
     estimated: np.ndarray
     references: np.ndarray
     generated: np.ndarray
-    truth: np.ndarray
-    again: np.ndarray
-    stranger: np.ndarray
-    other: np.ndarray
     normals: np.ndarray
     mask: np.ndarray
+    truth: np.ndarray | None = None
+    again: np.ndarray | None = None
+    stranger: np.ndarray | None = None
+    other: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.table)
@@ -65,15 +66,17 @@ def draw(P: Params, count: int) -> pd.DataFrame:
     for name in P.study.datasets:
         manifest = candidate_files.load_manifest(name)
         train = datasets.of_study(name, P.paths).train
-        mini_world.require_people(name, train, "failures are measured")
         chosen = rng_for("failures", P.seed, name).permutation(len(manifest))[:share]
         known = train.rename(columns={"rel": "reference", "path": "reference_path"})
-        rows = manifest.iloc[np.sort(chosen)].merge(known[REFERENCE_COLUMNS], on="reference")
+        known = known[[column for column in REFERENCE_COLUMNS if column in known]]
+        rows = manifest.iloc[np.sort(chosen)].merge(known, on="reference")
         parts.append(rows.assign(dataset=name))
     table = pd.concat(parts, ignore_index=True).iloc[:count].reset_index(drop=True)
     kept = table["kept"].astype(str) == "True"  # text or bool, by how the file was read
-    bag = mini_world.people(P, table["person"].tolist())["bag"].to_numpy()
-    return table.assign(kept=kept, bag=bag)
+    table = table.assign(kept=kept)
+    if not mini_world.has_people(table):
+        return table
+    return table.assign(bag=mini_world.people(P, table["person"].tolist())["bag"].to_numpy())
 
 
 class Studio:
@@ -85,7 +88,6 @@ class Studio:
         self.cameras = {name: mini_world.cameras(P, name) for name in table["dataset"].unique()}
         people = mini_world.people(P, table["person"].tolist())
         self.people: list[Person] = people.to_dict("records")  # type: ignore[assignment]
-        self.conditions = renderer(P)
         self._taken: dict[tuple[int, str, str], dict[str, Any]] = {}
 
     def shoot(self, row: int, person: Person, take: str) -> dict[str, Any]:
@@ -112,13 +114,6 @@ class Studio:
             raise StudyError("All inspected images show one person: raise study.failure_samples.")
         return others[int(rng_for("stranger", row, which).integers(len(others)))]
 
-    def normals(self, row: int) -> np.ndarray:
-        """Normals of row `row`'s target, as the generator was given them."""
-        body = self.bodies
-        return self.conditions.render(
-            body.global_orient[row], body.body_pose[row], body.betas[row], body.cam_t[row]
-        ).normals
-
 
 def with_bag(person: Person, kind: str, colour: str) -> Person:
     """The same person with another bag ("none" for without).
@@ -129,8 +124,8 @@ def with_bag(person: Person, kind: str, colour: str) -> Person:
     return {**person, "bag": kind, "bag_colour": colour, "person": name}
 
 
-def inspect(P: Params, count: int) -> tuple[Samples, Studio]:
-    """Draw images and photograph the truth for each."""
+def inspect(P: Params, count: int) -> tuple[Samples, Studio | None]:
+    """Draw images and photograph the truth for each; without a studio where there is no truth."""
     table = draw(P, count)
     by_dataset = list(table.groupby("dataset", sort=False))
     loaded = [
@@ -140,6 +135,20 @@ def inspect(P: Params, count: int) -> tuple[Samples, Studio]:
         candidate_files.candidate_images(str(name), rows, P.image) for name, rows in by_dataset
     ]
     bodies = BodyTable.joined([part for part, _ in loaded])
+    conditions = renderer(P)
+    columns = bodies.global_orient, bodies.body_pose, bodies.betas, bodies.cam_t
+    targets = [conditions.render(*body) for body in zip(*columns, strict=True)]
+    samples = Samples(
+        table,
+        bodies,
+        estimated=np.concatenate([estimated for _, estimated in loaded]),
+        references=read_images(table["reference_path"].tolist(), P.image.height, P.image.width),
+        generated=np.concatenate(generated),
+        normals=np.stack([target.normals for target in targets]),
+        mask=np.stack([target.mask for target in targets]),
+    )
+    if not mini_world.has_people(table):
+        return samples, None
     studio = Studio(P, table, bodies)
     rows = range(len(table))
     truth = [studio.shoot(row, studio.people[row], "truth") for row in rows]
@@ -148,17 +157,12 @@ def inspect(P: Params, count: int) -> tuple[Samples, Studio]:
         [studio.shoot(row, studio.stranger(row, which), "truth") for row in rows]
         for which in (0, 1)
     )
-    samples = Samples(
-        table,
-        bodies,
-        estimated=np.concatenate([estimated for _, estimated in loaded]),
-        references=read_images(table["reference_path"].tolist(), P.image.height, P.image.width),
-        generated=np.concatenate(generated),
+    samples = replace(
+        samples,
         truth=_pictures(truth),
         again=_pictures(again),
         stranger=_pictures(stranger),
         other=_pictures(other),
-        normals=np.stack([studio.normals(row) for row in rows]),
         mask=np.stack([photo["mask"] for photo in truth]),
     )
     return samples, studio

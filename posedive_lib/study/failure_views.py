@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from typing import TYPE_CHECKING, Any
 
 import matplotlib.pyplot as plt
@@ -51,18 +52,22 @@ def count_of(row: pd.Series) -> str:
 def failure_table(
     samples: Samples,
     flagged: pd.DataFrame,
-    right: pd.DataFrame,
-    staged: pd.DataFrame,
-    clothes: pd.Series,
+    right: pd.DataFrame | None = None,
+    staged: pd.DataFrame | None = None,
+    clothes: pd.Series | None = None,
 ) -> pd.DataFrame:
     """One row per kind: rate among generated images (all, kept, rejected) and, as a check, others.
 
     The others are true photos (`right`), staged failures (`staged`) and, for "bag appeared",
-    strangers without a bag (`clothes`, of `failures.other_clothes`).
+    strangers without a bag (`clothes`, of `failures.other_clothes`). Without the truth there are
+    none of them.
     """
     kept = samples.table["kept"]
+    if right is None or staged is None or clothes is None:
+        right = staged = flagged * np.nan
+        clothes = flagged.max(axis=1) * np.nan
 
-    def row(kind: str, of: pd.Series, true: float, wrong: float) -> dict[str, Any]:
+    def row(kind: Hashable, of: pd.Series, true: float, wrong: float) -> dict[str, Any]:
         return {
             "kind": kind,
             **rate(of),
@@ -74,11 +79,12 @@ def failure_table(
         }
 
     # Nothing is staged for the last three rows.
-    rows = [row(kind, flagged[kind], right[kind].mean(), staged[kind].mean()) for kind in MEASURED]
+    rows = [row(kind, flagged[kind], right[kind].mean(), staged[kind].mean()) for kind in flagged]
     rows.append(row("any of these", flagged.max(axis=1), right.max(axis=1).mean(), np.nan))
     rows += [
         row(kind, samples.table[column].astype(float), np.nan, np.nan)
         for kind, column in REFERENCE.items()
+        if column in samples.table
     ]
     return pd.DataFrame(rows)
 
@@ -90,7 +96,7 @@ def caught(samples: Samples, flagged: pd.DataFrame) -> pd.DataFrame:
     """
     kept = samples.table["kept"].astype(bool)
     rows = []
-    for kind in MEASURED:
+    for kind in flagged:
         parts = {"kept": rate(flagged[kind][kept]), "rejected": rate(flagged[kind][~kept])}
         row: dict[str, Any] = {"kind": kind}
         for name, part in parts.items():
@@ -103,7 +109,12 @@ def caught(samples: Samples, flagged: pd.DataFrame) -> pd.DataFrame:
 
 
 def reference_table(samples: Samples, flagged: pd.DataFrame) -> pd.DataFrame:
-    """Rates of wrong key points and wrong colours by the state of the reference photo."""
+    """Rates of wrong key points and wrong colours by the state of the reference photo.
+
+    Without rows where the state is not known.
+    """
+    if not set(REFERENCE.values()) <= set(samples.table):
+        return pd.DataFrame(columns=["reference", "kind", *rate(pd.Series(dtype=float))])
     blurred, occluded = samples.table["low_quality"], samples.table["occluded"]
     states = {"clear": ~(blurred | occluded), "blurred": blurred, "occluded": occluded}
     return pd.DataFrame(
@@ -155,18 +166,40 @@ def score_figure(
 def worst(samples: Samples, score: pd.Series, count: int, unit: str) -> Figure | None:
     """Figure of the `count` images with the largest score; None where nothing can be judged.
 
-    Rows: reference, target normals, generated, truth.
+    Rows: reference, target normals, generated and, where it is known, the truth.
     """
     order = score.dropna().sort_values(ascending=False, kind="stable").index[:count].tolist()
     if not order:
         return None
-    stacks = (samples.references, samples.normals, samples.generated, samples.truth)
+    stacks = {
+        "reference": samples.references,
+        "target": samples.normals,
+        "generated": samples.generated,
+        "truth": samples.truth,
+    }
+    shown = {name: stack for name, stack in stacks.items() if stack is not None}
     kept = samples.table["kept"]
     return figures.image_grid(
-        [[stack[i] for i in order] for stack in stacks],
-        row_labels=["reference", "target", "generated", "truth"],
+        [[stack[i] for i in order] for stack in shown.values()],
+        row_labels=list(shown),
         column_labels=[
             f"{unit} {score[i]:.2g}\n{'kept' if kept[i] else 'rejected'}" for i in order
         ],
         scale=0.9,
     )
+
+
+def contact_sheet(samples: Samples, first: int, columns: int = 10, lines: int = 2) -> Figure:
+    """Samples from number `first` on, for eyes (§G): reference, target and generated, in columns.
+
+    `columns` samples side by side, `lines` of them below each other.
+    """
+    pictures: list[list[np.ndarray | None]] = []
+    labels: list[str] = []
+    for start in range(first, min(first + columns * lines, len(samples)), columns):
+        rows = range(start, min(start + columns, len(samples)))
+        gap = [None] * (columns - len(rows))
+        for stack in (samples.references, samples.normals, samples.generated):
+            pictures.append([*(stack[row] for row in rows), *gap])
+        labels += ["reference", "target", "generated"]
+    return figures.image_grid(pictures, row_labels=labels)

@@ -109,24 +109,28 @@ def bag_scores(studio: Studio, images: np.ndarray) -> pd.DataFrame:
 
 
 def scores(
-    samples: Samples, studio: Studio, images: np.ndarray, estimated: np.ndarray
+    samples: Samples, studio: Studio | None, images: np.ndarray, estimated: np.ndarray
 ) -> pd.DataFrame:
-    """A column per kind of MEASURED, the larger the worse.
+    """A column per kind of MEASURED, the larger the worse; without the truth the first alone.
 
     1 − PCK@0.1, CIEDE2000, and levels of 255 for bags. estimated: (N, 17, 2), of `images`.
     """
     height = height_by_mask(samples.mask)
     found = pck(estimated, samples.bodies.keypoints, samples.bodies.visible, height)
-    colours = colour_error(images, samples.truth, samples.mask)
-    first = pd.DataFrame({"wrong key points": 1 - found, "wrong colours": colours})
+    first = pd.DataFrame({"wrong key points": 1 - found})
+    if samples.truth is None or studio is None:
+        return first
+    first["wrong colours"] = colour_error(images, samples.truth, samples.mask)
     return pd.concat([first, bag_scores(studio, images)], axis=1)
 
 
 def colour_limit(samples: Samples) -> float:
     """CIEDE2000 to the person below which the share STRANGERS of other persons lies.
 
-    By `Samples.other`: `Samples.stranger` is left to check the limit with.
+    By `Samples.other`: `Samples.stranger` is left to check the limit with. NaN without the truth.
     """
+    if samples.other is None or samples.truth is None:
+        return float("nan")
     return float(np.quantile(colour_error(samples.other, samples.truth, samples.mask), STRANGERS))
 
 
@@ -141,6 +145,7 @@ def flags(values: pd.DataFrame, colour: float) -> pd.DataFrame:
         {
             kind: (values[kind] > limit).where(values[kind].notna()).astype(float)
             for kind, limit in limits(colour).items()
+            if kind in values
         }
     )
 

@@ -36,8 +36,10 @@ def generator_without_phase1(P: Params) -> Path:
 def files(P: Params, name: str, rows: pd.DataFrame) -> Drawn:
     """Images by every generator, from the worst one to the truth.
 
-    The truth only where the arm `oracle` runs.
+    The truth only where the arm `oracle` runs. Nothing where there are no rows.
     """
+    if rows.empty:
+        return {}
     found: Drawn = {
         UNTAUGHT: draw(P, name, rows, generator_without_phase1(P)),
         UNGUIDED: draw(P, name, rows, GENERATOR, guidance=1.0),
@@ -61,6 +63,9 @@ def quality(
     pck: mean share of visible key points near the wanted ones. right_percent: images that show the
     right person, by `person_judge.judge` with `extract`.
     """
+    columns = ["arm", "pck", "right_percent"]
+    if not drawn:
+        return pd.DataFrame(columns=columns)
     bodies, _ = load_bodies(rows, candidates_folder(name))
     right, _ = person_judge.judge(P, name, rows, extract)
     table = []
@@ -72,7 +77,7 @@ def quality(
         pck = body_pck(bodies, estimator.estimate(images)[0], P.augment.keypoints)
         named = 100 * person_judge.share(right(images))
         table.append({"arm": arm, "pck": pck.mean(), "right_percent": named})
-    return pd.DataFrame(table)
+    return pd.DataFrame(table, columns=columns)
 
 
 def jobs(P: Params, name: str, rows: pd.DataFrame, drawn: Drawn) -> list[Job]:

@@ -15,7 +15,10 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from posedive_lib import datasets
+from posedive_lib.augment.targets import rendering_of
 from posedive_lib.bench.runs import RunStore, write_array
+from posedive_lib.body.poses import load_poses
+from posedive_lib.body.table import BodyTable
 from posedive_lib.digests import code_digest, file_digest, folder_digest
 from posedive_lib.errors import StudyError
 
@@ -60,12 +63,14 @@ def has_people(table: pd.DataFrame) -> bool:
     return "person" in table
 
 
-def require_people(name: str, table: pd.DataFrame, what: str) -> None:
-    """StudyError unless `has_people`; `what` says what is then impossible."""
-    if not has_people(table):
-        raise StudyError(
-            f"{name} has no truth.csv with the column 'person': {what} in the mini world only."
-        )
+def described(table: pd.DataFrame) -> str:
+    """What a data set's images are, for captions."""
+    return "rendered mini world" if has_people(table) else "photos"
+
+
+def clear(table: pd.DataFrame) -> pd.DataFrame:
+    """Images that nothing hides and that are not blurred; without the truth all of them."""
+    return table[~table["occluded"] & ~table["low_quality"]] if has_people(table) else table
 
 
 def cameras(P: Params, name: str) -> list[Camera]:
@@ -136,6 +141,32 @@ def photographs(
     return take(P, persons, wanted, conditions=conditions, progress=progress)
 
 
+def asked(
+    P: Params,
+    dataset: datasets.ReIDDataset,
+    references: pd.DataFrame,
+    shots: list[Shot],
+    *,
+    progress: str | None = None,
+) -> list[dict[str, Any]]:
+    """What the generator is given for each shot, with the true photo ("image") if there is one.
+
+    A shot's `person` counts the references (rows of the data set). Without the truth the body has
+    the shape of the reference's, and `mask` is of that body.
+    """
+    if has_people(references):
+        persons = references["person"].tolist()
+        return photographs(P, dataset.name, persons, shots, progress=progress)
+    bodies = BodyTable.load(dataset.folder / "smpl.npz").select(references["rel"].tolist())
+    poses, renderer = load_poses(P.paths.motions), rendering_of(P).renderer()
+    found = []
+    for s in shots:
+        body = poses.root_tilt[s.pose], poses.body_pose[s.pose], bodies.betas[s.person]
+        *_, vertices, joints = renderer.place(*body, s.azimuth, s.elevation)
+        found.append(vars(renderer.draw(vertices, joints)))
+    return found
+
+
 @lru_cache
 def _digests(name: str, paths: Paths) -> dict[str, Any]:
     """Of all files that decide the true photos of a data set; hundreds of runs share them."""
@@ -164,7 +195,11 @@ def true_photos(P: Params, name: str, rows: pd.DataFrame) -> Path:
 
     Each shows the reference's person in the row's pose and view, taken by the row's camera.
     """
-    require_people(name, datasets.of_study(name, P.paths).train, "true photos are taken")
+    if not has_people(datasets.of_study(name, P.paths).train):
+        raise StudyError(
+            f"{name} has no truth.csv with the column 'person', so that no true photos can be "
+            "taken: leave the oracle arms out of study.control_arms and study.resnet_arms."
+        )
     file = STORE.folder(_true_photos_spec(P, name, rows)) / "images.npy"
     if not file.is_file():
         from miniworld.photographs import of_plan

@@ -37,13 +37,13 @@ class Extractor(Protocol):
 class Targets:
     """People in poses and views drawn uniformly: a reference photo, the conditions and the truth.
 
-    references (N, H, W, 3), truth (N, H, W, 3), skeleton (N, H, W, 3), depth (N, H, W, 1), normals
-    (N, H, W, 3) uint8; mask (N, H, W) bool; keypoints (N, 17, 2) pixels; visible (N, 17); pids,
-    seeds (N,).
+    references (N, H, W, 3), truth (N, H, W, 3) or None, skeleton (N, H, W, 3), depth (N, H, W, 1),
+    normals (N, H, W, 3) uint8; mask (N, H, W) bool; keypoints (N, 17, 2) pixels; visible (N, 17);
+    pids, seeds (N,).
     """
 
     references: np.ndarray
-    truth: np.ndarray
+    truth: np.ndarray | None
     skeleton: np.ndarray
     depth: np.ndarray
     normals: np.ndarray
@@ -61,11 +61,11 @@ class Targets:
         pids: np.ndarray,
         keys: list[tuple],
     ) -> Targets:
-        """From true photos with conditions; each has a reference, a pid and a key for its noise."""
+        """From what `mini_world.asked` finds; each has a reference, a pid, a key for its noise."""
         columns = ("skeleton", "depth", "normals", "mask", "keypoints", "visible")
         return cls(
             references=references,
-            truth=np.stack([photo["image"] for photo in photos]),
+            truth=np.stack([p["image"] for p in photos]) if "image" in photos[0] else None,
             pids=np.asarray(pids),
             seeds=np.array([seed_for("unseen-noise", *key) for key in keys]),
             **{name: np.stack([photo[name] for photo in photos]) for name in columns},
@@ -74,16 +74,14 @@ class Targets:
 
 def unseen_targets(
     P: Params, name: str = "msmt17", people: int = 100, per_person: int = 3
-) -> Targets | None:
+) -> Targets:
     """The first `people` test identities of a data set, in `per_person` poses and views each.
 
-    Poses and views are drawn uniformly. None where the data set has no truth.
+    Poses and views are drawn uniformly.
     """
     dataset = datasets.of_study(name, P.paths)
-    if not mini_world.has_people(dataset.query):
-        return None
     poses = load_poses(P.paths.motions)
-    clear = dataset.query[~dataset.query["occluded"] & ~dataset.query["low_quality"]]
+    clear = mini_world.clear(dataset.query)
     first = clear.sort_values(["pid", "rel"]).groupby("pid").head(1).head(people)
     pids, camids = first["pid"].to_numpy(), first["camid"].tolist()
     shots = []
@@ -93,8 +91,7 @@ def unseen_targets(
             pose = int(rng.integers(len(poses.frame)))
             key = ("unseen-photo", P.seed, name, pid, index)
             shots.append(mini_world.Shot(row, pose, *random_view(P, rng), camid, key))
-    persons = first["person"].tolist()
-    photos = mini_world.photographs(P, name, persons, shots, progress="true renders")
+    photos = mini_world.asked(P, dataset, first, shots, progress="true renders")
     references = read_images(first["path"].tolist(), P.image.height, P.image.width)
     owner = [shot.person for shot in shots]
     return Targets.of(references[owner], photos, pids[owner], [shot.key for shot in shots])
@@ -144,8 +141,9 @@ def per_person(
 ) -> dict[str, np.ndarray]:
     """pck, identity_top1, psnr and ssim of images of the targets, each (people,) in order of pid.
 
-    A person's value is a mean over their targets; PCK leaves out targets without a visible key
-    point. known, known_pids: features and pids of the true people.
+    The last two only where the truth is known. A person's value is a mean over their targets; PCK
+    leaves out targets without a visible key point. known, known_pids: features and pids of the true
+    people.
     """
     estimated, _ = estimator.estimate(images)
     height = height_by_mask(targets.mask)
@@ -153,9 +151,10 @@ def per_person(
     values = {
         "pck": pck(estimated, targets.keypoints, targets.visible, height),
         "identity_top1": right.astype(float),
-        "psnr": foreground_psnr(images, targets.truth, targets.mask),
-        "ssim": foreground_ssim(images, targets.truth, targets.mask),
     }
+    if targets.truth is not None:
+        values["psnr"] = foreground_psnr(images, targets.truth, targets.mask)
+        values["ssim"] = foreground_ssim(images, targets.truth, targets.mask)
     return {
         metric: pd.Series(value).groupby(targets.pids).mean().dropna().to_numpy()
         for metric, value in values.items()
@@ -165,8 +164,8 @@ def per_person(
 def compared(
     P: Params,
     generator: Generator,
-    targets: Targets | None,
-    generated: np.ndarray | None,
+    targets: Targets,
+    generated: np.ndarray,
     estimator: PoseEstimator,
     reid: Extractor,
     name: str = "msmt17",
@@ -174,21 +173,18 @@ def compared(
     """`generator_quality.csv`: images of `unseen_targets` beside what they can be compared with.
 
     These are the truth, the truth after the VAE, the reference photo as it is and the mean training
-    image. Intervals by resampling people. Without rows where there are no targets.
+    image; without the truth the last two alone. Intervals by resampling people.
     """
-    if targets is None or generated is None:
-        return pd.DataFrame(columns=COLUMNS)
     size = (P.image.height, P.image.width)
     dataset = datasets.of_study(name, P.paths)
     real = read_images(dataset.train["path"].tolist(), *size)
     mean = real.mean(0, keepdims=True).round().astype(np.uint8)
-    methods = {
-        "generated": generated,
-        "true-render": targets.truth,
-        "true-through-vae": through_vae(generator, targets.truth),
-        "copy-reference": targets.references,
-        "mean-image": np.repeat(mean, len(generated), 0),
-    }
+    methods = {"generated": generated}
+    if targets.truth is not None:
+        methods["true-render"] = targets.truth
+        methods["true-through-vae"] = through_vae(generator, targets.truth)
+    methods["copy-reference"] = targets.references
+    methods["mean-image"] = np.repeat(mean, len(generated), 0)
     people = dataset.gallery[dataset.gallery["pid"].isin(targets.pids)]
     known = reid.extract(read_images(people["path"].tolist(), *size))
     pids = people["pid"].to_numpy()

@@ -15,17 +15,10 @@ import pandas as pd
 
 from posedive_lib.bench.runs import write_text
 from posedive_lib.errors import StudyError, command
+from posedive_lib.study.names import NAMES
 
 README, TABLES = Path("README.md"), Path("reports/tables")
 COSTS = Path("reports/costs.csv")
-NAMES = {
-    "msmt17-s-cam": "MSMT17-S (Cam)",
-    "msmt17-s-pose": "MSMT17-S (Pose)",
-    "market1501": "Market-1501",
-    "msmt17": "MSMT17",
-    "cuhk03-labeled": "CUHK03 (L)",
-    "cuhk03-detected": "CUHK03 (D)",
-}
 ARMS = {
     "pose-dive": "+ `pose-dive`",
     "same-distribution": "+ generated, old poses and views",
@@ -51,13 +44,6 @@ class Tables:
         for column, value in wanted.items():
             found = found[found[column] == value]
         return found
-
-    def row(self, table: str, **wanted: str) -> pd.Series:
-        """The one row that fits. StudyError where it is not one."""
-        found = self.rows(table, **wanted)
-        if len(found) != 1:
-            raise StudyError(f"{self.folder / table}.csv has {len(found)} rows with {wanted}.")
-        return found.iloc[0]
 
 
 def interval(row: pd.Series, column: str = "difference", digits: int = 1) -> str:
@@ -104,17 +90,14 @@ def listed(words: list[str]) -> str:
 
 
 def diversity(tables: Tables) -> str:
-    """One sentence: what new poses and views add to as many images in the old ones."""
+    """One sentence: what new poses and views add to as many images in the old ones; or none."""
     said = []
+    wanted = {"arm": "pose-dive", "baseline": "same-distribution", "metric": "mAP"}
     for dataset in ("msmt17-s-cam", "msmt17-s-pose"):
-        row = tables.row(
-            "diversity_volume",
-            dataset=dataset,
-            arm="pose-dive",
-            baseline="same-distribution",
-            metric="mAP",
-        )
-        said.append(f"{interval(row)} mAP on {NAMES[dataset]}")
+        for _, row in tables.rows("diversity_volume", dataset=dataset, **wanted).iterrows():
+            said.append(f"{interval(row)} mAP on {NAMES[dataset]}")
+    if not said:
+        return ""
     return (
         "Against generated images in the *old* poses and views, new ones are worth "
         f"{listed(said)}. The rest of the gain is not diversity."
@@ -122,13 +105,24 @@ def diversity(tables: Tables) -> str:
 
 
 def persons(tables: Tables) -> str:
-    """Two sentences: how often the right person is drawn, in images used and of unseen people."""
+    """How often the right person is drawn, in images used and of unseen people; true ones beside.
+
+    True photos and renderings only where the study has them.
+    """
     used = tables.rows("generator_gain").set_index("arm")["right_percent"]
     unseen = tables.rows("generator_quality", metric="identity_top1").set_index("method")["value"]
+    said = ""
+    if "pose-dive" in used:
+        said += (
+            f"Of the images that training uses, {used['pose-dive']:.0f} % show the right person to "
+            "an independent judge"
+        )
+        said += f"; of true photos {used['oracle']:.0f} % do. " if "oracle" in used else ". "
+    share = f"{100 * unseen['generated']:.0f} %"
+    if "true-render" not in unseen:
+        return f"{said}Of people the generator never saw, {share} are drawn as themselves."
     return (
-        f"Of the images that training uses, {used['pose-dive']:.0f} % show the right person to an "
-        f"independent judge; of true photos {used['oracle']:.0f} % do. Of people the generator "
-        f"never saw, asked under good conditions, it is {100 * unseen['generated']:.0f} % "
+        f"{said}Of people the generator never saw, asked under good conditions, it is {share} "
         f"({100 * unseen['true-render']:.0f} % of true renderings)."
     )
 
@@ -141,7 +135,7 @@ def summary(tables: Tables) -> str:
         f"Means of {seeds} seeds, with 95 % intervals over repeated trainings. "
         "[comparison.csv](reports/tables/comparison.csv) has all arms."
     )
-    said = "\n".join(wrapped(f"* {point}", indent="  ") for point in points)
+    said = "\n".join(wrapped(f"* {point}", indent="  ") for point in points if point)
     return "\n\n".join([results_table(tables), wrapped(note), said])
 
 
