@@ -18,6 +18,7 @@ from posedive_lib.augment import __main__ as command
 from posedive_lib.augment import augmenter
 from posedive_lib.body.camera import orient
 from posedive_lib.body.table import BodyTable
+from posedive_lib.digests import file_digest
 from posedive_lib.errors import StudyError
 from posedive_lib.own_data import augment
 
@@ -126,6 +127,18 @@ def test_the_same_layout_comes_back_with_manifest_and_sheet_and_nothing_is_made_
     )
     with Image.open(tmp_path / "out" / "contact_sheet.jpg") as sheet:
         assert sheet.width > 9 * 16 and sheet.height > 2 * 32
+    card = (tmp_path / "out" / "CARD.md").read_text()
+    for line in (
+        "| real training images | 4 |",
+        "| candidates generated | 5 |",
+        "| generated images added | 2 |",
+        "| none: it passed | 2 |",
+        "| confidence | 3 |",
+        f"| body model: `SMPL_NEUTRAL.npz` | {file_digest(P.paths.body)} |",
+        "tau_gen: 0.3",
+        "custom painter",
+    ):
+        assert line in card
     with pytest.raises(StudyError, match="already exists"):
         augment.augment("market1501", root, tmp_path / "out", P, painter=painter, progress=False)
     shutil.rmtree(tmp_path / "out")

@@ -16,6 +16,7 @@ from pipeline import ROOT
 from posedive_lib import datasets, params
 from posedive_lib.body.camera import orient
 from posedive_lib.body.table import BodyTable
+from posedive_lib.digests import folder_digest
 from posedive_lib.errors import StudyError
 from posedive_lib.generator import training
 from posedive_lib.own_data import augment, train
@@ -56,6 +57,11 @@ def profile(tmp_path):
             "world.workers": 1,
             "augment.tau_ref": 0.0,
             "augment.tau_tar": 0.0,
+            "augment.tau_gen": 0.0,
+            "augment.epsilon_gen": 1.0,
+            "augment.policy.pose": "uniform",
+            "augment.images_per_pid": 1,
+            "augment.candidates_per_pid": 1,
             "generator.steps": 2,
             "generator.batch_size": 2,
             "generator.log_every": 1,
@@ -84,7 +90,13 @@ def test_own_photos_train_a_generator_that_augment_takes(market, profile, tmp_pa
     arrays = sorted((out / "arrays").iterdir())
     assert [len(np.load(path)["pid"]) for path in arrays] == [3, 1]
     assert set(np.concatenate([np.load(path)["pid"] for path in arrays])) == {2, 7}
-    assert augment.checked_generator(out) == augment.checked_generator(generator) == generator
+    made = augment.augment(
+        "market1501", market, tmp_path / "augmented", P, generator=out, progress=False
+    )
+    assert sorted(made.added["pid"]) == [2, 7, 9]  # Person 9 was never in a pair.
+    card = (tmp_path / "augmented/CARD.md").read_text()
+    assert f"| generator: `generator` | {folder_digest(generator)} |" in card
+    assert "trained for 2 steps" in card and "prediction_type: v_prediction" in card
     assert {path: path.read_bytes() for path in market.rglob("*") if path.is_file()} == before
 
     # Again: nothing is encoded or trained anew. A block that is gone is the only one made.

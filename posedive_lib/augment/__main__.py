@@ -3,8 +3,9 @@
     python -m posedive_lib.augment DATASET ROOT --out FOLDER
 
 FOLDER gets the data set in its own layout with the generated training images, `manifest.csv`
-(every candidate with its scores and the rule that rejected it) and `contact_sheet.jpg`. The
-candidates lie in FOLDER.candidates, where an interrupted run goes on. `--help` lists the options.
+(every candidate with its scores and the rule that rejected it), `contact_sheet.jpg` and `CARD.md`
+(what made it, and what it may be used for). The candidates lie in FOLDER.candidates, where an
+interrupted run goes on. `--help` lists the options.
 """
 
 import argparse

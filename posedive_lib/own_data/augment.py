@@ -1,8 +1,8 @@
 """Augment a data set: its folder in, the same layout with generated training images out (§B, §E).
 
-With a manifest and a contact sheet. The candidates stay in a folder beside the result. So an
-interrupted run goes on where it was, and other thresholds or more images per identity use what is
-there.
+With a manifest, a contact sheet and a card. The candidates stay in a folder beside the result. So
+an interrupted run goes on where it was, and other thresholds or more images per identity use what
+is there.
 """
 
 from __future__ import annotations
@@ -20,6 +20,8 @@ from posedive_lib.augment.selection import select, shortfall
 from posedive_lib.datasets.write import check_free, write_augmented
 from posedive_lib.devices import processes
 from posedive_lib.errors import StudyError
+from posedive_lib.own_data.card import NAME as CARD
+from posedive_lib.own_data.card import card
 from posedive_lib.own_data.contact_sheet import contact_sheet
 
 if TYPE_CHECKING:
@@ -78,7 +80,15 @@ def augment(
     manifest = manifest.assign(added=_pairs(manifest).isin(_pairs(added)))
     written = None
     if processes().is_main_process:
-        written = _write(P, dataset, manifest, added, out, store, overwrite)
+        about = card(
+            P,
+            dataset,
+            manifest,
+            arm=arm,
+            generator=None if generator is None else Path(generator),
+            painter=painter.key,
+        )
+        written = _write(P, dataset, manifest, added, out, store, overwrite, about)
     processes().wait_for_everyone()
     short = shortfall(manifest, added, wanted)
     return Augmented(written or datasets.load(name, out), manifest, added, short)
@@ -132,6 +142,7 @@ def _write(
     out: Path,
     store: Path,
     overwrite: bool,
+    about: str,
 ) -> datasets.ReIDDataset:
     size = {"height": P.image.height, "width": P.image.width}
     sheet = contact_sheet(manifest, dataset.train, store, **size)
@@ -139,6 +150,7 @@ def _write(
     def describe(tree: Path) -> None:
         manifest.to_csv(tree / "manifest.csv", index=False, lineterminator="\n")
         sheet.save(tree / "contact_sheet.jpg", quality=92)
+        (tree / CARD).write_text(about, encoding="utf-8")
 
     images = for_writing(added, store)
     return write_augmented(dataset, images, out, overwrite=overwrite, also=describe)
