@@ -27,6 +27,7 @@ from posedive_lib.body.table import BodyTable
 from posedive_lib.datasets.images import read as read_images
 from posedive_lib.devices import processes
 from posedive_lib.errors import StudyError
+from posedive_lib.intake.images import decode
 from posedive_lib.writing import replacing_folder
 
 if TYPE_CHECKING:
@@ -183,7 +184,7 @@ class Maker:
     ) -> None:
         files = [_jpeg(image) for image in images]
         # Scored as stored: that is what the Re-ID model will see.
-        seen = np.stack([np.asarray(Image.open(io.BytesIO(file))) for file in files])
+        seen = np.stack([np.asarray(decode(file)) for file in files])
         estimated, sigma_gen = self.estimator.estimate(seen)
         scores = pd.DataFrame(
             np.hstack([sigma_gen, sigma_tar]).astype(float).round(6),

@@ -18,11 +18,13 @@ import numpy as np
 import pandas as pd
 
 from posedive_lib.datasets import compatibility, folder, msmt17, splits, trees
-from posedive_lib.datasets.images import BROKEN, RESAMPLING, decode, read_sizes, to_rgb, turn
+from posedive_lib.datasets.images import RESAMPLING, read_sizes
 from posedive_lib.datasets.loading import load
 from posedive_lib.datasets.table import TRUTH, ReIDDataset, read_table
 from posedive_lib.errors import StudyError, unreadable
 from posedive_lib.intake.arrays import read_npz, write_npz
+from posedive_lib.intake.files import read_bytes
+from posedive_lib.intake.images import BROKEN, decode, to_rgb, turn
 from posedive_lib.writing import replacing_folder
 
 NEEDED = ("image_path", "pid", "camid", "index")
@@ -266,7 +268,7 @@ def _place_generated(source: str | Path, target: Path, size: tuple[int, int] | N
     """
     options = FORMATS[target.suffix.lower()]
     try:
-        image = decode(Path(source).read_bytes())
+        image = decode(read_bytes(source))
         same_format = image.format == options["format"]
         plain = same_format and not turn(image) and not image.has_transparency_data
         rgb = to_rgb(image)

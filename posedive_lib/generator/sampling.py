@@ -19,7 +19,6 @@ from tqdm import tqdm
 
 from posedive_lib.body.conditions import ConditionRenderer
 from posedive_lib.body.poses import PoseSource
-from posedive_lib.datasets.images import BROKEN, to_rgb
 from posedive_lib.devices import autocast, checked_device, chosen_precision, processes
 from posedive_lib.errors import StudyError, unreadable
 from posedive_lib.generator.denoising import denoise
@@ -29,6 +28,7 @@ from posedive_lib.generator.identity import Identities, Person, stack
 from posedive_lib.generator.model import PoseDiveModel
 from posedive_lib.generator.noise_schedule import load_scheduler
 from posedive_lib.generator.saved import load_model, save_model
+from posedive_lib.intake.images import BROKEN, to_rgb
 from posedive_lib.weights import plain
 
 if TYPE_CHECKING:

@@ -6,8 +6,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from posedive_lib.datasets.images import BROKEN, open_rgb, read, to_rgb
+from posedive_lib.datasets.images import read
 from posedive_lib.errors import StudyError
+from posedive_lib.intake.images import BROKEN, open_rgb, to_rgb
 from posedive_lib.reid import models
 from posedive_lib.reid.image_set import resized
 

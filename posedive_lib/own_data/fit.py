@@ -26,10 +26,10 @@ from posedive_lib.augment.confidence import PoseEstimator
 from posedive_lib.body.poses import load_poses
 from posedive_lib.body.smpl import load_smpl
 from posedive_lib.body.table import BodyTable
-from posedive_lib.datasets.images import open_rgb
 from posedive_lib.digests import code_digest, file_digest, files_below
 from posedive_lib.errors import StudyError, command
 from posedive_lib.intake.arrays import read_npz, write_npz
+from posedive_lib.intake.images import open_rgb
 from posedive_lib.own_data.fitting import FitSettings, Fitter, fit_rows
 from posedive_lib.weights import local_folder
 from posedive_lib.writing import writing
