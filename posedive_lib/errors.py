@@ -1,5 +1,6 @@
 """Errors that a user of the study can mend, and how its commands end."""
 
+import errno
 import functools
 import sys
 from collections.abc import Callable
@@ -16,9 +17,9 @@ class StudyError(ValueError):
 def command(stopped: str = "Stopped.") -> Callable[[Callable[..., int]], Callable[..., int]]:
     """Decorator for the `main` of a command, which returns its exit status.
 
-    A StudyError becomes its sentence on stderr and status 2, full memory likewise. Ctrl-C becomes
-    the sentence `stopped` and status 130. Characters that the terminal's encoding lacks are printed
-    as escapes.
+    A StudyError becomes its sentence on stderr and status 2, full memory or a full disk likewise.
+    Ctrl-C becomes the sentence `stopped` and status 130. Characters that the terminal's encoding
+    lacks are printed as escapes.
     """
 
     def decorate(main: Callable[..., int]) -> Callable[..., int]:
@@ -32,12 +33,10 @@ def command(stopped: str = "Stopped.") -> Callable[[Callable[..., int]], Callabl
             except StudyError as error:
                 print(error, file=sys.stderr)
                 return 2
-            except MemoryError as error:
-                print(
-                    f"The memory is full{f' ({error})' if str(error) else ''}: free some, or set "
-                    "smaller batches or fewer workers; finished work is kept.",
-                    file=sys.stderr,
-                )
+            except (MemoryError, RuntimeError, OSError) as error:
+                if not (said := _full(error)):
+                    raise
+                print(said, file=sys.stderr)
                 return 2
             except KeyboardInterrupt:
                 # A line of its own, behind the terminal's ^C.
@@ -47,6 +46,22 @@ def command(stopped: str = "Stopped.") -> Callable[[Callable[..., int]], Callabl
         return ended
 
     return decorate
+
+
+def _full(error: Exception) -> str | None:
+    """The sentence about an error for want of memory or space; None for any other error."""
+    text = str(error).lower()  # PyTorch's errors have no type of their own
+    if isinstance(error, MemoryError) or "out of memory" in text or "allocate memory" in text:
+        return (
+            f"The memory is full ({' '.join(str(error).split()) or 'MemoryError'}): free some, or "
+            "set smaller batches or fewer workers, and start again; finished work is kept."
+        )
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return (
+            f"{error.filename or 'The disk'} cannot be written ({error.strerror}): free space, and "
+            "start again; finished work is kept."
+        )
+    return None
 
 
 def unreadable(path: object, error: Exception, what: str, mend: str) -> StudyError:

@@ -1,5 +1,6 @@
 """Files that are written whole or not at all, and one sentence where they cannot be."""
 
+import fcntl
 import os
 import re
 import shutil
@@ -72,6 +73,31 @@ def replacing_folder(path: str | Path, *, keep: bool = False) -> Iterator[Path]:
         finally:
             shutil.rmtree(draft, ignore_errors=True)
             _put_back(old, path)
+
+
+@contextmanager
+def alone_in(folder: str | Path, doing: str, *, first: bool = True) -> Iterator[None]:
+    """Make a folder and hold its lock, which the system releases when the process ends.
+
+    StudyError where another run holds it. first: False in all processes of one launch but one.
+    """
+    folder = Path(folder)
+    with writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = (folder / ".lock").open("w")
+    with lock:
+        if first:
+            _take(lock.fileno(), f"Another run is {doing} in {folder}")
+        yield
+
+
+def _take(lock: int, other: str) -> None:
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise StudyError(f"{other}: wait for its end, or choose another folder") from None
+    except OSError:
+        pass  # a file system without locks
 
 
 def _put_back(old: Path, path: Path) -> None:

@@ -235,15 +235,15 @@ def test_what_a_full_disk_left_of_a_shard_is_made_anew(file, content, study):
 def test_a_second_run_in_one_folder_is_refused_and_a_killed_one_holds_nothing(study):
     code = f"""import time
 from pathlib import Path
-from posedive_lib.augment import candidates
-with candidates._alone_in(Path({str(study.out)!r})):
+from posedive_lib.writing import alone_in
+with alone_in(Path({str(study.out / "shards")!r}), "making candidates"):
     print(1, flush=True)
     time.sleep(600)
 """
     other = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE)
     try:
         assert other.stdout.readline()
-        with pytest.raises(StudyError, match="Another run is making candidates in .*out: wait"):
+        with pytest.raises(StudyError, match="Another run is making candidates in .*shards: wait"):
             study.run(1, Painter())
     finally:
         other.kill()

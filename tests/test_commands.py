@@ -48,7 +48,29 @@ def test_a_stopped_notebook_says_how_to_go_on(monkeypatch, capsys):
     )
 
 
+@pytest.mark.parametrize(
+    "error, said",
+    [
+        (MemoryError("Unable to allocate 8 PiB"), "The memory is full (Unable to allocate 8 PiB)"),
+        (
+            RuntimeError("DefaultCPUAllocator: can't allocate memory:\n 9 bytes"),
+            "The memory is full",
+        ),
+        (RuntimeError("CUDA out of memory. Tried to allocate 2 GiB"), "The memory is full (CUDA"),
+        (OSError(28, "No space left on device", "a.csv"), "a.csv cannot be written (No space"),
+    ],
+)
+def test_full_memory_and_a_full_disk_are_one_sentence(error, said, capsys):
+    assert command()(raises(error))() == 2
+    printed = capsys.readouterr().err
+    assert printed.startswith(said) and printed.endswith("finished work is kept.\n")
+    assert printed.count("\n") == 1
+
+
 def test_other_errors_are_not_hidden():
+    for other in (RuntimeError("shapes differ"), OSError(2, "No such file or directory")):
+        with pytest.raises(type(other)):
+            command()(raises(other))()
     with pytest.raises(ZeroDivisionError):
         command()(raises(ZeroDivisionError()))()
     assert command()(lambda status: status)(1) == 1

@@ -29,6 +29,7 @@ from posedive_lib.generator.guiders import CONDITIONS, PoseGuiders
 from posedive_lib.generator.noise_schedule import load_scheduler, loss_weights
 from posedive_lib.generator.reference import ReferenceCall, names_without_gradient
 from posedive_lib.generator.trainer import Trainer
+from posedive_lib.writing import alone_in
 
 ROOT = Path(__file__).resolve().parents[1]
 HEIGHT, WIDTH, FACTOR = 32, 16, 4
@@ -283,6 +284,14 @@ def test_clip_input_may_be_a_portrait_and_patch_tokens_are_projected(stable_diff
     pooled = encode(images, encoders, progress=False).clip_tokens
     assert tokens.shape == (2, 1 + 4 * 2, 24)
     np.testing.assert_allclose(tokens[:, :1], pooled, atol=1e-5)  # CLIP pools its class token
+
+
+def test_a_second_training_in_one_folder_is_refused(stable_diffusion, arrays, tmp_path):
+    with (
+        alone_in(tmp_path, "training"),
+        pytest.raises(StudyError, match="Another run is training in .*: wait for its end"),
+    ):
+        train(stable_diffusion, arrays, parameters(), tmp_path, 0, progress=False)
 
 
 def test_resumed_training_is_the_uninterrupted_one(stable_diffusion, arrays, tmp_path, monkeypatch):

@@ -7,9 +7,6 @@ into shards of one index each. An interrupted run resumes, and a longer plan onl
 
 from __future__ import annotations
 
-import fcntl
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -26,7 +23,8 @@ from posedive_lib.body.rendering import rendering_processes
 from posedive_lib.body.table import BodyTable
 from posedive_lib.devices import processes
 from posedive_lib.errors import StudyError
-from posedive_lib.writing import replacing, writing
+from posedive_lib.intake.arrays import read_npz
+from posedive_lib.writing import alone_in, replacing
 
 if TYPE_CHECKING:
     from posedive_lib.params import Augment
@@ -56,7 +54,7 @@ def generate(
     tables: list[pd.DataFrame] = []
     manifest = judge(empty, limits)
     with (
-        _alone_in(out),
+        alone_in(out / "shards", "making candidates", first=processes().is_main_process),
         tqdm(desc="candidates", unit="image", disable=not progress) as bar,
         rendering_processes(maker.rendering.workers) as pool,
     ):
@@ -102,32 +100,6 @@ def _still_wanted(
     return plan[(place >= made) & (place < made + images_per_pid - kept)]
 
 
-@contextmanager
-def _alone_in(out: Path) -> Iterator[None]:
-    """Make the folder and hold its lock, which the system releases when the process ends.
-
-    StudyError where another run holds it. Of the processes of one launch only the first needs it.
-    """
-    with writing(out):
-        (out / "shards").mkdir(parents=True, exist_ok=True)
-        lock = (out / "shards" / ".lock").open("w")
-    with lock:
-        if processes().is_main_process:
-            _take(lock.fileno(), out)
-        yield
-
-
-def _take(lock: int, out: Path) -> None:
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        raise StudyError(
-            f"Another run is making candidates in {out}: wait for its end, or choose another folder"
-        ) from None
-    except OSError:
-        pass  # a file system without locks
-
-
 def for_writing(rows: pd.DataFrame, out: str | Path) -> pd.DataFrame:
     """The table that `datasets.write.write_augmented` takes."""
     folder = Path(out).resolve()
@@ -147,8 +119,8 @@ def load_bodies(rows: pd.DataFrame, out: str | Path) -> tuple[BodyTable, np.ndar
         file = Path(out) / folder / "bodies.npz"
         table = BodyTable.load(file)
         tables.append(replace(table, path=np.array([f"{folder}/{name}" for name in table.path])))
-        with np.load(file, allow_pickle=False) as columns:
-            estimates |= zip(tables[-1].path.tolist(), columns["estimated"], strict=True)
+        estimated = read_npz(file, ("estimated",), what="the bodies of candidates")["estimated"]
+        estimates |= zip(tables[-1].path.tolist(), estimated, strict=True)
     if not tables:
         raise StudyError(
             f"No candidates of {out} were asked for: give at least one row of its manifest"

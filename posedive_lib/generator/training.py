@@ -21,7 +21,7 @@ from posedive_lib.generator.trainer import Trainer
 from posedive_lib.generator.training_pictures import TrainingPictures
 from posedive_lib.seeds import seed_for
 from posedive_lib.weights import local_folder, plain
-from posedive_lib.writing import writing
+from posedive_lib.writing import alone_in, writing
 
 if TYPE_CHECKING:
     from posedive_lib.params import GeneratorParams
@@ -61,7 +61,8 @@ def train(
     Writes `out_dir/losses.csv`, every `checkpoint_every` steps `out_dir/checkpoint.safetensors`,
     every `sample_every` steps a picture in `out_dir/samples`. Called again after a kill it goes on
     from the checkpoint; called again when finished it returns at once.
-    StudyError on a non-finite loss, naming the step, and on a checkpoint of more steps.
+    StudyError on a non-finite loss, naming the step, on a checkpoint of more steps, and where
+    another run trains in `out_dir`.
     """
     folder = local_folder(stable_diffusion, params.revision)
     out_dir = Path(out_dir)
@@ -83,11 +84,12 @@ def train(
     main, pictures = accelerator.is_main_process, None
     if params.sample_every and main:
         pictures = TrainingPictures.of(trainer, folder, out_dir / "samples")
-    trainer.run(out_dir, key, progress and main, pictures)
-    trainer.ema.copy_to(model.trainable().values())
-    if main:
-        saved.save_model(model.eval(), finished, params, folder, about)
-        (out_dir / "checkpoint.safetensors").unlink(missing_ok=True)
+    with alone_in(out_dir, "training", first=main):
+        trainer.run(out_dir, key, progress and main, pictures)
+        trainer.ema.copy_to(model.trainable().values())
+        if main:
+            saved.save_model(model.eval(), finished, params, folder, about)
+            (out_dir / "checkpoint.safetensors").unlink(missing_ok=True)
     accelerator.wait_for_everyone()
     return finished
 
