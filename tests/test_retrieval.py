@@ -277,6 +277,16 @@ def test_collapsed_features_rank_by_gallery_index():
     assert result.first_rank.tolist() == [1000]
 
 
+@pytest.mark.parametrize("value", [0.0, 0.3])
+def test_features_that_are_all_the_same_are_refused(value):
+    """A collapsed model: the order of the files would decide the numbers."""
+    same, labels = np.full((4, 7), value), [1, 2, 3, 4]
+    with pytest.raises(StudyError, match="All 4 query and 4 gallery features are the same"):
+        evaluate(same, labels, [0] * 4, same, labels, [1] * 4)
+    same[2, 0] += 1e-3
+    assert evaluate(same, labels, [0] * 4, same, labels, [1] * 4).n_valid == 4
+
+
 def test_tensors_and_queries_without_match():
     features = torch.eye(4)
     result = evaluate(

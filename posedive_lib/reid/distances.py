@@ -127,12 +127,19 @@ def _refuse(bad: np.ndarray, count: int, what: str, advice: str) -> None:
 def pair_of_features(
     query_features: Array, gallery_features: Array
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Both as `as_features`; StudyError unless their lengths D agree."""
+    """Both as `as_features`; StudyError unless their lengths D agree and images differ in them."""
     query, gallery = as_features(query_features, "query"), as_features(gallery_features, "gallery")
     if query.shape[1] != gallery.shape[1]:
         raise StudyError(
             f"Query features have {query.shape[1]} numbers, gallery features {gallery.shape[1]}: "
             "extract both with the same model."
+        )
+    # Then every distance is a tie, and the order of the files would decide.
+    several = len(query) > 1 and len(gallery) > 1
+    if several and (gallery == gallery[0]).all() and (query == gallery[0]).all():
+        raise StudyError(
+            f"All {len(query)} query and {len(gallery)} gallery features are the same, so they "
+            "tell nobody apart: check that the model was trained and that its images differ."
         )
     return query, gallery
 
