@@ -1,0 +1,25 @@
+"""The study's data sets: how people write their names, and which of them share photos."""
+
+from collections.abc import Iterable
+
+NAMES = {
+    "msmt17-s-cam": "MSMT17-S (Cam)",
+    "msmt17-s-pose": "MSMT17-S (Pose)",
+    "market1501": "Market-1501",
+    "msmt17": "MSMT17",
+    "cuhk03-labeled": "CUHK03 (L)",
+    "cuhk03-detected": "CUHK03 (D)",
+    "folder": "own photos",
+}
+SPLIT_OF_MSMT17 = "msmt17-s-"
+
+
+def sources(names: Iterable[str]) -> list[str]:
+    """Of a study's data sets those that share no photo: the first of each source.
+
+    CUHK03's detected boxes show the photos of its labeled ones, MSMT17-S is a part of MSMT17.
+    """
+    first: dict[str, str] = {}
+    for name in names:
+        first.setdefault(name.split("-")[0], name)
+    return list(first.values())
