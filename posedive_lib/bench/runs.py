@@ -18,6 +18,8 @@ from typing import Any
 
 import numpy as np
 
+from posedive_lib.errors import StudyError
+from posedive_lib.intake.files import read_json
 from posedive_lib.writing import replacing, writing
 
 
@@ -34,9 +36,8 @@ class RunStore:
     def get(self, spec: dict[str, Any]) -> Any | None:
         """The result recorded for `spec`, or None. A damaged record counts as none."""
         try:
-            record = json.loads(self._file(spec).read_text(encoding="utf-8"))
-            return record["result"]
-        except (FileNotFoundError, json.JSONDecodeError, UnicodeDecodeError, KeyError):
+            return read_json(self._file(spec), "result")["result"]
+        except StudyError:
             return None
 
     def put(self, spec: dict[str, Any], result: Any) -> Path:

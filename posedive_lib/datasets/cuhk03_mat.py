@@ -17,6 +17,7 @@ from PIL import Image
 
 from posedive_lib.datasets.images import threads
 from posedive_lib.errors import StudyError, unreadable
+from posedive_lib.intake.matlab import open_mat73, read_cell, read_mat
 from posedive_lib.writing import replacing_folder
 
 if TYPE_CHECKING:
@@ -67,11 +68,8 @@ def read_config(folder: Path, boxes: str) -> Config:
 
 
 def _parse_config(path: Path) -> Config:
-    from scipy.io import loadmat
-
     try:
-        with path.open("rb") as file:
-            mat = loadmat(file)
+        mat = read_mat(path)
         return Config(
             names=[str(np.ravel(cell)[0]) for cell in np.ravel(mat["filelist"])],
             labels=np.ravel(mat["labels"]).astype(np.int64),
@@ -137,10 +135,10 @@ def _cells(mat: "h5py.File", boxes: str, raw: Path) -> Iterator[tuple[str, np.nd
             f"{raw} has no images under '{boxes}': it is not the original cuhk-03.mat; "
             "fetch it again."
         )
-    for pair, reference in enumerate(np.ravel(mat[boxes][()]), start=1):
-        for person, row in enumerate(mat[reference][()].T, start=1):
+    for pair, reference in enumerate(np.ravel(read_cell(mat[boxes])), start=1):
+        for person, row in enumerate(read_cell(mat[reference]).T, start=1):
             for number, cell in enumerate(np.ravel(row), start=1):
-                image = mat[cell][()].T
+                image = read_cell(mat[cell]).T
                 if image.ndim < 3 or image.size == 0:  # an empty cell
                     continue
                 view = 1 if number <= FIRST_VIEW else 2
@@ -154,7 +152,6 @@ def _cells(mat: "h5py.File", boxes: str, raw: Path) -> Iterator[tuple[str, np.nd
 
 
 def _extract(raw: Path, boxes: str, into: Path, workers: int | None) -> None:
-    import h5py
     from tqdm import tqdm
 
     def save(name: str, image: np.ndarray) -> None:
@@ -163,7 +160,7 @@ def _extract(raw: Path, boxes: str, into: Path, workers: int | None) -> None:
     count = 0
     waiting: set[Future[None]] = set()
     with (
-        h5py.File(raw, "r") as mat,
+        open_mat73(raw) as mat,
         ThreadPoolExecutor(threads(workers)) as pool,
         tqdm(desc=f"CUHK03 ({boxes}) to PNG", unit="image", mininterval=1, disable=None) as bar,
     ):

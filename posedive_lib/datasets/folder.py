@@ -18,10 +18,10 @@ from posedive_lib.datasets.table import (
     Read,
     find_folder,
     protocol,
-    read_table,
     typed,
 )
 from posedive_lib.errors import StudyError
+from posedive_lib.intake.tables import read_table
 
 TABLE = "images.csv"
 FOLDER = "folder"

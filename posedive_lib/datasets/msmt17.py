@@ -13,6 +13,7 @@ import pandas as pd
 
 from posedive_lib.datasets.table import Read, find_folder, frame_of, protocol
 from posedive_lib.errors import StudyError, unreadable
+from posedive_lib.intake.files import read_text
 
 FOLDER = "MSMT17_V1"
 S_FOLDER = "MSMT17-S"
@@ -58,7 +59,7 @@ def read_list(path: Path) -> list[tuple[str, int]]:
         )
         raise StudyError(f"The list file {path} is missing: {mend}.")
     try:
-        text = path.read_text(encoding="utf-8-sig")  # without a byte-order mark
+        text = read_text(path)
     except (OSError, UnicodeDecodeError) as error:
         raise unreadable(
             f"The list file {path}", error, "cannot be read", "fetch it again"
@@ -93,7 +94,7 @@ def version_of(folder: Path) -> str:
     StudyError if both versions are there, or the file says neither.
     """
     if (folder / VERSION_FILE).is_file():
-        text = (folder / VERSION_FILE).read_text(encoding="utf-8-sig", errors="replace")
+        text = read_text(folder / VERSION_FILE, errors="replace")
         version = text.strip()
         if version not in PLACES:
             raise StudyError(

@@ -12,7 +12,8 @@ from typing import NamedTuple
 from posedive_lib.datasets import folder as own_data
 from posedive_lib.datasets import market1501, msmt17
 from posedive_lib.datasets.listing import is_companion
-from posedive_lib.datasets.table import ReIDDataset, read_table
+from posedive_lib.datasets.table import ReIDDataset
+from posedive_lib.intake.tables import read_table
 
 PICTURES = market1501.IMAGES | {
     ".avif",

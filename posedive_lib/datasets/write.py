@@ -20,11 +20,12 @@ import pandas as pd
 from posedive_lib.datasets import compatibility, folder, msmt17, splits, trees
 from posedive_lib.datasets.images import RESAMPLING, read_sizes
 from posedive_lib.datasets.loading import load
-from posedive_lib.datasets.table import TRUTH, ReIDDataset, read_table
+from posedive_lib.datasets.table import TRUTH, ReIDDataset
 from posedive_lib.errors import StudyError, unreadable
 from posedive_lib.intake.arrays import read_npz, write_npz
 from posedive_lib.intake.files import read_bytes
 from posedive_lib.intake.images import BROKEN, decode, to_rgb, turn
+from posedive_lib.intake.tables import read_table
 from posedive_lib.writing import replacing_folder
 
 NEEDED = ("image_path", "pid", "camid", "index")

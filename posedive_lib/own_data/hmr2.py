@@ -31,15 +31,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from safetensors import SafetensorError, safe_open
 from scipy.spatial.transform import Rotation
 from smplx import SMPL
 
 from posedive_lib.body.camera import project
 from posedive_lib.body.smpl import COCO_FROM_SMPL, load_smpl, pose
 from posedive_lib.body.table import BodyTable
-from posedive_lib.errors import StudyError, command
-from posedive_lib.intake.arrays import MAX_BYTES, read_npz
+from posedive_lib.errors import StudyError, command, unreadable
+from posedive_lib.intake.arrays import read_npz
+from posedive_lib.intake.files import load_json
+from posedive_lib.intake.tensors import read_tensors
 
 FOCAL, CROP = 5000.0, 256.0  # pixels, of HMR2's network
 SHAPES = {
@@ -159,16 +160,7 @@ def _read_npz(path: Path) -> dict[str, Any]:
 
 
 def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        if path.stat().st_size > MAX_BYTES:
-            raise StudyError(
-                f"{path} is larger than {MAX_BYTES >> 30} GiB: write HMR2's results as .npz"
-            )
-        content = json.loads(path.read_text())
-    except StudyError:
-        raise
-    except (OSError, ValueError, RecursionError) as error:
-        raise StudyError(f"{path} cannot be read as JSON ({error}): write it again") from None
+    content = load_json(path, "cannot be read as JSON", "write it again")
     entries = content if isinstance(content, list) else [content]
     if not entries or not all(_is_entry(entry) for entry in entries):
         raise StudyError(
@@ -189,15 +181,12 @@ def _is_entry(entry: Any) -> bool:
 
 
 def _read_safetensors(path: Path) -> dict[str, Any]:
+    words = "cannot be read as safetensors", "write it again"
+    columns, metadata = read_tensors(path, *words, framework="np")
     try:
-        with safe_open(path, "np") as file:
-            columns = {name: file.get_tensor(name) for name in file.keys()}
-            listed = (file.metadata() or {}).get("path")
-            return columns | ({"path": json.loads(listed)} if listed else {})
-    except (OSError, SafetensorError, ValueError, TypeError) as error:
-        raise StudyError(
-            f"{path} cannot be read as safetensors ({error}): write it again"
-        ) from None
+        return columns | ({"path": json.loads(metadata["path"])} if metadata.get("path") else {})
+    except (ValueError, RecursionError) as error:
+        raise unreadable(path, error, *words) from None
 
 
 READERS = {".npz": _read_npz, ".json": _read_json, ".safetensors": _read_safetensors}

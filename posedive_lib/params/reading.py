@@ -4,11 +4,11 @@ import difflib
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from posedive_lib.errors import StudyError
+from posedive_lib.intake.settings import read_yaml
 from posedive_lib.params.experiments import Params, value_at
 
 # What pydantic says -> what our sentences say, in this order.
@@ -24,7 +24,7 @@ def load(path: str | Path = "params.yaml", *, overrides: dict[str, Any] | None =
 
     Raises `StudyError` naming the file, the dotted key, the value and what is allowed instead.
     """
-    values = _read(path)
+    values = read_yaml(path, "copy params/mini.yaml there to start again")
     for key, value in (overrides or {}).items():
         section, _, name = key.rpartition(".")
         value_at(values, section)[name] = value
@@ -32,42 +32,6 @@ def load(path: str | Path = "params.yaml", *, overrides: dict[str, Any] | None =
         return Params.model_validate(values)
     except ValidationError as error:
         raise StudyError(_sentence(path, error.errors(include_url=False))) from None
-
-
-def _read(path: str | Path) -> dict[str, Any]:
-    try:
-        text = Path(path).read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
-        raise StudyError(
-            f"{path} cannot be read ({reason}); copy params/mini.yaml there to start again."
-        ) from None
-    try:
-        values = yaml.load(text, Loader=_NoRepeats)
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        place = f" on line {mark.line + 1}" if mark else ""
-        problem = getattr(error, "problem", None) or "unreadable"
-        raise StudyError(f"{path} is not valid YAML{place}: {problem}.") from None
-    if not isinstance(values, dict):
-        raise StudyError(
-            f"{path} holds no parameters; copy params/mini.yaml over it to start again."
-        )
-    return values
-
-
-class _NoRepeats(yaml.SafeLoader):
-    """YAML takes the last of two equal keys in silence; here that is an error."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        seen = set()
-        for key, _ in node.value:
-            if key.value in seen:
-                raise yaml.constructor.ConstructorError(
-                    None, None, f"the key {key.value!r} stands there twice", key.start_mark
-                )
-            seen.add(key.value)
-        return super().construct_mapping(node, deep)
 
 
 def _sentence(path: str | Path, problems: list[ErrorDetails]) -> str:
