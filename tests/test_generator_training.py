@@ -445,6 +445,7 @@ def test_a_full_disk_keeps_the_last_checkpoint_and_the_run_goes_on_from_it(
     with pytest.raises(StudyError, match="free space"):
         run(stable_diffusion, arrays, tmp_path, checkpoint_every=1)
     assert sorted(path.name for path in tmp_path.iterdir()) == [
+        ".lock",
         "checkpoint.safetensors",
         "losses.csv",
     ]
