@@ -110,6 +110,25 @@ def study(tmp_path, monkeypatch):
     return SimpleNamespace(run=run, train=train, out=tmp_path / "out", source=source)
 
 
+def test_blank_and_equal_images_are_counted_once_when_they_are_made(study, caplog):
+    class Torn(Painter):
+        """Noise of one's own for each image, but for a grey one and two equal ones."""
+
+        def __call__(self, rows, *others):
+            images = super().__call__(rows, *others)
+            for image, pid, index in zip(images, rows["pid"], rows["index"], strict=True):
+                key = 0 if pid == 7 else 1000 * pid + index
+                noise = np.random.default_rng(key).integers(0, 256, image.shape, dtype=np.uint8)
+                image[:] = 90 if (pid, index) == (11, 1) else noise
+            return images
+
+    study.run(2, Torn())
+    (said,) = [record.getMessage() for record in caplog.records]
+    assert said.startswith("1 of 6 generated images are blank and 2 are equal to others")
+    study.run(2, Torn())
+    assert len(caplog.records) == 1
+
+
 def test_manifest_holds_every_candidate_with_its_scores(study):
     manifest = study.run(4, Painter())
     assert len(manifest) == 12 and manifest["path"].is_unique

@@ -7,6 +7,7 @@ into shards of one index each. An interrupted run resumes, and a longer plan onl
 
 from __future__ import annotations
 
+import logging
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,9 +19,10 @@ from tqdm import tqdm
 from posedive_lib.augment import shards
 from posedive_lib.augment.manifest import SIGMA_GEN, SIGMA_TAR
 from posedive_lib.augment.selection import judge
-from posedive_lib.augment.shards import Maker
+from posedive_lib.augment.shards import Maker, Shard
 from posedive_lib.body.rendering import rendering_processes
 from posedive_lib.body.table import BodyTable
+from posedive_lib.datasets.images import FLAT, inspect
 from posedive_lib.devices import processes
 from posedive_lib.errors import StudyError
 from posedive_lib.intake.arrays import read_npz
@@ -52,6 +54,7 @@ def generate(
     out, key = Path(out), maker.key(inputs)
     empty = pd.DataFrame(columns=[*plan.columns, *SIGMA_GEN, *SIGMA_TAR, "path"])
     tables: list[pd.DataFrame] = []
+    made: list[Shard] = []
     manifest = judge(empty, limits)
     with (
         alone_in(out / "shards", "making candidates", first=processes().is_main_process),
@@ -64,6 +67,7 @@ def generate(
             missing = [part for part in parts if part.finished() is None]
             _count_found(bar, len(rows) - sum(map(len, missing)))
             maker.make(missing, block, pool, bar)
+            made += missing
             for part in parts:
                 table = part.finished()
                 if table is None:
@@ -73,7 +77,26 @@ def generate(
         if processes().is_main_process:
             with replacing(out / "manifest.csv") as draft:
                 manifest.to_csv(draft, index=False, lineterminator="\n")
+            _warn_of_odd(made)
     return manifest
+
+
+def _warn_of_odd(made: list[Shard]) -> None:
+    """One sentence on new images that show nothing, or that are equal byte for byte."""
+    files = [shard.folder / name for shard in made for name in shard.names]
+    found = inspect(files)
+    looks = [image.look or b"\0\xff" for image in found]
+    blank = np.array([max(look) - min(look) < FLAT for look in looks], bool)
+    equal = pd.Series([image.digest for image in found]).duplicated(keep=False).to_numpy(bool)
+    if (blank | equal).any():
+        logging.getLogger(__name__).warning(
+            "%d of %d generated images are blank and %d are equal to others, %s is the first: look "
+            "at them before training, for their generator may be damaged.",
+            blank.sum(),
+            len(files),
+            equal.sum(),
+            files[(blank | equal).argmax()],
+        )
 
 
 def _count_found(bar: tqdm, count: int) -> None:

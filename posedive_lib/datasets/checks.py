@@ -8,11 +8,11 @@ import numpy as np
 import pandas as pd
 
 from posedive_lib.datasets.folder import FOLDER
+from posedive_lib.datasets.images import FLAT
 from posedive_lib.datasets.table import ReIDDataset
 from posedive_lib.datasets.unread import unread_files
 from posedive_lib.errors import shown
 
-FLAT = 8  # grey levels: a picture of fewer shows nothing, and is like any other
 ALIKE = 2  # grey levels that the 72 means of two copies of a photo differ on average, at most
 SMALLEST = 16  # pixels: a side below it shows no person
 # Kind of equal files -> whether it is a problem, and what to say.

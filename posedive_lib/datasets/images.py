@@ -18,6 +18,7 @@ from posedive_lib.intake.files import read_bytes
 from posedive_lib.intake.images import BROKEN, decode, open_rgb, to_rgb, turn
 
 RESAMPLING = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
+FLAT = 8  # grey levels: a picture whose means differ by less shows nothing, like any other
 
 
 class Inspection(NamedTuple):
