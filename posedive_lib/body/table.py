@@ -88,6 +88,8 @@ class BodyTable:
                     f"{self.file}: {name} is {column.shape}, expected {(rows, *shape)}: "
                     "write the table again."
                 )
+        if len(set(self.path.tolist())) < rows:
+            raise StudyError(f"{self.file} holds two bodies of one image: keep one of them.")
         for name in ("global_orient", "body_pose", "betas", "cam_t", "focal"):
             if not np.isfinite(getattr(self, name)).all():
                 raise StudyError(

@@ -70,9 +70,9 @@ def read_list(path: Path) -> list[tuple[str, int]]:
         if not line.strip():
             continue
         name, *pid = line.strip().rsplit(maxsplit=1)
-        if not pid or not pid[0].isdecimal():
+        if not pid or not pid[0].isdecimal() or len(pid[0]) > 18:  # beyond 64 bits
             raise StudyError(
-                f"Line {number} of {path} is {line.strip()!r}: expected '<path> <pid>'."
+                f"Line {number} of {path} is {line.strip()[:200]!r}: expected '<path> <pid>'."
             )
         if name.startswith("/") or ".." in name.split("/"):
             raise StudyError(

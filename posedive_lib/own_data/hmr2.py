@@ -95,7 +95,10 @@ def read_hmr2(path: str | Path) -> dict[str, np.ndarray]:
 def _numbers(path: Path, name: str, value: Any, names: list[str]) -> np.ndarray:
     """A column of finite numbers in its shape."""
     try:
-        array = np.asarray(value, float)
+        array = np.asarray(value)
+        if array.dtype.kind not in "biuf":  # dates, complex numbers and text become floats, too
+            raise TypeError
+        array = array.astype(float)
     except (ValueError, TypeError, OverflowError):
         raise StudyError(
             f"{path}: {name} is not an array of numbers with one row per image: write it again"
