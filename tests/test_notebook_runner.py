@@ -112,3 +112,18 @@ def test_a_notebook_without_the_parameter_is_refused(study):
     )
     path.write_text("{")
     assert "is not a readable notebook" in one_line_refusal(study, "00_tiny")
+
+
+def test_cells_about_a_data_set_that_the_study_lacks_are_left_out(study):
+    path = write_notebook(study, ["print('of', 'CUHK03')", "print('of', 'MSMT17')", "1 / 0"])
+    notebook = nbformat.read(path, as_version=4)
+    notebook.cells[2].metadata["tags"] = ["needs:cuhk03-labeled", "needs:folder"]
+    notebook.cells[3].metadata["tags"] = ["needs:msmt17"]
+    nbformat.write(notebook, path)
+    failed = run(study, "00_tiny")
+    assert failed.returncode == 1 and "failed in cell 5: 1 / 0" in failed.stderr
+    notebook.cells[4].metadata["tags"] = ["needs:folder"]
+    nbformat.write(notebook, path)
+    assert run(study, "00_tiny").returncode == 0
+    page = (study / "reports/notebooks/00_tiny.html").read_text()
+    assert "of MSMT17" in page and "of CUHK03" not in page and "CUHK03" not in page

@@ -143,3 +143,30 @@ def test_unreadable_files(tmp_path):
     assert "holds no parameters" in message(tmp_path / "empty.yaml")
     (tmp_path / "binary.yaml").write_bytes(b"\xff\xfe\x00")
     assert "not UTF-8" in message(tmp_path / "binary.yaml")
+
+
+@pytest.mark.parametrize("kind", ["azimuth", "generator", "count", "threshold"])
+def test_each_experiment_runs_on_a_data_set_of_the_study(mini, kind):
+    said = message(mini, **{f"study__{kind}_dataset": "folder"})
+    assert f"study must have {kind}_dataset among its datasets" in said
+
+
+def test_a_split_of_msmt17_needs_msmt17(mini):
+    few = [
+        "market1501",
+        "cuhk03-labeled",
+        "msmt17-s-cam",
+        "msmt17-s-pose",
+    ]
+    said = message(mini, study__datasets=few, study__threshold_dataset="market1501")
+    assert "study must have msmt17 among its datasets, for msmt17-s-cam is a part of it" in said
+
+
+@pytest.mark.parametrize("name", ["folder", "market1501", "msmt17", "cuhk03-detected"])
+def test_one_data_set_alone_is_a_study(mini, name):
+    kinds = ("azimuth", "generator", "count", "threshold")
+    lists = ("control", "generated_control", "resnet")
+    alone = {f"study.{kind}_dataset": name for kind in kinds}
+    alone |= {f"study.{kind}_datasets": [] for kind in lists} | {"study.datasets": [name]}
+    P = params.load(mini, overrides=alone)
+    assert P.study.whole == [P.study.main_dataset] == [name]

@@ -12,7 +12,7 @@ from posedive_lib import params
 from posedive_lib.augment import augmenter, painting, photo_arrays
 from posedive_lib.body.table import BodyTable
 from posedive_lib.digests import Code
-from posedive_lib.study import phase2, phase2_work
+from posedive_lib.study import names, phase2_work
 
 
 @pytest.fixture(scope="module")
@@ -29,9 +29,9 @@ def changed(P, section: str, **values):
 
 def test_every_photo_is_taken_from_one_set():
     every = ["market1501", "msmt17", "cuhk03-labeled", "cuhk03-detected", "msmt17-s-cam"]
-    assert phase2.sources(every) == ["market1501", "msmt17", "cuhk03-labeled"]
-    assert phase2.sources(["msmt17-s-pose", "msmt17-s-cam"]) == ["msmt17-s-pose"]
-    assert phase2.sources(["folder"]) == ["folder"]
+    assert names.sources(every) == ["market1501", "msmt17", "cuhk03-labeled"]
+    assert names.sources(["msmt17-s-pose", "msmt17-s-cam"]) == ["msmt17-s-pose"]
+    assert names.sources(["folder"]) == ["folder"]
 
 
 @pytest.fixture

@@ -23,6 +23,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import nbformat
 from nbformat import NotebookNode
 
 from posedive_lib import params as parameters
@@ -31,9 +32,11 @@ from posedive_lib.bench.costs import measured
 from posedive_lib.bench.runs import make_folder, write_text
 from posedive_lib.errors import StudyError, command
 from posedive_lib.params import Params
+from posedive_lib.writing import writing
 
 SOURCES, DRAFTS, REPORTS = Path("notebooks"), Path("runs/notebooks"), Path("reports/notebooks")
 PARAMETER = "params_file"  # the one parameter of every notebook
+NEEDS = "needs:"  # begins the tags of cells about one data set; see `_needs`
 MODELS = {"stable_diffusion", "phase1", "clip", "resnet", "pose_estimator"}  # of `paths`
 
 # What papermill, nbclient and editors add to a notebook without adding to its result.
@@ -137,12 +140,18 @@ def execute(source: Path, draft: Path, values: dict[str, str]) -> NotebookNode:
     import papermill
     from nbclient.exceptions import DeadKernelError
 
-    announce = _Announce(source.stem)
+    announce, notebook = _Announce(source.stem), read_notebook(source)
+    needed = {name for cell in notebook.cells for name in _needs(cell)}
+    absent = needed - {*parameters.load(values[PARAMETER]).study.datasets} if needed else set()
+    for cell in notebook.cells:
+        if _needs(cell) & absent:
+            cell.source = ""  # it keeps its number, and leaves when all have run
     logging.getLogger("papermill").setLevel(logging.ERROR)
-    with _private_jupyter():
+    with _private_jupyter(), writing(draft):
         try:
-            return papermill.execute_notebook(
-                str(source),
+            nbformat.write(notebook, draft)
+            notebook = papermill.execute_notebook(
+                str(draft),
                 str(draft),
                 values,
                 kernel_name="python3",
@@ -161,6 +170,14 @@ def execute(source: Path, draft: Path, values: dict[str, str]) -> NotebookNode:
             raise NotebookFailed(
                 announce.failure(draft, "the Python process died; is there enough memory?")
             ) from None
+    notebook.cells = [cell for cell in notebook.cells if not _needs(cell) & absent]
+    return notebook
+
+
+def _needs(cell: NotebookNode) -> set[str]:
+    """The data sets without which a study leaves a cell out: its tags "needs:NAME"."""
+    tags = cell.metadata.get("tags", [])
+    return {tag.removeprefix(NEEDS) for tag in tags if tag.startswith(NEEDS)}
 
 
 class _Announce:

@@ -185,10 +185,23 @@ class Study(Section):
                 "must name in resnet_arms only arms and control_arms, "
                 f"and {min(unknown)} is neither"
             )
-        for name in ("azimuth_dataset", "generator_dataset"):
-            if getattr(self, name) not in self.datasets:
-                raise ValueError(f"must have {name} among its datasets")
+        for kind in ("azimuth", "generator", "count", "threshold"):
+            if getattr(self, f"{kind}_dataset") not in self.datasets:
+                raise ValueError(f"must have {kind}_dataset among its datasets")
+        parts = [name for name in self.datasets if name not in self.whole]
+        if parts and "msmt17" not in self.datasets:
+            raise ValueError(f"must have msmt17 among its datasets, for {parts[0]} is a part of it")
         return self
+
+    @property
+    def whole(self) -> list[str]:
+        """The data sets without the splits of MSMT17."""
+        return [name for name in self.datasets if not name.startswith("msmt17-s-")]
+
+    @property
+    def main_dataset(self) -> str:
+        """Where notebooks 02, 03 and 08 look closer: MSMT17, or else the first data set."""
+        return "msmt17" if "msmt17" in self.datasets else self.datasets[0]
 
 
 class Params(Section):

@@ -7,7 +7,7 @@ copied to `build/`.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,6 +21,7 @@ from posedive_lib.augment.selection import training_roles
 from posedive_lib.datasets.images import read as read_images
 from posedive_lib.generator.arrays import TrainingArrays
 from posedive_lib.generator.training import train
+from posedive_lib.study.names import SPLIT_OF_MSMT17, sources
 from posedive_lib.study.phase2_work import GENERATOR, STORE, encoded, recipe_of
 from posedive_lib.writing import replacing_folder
 
@@ -29,18 +30,6 @@ if TYPE_CHECKING:
     from posedive_lib.params import Params
 
 APART = 100_000  # between the identities of two data sets
-SPLIT_OF_MSMT17 = "msmt17-s-"
-
-
-def sources(names: Sequence[str]) -> list[str]:
-    """Of a study's data sets those that share no photo: the first of each source.
-
-    CUHK03's detected boxes show the photos of its labeled ones, MSMT17-S is a part of MSMT17.
-    """
-    first: dict[str, str] = {}
-    for name in names:
-        first.setdefault(name.split("-")[0], name)
-    return list(first.values())
 
 
 def training_images(P: Params) -> pd.DataFrame:
