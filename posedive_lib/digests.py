@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from posedive_lib.errors import StudyError
+from posedive_lib.errors import StudyError, unreadable
 
 PACKAGES = ("posedive_lib", "miniworld")  # whose code counts; other packages are pinned by the lock
 
@@ -26,9 +26,7 @@ def file_digest(path: str | Path) -> str:
         with open(path, "rb") as stream:
             return hashlib.file_digest(stream, "sha256").hexdigest()
     except OSError as error:
-        raise StudyError(
-            f"{path} cannot be read ({error.strerror}); a run needs it as input."
-        ) from None
+        raise unreadable(path, error, "cannot be read", "a run needs it as input") from None
 
 
 def array_digest(array: np.ndarray) -> str:

@@ -17,7 +17,8 @@ class StudyError(ValueError):
 def command(stopped: str = "Stopped.") -> Callable[[Callable[..., int]], Callable[..., int]]:
     """Decorator for the `main` of a command, which returns its exit status.
 
-    A StudyError becomes its sentence on stderr and status 2, full memory or a full disk likewise.
+    A StudyError becomes its sentence on stderr and status 2, full memory, a full disk or a missing
+    permission likewise.
     Ctrl-C becomes the sentence `stopped` and status 130. Characters that the terminal's encoding
     lacks are printed as escapes.
     """
@@ -34,7 +35,10 @@ def command(stopped: str = "Stopped.") -> Callable[[Callable[..., int]], Callabl
                 print(error, file=sys.stderr)
                 return 2
             except (MemoryError, RuntimeError, OSError) as error:
-                if not (said := _full(error)):
+                said = _full(error)
+                if isinstance(error, PermissionError) and error.filename:
+                    said = str(unreadable(error.filename, error, "", ""))
+                if not said:
                     raise
                 print(said, file=sys.stderr)
                 return 2

@@ -60,8 +60,8 @@ def local_folder(
     also: patterns of files to fetch beside configurations and safetensors. StudyError where there
     is neither folder nor model.
     """
+    require_readable(source)
     if Path(source).is_dir():
-        require_readable(source)
         return Path(source)
     text = str(source)
     name, _, pinned = text.partition("@")
@@ -181,6 +181,7 @@ def part_folder(stable_diffusion: Path, part: str, source: str | Path | None = N
 def load_part(kind: Any, folder: Path, part: str, source: str | Path | None = None) -> nn.Module:
     """A part of Stable Diffusion or of our saved generator, from safetensors; see `part_folder`."""
     where = part_folder(folder, part, source)
+    require_readable(where)
     if not (where / "config.json").is_file():
         hint = f", or name one with generator.{part}" if part in ("vae", "image_encoder") else ""
         raise StudyError(

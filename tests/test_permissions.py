@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import tempfile
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,12 +15,18 @@ from pipeline import ROOT
 from posedive_lib import datasets
 from posedive_lib.augment.confidence import PoseEstimator
 from posedive_lib.body import load_smpl
+from posedive_lib.body.table import BodyTable
 from posedive_lib.checkpoints import load_checkpoint
 from posedive_lib.datasets.preflight import preflight
-from posedive_lib.errors import StudyError
+from posedive_lib.digests import file_digest
+from posedive_lib.errors import StudyError, command
+from posedive_lib.generator import load
+from posedive_lib.generator.noise_schedule import load_scheduler
 from posedive_lib.intake.arrays import read_npz
 
-VITPOSE = ROOT / "data/pretrained/vitpose"
+PRETRAINED = ROOT / "data/pretrained"
+VITPOSE = PRETRAINED / "vitpose"
+SCHEDULER = PRETRAINED / "stable-diffusion/scheduler"
 
 
 @pytest.fixture
@@ -30,10 +37,11 @@ def ordinary_user():
     folder.chmod(0o777)
     # All modules that reading imports: that user may not read them.
     warm = trees.market(folder / "warm")
-    (warm / "truth.csv").write_text("path\n")
+    (warm / "truth.csv").write_text("path\nquery/none.jpg\n")
     preflight(datasets.load("market1501", warm))
     load_smpl(ROOT / "data/body/SMPL_NEUTRAL.npz")
     PoseEstimator(VITPOSE)
+    load(PRETRAINED / "phase1", PRETRAINED / "stable-diffusion")
     if user == 0:
         os.seteuid(12345)
     yield folder
@@ -53,7 +61,7 @@ def says_so(path, work):
 @pytest.mark.parametrize("what", ["", "query", "bounding_box_train", "query/one", "truth.csv"])
 def test_a_data_set(ordinary_user, what):
     root = trees.market(ordinary_user / "market1501")
-    (root / "truth.csv").write_text("path\n")
+    (root / "truth.csv").write_text("path\nquery/none.jpg\n")
     path = sorted((root / "query").iterdir())[0] if what == "query/one" else root / what
     path.chmod(0)
     says_so(path, lambda: preflight(datasets.load("market1501", root)).require())
@@ -91,3 +99,50 @@ def test_weights(ordinary_user, name):
     shutil.copytree(VITPOSE, folder)
     (folder / name).chmod(0)
     says_so(folder / name, lambda: PoseEstimator(folder))
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "phase1/posedive.json",
+        "phase1/guiders.safetensors",
+        "phase1/denoising_unet",
+        "stable-diffusion/vae",
+        "stable-diffusion/image_encoder",
+        "stable-diffusion",
+        "",
+    ],
+)
+def test_a_generator_and_what_lies_above_it(ordinary_user, name):
+    pretrained = ordinary_user / "pretrained"
+    for part in ("phase1", "stable-diffusion"):
+        shutil.copytree(PRETRAINED / part, pretrained / part)
+    (pretrained / name).chmod(0)
+    says_so(pretrained / name, lambda: load(pretrained / "phase1", pretrained / "stable-diffusion"))
+
+
+@pytest.mark.parametrize("name", ["", "scheduler", "scheduler/scheduler_config.json"])
+def test_a_scheduler(ordinary_user, name):
+    shutil.copytree(SCHEDULER, ordinary_user / "sd/scheduler")
+    path = ordinary_user / "sd" / name
+    path.chmod(0)
+    params = SimpleNamespace(prediction_type="epsilon", zero_snr=False)
+    says_so(path, lambda: load_scheduler(ordinary_user / "sd", params))
+
+
+@pytest.mark.parametrize("read", [load_smpl, BodyTable.load, file_digest])
+def test_what_lies_in_a_closed_folder(ordinary_user, read):
+    (ordinary_user / "body").mkdir()
+    (ordinary_user / "body/a.npz").touch()
+    (ordinary_user / "body").chmod(0)
+    says_so(ordinary_user / "body/a.npz", lambda: read(ordinary_user / "body/a.npz"))
+
+
+def test_a_command_ends_with_the_sentence(ordinary_user, capsys):
+    path = ordinary_user / "notes.txt"
+    path.touch()
+    path.chmod(0)
+    assert command()(lambda: len(path.read_text()))() == 2
+    assert capsys.readouterr().err == (
+        f"{path} cannot be read (Permission denied): make it readable.\n"
+    )

@@ -14,7 +14,7 @@ from smplx.lbs import batch_rigid_transform, batch_rodrigues, blend_shapes, vert
 from smplx.utils import Struct
 
 from posedive_lib.body.smpl_file import read_smpl
-from posedive_lib.errors import StudyError
+from posedive_lib.errors import StudyError, require_readable
 
 # COCO-17 in smplx's joint output: 24 SMPL joints, then nose, right eye, left eye, right ear, ...
 COCO_FROM_SMPL = [24, 26, 25, 28, 27, 16, 17, 18, 19, 20, 21, 1, 2, 4, 5, 7, 8]
@@ -27,6 +27,7 @@ def load_smpl(path: str | Path) -> SMPL:
     of an unexpected shape.
     """
     path = Path(path)
+    require_readable(path)
     if not path.is_file():
         raise StudyError(
             f"{path} is missing: run `dvc pull` for the bundled body, "

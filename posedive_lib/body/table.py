@@ -7,7 +7,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from posedive_lib.errors import StudyError
+from posedive_lib.errors import StudyError, require_readable
 from posedive_lib.intake.arrays import read_npz, write_npz
 
 SHAPES: dict[str, tuple[int, ...]] = {
@@ -58,6 +58,7 @@ class BodyTable:
     def load(cls, path: str | Path) -> "BodyTable":
         """Read `smpl.npz`; StudyError if it is missing, incomplete, misshapen or not finite."""
         path = Path(path)
+        require_readable(path)
         if not path.is_file():
             raise StudyError(
                 f"{path} is missing: fit or import SMPL parameters for this data set first."

@@ -14,7 +14,7 @@ from diffusers import DDPMScheduler, SchedulerMixin
 from diffusers.training_utils import compute_snr
 from torch import Tensor
 
-from posedive_lib.errors import StudyError
+from posedive_lib.errors import StudyError, require_readable
 from posedive_lib.intake.files import read_json
 
 if TYPE_CHECKING:
@@ -42,6 +42,7 @@ def load_scheduler(
             "at zero SNR epsilon says nothing about the image."
         )
     path = stable_diffusion / "scheduler" / "scheduler_config.json"
+    require_readable(path.parent)
     if not path.is_file():
         raise StudyError(f"No {path}: give a folder in Stable Diffusion's diffusers layout.")
     return (scheduler_class(kind) if isinstance(kind, str) else kind).from_config(
