@@ -17,6 +17,7 @@ from posedive_lib.body.rendering import Rendering, render_many
 from posedive_lib.body.table import BodyTable
 from posedive_lib.datasets.write import write_augmented
 from posedive_lib.errors import StudyError
+from posedive_lib.own_data.fit import estimate
 from posedive_lib.study import condition_views
 
 BODY = str(ROOT / "data/body/SMPL_NEUTRAL.npz")
@@ -197,3 +198,29 @@ def test_an_unknown_reference_is_named(market, tmp_path):
     with pytest.raises(StudyError, match="reference 'bounding_box_train/gone.jpg'.*leave the col"):
         write_augmented(market, made, tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+class Corner:
+    """An estimator that finds all key points of an image at its lower right corner."""
+
+    def __init__(self, input_size: tuple[int, int]):
+        self.input_size, self.seen = input_size, set()
+
+    def estimate(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        count, height, width = images.shape[:3]
+        self.seen.add((height, width))
+        points = np.broadcast_to(np.float32([width, height]), (count, 17, 2))
+        return points, np.ones((count, 17), np.float32)
+
+
+@pytest.mark.parametrize("input_size", [(128, 64), (256, 192)])
+def test_key_points_are_found_on_crops_as_the_estimator_knows_them(photos, input_size):
+    """Stretched for an input of 2:1, else as they are; in pixels of the files in any case."""
+    estimator = Corner(input_size)
+    found = estimate(photos["path"].tolist(), estimator)
+    sizes = [Image.open(path).size for path in photos["path"]]
+    np.testing.assert_array_equal(found["size"], [size[::-1] for size in sizes])
+    corner = np.broadcast_to(np.array(sizes)[:, None], (len(sizes), 17, 2))
+    np.testing.assert_allclose(found["keypoints"], corner, rtol=1e-6)
+    own = {size[::-1] for size in sizes}
+    assert estimator.seen == ({(300, 150)} if input_size == (128, 64) else own)

@@ -50,7 +50,11 @@ def read_one(path: str | Path, height: int, width: int, resample: str = "bicubic
 
     height, width: pixels. resample: a key of `RESAMPLING`. StudyError as `open_rgb`.
     """
-    image = open_rgb(path)
+    return resized(open_rgb(path), height, width, resample)
+
+
+def resized(image: Image.Image, height: int, width: int, resample: str = "bicubic") -> np.ndarray:
+    """uint8 (height, width, 3) of an RGB image, resized where it has another size."""
     if image.size != (width, height):
         image = image.resize((width, height), RESAMPLING[resample])
     return np.asarray(image)

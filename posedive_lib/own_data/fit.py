@@ -26,6 +26,7 @@ from posedive_lib.augment.confidence import PoseEstimator
 from posedive_lib.body.poses import load_poses
 from posedive_lib.body.smpl import load_smpl
 from posedive_lib.body.table import BodyTable
+from posedive_lib.datasets.images import resized
 from posedive_lib.digests import code_digest, file_digest, files_below
 from posedive_lib.errors import StudyError, command
 from posedive_lib.intake.arrays import read_npz, write_npz
@@ -57,15 +58,23 @@ def digest(files: list[str], settings: FitSettings, focal: float) -> str:
 def estimate(paths: list[str], estimator: PoseEstimator) -> Columns:
     """Key points of image files of any sizes.
 
-    keypoints (N, 17, 2), confidence (N, 17), size (N, 2): height and width.
+    keypoints (N, 17, 2) and size (N, 2), height and width, in pixels of the files;
+    confidence (N, 17).
     """
-    images = [np.asarray(open_rgb(path)) for path in paths]
-    size = np.array([image.shape[:2] for image in images])
+    images = [open_rgb(path) for path in paths]
+    size = np.array([(image.height, image.width) for image in images])
+    shown = size.copy()
+    # An estimator with an input of 2:1 knows crops as the generator does: stretched to fill it.
+    # Published ones have 3:4, and know padded crops.
+    if estimator.input_size[0] == 2 * estimator.input_size[1]:
+        shown[:, 1] = np.maximum(1, size[:, 0] // 2)
     points = np.zeros((len(images), 17, 2), np.float32)
     sigma = np.zeros((len(images), 17), np.float32)
-    for shape in np.unique(size, axis=0):  # the estimator takes images of one size
-        rows = np.flatnonzero((size == shape).all(1))
-        points[rows], sigma[rows] = estimator.estimate(np.stack([images[row] for row in rows]))
+    for height, width in np.unique(shown, axis=0):  # the estimator takes images of one size
+        rows = np.flatnonzero((shown == (height, width)).all(1))
+        pixels = [resized(images[row], height, width) for row in rows]
+        points[rows], sigma[rows] = estimator.estimate(np.stack(pixels))
+    points *= (size / shown)[:, None, ::-1]
     return {"keypoints": points, "confidence": sigma, "size": size}
 
 
