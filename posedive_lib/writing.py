@@ -20,6 +20,8 @@ def writing(path: str | Path) -> Iterator[None]:
         yield
     except (OSError, SafetensorError) as error:
         reason = getattr(error, "strerror", None) or error
+        if isinstance(error, shutil.Error):  # a copied folder's, which lists every file
+            reason = error.args[0][0][-1]
         mend = "free space or choose a writable folder"
         if isinstance(error, FileNotFoundError) and error.filename:
             reason = f"{reason}: {error.filename}"

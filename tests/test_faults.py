@@ -3,8 +3,10 @@
 tests/faults.py kills whole stages of the study; this is the short form. docs/faults.md lists both.
 """
 
+import ast
 import multiprocessing
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -128,7 +130,7 @@ def test_a_full_disk_leaves_the_last_good_file(small_disk, writer):
     path.unlink()
 
 
-def test_a_full_disk_leaves_the_last_good_folder(small_disk):
+def test_a_full_disk_leaves_the_last_good_folder(small_disk, tmp_path):
     folder = small_disk / "photos"
     folder.mkdir()
     (folder / "old").write_text("good")
@@ -138,6 +140,15 @@ def test_a_full_disk_leaves_the_last_good_folder(small_disk):
     ):
         for number in range(100):
             (draft / str(number)).write_bytes(NOISE.tobytes()[: 1 << 14])
+    large = tmp_path / "large"
+    large.mkdir()
+    for number in range(2):
+        (large / str(number)).write_bytes(NOISE.tobytes())
+    with (
+        pytest.raises(StudyError, match="photos cannot be written .*No space left on device"),
+        replacing_folder(folder) as draft,
+    ):
+        shutil.copytree(large, draft, dirs_exist_ok=True)
     assert (folder / "old").read_text() == "good" and os.listdir(small_disk) == ["photos"]
     (folder / "old").unlink()
     folder.rmdir()
@@ -199,3 +210,68 @@ def test_drafts_of_killed_processes_do_not_pile_up(tmp_path):
         (tmp_path / f".table.csv.{process}").write_text("half")
     write_text(tmp_path / "table.csv", "whole")
     assert sorted(os.listdir(tmp_path)) == [f".table.csv.{os.getppid()}", "table.csv"]
+
+
+# Writers that are found by reading the code
+
+WRITES = {"write_text", "write_bytes", "savez", "savez_compressed", "save_file", "savefig"}
+COPIES = {"copy", "copy2", "copyfile", "copytree"}
+WHOLE = {"writing", "replacing", "replacing_folder", "alone_in"}
+IN_A_DRAFT = {  # their callers have opened it
+    "miniworld.build.write_lists",
+    "miniworld.build.write_truth",
+    "miniworld.truth.save_masks",
+    "posedive_lib.datasets.write._link",
+    "posedive_lib.datasets.write._place_generated",
+    "posedive_lib.datasets.write._write_new",
+    "posedive_lib.datasets.write._write_tree",
+    "posedive_lib.datasets.write._write_truth",
+    "posedive_lib.own_data.augment._write.describe",
+    "posedive_lib.study.filter_report.write.manifest",
+}
+NO_FILE = {"posedive_lib.bench.figures._render"}  # into memory
+BY_HAND = {  # made data/ once, and are no part of the study; a marker of an empty folder
+    "miniworld.body.write_body",
+    "miniworld.build.leave_outputs",
+    "miniworld.cameras.write_cameras",
+    "miniworld.motions.write_motions",
+    "miniworld.specify.write_world",
+}
+
+
+def called(node: ast.AST) -> str:
+    if not isinstance(node, ast.Call):
+        return ""
+    return getattr(node.func, "attr", getattr(node.func, "id", ""))
+
+
+def writes(node: ast.AST) -> bool:
+    """Whether a call writes a file."""
+    name, function = called(node), getattr(node, "func", None)
+    owner = getattr(getattr(function, "value", None), "id", "")
+    if name == "open":
+        modes = [one.value for one in node.args if isinstance(one, ast.Constant)]
+        return any(isinstance(mode, str) and set("wax") & set(mode) for mode in modes)
+    if name == "to_csv":
+        return isinstance(function, ast.Attribute) and bool(node.args)
+    return isinstance(function, ast.Attribute) and (
+        name in WRITES or (owner == "shutil" and name in COPIES)
+    )
+
+
+def unguarded(node: ast.AST, place: str) -> list[str]:
+    """Functions below a node that write outside a block which replaces whole files."""
+    if isinstance(node, ast.With) and any(called(i.context_expr) in WHOLE for i in node.items):
+        return []
+    if isinstance(node, (ast.FunctionDef, ast.ClassDef)):
+        place = f"{place}.{node.name}"
+    found = [place] if writes(node) else []
+    return found + [one for child in ast.iter_child_nodes(node) for one in unguarded(child, place)]
+
+
+def test_every_writer_replaces_whole_files():
+    found = []
+    for file in [*(ROOT / "posedive_lib").rglob("*.py"), *(ROOT / "miniworld").glob("*.py")]:
+        module = ".".join(file.relative_to(ROOT).with_suffix("").parts)
+        found += unguarded(ast.parse(file.read_text()), module)
+    assert set(found) == IN_A_DRAFT | NO_FILE | BY_HAND

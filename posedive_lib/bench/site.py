@@ -20,9 +20,10 @@ from nbconvert.filters.markdown import markdown2html
 
 from posedive_lib.bench.page import document, style
 from posedive_lib.bench.pipeline import Stages, maker, paths, picture, read
-from posedive_lib.bench.runs import make_folder, write_text
+from posedive_lib.bench.runs import write_text
 from posedive_lib.bench.tables import rendered, rounded
 from posedive_lib.errors import StudyError, command
+from posedive_lib.writing import replacing_folder
 
 TARGET = Path("build/site")
 PAGES = {"index.html": "Overview", "figures.html": "Figures", "stages.html": "Pipeline"}
@@ -49,7 +50,7 @@ class Shown:
 
 
 def build(root: Path = Path("."), target: Path = TARGET) -> Path:
-    """Write the whole site and return its index. What an earlier build left is removed first."""
+    """Write the whole site, in the place of an earlier one, and return its index."""
     stages = read(root)
     reports = root / "reports"
     shown, notebooks = figures(reports, stages), _notebooks(reports, stages)
@@ -58,16 +59,15 @@ def build(root: Path = Path("."), target: Path = TARGET) -> Path:
         "figures.html": gallery(shown),
         "stages.html": pipeline(stages),
     }
-    shutil.rmtree(target, ignore_errors=True)
-    make_folder(target)
-    for part in ("figures", "tables"):
-        shutil.copytree(reports / part, target / part, ignore=shutil.ignore_patterns("*.md"))
-    for name, body in pages.items():
-        title = f"{PAGES[name]} · Pose-dIVE, reproduced"
-        write_text(target / name, document(title, navigation(name) + body))
-    for name in notebooks:
-        text = (reports / f"notebooks/{name}.html").read_text(encoding="utf-8")
-        write_text(target / f"notebooks/{name}.html", notebook(text))
+    with replacing_folder(target) as draft:
+        for part in ("figures", "tables"):
+            shutil.copytree(reports / part, draft / part, ignore=shutil.ignore_patterns("*.md"))
+        for name, body in pages.items():
+            title = f"{PAGES[name]} · Pose-dIVE, reproduced"
+            write_text(draft / name, document(title, navigation(name) + body))
+        for name in notebooks:
+            text = (reports / f"notebooks/{name}.html").read_text(encoding="utf-8")
+            write_text(draft / f"notebooks/{name}.html", notebook(text))
     return target / "index.html"
 
 
