@@ -44,7 +44,7 @@ def measured(stage: str, params_file: str = "params.yaml") -> Iterator[None]:
         "peak_gigabytes": _peak(),
         "files_made": _made(start),
         "machine": f"{len(os.sched_getaffinity(0))} CPU cores, {platform.machine()}",
-        "params": RECORDS.key(_parameters(stage, params_file)),
+        "params": RECORDS.key(parameters_of(stage, params_file)),
     }
     known = RECORDS.get({"stage": stage})
     # A stage that found earlier files did not do the work: its cost then stays.
@@ -54,7 +54,7 @@ def measured(stage: str, params_file: str = "params.yaml") -> Iterator[None]:
     RECORDS.put({"stage": stage}, cost)
 
 
-def _parameters(stage: str, params_file: str) -> dict[str, Any]:
+def parameters_of(stage: str, params_file: str) -> dict[str, Any]:
     """What the stage reads of the parameters, or all where no pipeline knows the stage."""
     values = yaml.safe_load(Path(params_file).read_text(encoding="utf-8"))
     names = _stages().get(stage, {"params": values}).get("params", [])
