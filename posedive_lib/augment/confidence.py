@@ -130,10 +130,15 @@ class PoseEstimator:
         self.experts = backbone.num_experts > 1
         file = folder / "preprocessor_config.json"
         given = read_json(file) if file.is_file() else {}
-        self.mean, self.std = (
-            torch.tensor(given.get(key) or usual, device=device).view(1, 3, 1, 1)
-            for key, usual in IMAGENET.items()
-        )
+        try:
+            self.mean, self.std = (
+                torch.tensor(given.get(key) or usual, device=device).view(1, 3, 1, 1)
+                for key, usual in IMAGENET.items()
+            )
+        except (TypeError, ValueError, RuntimeError):
+            raise StudyError(
+                f"{file}: image_mean and image_std are not three numbers each: fetch it again."
+            ) from None
 
     def _frame(self, height: int, width: int) -> tuple[int, int, int, int]:
         """Where the image lies in the input: top, left, height, width."""
