@@ -1,5 +1,6 @@
 # make repro   everything: environment, data, the whole study -> reports/
 # make test    the same set-up, then the checks of style and types, and the test suite
+# make test-faults   kills, lost workers, a full disk: hours, once per release (docs/faults.md)
 # make check   style and types alone
 # make site    the results as a static site: build/site/index.html
 # make setup   the environment alone
@@ -30,7 +31,7 @@ install = if [ "$$(id -u)" = 0 ]; then sudo=; else sudo="sudo -n"; fi; \
 	  $$sudo apt-get update -q && $$sudo env DEBIAN_FRONTEND=noninteractive apt-get install -y -q $(1); \
 	else echo "Please run this first, then make again:  sudo apt-get install -y $(1)" >&2; exit 1; fi
 
-.PHONY: help setup repro test check site profile system browser data clean-runs
+.PHONY: help setup repro test test-faults check site profile system browser data clean-runs
 .DEFAULT_GOAL := help
 
 help:
@@ -42,6 +43,10 @@ repro: setup data
 
 test: check browser data
 	OMP_NUM_THREADS=1 $(offline) python -m pytest -n $(WORKERS) --dist worksteal $(PYTEST_ARGS)
+
+test-faults: setup data
+	OMP_NUM_THREADS=1 $(offline) python -m pytest tests/test_faults.py
+	$(offline) python tests/faults.py $(FAULTS_ARGS)
 
 check: setup
 	ruff check .

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
+from posedive_lib.writing import replacing, replacing_folder
+
 
 def die(path: Path) -> None:
     """One of several ends as the system ends a process when memory runs out."""
@@ -25,8 +27,21 @@ def wait(file: str) -> None:
     time.sleep(100)
 
 
-if __name__ == "__main__":  # a parent to be killed
-    if sys.argv[1] == "runs":
+def write_for_ever(folder: Path) -> None:
+    """A file and a folder whose parts always agree, over and over."""
+    for number in range(1, sys.maxsize):
+        with replacing(folder / "file") as draft:
+            draft.write_text(f"{number}\n" * 10_000)
+        with replacing_folder(folder / "folder") as draft:
+            for part in range(3):
+                (draft / str(part)).write_text(str(number))
+        print(number, flush=True)
+
+
+if __name__ == "__main__":  # a process to be killed
+    if sys.argv[1] == "writer":
+        write_for_ever(Path.cwd())
+    elif sys.argv[1] == "runs":
         from posedive_lib.bench.processes import in_processes
 
         in_processes(wait, [("first",), ("second",)], 2)

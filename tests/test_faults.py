@@ -19,7 +19,10 @@ import torch
 from fault_jobs import die, fill_memory
 from PIL import Image
 from pipeline import ROOT
+from test_notebook_runner import run as run_notebook
+from test_notebook_runner import study, write_notebook  # noqa: F401
 
+from posedive_lib.bench import costs
 from posedive_lib.bench.processes import in_processes
 from posedive_lib.bench.runs import RunStore, write_array, write_text
 from posedive_lib.body.rendering import rendering_processes
@@ -72,6 +75,99 @@ def wait_until(true, seconds: float) -> None:
     while not true():
         assert time.monotonic() < end, "too late"
         time.sleep(0.1)
+
+
+def test_a_writer_that_is_killed_leaves_whole_files(tmp_path):
+    """Ten times, at random moments."""
+    command = [sys.executable, ROOT / "tests/fault_jobs.py", "writer"]
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    for wait in np.random.default_rng(0).uniform(0, 0.05, 10):
+        writer = subprocess.Popen(command, cwd=tmp_path, env=environment, stdout=subprocess.PIPE)
+        assert writer.stdout.readline()
+        time.sleep(wait)
+        writer.kill()
+        writer.communicate()
+        numbers = (tmp_path / "file").read_text().split()
+        assert len(numbers) == 10_000 and len(set(numbers)) == 1
+        with pytest.raises(ZeroDivisionError), replacing_folder(tmp_path / "folder"):
+            raise ZeroDivisionError  # the next call puts back what a kill has left
+        parts = {part.read_text() for part in (tmp_path / "folder").iterdir()}
+        assert len(parts) == 1 and len(os.listdir(tmp_path / "folder")) == 3
+    write_text(tmp_path / "file", "")
+    assert sorted(os.listdir(tmp_path)) == ["file", "folder"]
+
+
+WORK = """
+from posedive_lib.bench.runs import RunStore
+store, results = RunStore("runs/sums"), []
+for number in range(20):
+    def work():
+        time.sleep(0.1)
+        with open("calls.txt", "a") as file:
+            file.write(f"{number} ")
+        return number**2
+    results.append(store.get_or_run({"number": number}, work))
+"""
+SHOW = """
+import pandas as pd
+from posedive_lib.bench import tables
+tables.save(pd.DataFrame({"result": results}), "results", caption="Results.")
+"""
+
+
+def test_a_killed_notebook_goes_on_to_the_same_bytes(study):  # noqa: F811
+    write_notebook(study, ["import time", WORK, SHOW])
+    command = [sys.executable, "-m", "posedive_lib.bench.notebook", "00_tiny"]
+    calls = study / "calls.txt"
+    killed = subprocess.Popen(command, cwd=study, stderr=subprocess.DEVNULL)
+    wait_until(lambda: calls.exists() and len(calls.read_text().split()) > 4, 90)
+    killed.kill()
+    killed.wait()
+    assert run_notebook(study, "00_tiny").returncode == 0
+    done = calls.read_text().split()
+    # A job that ran when the kill came may run again, and those of the second that a kernel needs
+    # to see that its parent is gone.
+    assert set(done) == {str(number) for number in range(20)} and len(done) < 35
+    outputs = "reports/notebooks/00_tiny.html", "reports/tables/results.csv"
+    first = [(study / name).read_bytes() for name in outputs]
+    shutil.rmtree(study / "runs")
+    shutil.rmtree(study / "reports")
+    assert run_notebook(study, "00_tiny").returncode == 0
+    assert [(study / name).read_bytes() for name in outputs] == first
+    left = [path.name for path in study.rglob(".*") if path.name[-1].isdigit()]
+    assert not left
+
+
+SLOW = """
+stages:
+  slow:
+    cmd: touch begun; while [ ! -e end ]; do sleep 0.1; done; echo whole > out
+    outs: [out]
+"""
+
+
+def test_a_second_repro_beside_the_first_is_refused_and_harms_nothing(tmp_path):
+    def dvc(*words: str) -> subprocess.Popen:
+        return subprocess.Popen(
+            [sys.executable, "-m", "dvc", *words],
+            cwd=tmp_path,
+            env=os.environ | {"DVC_NO_ANALYTICS": "1"},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+
+    assert dvc("init", "-q", "--no-scm").wait() == 0
+    (tmp_path / "dvc.yaml").write_text(SLOW)
+    first = dvc("repro")
+    wait_until((tmp_path / "begun").exists, 60)
+    second = dvc("repro")
+    said, _ = second.communicate(timeout=60)
+    assert second.returncode and f"blocked by:\n  (PID {first.pid})" in said
+    (tmp_path / "end").touch()
+    said, _ = first.communicate(timeout=60)
+    assert first.returncode == 0 and (tmp_path / "out").read_text() == "whole\n"
+    assert "up to date" in dvc("repro").communicate(timeout=60)[0]
 
 
 # A full disk
@@ -201,6 +297,21 @@ def test_a_record_that_is_removed_at_once_is_not_missed(tmp_path, monkeypatch):
 
     monkeypatch.setattr(RunStore, "put", put_and_remove)
     assert store.get_or_run({"seed": 0}, lambda: {"mAP": np.float32(0.5)}) == {"mAP": 0.5}
+
+
+def test_a_clock_that_goes_back_changes_no_result(tmp_path, monkeypatch):
+    """Records count by content, durations by a clock that only goes forward."""
+    monkeypatch.chdir(tmp_path)
+    store, clock = RunStore("runs/reid"), iter([2e9, 1e9, 1e9])
+    (tmp_path / "params.yaml").write_text("seed: 0\n")
+    with monkeypatch.context() as patch:
+        patch.setattr(costs.time, "time", lambda: next(clock))
+        with costs.measured("stage"):
+            store.put({"seed": 0}, 1)
+    for file in tmp_path.rglob("*"):
+        os.utime(file, (4e9, 4e9))  # in the far future, as after the clock went back
+    assert store.get_or_run({"seed": 0}, lambda: 2) == 1
+    assert 0 <= costs.RECORDS.get({"stage": "stage"})["wall_seconds"] < 60
 
 
 def test_drafts_of_killed_processes_do_not_pile_up(tmp_path):
