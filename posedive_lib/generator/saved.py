@@ -162,6 +162,18 @@ def read_settings(folder: Path) -> dict[str, Any]:
                 f"{folder / SETTINGS}: {name} lacks {', '.join(missing)}: save the generator again."
             )
     generator = settings["generator"]
+    lists = generator.get("conditions", []), generator["guider_channels"]
+    texts = generator.get("vae"), generator.get("image_encoder")
+    widths = generator["guider_widths"]
+    if not (
+        all(isinstance(value, list) for value in lists)
+        and all(value is None or isinstance(value, str) for value in texts)
+        and isinstance(widths, dict)
+        and all(isinstance(width, int) for width in widths.values())
+    ):
+        raise StudyError(
+            f"{folder / SETTINGS}: generator has a value of the wrong kind: save it again."
+        )
     if "mixed_precision" in generator:
         old = generator.pop("mixed_precision")
         generator.setdefault("precision", "fp32" if old == "no" else old)
