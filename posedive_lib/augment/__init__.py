@@ -1,1 +1,1 @@
-"""What to generate (diversification, §B), which of it to keep (filtering, §E), and the candidates with all their scores."""
+"""What to generate (diversification, §B), which of it to keep (filtering, §E), and candidates."""
