@@ -3,6 +3,7 @@
 # make test-faults   kills, lost workers, a full disk: hours, once per release (docs/faults.md)
 # make check   style and types alone
 # make site    the results as a static site: build/site/index.html
+# make plan    what the study of params.yaml will cost on this machine
 # make setup   the environment alone
 # make profile NAME=paper   switch to a study of params/; the old params.yaml is kept
 #
@@ -31,7 +32,7 @@ install = if [ "$$(id -u)" = 0 ]; then sudo=; else sudo="sudo -n"; fi; \
 	  $$sudo apt-get update -q && $$sudo env DEBIAN_FRONTEND=noninteractive apt-get install -y -q $(1); \
 	else echo "Please run this first, then make again:  sudo apt-get install -y $(1)" >&2; exit 1; fi
 
-.PHONY: help setup repro test test-faults check site profile system browser data clean-runs
+.PHONY: help setup repro test test-faults check site plan profile system browser data clean-runs
 .DEFAULT_GOAL := help
 
 help:
@@ -56,6 +57,10 @@ check: setup
 # Shows what `make repro` made (or what came with the clone); runs nothing.
 site: setup
 	@python -m posedive_lib.bench.site
+
+# Measures this machine for half a minute, once.
+plan: setup
+	@$(offline) python -m posedive_lib.bench.plan
 
 # Says what changes; never loses a parameter file.
 profile: setup
