@@ -7,6 +7,7 @@ field of the file name. Identities of training and test are numbered independent
 are different people.
 """
 
+import re
 from pathlib import Path
 
 import pandas as pd
@@ -37,7 +38,7 @@ def camera(name: str, where: Path) -> int:
     where: the list that names the file, for the message.
     """
     fields = name.split("_")
-    if len(fields) < 4 or not fields[2].isdecimal() or int(fields[2]) < 1:
+    if len(fields) < 4 or not re.fullmatch(r"\d{1,9}", fields[2]) or int(fields[2]) < 1:
         raise StudyError(
             f"Cannot read the camera from {name!r} named in {where}: expected a name like "
             "0000_000_01_0303morning_0008_0.jpg, where cameras count from 1."
