@@ -80,12 +80,16 @@ system:
 
 # The site is tested in a real browser.
 browser:
-	@for name in chromium chromium-browser google-chrome-stable google-chrome; do command -v $$name >/dev/null && exit 0; done; $(call install,chromium)
+	@for name in chromium chromium-browser google-chrome-stable google-chrome; do \
+	  command -v $$name >/dev/null && exit 0; done; $(call install,chromium)
 
 $(STAMP): requirements.lock pyproject.toml
 	@test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)
-	$(VENV)/bin/python -m pip install $(PIP_ARGS) -q pip==26.3  # Debian 12's pip does not see the newest wheels
-	$(VENV)/bin/python -m pip install $(PIP_ARGS) -r requirements.lock
+	# Debian 12's pip does not see the newest wheels.
+	$(VENV)/bin/python -m pip install $(PIP_ARGS) -q pip==26.3
+	# A package index may miss a version for a moment, and pip would remember that: once more.
+	$(VENV)/bin/python -m pip install $(PIP_ARGS) -r requirements.lock || { sleep 30; \
+	  $(VENV)/bin/python -m pip install $(PIP_ARGS) --no-cache-dir -r requirements.lock; }
 	$(VENV)/bin/python -m pip install $(PIP_ARGS) --no-deps -e .
 	@touch $@
 
@@ -93,7 +97,8 @@ $(STAMP): requirements.lock pyproject.toml
 data: setup
 	@# A copy without git, such as a ZIP download, or build/ on another disk: DVC must not ask git.
 	@test -e .git -a ! -L build || dvc config --local core.no_scm true
-	@dvc pull data.dvc || test -d data || { echo "data/ could not be restored from .dvc/bundle; is the clone complete?" >&2; exit 1; }
+	@dvc pull data.dvc || test -d data || { \
+	  echo "data/ could not be restored from .dvc/bundle; is the clone complete?" >&2; exit 1; }
 
 # Run records and checkpoints let a stopped study resume; without them everything is computed again.
 clean-runs:

@@ -1,1 +1,1 @@
-"""Speed and memory of the library on the machine at hand: `python -m benchmarks.NAME`; see README.md."""
+"""Speed and memory of the library here: `python -m benchmarks.NAME`; see README.md."""
