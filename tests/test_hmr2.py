@@ -73,6 +73,11 @@ def test_there_and_back_in_every_container(name, table, tmp_path):
         )
 
 
+def test_exported_columns_can_be_written_as_they_are(table):
+    columns = export_hmr2(table, SIZE)
+    assert all(column.flags.c_contiguous for column in columns.values())
+
+
 def test_a_camera_translation_alone_is_enough(table, tmp_path):
     columns = export_hmr2(table, SIZE)
     np.testing.assert_allclose(

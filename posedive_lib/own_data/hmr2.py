@@ -271,7 +271,8 @@ def export_hmr2(table: BodyTable, img_size: np.ndarray) -> dict[str, np.ndarray]
 
     img_size (N, 2): width, height.
     """
-    img_size = np.broadcast_to(np.asarray(img_size, float), (len(table), 2))
+    # A column of its own: of a mere view, safetensors writes memory that is not the view's.
+    img_size = np.broadcast_to(np.asarray(img_size, float), (len(table), 2)).copy()
     _, box = boxes({"img_size": img_size})
     depth = table.cam_t[:, 2] * (FOCAL / CROP * img_size.max(1)) / table.focal
     scale = 2 * FOCAL / CROP * img_size.max(1) / (box * depth)
