@@ -25,7 +25,8 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 # After the installation nothing may touch the network; models come from data/.
 offline := HF_HUB_OFFLINE=1 TRANSFORMERS_OFFLINE=1
 
-# $(call install,PACKAGES): install system packages where this user may; otherwise print the exact line and stop.
+# $(call install,PACKAGES): install system packages where this user may; otherwise print the exact
+# line and stop.
 install = if [ "$$(id -u)" = 0 ]; then sudo=; else sudo="sudo -n"; fi; \
 	if command -v apt-get >/dev/null && $$sudo true 2>/dev/null; then \
 	  echo "Installing system packages: $(1)"; \
