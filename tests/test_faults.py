@@ -6,6 +6,7 @@ tests/faults.py kills whole stages of the study; this is the short form. docs/fa
 import ast
 import multiprocessing
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -386,3 +387,10 @@ def test_every_writer_replaces_whole_files():
         module = ".".join(file.relative_to(ROOT).with_suffix("").parts)
         found += unguarded(ast.parse(file.read_text()), module)
     assert set(found) == IN_A_DRAFT | NO_FILE | BY_HAND
+
+
+def test_every_test_that_the_table_names_exists():
+    named = set(re.findall(r"`(test_\w+)`", (ROOT / "docs/faults.md").read_text()))
+    tests = "".join(file.read_text() for file in (ROOT / "tests").glob("test_*.py"))
+    assert len(named) > 15
+    assert named == {name for name in named if f"def {name}(" in tests}
