@@ -287,8 +287,10 @@ def faults_of(
     said, wrong = "", []
     if disturbed is not None:
         status, output = disturbed
-        said = "nothing" if status == 0 else (output.strip().splitlines() or [""])[-1]
-        if status and ("Traceback" in output or not SENTENCE.search(said)):
+        lines = re.split(r"[\r\n]+|\w+/s\]", output)  # the sentence may follow a bar
+        sentences = [line.strip() for line in lines if SENTENCE.search(line)] or [""]
+        said = "nothing" if status == 0 else sentences[-1]
+        if status and ("Traceback" in output or not said):
             wrong.append(f"no sentence: {output[-1500:]}")
     status, output = study.end(study.start(stage))
     if status:
