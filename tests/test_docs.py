@@ -10,7 +10,7 @@ from pipeline import ROOT
 
 PAGES = ("README.md", "docs/your_data.md")
 COMMAND = re.compile(
-    r"(?:python|accelerate launch(?: --\w+ \d+)*) -m (posedive_lib[\w.]*)([^`\n]*)"
+    r"(?:python|(?:accelerate launch|torchrun)(?: --\w+ \d+)*) -m (posedive_lib[\w.]*)([^`\n]*)"
 )
 
 

@@ -96,6 +96,8 @@ def test_own_photos_train_a_generator_that_augment_takes(market, profile, tmp_pa
     assert sorted(made.added["pid"]) == [2, 7, 9]  # Person 9 was never in a pair.
     card = (tmp_path / "augmented/CARD.md").read_text()
     assert f"| generator: `generator` | {folder_digest(generator)} |" in card
+    assert "on 4 photos of 2 identities of market1501, listed in `photos.csv`" in card
+    assert set(pd.read_csv(out / "photos.csv")["pid"]) == {2, 7}
     assert "trained for 2 steps" in card and "prediction_type: v_prediction" in card
     assert {path: path.read_bytes() for path in market.rglob("*") if path.is_file()} == before
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import yaml
 
 from posedive_lib.digests import file_digest, folder_digest
+from posedive_lib.intake.tables import read_table
 from posedive_lib.weights import local_folder, read_json
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 NAME = "CARD.md"
 TEMPLATE = Path(__file__).with_name("card.md")
+PHOTOS = "photos.csv"  # beside a generator: the photos that it was trained on
 SETTINGS = ("seed", "image", "conditions", "generator.sampling", "augment")
 
 
@@ -95,10 +97,17 @@ def _weights(P: Params, generator: Path | None) -> dict[str, str]:
 def _training(generator: Path) -> str:
     settings = read_json(generator / "posedive.json", "generator")
     about = settings.get("training") or {}
+    photos = generator.parent / PHOTOS
+    seen = "the photos that it was trained on are not known here: name them yourself"
+    if photos.is_file():
+        table = read_table(photos)
+        sets = " and ".join(sorted(set(table["dataset"])))
+        people = table["pid"].nunique()
+        seen = f"on {len(table)} photos of {people} identities of {sets}, listed in `{PHOTOS}`"
+        seen += f" beside it (SHA-256 `{file_digest(photos)}`)"
     return (
         f"The generator was trained for {about.get('steps', 'an unknown number of')} steps "
-        f"(run `{about.get('key', 'unknown')}`) with these settings; the photos that it was "
-        "trained on are not written in it, so name them here yourself.\n\n"
+        f"(run `{about.get('key', 'unknown')}`), {seen}.\nIts settings:\n\n"
         f"```yaml\n{yaml.safe_dump(settings['generator'], sort_keys=True).strip()}\n```"
     )
 

@@ -3,8 +3,8 @@
     python -m posedive_lib.own_data.train DATASET ROOT --out FOLDER
 
 From phase 1 (`paths.phase1`), or from Stable Diffusion where that is null. The data set's training
-photos need their bodies, `smpl.npz`. FOLDER gets the photos' arrays, `losses.csv`, samples, the
-checkpoint and the finished `generator`. A stopped run goes on. On several GPUs:
+photos need their bodies, `smpl.npz`. FOLDER gets the photos' arrays and list, `losses.csv`,
+samples, the checkpoint and the finished `generator`. A stopped run goes on. On several GPUs:
 
     accelerate launch -m posedive_lib.own_data.train DATASET ROOT --out FOLDER
 """
@@ -43,8 +43,9 @@ from posedive_lib.generator.arrays import TrainingArrays
 from posedive_lib.generator.trainer import check_batch, check_data
 from posedive_lib.generator.training import starting_model, train
 from posedive_lib.intake.arrays import write_npz
+from posedive_lib.own_data.card import PHOTOS
 from posedive_lib.weights import local_folder
-from posedive_lib.writing import writing
+from posedive_lib.writing import replacing, writing
 
 if TYPE_CHECKING:
     from posedive_lib.generator.model import PoseDiveModel
@@ -80,6 +81,8 @@ def train_on(
         start = P.paths.phase1 or "Stable Diffusion"
         people, steps = images["pid"].nunique(), P.generator.steps
         print(f"{len(images)} photos of {people} identities; {steps} steps from {start}.")
+    if team.is_main_process:
+        _list_photos(images.assign(dataset=dataset.name), out / PHOTOS)
     data = _encoded(work, images, out / ARRAYS, progress)
     folder = stable_diffusion_folder(P)
     return train(folder, data, P.generator, out, P.seed, model=model, progress=progress)
@@ -115,6 +118,14 @@ def check_out(out: Path, dataset: datasets.ReIDDataset) -> None:
             f"{out} holds something else than a training (it has no {ARRAYS}/): "
             "choose a new folder."
         )
+
+
+def _list_photos(images: pd.DataFrame, file: Path) -> None:
+    """Who is in the generator: for the card of what it draws, and for people who withdraw."""
+    text = images[["dataset", "rel", "pid", "camid"]].to_csv(index=False, lineterminator="\n")
+    if not file.is_file() or file.read_text(encoding="utf-8") != text:
+        with replacing(file) as draft:
+            draft.write_text(text, encoding="utf-8")
 
 
 def _check_images(images: pd.DataFrame) -> None:
