@@ -282,7 +282,7 @@ def test_cells_of_own_columns_mean_what_they_say(tmp_path, cells, dtype, values)
     [
         ("path;pid;camid;split\na.jpg;1;0;train\n", "by semicolons: use commas"),
         ("path\tpid\tcamid\tsplit\na,b\t1\t0\ttrain\n", "by tabs: use commas"),
-        ("path,pid,camid,split,note,note\n", "two columns 'note'"),
+        ("path,pid,camid,split,note,note\na.jpg,1,0,train,x,y\n", "two columns 'note'"),
         ('path,pid,camid,split\n"a.jpg,1,0,train\n', "cannot be read as a table"),
     ],
 )

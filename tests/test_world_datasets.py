@@ -455,5 +455,5 @@ def test_data_without_truth_cannot_be_photographed(tiny, rows, monkeypatch):
     data = datasets.load("msmt17", tiny.paths.datasets)
     blind = replace(data, train=data.train.drop(columns="person"))
     monkeypatch.setattr(mini_world.datasets, "of_study", lambda *given: blind)
-    with pytest.raises(StudyError, match="true photos are taken in the mini world only"):
+    with pytest.raises(StudyError, match="no true photos can be taken: leave the oracle arms out"):
         mini_world.true_photos(tiny, "msmt17", rows)
