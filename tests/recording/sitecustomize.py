@@ -104,5 +104,7 @@ class Finder(importlib.abc.MetaPathFinder):
         return spec
 
 
-if PLACE and STAGE:
+RUNNER = "posedive_lib.bench.notebook"  # checks inputs; the notebook itself runs in a kernel
+
+if PLACE and STAGE and RUNNER not in sys.orig_argv:
     sys.meta_path.insert(0, Finder())
