@@ -45,7 +45,8 @@ class Painter:
     def __init__(self):
         self.painted = 0
 
-    def __call__(self, rows, bodies, conditions, references, reference_index):
+    def __call__(self, wanted):
+        rows = wanted.rows
         self.painted += len(rows)
         bright = np.where(
             rows["pid"].to_numpy() == 7, 10, 100 + rows["index"].to_numpy() % 2 * 20

@@ -55,12 +55,12 @@ class Painter:
     def __init__(self, fail_after=None):
         self.painted, self.fail_after = 0, fail_after
 
-    def __call__(self, rows, bodies, conditions, references, reference_index):
+    def __call__(self, wanted):
+        rows, photos = wanted.rows, wanted.references
         if self.fail_after is not None and self.painted >= self.fail_after:
             raise KeyboardInterrupt
-        assert len(rows) == len(bodies) == len(conditions.neutral) == len(
-            reference_index
-        ) and references.shape[1:] == (H, W, 3)
+        assert len(rows) == len(wanted.bodies) == len(wanted.conditions.neutral)
+        assert len(rows) == len(wanted.reference_index) and photos.shape[1:] == (H, W, 3)
         self.painted += len(rows)
         grey = (rows["seed"].to_numpy() % 256).astype(np.uint8)
         return np.broadcast_to(grey[:, None, None, None], (len(rows), H, W, 3)).copy()
@@ -114,8 +114,8 @@ def test_blank_and_equal_images_are_counted_once_when_they_are_made(study, caplo
     class Torn(Painter):
         """Noise of one's own for each image, but for a grey one and two equal ones."""
 
-        def __call__(self, rows, *others):
-            images = super().__call__(rows, *others)
+        def __call__(self, wanted):
+            images, rows = super().__call__(wanted), wanted.rows
             for image, pid, index in zip(images, rows["pid"], rows["index"], strict=True):
                 key = 0 if pid == 7 else 1000 * pid + index
                 noise = np.random.default_rng(key).integers(0, 256, image.shape, dtype=np.uint8)

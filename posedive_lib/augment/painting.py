@@ -8,15 +8,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
 
 from posedive_lib.digests import code_digest, folder_digest
 from posedive_lib.generator.sampling import Generator, load
 from posedive_lib.weights import local_folder
 
 if TYPE_CHECKING:
-    from posedive_lib.body.conditions import Conditions
-    from posedive_lib.body.table import BodyTable
+    from posedive_lib.augment.shards import Wanted
     from posedive_lib.params import Params
 
 SAMPLER = "posedive_lib.generator.sampling"
@@ -46,21 +44,14 @@ class Diffusion:
         ]
         return cls(generator, json.dumps(key))
 
-    def __call__(
-        self,
-        rows: pd.DataFrame,
-        bodies: BodyTable,
-        conditions: Conditions,
-        references: np.ndarray,
-        reference_index: np.ndarray,
-    ) -> np.ndarray:
+    def __call__(self, wanted: Wanted) -> np.ndarray:
         """See `Painter`; each image has its row's seed."""
         return self.generator.generate(
-            references,
-            reference_index,
-            conditions.skeleton,
-            conditions.depth,
-            conditions.normals,
-            rows["seed"].to_numpy(),
+            wanted.references,
+            wanted.reference_index,
+            wanted.conditions.skeleton,
+            wanted.conditions.depth,
+            wanted.conditions.normals,
+            wanted.rows["seed"].to_numpy(),
             progress=False,
         )

@@ -38,24 +38,28 @@ if TYPE_CHECKING:
     from posedive_lib.body.rendering import Rendering
 
 
+@dataclass(frozen=True)
+class Wanted:
+    """What a painter draws: N rows of a plan, with their bodies and conditions.
+
+    references (R, H, W, 3): photos. reference_index (N,): the photo of each row.
+    """
+
+    rows: pd.DataFrame
+    bodies: BodyTable
+    conditions: Conditions
+    references: np.ndarray
+    reference_index: np.ndarray
+
+
 class Painter(Protocol):
     """Draws people in given poses. `key` names everything that decides its pixels."""
 
     @property
     def key(self) -> str: ...
 
-    def __call__(
-        self,
-        rows: pd.DataFrame,
-        bodies: BodyTable,
-        conditions: Conditions,
-        references: np.ndarray,
-        reference_index: np.ndarray,
-    ) -> np.ndarray:
-        """Images (N, H, W, 3) uint8 of N rows of a plan.
-
-        bodies, conditions: of the rows; references (R, H, W, 3): photos; reference_index (N,).
-        """
+    def __call__(self, wanted: Wanted) -> np.ndarray:
+        """Images (N, H, W, 3) uint8."""
 
 
 @dataclass(frozen=True)
@@ -173,7 +177,8 @@ class Maker:
             size = self.rendering.height, self.rendering.width
             photos = read_images([self._paths[name] for name in names], *size)
             own = replace(_part(bodies, span), path=np.array(shard.names))
-            images = self.painter(shard.rows, own, _part(conditions, span), photos, index)
+            wanted = Wanted(shard.rows, own, _part(conditions, span), photos, index)
+            images = self.painter(wanted)
             if processes().is_main_process:
                 self._write(shard, own, images, sigma_tar[span])
             bar.update(len(shard))
