@@ -353,30 +353,14 @@ def mini(repeats: int) -> None:
     generator = load(P.paths.phase1, P.paths.stable_diffusion, device="cpu", precision="fp32")
     generator.model.float()
     apart = latent_difference(generator, height, width, s.steps, s.guidance)
-    rows = sampling(
-        generator,
-        height,
-        width,
-        count=16,
-        naive_count=2,
-        steps=s.steps,
-        guidance=s.guidance,
-        repeats=repeats,
-    )
+    size = {"count": 16, "naive_count": 2, "repeats": repeats}
+    size |= {"steps": s.steps, "guidance": s.guidance}
+    rows = sampling(generator, height, width, **size)
     rows[0]["note"] = f"largest difference of a pixel {apart:.1e} of its range"
     generator.precision = chosen_precision(
         generator.device, P.generator.precision, "generator.precision"
     )
-    rows += sampling(
-        generator,
-        height,
-        width,
-        count=16,
-        naive_count=2,
-        steps=s.steps,
-        guidance=s.guidance,
-        repeats=repeats,
-    )
+    rows += sampling(generator, height, width, **size)
     c = P.conditions
     renderer = ConditionRenderer(
         P.paths.body, height, width, near=c.depth_near, far=c.depth_far, focal=c.focal
