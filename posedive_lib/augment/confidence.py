@@ -178,7 +178,7 @@ class PoseEstimator:
         with tqdm(total=len(images), desc=progress, unit="image", disable=progress is None) as bar:
             for start in range(0, len(images), batch_size):
                 rows = slice(start, start + batch_size)
-                heatmaps = self._heatmaps(images[rows])
+                heatmaps = self.heatmaps(images[rows])
                 cells, value = peaks(heatmaps)
                 size = heatmaps.shape[2], heatmaps.shape[3]
                 inputs = from_heatmap(cells, self.input_size, size).cpu().numpy()
@@ -187,7 +187,12 @@ class PoseEstimator:
                 bar.update(len(inputs))
         return keypoints, sigma
 
-    def _heatmaps(self, images: np.ndarray) -> torch.Tensor:
+    @torch.inference_mode()
+    def heatmaps(self, images: np.ndarray) -> torch.Tensor:
+        """H_k of Eq. 2, (N, 17, h, w): how likely key point k lies in each cell.
+
+        images: uint8 (N, H, W, 3). StudyError where the network gives numbers that are not finite.
+        """
         pixels = self.preprocess(torch.from_numpy(np.ascontiguousarray(images)))
         options = {}
         if self.experts:  # ViTPose++ has an expert per data set; COCO's is the first

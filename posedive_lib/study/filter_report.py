@@ -14,11 +14,13 @@ from posedive_lib.augment import filter_quality, filtering, measures
 from posedive_lib.augment.candidates import for_writing, load_bodies
 from posedive_lib.augment.distribution import pose_cells
 from posedive_lib.augment.selection import select
+from posedive_lib.augment.targets import rendering_of
 from posedive_lib.augment.training_set import Training
 from posedive_lib.augment.uniformity import coverage_table
 from posedive_lib.bench import figures
 from posedive_lib.bench.statistics import bootstrap_interval
 from posedive_lib.body.poses import load_poses
+from posedive_lib.body.rendering import render_many
 from posedive_lib.datasets.images import read as read_images
 from posedive_lib.datasets.write import write_augmented
 from posedive_lib.seeds import rng_for
@@ -96,39 +98,35 @@ def examples(
     references: int = 2,
     images: int = 2,
 ) -> Figure:
-    """Figure: of some identities `references` photos, each with the first `images` made from it.
+    """Figure: a line per identity with `references` photos, each before `images` made from it.
 
-    Under each image its mean confidence or the score that rejected it. An identity with fewer
-    references has gaps. Two identities stand side by side.
+    Left of each image is the pose that was wanted; under it the image's mean confidence, or the
+    score that rejected it. An identity with fewer references has gaps.
     """
     paths = datasets.of_study(name, P.paths).train.set_index("rel")["path"].to_dict()
     chosen = rng_for("examples", seed, name).choice(manifest["pid"].unique(), people, replace=False)
-    width = references * (images + 1)
+    size, rendering = (P.image.height, P.image.width), rendering_of(P)
     pictures: list[list[np.ndarray | None]] = []
     notes: list[list[str | None]] = []
     for pid in np.sort(chosen):
-        shown: list[Path | str | None] = []
-        words: list[str | None] = []
         own = manifest[manifest["pid"] == pid].sort_values("index")
+        line: list[np.ndarray | None] = []
+        words: list[str | None] = []
         for reference, rows in list(own.groupby("reference", sort=False))[:references]:
             rows = rows.head(images)
-            gap = [None] * (images - len(rows))  # so that references stay in their columns
-            shown += [paths[reference], *(CANDIDATES / name / path for path in rows["path"]), *gap]
-            words += ["reference", *(_note(row) for row in rows.to_dict("records")), *gap]
-        known = iter(read_images([p for p in shown if p], P.image.height, P.image.width))
-        line = [next(known) if path else None for path in shown]
-        pictures.append(line + [None] * (width - len(line)))
-        notes.append(words + [None] * (width - len(words)))
-    return figures.image_grid(_side_by_side(pictures), captions=_side_by_side(notes))
-
-
-def _side_by_side(rows: list[list[Any]]) -> list[list[Any]]:
-    """The second half of the rows to the right of the first, with a gap between."""
-    half = (len(rows) + 1) // 2
-    blank = [[None] * len(rows[0])] * (2 * half - len(rows))
-    return [
-        left + [None] + right for left, right in zip(rows[:half], rows[half:] + blank, strict=True)
-    ]
+            wanted = render_many(load_bodies(rows, CANDIDATES / name)[0], rendering).normals
+            drawn = read_images([CANDIDATES / name / path for path in rows["path"]], *size)
+            gap = [None] * 2 * (images - len(rows))  # so that references stay in their columns
+            pairs = [picture for pair in zip(wanted, drawn, strict=True) for picture in pair]
+            line += [read_images([paths[reference]], *size)[0], *pairs, *gap]
+            words += [None]
+            for row in rows.to_dict("records"):
+                words += [None, _note(row)]
+            words += gap
+        pictures.append(line)
+        notes.append(words)
+    labels = ["reference", *["wanted", "drawn"] * images] * references
+    return figures.image_grid(pictures, column_labels=labels, captions=notes)
 
 
 def _note(row: dict[Any, Any]) -> str:
