@@ -14,8 +14,8 @@ from miniworld.photographer import Photographer
 from miniworld.wardrobe import betas
 from posedive_lib.body.camera import viewpoint
 from posedive_lib.body.conditions import ConditionRenderer
-from posedive_lib.body.rendering import rendering_processes
 from posedive_lib.seeds import rng_for
+from posedive_lib.workers import worker_pool
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -33,6 +33,7 @@ class Shot:
 
     person: row of the identities; pose: row of the source of poses; azimuth, elevation: degrees;
     key: seeds background and noise; fill, shift: of the crop, see `body.camera.fit_to_crop`.
+    window: (x, y) in [0, 1], which part of the camera's scene stands behind; None draws it.
     """
 
     person: int
@@ -44,6 +45,7 @@ class Shot:
     fill: float = 0.86
     shift: tuple[float, float] = (0.0, 0.0)
     low_quality: bool = False
+    window: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True)
@@ -109,6 +111,7 @@ def _photo(studio: Studio, job: Job) -> dict[str, Any]:
         shot.camera,
         rng_for(*shot.key),
         low_quality=shot.low_quality,
+        window=shot.window,
         maps=studio.maps,
     )
     azimuth, elevation = viewpoint(orientation[None], cam_t[None])
@@ -164,7 +167,7 @@ def photograph(
     chunks = [jobs[i : i + CHUNK] for i in range(0, len(jobs), CHUNK)]
     processes = max(1, min(workers, len(chunks)))
     with tqdm(total=len(jobs), desc=progress, unit="img", disable=progress is None) as bar:
-        with rendering_processes(processes) as pool:
+        with worker_pool(processes) as pool:
             for photos in pool.map(_take, [studio] * len(chunks), chunks):
                 bar.update(len(photos))
                 yield from photos

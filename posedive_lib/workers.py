@@ -1,12 +1,17 @@
 """Worker processes: they end with the process that started them, and a lost one is reported."""
 
 import os
-from collections.abc import Iterator
+import signal
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from multiprocessing import parent_process
+from multiprocessing.connection import wait
+from multiprocessing.context import SpawnContext, SpawnProcess
 from multiprocessing.process import BaseProcess
 from threading import Thread
+from typing import Any
 
 import torch
 
@@ -16,8 +21,9 @@ from posedive_lib.errors import StudyError
 def begin_worker() -> None:
     """What a worker process does first: take one thread, and watch its parent.
 
-    A parent that is killed cannot stop its workers. They would work on beside the next run, and
-    then wait for ever.
+    The processes are the parallelism. Threads that wait for each other would halve it. A parent
+    that is killed cannot stop its workers. They would work on beside the next run, and then wait
+    for ever.
     """
     torch.set_num_threads(1)
     parent = parent_process()
@@ -31,13 +37,74 @@ def _end_with(parent: BaseProcess) -> None:
 
 
 @contextmanager
-def reporting_lost_workers() -> Iterator[None]:
-    """A worker process of a pool that was killed becomes a StudyError."""
+def worker_pool(
+    count: int, begin: Callable[[], None] = begin_worker
+) -> Iterator[ProcessPoolExecutor]:
+    """A pool of at most `count` processes; each starts with the first work that it gets.
+
+    At the end, also after an exception, work that has not begun is dropped. Ctrl-C also stops work
+    that has begun. StudyError where a process is lost; the others are then stopped at once.
+    """
+    crew = _Crew()
+    pool = ProcessPoolExecutor(count, mp_context=crew, initializer=begin)
     try:
-        yield
+        yield pool
     except BrokenProcessPool:
         raise StudyError(
             "A worker process was killed, most likely because memory ran out: free memory, or set "
             "study.workers and world.workers lower in params.yaml, and start again; finished work "
             "is kept."
         ) from None
+    except KeyboardInterrupt:
+        crew.stop()
+        raise
+    finally:
+        crew.ends = True
+        pool.shutdown(cancel_futures=True)
+
+
+class _Worker(SpawnProcess):
+    """A process that ignores Ctrl-C, which reaches all processes of a terminal, from its start.
+
+    The process that started it decides what then happens to it.
+    """
+
+    def start(self) -> None:
+        crew = vars(self).pop("crew")  # stays here: all else of this object goes to the process
+        # A child inherits the blocked signals.
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        try:
+            super().start()
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        crew.watch(self)
+
+
+class _Crew(SpawnContext):
+    """Starts the processes of one pool, and stops all of them when one is lost.
+
+    The pool itself may notice the loss of a later process only when another one answers. A fork
+    would copy threads of torch that hold locks; so the processes are spawned.
+    """
+
+    def __init__(self) -> None:
+        self.workers: list[_Worker] = []
+        self.ends = False  # then processes end as they should
+
+    def Process(self, *args: Any, **options: Any) -> _Worker:  # type: ignore[override]
+        worker = _Worker(*args, **options)
+        vars(worker)["crew"] = self
+        return worker
+
+    def watch(self, worker: _Worker) -> None:
+        self.workers.append(worker)
+        Thread(target=self._await_end, args=(worker,), daemon=True).start()
+
+    def _await_end(self, worker: _Worker) -> None:
+        wait([worker.sentinel])
+        if not self.ends:
+            self.stop()
+
+    def stop(self) -> None:
+        for worker in self.workers:
+            worker.terminate()

@@ -15,7 +15,7 @@ def die(path: Path) -> None:
     """One of several ends as the system ends a process when memory runs out."""
     if path.exists():
         os.kill(os.getpid(), signal.SIGKILL)
-    time.sleep(10)
+    time.sleep(100)
 
 
 def fill_memory() -> None:
@@ -46,7 +46,7 @@ if __name__ == "__main__":  # a process to be killed
 
         in_processes(wait, [("first",), ("second",)], 2)
     else:
-        from posedive_lib.body.rendering import rendering_processes
+        from posedive_lib.workers import worker_pool
 
-        with rendering_processes(2) as pool:
+        with worker_pool(2) as pool:
             list(pool.map(wait, ["first", "second"]))

@@ -13,9 +13,10 @@ from posedive_lib.body import backend
 from posedive_lib.body.backend import open_rasteriser
 from posedive_lib.body.conditions import LIMBS, ConditionRenderer, draw_skeleton
 from posedive_lib.body.poses import load_poses
-from posedive_lib.body.rendering import Rendering, render_many, rendering_processes
+from posedive_lib.body.rendering import Rendering, render_many
 from posedive_lib.body.smpl import COCO_FROM_SMPL, pose
 from posedive_lib.errors import StudyError
+from posedive_lib.workers import worker_pool
 
 H, W, FOCAL, NEAR, FAR = 128, 64, 2.5, 2.5, 10.5
 BETAS = np.zeros(10)
@@ -328,7 +329,7 @@ class SimpleTable:
 
 
 def test_ctrl_c_is_left_to_the_process_that_started_the_others():
-    with rendering_processes(1) as pool:
+    with worker_pool(1) as pool:
         first = pool.submit(os.getpid)
         for process in pool._processes.values():  # while they start
             os.kill(process.pid, signal.SIGINT)

@@ -20,12 +20,12 @@ from posedive_lib.augment import shards
 from posedive_lib.augment.manifest import SIGMA_GEN, SIGMA_TAR
 from posedive_lib.augment.selection import judge
 from posedive_lib.augment.shards import Maker, Shard
-from posedive_lib.body.rendering import rendering_processes
 from posedive_lib.body.table import BodyTable
 from posedive_lib.datasets.images import FLAT, inspect
 from posedive_lib.devices import processes
 from posedive_lib.errors import StudyError
 from posedive_lib.intake.arrays import read_npz
+from posedive_lib.workers import worker_pool
 from posedive_lib.writing import alone_in, replacing
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ def generate(
     out: str | Path,
     *,
     inputs: str,
-    images_per_pid: int | None = None,
+    images_per_pid: int | pd.Series | None = None,
     shard: int = 256,
     block: int = 512,
     progress: bool = True,
@@ -48,7 +48,8 @@ def generate(
 
     inputs: digests of the maker's files and code (weights, body, photos, …). images_per_pid: the
     plan is then a budget; an identity gets no more candidates once so many of its images are kept.
-    None: every row of the plan. shard, block: images written and rendered at a time.
+    A series has the number by pid, 0 where it has none. None: every row of the plan. shard, block:
+    images written and rendered at a time.
     StudyError where `out` cannot be written, or another run is making candidates there.
     """
     out, key = Path(out), maker.key(inputs)
@@ -59,7 +60,7 @@ def generate(
     with (
         alone_in(out / "shards", "making candidates", first=processes().is_main_process),
         tqdm(desc="candidates", unit="image", disable=not progress) as bar,
-        rendering_processes(maker.rendering.workers) as pool,
+        worker_pool(maker.rendering.workers) as pool,
     ):
         while len(rows := _still_wanted(plan, manifest, images_per_pid)):
             bar.total = len(manifest) + len(rows)
@@ -107,7 +108,7 @@ def _count_found(bar: tqdm, count: int) -> None:
 
 
 def _still_wanted(
-    plan: pd.DataFrame, manifest: pd.DataFrame, images_per_pid: int | None
+    plan: pd.DataFrame, manifest: pd.DataFrame, images_per_pid: int | pd.Series | None
 ) -> pd.DataFrame:
     """The plan's next rows: all of them, or of each identity as many as it lacks.
 
@@ -119,8 +120,11 @@ def _still_wanted(
     kept_rows = manifest[manifest["kept"].astype(bool)]
     made = plan["pid"].map(manifest["pid"].value_counts()).fillna(0)
     kept = plan["pid"].map(kept_rows["pid"].value_counts()).fillna(0)
+    wanted = images_per_pid
+    if isinstance(wanted, pd.Series):
+        wanted = plan["pid"].map(wanted).fillna(0)
     place = plan.groupby("pid").cumcount()  # plans are ordered by index
-    return plan[(place >= made) & (place < made + images_per_pid - kept)]
+    return plan[(place >= made) & (place < made + wanted - kept)]
 
 
 def for_writing(rows: pd.DataFrame, out: str | Path) -> pd.DataFrame:

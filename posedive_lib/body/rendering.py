@@ -1,13 +1,11 @@
 """Conditions of many bodies, rendered by several processes (§B)."""
 
-import signal
-from collections.abc import Callable, Iterator
-from concurrent.futures import Executor, ProcessPoolExecutor
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable
+from concurrent.futures import Executor
+from contextlib import nullcontext
 from dataclasses import dataclass, fields
 from functools import lru_cache
 from itertools import repeat
-from multiprocessing.context import SpawnContext, SpawnProcess
 
 import numpy as np
 from tqdm import tqdm
@@ -17,7 +15,7 @@ from posedive_lib.body.camera import stretch_of
 from posedive_lib.body.conditions import ConditionRenderer, Conditions
 from posedive_lib.body.table import BodyTable
 from posedive_lib.errors import StudyError
-from posedive_lib.workers import begin_worker, reporting_lost_workers
+from posedive_lib.workers import worker_pool
 
 CHUNK = 64  # bodies that a process gets at a time
 
@@ -51,42 +49,6 @@ class Rendering:
             focal=self.focal,
             backend=backend,
         )
-
-
-class _Process(SpawnProcess):
-    """A process that ignores Ctrl-C, which reaches all processes of a terminal, from its start.
-
-    The process that started it decides what then happens to it.
-    """
-
-    def start(self) -> None:
-        # A child inherits the blocked signals.
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-        try:
-            super().start()
-        finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
-class _Processes(SpawnContext):
-    Process = _Process
-
-
-@contextmanager
-def rendering_processes(workers: int) -> Iterator[ProcessPoolExecutor]:
-    """A pool of processes that render; each starts with the first work that it gets.
-
-    At the end, also after an exception, work that has not begun is dropped. StudyError where a
-    process is killed.
-    """
-    # One thread each: the processes are the parallelism, and threads that wait for each other
-    # would halve it.
-    pool = ProcessPoolExecutor(workers, mp_context=_Processes(), initializer=begin_worker)
-    try:
-        with reporting_lost_workers():
-            yield pool
-    finally:
-        pool.shutdown(cancel_futures=True)
 
 
 @lru_cache(maxsize=4)
@@ -152,7 +114,7 @@ def render_many(
     parts: list[Conditions] = []
     processes = max(1, min(rendering.workers, len(chunks)))
     bar = tqdm(total=len(bodies), desc=progress, unit="img", disable=progress is None)
-    with bar, rendering_processes(processes) if processes > 1 else nullcontext() as pool:
+    with bar, worker_pool(processes) if processes > 1 else nullcontext() as pool:
         several = pool.map if pool else map
         for part in several(_render, repeat(rendering), repeat(backend), chunks):
             parts += part
