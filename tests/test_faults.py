@@ -91,10 +91,10 @@ def test_a_writer_that_is_killed_leaves_whole_files(tmp_path):
     """Ten times, at random moments."""
     command = [sys.executable, ROOT / "tests/fault_jobs.py", "writer"]
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
-    for wait in np.random.default_rng(0).uniform(0, 0.05, 10):
+    for moment in np.random.default_rng(0).uniform(0, 0.05, 10):
         writer = subprocess.Popen(command, cwd=tmp_path, env=environment, stdout=subprocess.PIPE)
         assert writer.stdout.readline()
-        time.sleep(wait)
+        time.sleep(moment)
         writer.kill()
         writer.communicate()
         numbers = (tmp_path / "file").read_text().split()
