@@ -77,11 +77,19 @@ class Photographer:
         )
         return orientation, cam_t
 
-    def backdrop_crop(self, scene: int, rng: np.random.Generator) -> np.ndarray:
-        """A window of the camera's scene, (H, W, 3)."""
+    def backdrop_crop(
+        self,
+        scene: int,
+        rng: np.random.Generator,
+        window: tuple[float, float] | None = None,
+    ) -> np.ndarray:
+        """A window of the camera's scene, (H, W, 3); `window` as in `Shot`."""
         canvas = self._backdrop(scene)
-        y = rng.integers(0, canvas.shape[0] - self.height + 1)
-        x = rng.integers(0, canvas.shape[1] - self.width + 1)
+        down, right = canvas.shape[0] - self.height, canvas.shape[1] - self.width
+        if window is None:
+            y, x = rng.integers(0, down + 1), rng.integers(0, right + 1)
+        else:
+            x, y = round(window[0] * right), round(window[1] * down)
         return canvas[y : y + self.height, x : x + self.width].copy()
 
     def shoot(
@@ -94,9 +102,10 @@ class Photographer:
         rng: np.random.Generator,
         *,
         low_quality: bool = False,
+        window: tuple[float, float] | None = None,
         maps: bool = False,
     ) -> dict[str, Any]:
-        """One photo with its truth.
+        """One photo with its truth. Arguments as in `Shot`.
 
         Returns a dict:
             image: (H, W, 3) uint8.
@@ -118,7 +127,7 @@ class Photographer:
         points = joints[COCO_FROM_SMPL] + cam_t
         keypoints = geometry.project(points, self.focal, self.height, self.width)
         visible = visibility(points, keypoints, raster.depth, self.tolerance)
-        image = self._lit(raster, camera, keypoints, rng)
+        image = self._lit(raster, camera, keypoints, rng, window)
         body = raster.depth > 0
         mask = body
         occluded = rng.random() < camera.occluded
@@ -141,10 +150,15 @@ class Photographer:
         return photo
 
     def _lit(
-        self, raster: Raster, camera: Camera, keypoints: np.ndarray, rng: np.random.Generator
+        self,
+        raster: Raster,
+        camera: Camera,
+        keypoints: np.ndarray,
+        rng: np.random.Generator,
+        window: tuple[float, float] | None,
     ) -> np.ndarray:
         """(H, W, 3) the person in the scene's light, before its background, with a shadow."""
-        image = self.backdrop_crop(camera.scene, rng)
+        image = self.backdrop_crop(camera.scene, rng, window)
         image *= 1 - 0.45 * self._shadow(keypoints[ANKLES])[..., None]
         direct = np.clip(raster.normals @ np.array(camera.light), 0, 1)[..., None]
         strength = camera.ambient + (1.15 - camera.ambient) * direct * rng.uniform(0.85, 1.1)

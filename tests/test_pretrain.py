@@ -17,12 +17,12 @@ def shorter(text: str) -> str:
     """miniworld/pretrain/params.yaml with few people and steps."""
     for pattern, value in (
         (r"persons: \d+", "persons: 24"),
-        (r"images_per_person: \d+", "images_per_person: 2"),
+        (r"frames: \d+", "frames: 2"),
         (r"held_out: \d+", "held_out: 64"),
-        (r"held_out_images: \d+", "held_out_images: 2"),
+        (r"held_out_frames: \d+", "held_out_frames: 2"),
         (r"(?<!\w)steps: \d+", "steps: 2"),
         (r"batch_size: \d+", "batch_size: 4"),
-        (r"cameras: \d+", "cameras: 4"),
+      
     ):
         text, count = re.subn(pattern, value, text)
         assert count, pattern

@@ -8,7 +8,6 @@ Run: python -m miniworld.pretrain.render
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,13 +17,15 @@ from numpy.lib.format import open_memmap
 from tqdm import tqdm
 
 from miniworld.cameras import sample_camera
-from miniworld.photography import Shot, free_shots, photograph
+from miniworld.photography import Shot, photograph
 from miniworld.pretrain.common import settings
 from miniworld.wardrobe import caption, sample_identities
 from posedive_lib.body.poses import load_poses
 from posedive_lib.params import load
+from posedive_lib.seeds import rng_for
 
 if TYPE_CHECKING:
+    from miniworld.cameras import Camera
     from posedive_lib.body.poses import PoseSource
 
 SHAPES = {"images": 3, "skeleton": 3, "depth": 1, "normals": 3, "neutral": 3}
@@ -34,8 +35,8 @@ NAMES = {"images": "image"}
 def roles(config: dict[str, Any]) -> dict[str, tuple[int, int]]:
     """Role -> (persons, images each), training persons first."""
     return {
-        "pretrain": (config["persons"], config["images_per_person"]),
-        "pretrain-test": (config["held_out"], config["held_out_images"]),
+        "pretrain": (config["persons"], config["frames"]),
+        "pretrain-test": (config["held_out"], config["held_out_frames"]),
     }
 
 
@@ -47,13 +48,45 @@ def cast(config: dict[str, Any], seed: int) -> pd.DataFrame:
     )
 
 
+def clip(
+    person: int, frames: int, poses: PoseSource, camera: Camera, key: tuple[Any, ...]
+) -> list[Shot]:
+    """One person before one camera: a short video (§B, first phase), sampled at `frames` moments.
+
+    The person turns once around, in another pose at each moment, while what stands behind drifts
+    by a share of the scene that is the clip's own.
+    """
+    rng = rng_for(*key, "clip")
+    turn = rng.choice([-1, 1]) * np.arange(frames) * 360 / frames
+    azimuth = rng.uniform(-180, 180) + turn + rng.uniform(-6, 6, frames)
+    elevation = np.clip(rng.uniform(0, 30) + rng.uniform(-4, 4, frames), 0, 30)
+    fill = np.clip(rng.uniform(0.80, 0.90) + rng.uniform(-0.02, 0.02, frames), 0.78, 0.92)
+    across, down = np.linspace(*rng.uniform(0, 1, 2), frames), rng.uniform(0, 1)
+    return [
+        Shot(
+            person,
+            int(rng.integers(len(poses.frame))),
+            azimuth=float((azimuth[i] + 180) % 360 - 180),
+            elevation=float(elevation[i]),
+            camera=camera,
+            key=(*key, i, "photo"),
+            fill=float(fill[i]),
+            shift=(float(rng.normal(0, 0.01)), float(rng.normal(0, 0.012))),
+            low_quality=bool(rng.random() < 0.04),
+            window=(float(across[i]), float(down)),
+        )
+        for i in range(frames)
+    ]
+
+
 def plan(config: dict[str, Any], poses: PoseSource, seed: int) -> list[Shot]:
-    """Shots of every person before cameras of their own, training persons first."""
-    cameras = [sample_camera(f"pretrain-{i}", 0.0, seed) for i in range(config["cameras"])]
+    """One clip of every person, each before a camera of its own, training persons first."""
     shots, offset = [], 0
-    for role, (count, each) in roles(config).items():
-        for shot in free_shots(count, poses, cameras, each, (role, seed)):
-            shots.append(replace(shot, person=shot.person + offset))
+    for role, (count, frames) in roles(config).items():
+        for person in range(count):
+            camera = sample_camera(f"{role}-{person}", 0.0, seed)
+            key = (role, seed, person)
+            shots += clip(person + offset, frames, poses, camera, key)
         offset += count
     return shots
 

@@ -168,5 +168,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    torch.set_num_threads(1)
+    torch.set_num_threads(settings()["threads"])
     main()
