@@ -57,14 +57,18 @@ def spread(P: Params, sets: Pairs) -> pd.DataFrame:
     return table[["dataset", "images_of", "images", "viewpoint", "pose"]]
 
 
-def long_views(sets: Pairs) -> pd.DataFrame:
-    """dataset, kind, azimuth, elevation: one row per image."""
-    parts = []
-    for name, (real, generated) in sets.items():
-        for kind, part in (("real", real), ("generated", generated)):
+def azimuth_counts(sets: Pairs, edges: np.ndarray) -> pd.DataFrame:
+    """dataset, kind (real or generated), azimuth (middle of a bin), images in that bin.
+
+    edges (B + 1,): degrees, from -180 to 180.
+    """
+    middle, parts = (edges[:-1] + edges[1:]) / 2, []
+    for name, pair in sets.items():
+        for kind, part in zip(("real", "generated"), pair, strict=True):
             if part:
-                views = {"azimuth": part.azimuth, "elevation": part.elevation}
-                parts.append(pd.DataFrame({"dataset": name, "kind": kind, **views}))
+                counts = np.histogram(part.azimuth, edges)[0]
+                columns = {"azimuth": middle, "images": counts}
+                parts.append(pd.DataFrame({"dataset": name, "kind": kind, **columns}))
     return pd.concat(parts, ignore_index=True)
 
 
