@@ -46,7 +46,10 @@ def parameters(**changes) -> SimpleNamespace:
         clip_tokens="pooled",
         condition_dropout=0.3,
         token_dropout=0.2,
-        same_photo=0.0,
+        pairs=SimpleNamespace(
+            camera="other", same_photo=0.0, largest_turn=180.0, targets_per_reference=1
+        ),
+        decay_steps=0,
         person_weight=1.0,
         timestep_power=1.0,
         conditions=["depth", "normals", "skeleton"],

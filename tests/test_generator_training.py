@@ -5,8 +5,10 @@ They give the same with accumulation, several processes, compilation and picture
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from accelerate import Accelerator
@@ -34,12 +36,13 @@ from posedive_lib.devices import processes
 from posedive_lib.errors import StudyError
 from posedive_lib.generator import TrainingArrays, load, saved, train
 from posedive_lib.generator.denoising import denoise
+from posedive_lib.generator.likeness import psnr
 from posedive_lib.generator.loss_log import LossLog
 from posedive_lib.generator.noise_schedule import load_scheduler
 from posedive_lib.generator.pairs import Pairs
 from posedive_lib.generator.reference import ReferenceCall, keys_and_values
 from posedive_lib.generator.saved import load_weights
-from posedive_lib.generator.trainer import Errors, Trainer
+from posedive_lib.generator.trainer import Errors, Trainer, learning_rate
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -88,9 +91,30 @@ def test_pictures_in_between_do_not_touch_training(stable_diffusion, arrays, pla
     assert (other[1] / "losses.csv").read_text() == (plain_run[1] / "losses.csv").read_text()
     a, b = weights(plain_run[1]), weights(other[1])
     assert all(torch.equal(a[name], b[name]) for name in a)
-    drawn = sorted((tmp_path / "samples").iterdir())
+    drawn = sorted((tmp_path / "samples").glob("*.png"))
     assert [path.name for path in drawn] == [f"step_{step:06d}.png" for step in (1, 2, 3)]
-    assert Image.open(drawn[0]).size == (6 * 16, 4 * 32)
+    assert Image.open(drawn[0]).size == (12 * 16, 5 * 32)
+
+
+def test_gauges_tell_how_like_the_truth_the_drawn_and_the_copied_are(
+    stable_diffusion,  # noqa: F811
+    arrays,
+    tmp_path,
+):
+    run(stable_diffusion, arrays, tmp_path, sample_every=1)
+    file = tmp_path / "samples/gauges.csv"
+    gauges = pd.read_csv(file)
+    assert gauges["step"].tolist() == [1, 2, 3]
+    assert list(gauges.columns[1:]) == ["psnr_person", "self_copy_psnr", "self_copy_psnr_person"]
+    assert gauges["self_copy_psnr"].between(3, 40).all()
+    # the picture's last row is the copy of the one above it
+    picture = np.asarray(Image.open(tmp_path / "samples/step_000003.png"))
+    truth, copied = (
+        picture[32 * row : 32 * (row + 1)].reshape(32, 12, 16, 3).swapaxes(0, 1) for row in (3, 4)
+    )
+    whole = np.ones(truth.shape[:3], bool)
+    shown = psnr(copied, truth, whole).mean()
+    assert abs(shown - gauges["self_copy_psnr"].iloc[-1]) < 2  # over 12 of the 24 pairs
 
 
 def work(folder, stable_diffusion):  # noqa: F811
@@ -553,12 +577,71 @@ def test_the_persons_pixels_weigh_as_much_as_asked(stable_diffusion, arrays, mod
     assert torch.allclose(Errors(model, 1e9)(batch), person, rtol=1e-4)
 
 
-def test_pairs_show_one_photo_twice_as_often_as_asked(arrays):
-    pairs, rng = Pairs.of(arrays), np.random.default_rng(0)
+def pairing(**changes) -> SimpleNamespace:
+    return SimpleNamespace(**{**vars(parameters().pairs), **changes})
+
+
+@pytest.mark.parametrize("count", [1, 4])
+def test_pairs_show_one_photo_twice_as_often_as_asked(arrays, count):
     for share in (0.0, 0.3, 1.0):
-        targets, references = pairs.draw(rng, 2000, share)
-        assert abs((targets == references).mean() - share) < 0.04
+        pairs = Pairs.of(arrays, pairing(same_photo=share, targets_per_reference=count))
+        targets, references = pairs.draw(np.random.default_rng(0), 2000)
+        assert abs((targets == references).mean() - share) < 0.05
         assert (arrays.pid[targets] == arrays.pid[references]).all()
+        assert (references.reshape(-1, count) == references[::count, None]).all()
+
+
+def turning() -> SimpleNamespace:
+    """Two people before two cameras, four photos each, a quarter turn apart."""
+    return SimpleNamespace(
+        pid=np.repeat([5, 3], 8),
+        camid=np.tile([0, 1], 8),
+        azimuth=np.tile(np.repeat([0.0, 90.0, 180.0, -90.0], 2), 2),
+        reference_ok=np.arange(16) != 2,
+        target_ok=np.arange(16) != 3,
+    )
+
+
+@pytest.mark.parametrize("camera", ["same", "other"])
+@pytest.mark.parametrize("count", [1, 2])
+def test_partners_are_of_the_wanted_camera_and_turn(camera, count):
+    data = turning()
+    params = pairing(camera=camera, largest_turn=100.0, targets_per_reference=count)
+    targets, references = Pairs.of(data, params).draw(np.random.default_rng(0), 4000)
+    assert set(targets) == set(range(16)) - {3} and set(references) == set(range(16)) - {2}
+    assert (data.pid[targets] == data.pid[references]).all() and (targets != references).all()
+    assert ((data.camid[targets] == data.camid[references]) == (camera == "same")).all()
+    apart = np.abs((data.azimuth[targets] - data.azimuth[references] + 180) % 360 - 180)
+    assert set(apart) == ({90.0} if camera == "same" else {0.0, 90.0})
+
+
+def test_a_turn_is_asked_for_only_where_azimuths_are_known(arrays):
+    with pytest.raises(StudyError, match="largest_turn needs the azimuth"):
+        Pairs.of(arrays, pairing(largest_turn=90.0))
+
+
+def test_pairs_that_share_a_reference_get_the_errors_that_each_would_get(
+    stable_diffusion,  # noqa: F811
+    arrays,
+    model,
+):
+    asked = parameters(batch_size=4, pairs=pairing(targets_per_reference=2), token_dropout=0.5)
+    scheduler = load_scheduler(stable_diffusion, parameters(), DDPMScheduler)
+    trainer = Trainer(model, arrays, asked, scheduler, 0, Accelerator(cpu=True))
+    (batch,) = trainer.parts(trainer.batch(0))
+    assert torch.equal(batch["reference"][0], batch["reference"][1])
+    assert not torch.equal(batch["noisy"][0], batch["noisy"][1])
+    with torch.no_grad():
+        shared = Errors(model, 1.0, shared=2)(batch)
+        alone = Errors(model, 1.0)(batch)
+    assert torch.allclose(shared, alone, atol=1e-5)
+
+
+def test_the_learning_rate_falls_to_nothing_in_the_last_steps():
+    falling = parameters(learning_rate=0.4, steps=10, decay_steps=4)
+    rates = [learning_rate(falling, step) for step in range(10)]
+    assert rates == pytest.approx([0.4] * 7 + [0.3, 0.2, 0.1])
+    assert learning_rate(parameters(learning_rate=0.4), 10**6) == 0.4
 
 
 @pytest.mark.parametrize("power", [1.0, 0.5])

@@ -8,6 +8,7 @@ from __future__ import annotations
 import csv
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -21,9 +22,13 @@ from miniworld.pretrain.common import HERE, People, batches, people, to_float
 from miniworld.pretrain.scenes import scenes
 from posedive_lib.augment.confidence import PoseEstimator
 from posedive_lib.generator import load
+from posedive_lib.generator.likeness import detail, psnr
 from posedive_lib.reid.retrieval import evaluate as retrieval
 from posedive_lib.seeds import rng_for
 from posedive_lib.weights import load_clip
+
+if TYPE_CHECKING:
+    from posedive_lib.generator.sampling import Generator
 
 
 def to_bytes(images: torch.Tensor) -> np.ndarray:
@@ -40,19 +45,30 @@ def show(rows: list[np.ndarray], path: Path) -> None:
     Image.fromarray(np.vstack([np.hstack(list(row)) for row in rows])).save(path, quality=88)
 
 
+def bodies(data: People, rows: np.ndarray) -> np.ndarray:
+    """The naked body's pixels of these rows, (N,H,W) bool."""
+    return np.asarray(data.normals[rows]).max(axis=-1) > 0
+
+
 @torch.no_grad()
 def vae_metrics(folder: Path, data: People, pictures: Path) -> dict[str, float]:
-    """Mean PSNR in dB of decode(mean of encode) over 400 unseen photos."""
+    """What decode(mean of encode) keeps of 400 unseen photos: PSNR in dB and detail."""
     vae = AutoencoderKL.from_pretrained(folder / "vae", torch_dtype=torch.float32).eval()
-    values: list[torch.Tensor] = []
-    first: list[np.ndarray] = []
-    for part in batches(data.rows[:: max(1, len(data.rows) // 400)], 50):
-        truth = to_float(data.images[part])
-        drawn = vae.decode(vae.encode(truth).latent_dist.mean).sample.clamp(-1, 1)
-        values.append(-10 * torch.log10((drawn - truth).square().mean((1, 2, 3)) / 4))
-        first = first or [data.images[part][:16], to_bytes(drawn)[:16]]
-    show(first, pictures / "vae.jpg")
-    return {"vae_psnr_db": float(torch.cat(values).mean())}
+    rows = data.rows[:: max(1, len(data.rows) // 400)]
+    drawn = np.concatenate(
+        [
+            to_bytes(vae.decode(vae.encode(to_float(data.images[part])).latent_dist.mean).sample)
+            for part in batches(rows, 50)
+        ]
+    )
+    truth, body = data.images[rows], bodies(data, rows)
+    show([truth[:16], drawn[:16]], pictures / "vae.jpg")
+    return {
+        "vae_psnr_db": psnr(drawn, truth, np.ones_like(body)).mean(),
+        "vae_psnr_person_db": psnr(drawn, truth, body).mean(),
+        "vae_detail_person": detail(drawn, truth, body).mean(),
+        "vae_detail_background": detail(drawn, truth, ~body).mean(),
+    }
 
 
 @torch.no_grad()
@@ -164,43 +180,80 @@ def text_to_image_metrics(
     }
 
 
-def phase1_metrics(folder: Path, data: People, pictures: Path, count: int = 64) -> dict[str, float]:
-    """The generator on unseen people: pose (PCK@0.1), identity (top-1 among them), likeness."""
-    rng = rng_for("phase1-evaluation")
-    person = np.asarray(data.person[data.rows])
-    chosen = [
-        rng.choice(data.rows[person == p], 2, replace=False)
-        for p in rng.permutation(np.unique(person))[:count]
-    ]
-    reference, target = np.array(chosen).T
-    drawn = load(folder / "phase1").generate(
+def phase1_pairs(data: People, low: float, high: float, count: int) -> tuple[np.ndarray, ...]:
+    """Rows of references and targets, of `count` people's clips, whose views are so far apart.
+
+    low, high: degrees between their azimuths. Several pairs of a person, if there are fewer people.
+    """
+    rng, person = rng_for("phase1-evaluation", low, high), np.asarray(data.person[data.rows])
+    azimuth = np.asarray(data.azimuth)
+    pairs: list[tuple[int, int]] = []
+    for own in rng.permutation(np.unique(person)):
+        rows = data.rows[person == own]
+        apart = np.abs((azimuth[rows, None] - azimuth[rows] + 180) % 360 - 180)
+        fitting = np.argwhere((apart >= low) & (apart <= high) & ~np.eye(len(rows), dtype=bool))
+        pairs += [tuple(rows[pair]) for pair in rng.permutation(fitting)[:2]]
+    reference, target = np.array(pairs[:count], dtype=int).reshape(-1, 2).T
+    return reference, target
+
+
+def draw_pairs(
+    generator: Generator, data: People, reference: np.ndarray, target: np.ndarray, **sampling: Any
+) -> np.ndarray:
+    """The targets as drawn from their references, uint8 (N,H,W,3)."""
+    return generator.generate(
         data.images[reference],
         np.arange(len(reference)),
         data.skeleton[target],
         data.depth[target],
         data.normals[target],
         seeds=np.arange(len(target)),
+        **sampling,
     )
-    truth = data.images[target]
-    keypoints, sigma = PoseEstimator(folder / "vitpose").estimate(drawn)
-    joints = np.asarray(data.keypoints[target])
-    tall = np.ptp(joints[..., 1], axis=1)
-    near = np.linalg.norm(keypoints - joints, axis=-1) <= 0.1 * tall[:, None]
-    seen = np.asarray(data.visible[target]) == 2
-    gallery = embed_images(folder / "stable-diffusion", truth)
-    score = embed_images(folder / "stable-diffusion", drawn) @ gallery.T
-    error = ((drawn.astype(float) - truth) ** 2).mean((1, 2, 3))
+
+
+def copying_metrics(generator: Generator, data: People, count: int) -> dict[str, float]:
+    """PSNR on the person (dB) where the reference is the target, shows its side, or the other."""
+    result = {}
+    for name, low, high in (("near", 0, 45), ("far", 120, 180)):
+        reference, target = phase1_pairs(data, low, high, count)
+        drawn = draw_pairs(generator, data, reference, target)
+        likeness = psnr(drawn, data.images[target], bodies(data, target))
+        result[f"phase1_{name}_psnr_person_db"] = likeness.mean()
+    own = phase1_pairs(data, 0, 180, count)[1]
+    copied = draw_pairs(generator, data, own, own, guidance=1.0)
+    likeness = psnr(copied, data.images[own], bodies(data, own))
+    return result | {"phase1_self_copy_psnr_person_db": likeness.mean()}
+
+
+def phase1_metrics(folder: Path, data: People, pictures: Path) -> dict[str, float]:
+    """The generator on unseen people, before the reference's camera: pose, identity, likeness."""
+    generator = load(folder / "phase1")
+    people_count = len(np.unique(data.person[data.rows]))
+    reference, target = phase1_pairs(data, 0, 180, 2 * people_count)
+    reference, target = reference[::2], target[::2]  # one pair of each person
+    drawn, truth = draw_pairs(generator, data, reference, target), data.images[target]
     show(
         [data.images[reference[:16]], data.normals[target[:16]], drawn[:16], truth[:16]],
         pictures / "phase1.jpg",
     )
+    keypoints, sigma = PoseEstimator(folder / "vitpose").estimate(drawn)
+    joints = np.asarray(data.keypoints[target])
+    tall = np.ptp(joints[..., 1], axis=1)
+    near = np.linalg.norm(keypoints - joints, axis=-1) <= 0.1 * tall[:, None]
+    seen, body = np.asarray(data.visible[target]) == 2, bodies(data, target)
+    gallery = embed_images(folder / "stable-diffusion", truth)
+    score = embed_images(folder / "stable-diffusion", drawn) @ gallery.T
     right = score.argmax(1) == torch.arange(len(score))
     return {
         "phase1_pck10": near[seen].mean(),
         "phase1_sigma": sigma[seen].mean(),
-        "phase1_psnr_db": float(np.mean(10 * np.log10(255**2 / error))),
-        f"phase1_identity_top1_of_{count}": float(right.float().mean()),
-    }
+        "phase1_psnr_db": psnr(drawn, truth, np.ones_like(body)).mean(),
+        "phase1_psnr_person_db": psnr(drawn, truth, body).mean(),
+        "phase1_detail_person": detail(drawn, truth, body).mean(),
+        "phase1_detail_background": detail(drawn, truth, ~body).mean(),
+        "phase1_identity_top1": float(right.float().mean()),
+    } | copying_metrics(generator, data, 2 * people_count)
 
 
 def sizes(folder: Path) -> dict[str, float]:

@@ -6,69 +6,51 @@ Run: python -m miniworld.pretrain.phase1   (after unet)
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+from tqdm import tqdm
 
-from miniworld.pretrain.common import HERE, People, people, settings
+from miniworld.pretrain.common import HERE, People, batches, people, settings, weights_digest
 from miniworld.pretrain.unet import encode_people
 from posedive_lib import params as parameters
-from posedive_lib.generator import TrainingArrays, load, saved, train
+from posedive_lib.generator import TrainingArrays, load, train
 from posedive_lib.generator.clip import ClipImageEncoder
-from posedive_lib.generator.model import PoseDiveModel, build_guiders, vae_factor
-from posedive_lib.seeds import seed_for
+from posedive_lib.weights import plain
 
-if TYPE_CHECKING:
-    from posedive_lib.params.sections import GeneratorParams
+
+def encode_tokens(data: People, stable_diffusion: Path, kind: str) -> np.ndarray:
+    """CLIP tokens of every row, float16 (N,T,D), kept on disk beside the checkpoints."""
+    digest = weights_digest(stable_diffusion / "image_encoder")
+    cache = HERE / f"runs/phase1/tokens-{kind}-{digest}.npy"
+    if not cache.exists():
+        clip = ClipImageEncoder.from_stable_diffusion(stable_diffusion)
+        parts = tqdm(list(batches(np.arange(len(data.images)), 256)), desc="tokens", mininterval=5)
+        tokens = [clip.tokens(torch.from_numpy(data.images[part]), kind).half() for part in parts]
+        cache.parent.mkdir(parents=True, exist_ok=True)
+        np.save(cache, torch.cat(tokens).numpy())
+    return np.load(cache, mmap_mode="r", allow_pickle=False)
 
 
 def training_arrays(data: People, stable_diffusion: Path) -> TrainingArrays:
-    """Latents (those the U-Net was trained on), CLIP tokens and condition maps.
+    """Latents (those the U-Net was trained on), CLIP tokens and condition maps of one split.
 
-    Every image may be the reference of any other of the same person.
+    A person's images are one clip, so any two have one camera. Maps stay on the disk.
     """
-    rows = data.rows
-    latents = encode_people(data, stable_diffusion / "vae")[rows].astype(np.float32)
-    tokens = (
-        ClipImageEncoder.from_stable_diffusion(stable_diffusion)
-        .tokens(torch.from_numpy(data.images[rows]), parameters.load().generator.clip_tokens)
-        .numpy()
-    )
+    # the rows of a split lie side by side, and a slice of a memory map is no copy
+    rows = slice(int(data.rows[0]), int(data.rows[-1]) + 1)
+    person = np.asarray(data.person[rows])
+    kind = parameters.load().generator.clip_tokens
     return TrainingArrays(
-        latents,
-        tokens,
-        pid=np.asarray(data.person[rows]),
-        camid=np.arange(len(rows)),
+        encode_people(data, stable_diffusion / "vae")[rows].astype(np.float32),
+        encode_tokens(data, stable_diffusion, kind)[rows].astype(np.float32),
+        pid=person,
+        camid=person,
         depth=data.depth[rows],
         normals=data.normals[rows],
         skeleton=data.skeleton[rows],
+        azimuth=np.asarray(data.azimuth[rows]),
     )
-
-
-def continued(
-    folder: Path,
-    params: GeneratorParams,
-    stable_diffusion: Path,
-    seed: int,
-    *,
-    new_guiders: bool,
-) -> PoseDiveModel:
-    """A saved generator with a guider for each of `params.conditions`.
-
-    Its own one, or a new one where it has none or where `new_guiders` asks for it.
-    """
-    known = saved.read_settings(folder)["generator"]["conditions"]
-    before = params.model_copy(update={"conditions": known})
-    model = saved.load_weights(folder, before, stable_diffusion)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed_for("generator-guiders", seed))
-        guiders = build_guiders(params, model.denoising_unet, vae_factor(stable_diffusion, params))
-    for name in params.conditions:
-        if name in known and not new_guiders:
-            guiders.guiders[name].load_state_dict(model.guiders.guiders[name].state_dict())
-    model.guiders = guiders
-    return model
 
 
 def main() -> None:
@@ -76,20 +58,22 @@ def main() -> None:
     everything = settings()
     output = Path(everything["output"])
     stable_diffusion = output / "stable-diffusion"
-    data = training_arrays(people("train"), stable_diffusion)
+    data, held_out = (training_arrays(people(s), stable_diffusion) for s in ("train", "held-out"))
     # Architecture and objective are the study's; length and pace are this phase's own.
     own = dict(everything["phase1"])
-    trained, new_guiders, parts = own.pop("initial"), own.pop("new_guiders"), own.pop("parts")
+    trained, parts = own.pop("initial"), own.pop("parts")
+    study = parameters.load().generator
     for number, part in enumerate(parts, 1):
-        params = parameters.load().generator.model_copy(update=own | part)
         # no part sees the pairs and the noise of another
-        seed = everything["seed"] + number - 1
-        model = None
-        if trained:
-            fresh = new_guiders and number == 1
-            model = continued(Path(trained), params, stable_diffusion, seed, new_guiders=fresh)
-        folder = HERE / f"runs/phase1-{number}"
-        trained = train(stable_diffusion, data, params, folder, seed, model=model)
+        trained = train(
+            stable_diffusion,
+            data,
+            type(study).model_validate(plain(study) | own | part),
+            HERE / f"runs/phase1-{number}",
+            everything["seed"] + number - 1,
+            init_from=trained,
+            held_out=held_out,
+        )
     generator = load(trained)
     generator.model.half()
     generator.save(output / "phase1")

@@ -61,7 +61,8 @@ def clip(
     azimuth = rng.uniform(-180, 180) + turn + rng.uniform(-6, 6, frames)
     elevation = np.clip(rng.uniform(0, 30) + rng.uniform(-4, 4, frames), 0, 30)
     fill = np.clip(rng.uniform(0.80, 0.90) + rng.uniform(-0.02, 0.02, frames), 0.78, 0.92)
-    across, down = np.linspace(*rng.uniform(0, 1, 2), frames), rng.uniform(0, 1)
+    start, end, down = rng.uniform(0, 1, 3)
+    across = np.linspace(start, end, frames)
     return [
         Shot(
             person,

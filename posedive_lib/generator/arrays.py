@@ -52,7 +52,8 @@ class TrainingArrays:
 
     latents (N, C, h, w) float32, scaled; clip_tokens (N, T, D) float32; pid, camid (N,) int;
     depth (N, H, W, 1), normals and skeleton (N, H, W, 3) uint8;
-    reference_ok and target_ok (N,) bool from Eq. 3 and 4, by default all True.
+    reference_ok and target_ok (N,) bool from Eq. 3 and 4, by default all True; azimuth (N,)
+    degrees, by default unknown (NaN).
     """
 
     latents: np.ndarray
@@ -64,11 +65,14 @@ class TrainingArrays:
     skeleton: np.ndarray
     reference_ok: np.ndarray | None = None
     target_ok: np.ndarray | None = None
+    azimuth: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         for name in ("reference_ok", "target_ok"):
             if getattr(self, name) is None:
                 setattr(self, name, np.ones(len(self.latents), dtype=bool))
+        if self.azimuth is None:
+            self.azimuth = np.full(len(self.latents), np.nan)
         lengths = {field.name: len(getattr(self, field.name)) for field in fields(self)}
         if len(set(lengths.values())) != 1:
             raise StudyError(f"The training arrays differ in length: {lengths}.")

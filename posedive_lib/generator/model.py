@@ -114,8 +114,11 @@ class PoseDiveModel(nn.Module):
         normals: Tensor,
         skeleton: Tensor,
         keep: Tensor | None = None,
+        shared: int = 1,
     ) -> Tensor:
         """Predicted epsilon or v, (B, C, h, w). keep: (B,) bool, False drops the identity.
+
+        shared: that many samples in a row have one reference, and the features one row for them.
 
         A dropped sample (condition dropout) gets the null embedding and attends only to itself. Its
         pose guide stays: guidance then strengthens identity within the pose, and the unconditional
@@ -124,7 +127,7 @@ class PoseDiveModel(nn.Module):
         guide = self.guiders(depth, normals, skeleton)
         if keep is not None:
             clip_tokens = self.tokens_kept(clip_tokens, keep)
-        call = None if features is None else ReferenceCall("read", features, keep)
+        call = None if features is None else ReferenceCall("read", features, keep, shared)
         return self._denoise(noisy_latents, t, clip_tokens, call, guide)
 
     def guided(

@@ -26,6 +26,7 @@ class ReferenceCall:
     mode: "write" stores f2, the tokens of every self-attention; "read" attends to them as well.
     features: f2 by name, or its keys and values as made by `keys_and_values`.
     keep: (R,) bool, False drops a sample's reference; None keeps all.
+    shared: that many samples in a row share one row of the features.
     The features' rows belong to the last R samples of the batch. Earlier samples attend only to
     themselves (the unconditional branch of classifier-free guidance).
     """
@@ -33,6 +34,7 @@ class ReferenceCall:
     mode: str
     features: Features = field(default_factory=dict)
     keep: Tensor | None = None
+    shared: int = 1
 
 
 class ReferenceAttention:
@@ -62,6 +64,8 @@ class ReferenceAttention:
             k2, v2 = f2
         else:
             k2, v2 = attn.to_k(f2.to(k.dtype)), attn.to_v(f2.to(v.dtype))
+        if reference.shared > 1:
+            k2, v2 = (part.repeat_interleave(reference.shared, dim=0) for part in (k2, v2))
         alone = len(q) - len(k2)  # samples without a reference come first
         keys = torch.cat([k[alone:], k2.to(k.dtype)], dim=1)  # (R, n + m, c)
         values = torch.cat([v[alone:], v2.to(v.dtype)], dim=1)

@@ -38,20 +38,27 @@ MAPS = ("depth", "normals", "skeleton")
 class Errors(nn.Module):
     """One forward of both U-Nets and the guiders, which several processes can wrap as a whole."""
 
-    def __init__(self, model: PoseDiveModel, person_weight: float):
+    def __init__(self, model: PoseDiveModel, person_weight: float, shared: int = 1):
         super().__init__()
-        self.model, self.person_weight = model, person_weight
+        self.model, self.person_weight, self.shared = model, person_weight, shared
 
     def forward(self, batch: dict[str, Tensor]) -> Tensor:
         """Squared error of the prediction (B,): a mean over channels and latent pixels.
 
         Latent pixels of the person weigh `person_weight` times as much as those of the background.
+        Each `shared` samples in a row have one reference: its U-Net runs once for all of them.
         """
-        tokens = self.model.tokens_kept(batch["clip_tokens"], batch["token_keep"])
-        features = self.model.reference_features(batch["reference"], tokens)
-        maps = (batch[name] for name in MAPS)
+        once = slice(None, None, self.shared)
+        tokens = self.model.tokens_kept(batch["clip_tokens"][once], batch["token_keep"][once])
+        features = self.model.reference_features(batch["reference"][once], tokens)
         predicted = self.model(
-            batch["noisy"], batch["t"], tokens, features, *maps, keep=batch["keep"]
+            batch["noisy"],
+            batch["t"],
+            tokens.repeat_interleave(self.shared, dim=0),
+            features,
+            *(batch[name] for name in MAPS),
+            keep=batch["keep"],
+            shared=self.shared,
         )
         errors = (predicted.float() - batch["target"]).square().mean(dim=1)  # (B, h, w)
         weights = 1.0 + (self.person_weight - 1.0) * person_mask(batch["normals"], errors.shape[1:])
@@ -86,8 +93,10 @@ class Trainer:
         self.precision = chosen_precision(self.device, params.precision, "generator.precision")
         check_data(model, data)
         check_batch(params, accelerator.num_processes)
-        self.pairs = Pairs.of(data)
-        self.network = accelerator.prepare_model(Errors(model, params.person_weight))
+        self.pairs = Pairs.of(data, params.pairs)
+        self.shared = params.pairs.targets_per_reference
+        errors = Errors(model, params.person_weight, self.shared)
+        self.network = accelerator.prepare_model(errors)
         self.trainable = model.trainable()
         self.optimizer = torch.optim.AdamW(
             self.trainable.values(),
@@ -160,6 +169,8 @@ class Trainer:
             )
         self.scaler.unscale_(self.optimizer)
         torch.nn.utils.clip_grad_norm_(self.trainable.values(), 1.0, foreach=True)
+        for group in self.optimizer.param_groups:
+            group["lr"] = learning_rate(self.params, step)
         self.scaler.step(self.optimizer)
         self.scaler.update()
         self.optimizer.zero_grad(set_to_none=True)
@@ -169,11 +180,13 @@ class Trainer:
     def parts(self, batch: dict[str, Tensor]) -> Iterator[dict[str, Tensor]]:
         """This process's share of a batch, cut for gradient accumulation.
 
-        It lies on the device, with maps as floats.
+        It lies on the device, with maps as floats. Pairs that share a reference stay together.
         """
         world, pieces = self.accelerator.num_processes, self.params.gradient_accumulation
+        groups = torch.arange(self.params.batch_size).view(-1, self.shared)
         for piece in range(pieces):
-            rows = slice(piece * world + self.accelerator.process_index, None, pieces * world)
+            first = piece * world + self.accelerator.process_index
+            rows = groups[first :: pieces * world].flatten()
             part = {name: tensor[rows].to(self.device) for name, tensor in batch.items()}
             yield part | {name: maps_to_float(part[name]) for name in MAPS}
 
@@ -184,13 +197,15 @@ class Trainer:
         """
         rng = rng_for("generator-training", self.seed, step)
         size, steps = self.params.batch_size, self.scheduler.config.num_train_timesteps
-        targets, references = self.pairs.draw(rng, size, self.params.same_photo)
+        targets, references = self.pairs.draw(rng, size)
         # One timestep per stratum, so that every batch covers all noise levels; each is uniform
         # where timestep_power is 1.
         spread = ((np.arange(size) + rng.random(size)) / size) ** self.params.timestep_power
         t = torch.from_numpy((spread * steps).astype(np.int64))
         keep = torch.from_numpy(rng.random(size) >= self.params.condition_dropout)
-        token_keep = torch.from_numpy(rng.random(size) >= self.params.token_dropout)
+        # Pairs that share a reference keep or lose its tokens together.
+        lucky = rng.random(size // self.shared).repeat(self.shared)
+        token_keep = torch.from_numpy(lucky >= self.params.token_dropout)
         latents = torch.from_numpy(self.data.latents[targets])
         generator = torch.Generator().manual_seed(seed_for("generator-noise", self.seed, step))
         noise = torch.randn(latents.shape, generator=generator)
@@ -250,14 +265,22 @@ class Trainer:
         return about["step"]
 
 
+def learning_rate(params: GeneratorParams, step: int) -> float:
+    """Of step `step` (from 0): constant, then linear to 0 over the last `decay_steps` steps."""
+    if not params.decay_steps:
+        return params.learning_rate
+    return params.learning_rate * min(1.0, (params.steps - step) / params.decay_steps)
+
+
 def check_batch(params: GeneratorParams, processes: int) -> None:
     """StudyError unless the batch divides into equal parts."""
-    parts = params.gradient_accumulation * processes
+    shared = params.pairs.targets_per_reference
+    parts = params.gradient_accumulation * processes * shared
     if params.batch_size % parts:
         raise StudyError(
             f"generator.batch_size is {params.batch_size}, which {processes} process(es) with "
-            f"gradient_accumulation {params.gradient_accumulation} cannot share equally: "
-            f"choose a multiple of {parts}."
+            f"gradient_accumulation {params.gradient_accumulation} and {shared} target(s) per "
+            f"reference cannot share equally: choose a multiple of {parts}."
         )
 
 

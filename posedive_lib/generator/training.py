@@ -47,6 +47,7 @@ def train(
     *,
     init_from: str | Path | None = None,
     model: PoseDiveModel | None = None,
+    held_out: TrainingArrays | None = None,
     progress: bool = True,
     cpu: bool = False,
 ) -> Path:
@@ -59,7 +60,8 @@ def train(
     its part of each batch, and the batches stay the same.
 
     Writes `out_dir/losses.csv`, every `checkpoint_every` steps `out_dir/checkpoint.safetensors`,
-    every `sample_every` steps a picture in `out_dir/samples`. Called again after a kill it goes on
+    every `sample_every` steps a picture and gauges in `out_dir/samples` (of `held_out`, if given).
+    Called again after a kill it goes on
     from the checkpoint; called again when finished it returns at once.
     StudyError on a non-finite loss, naming the step, on a checkpoint of more steps, and where
     another run trains in `out_dir`.
@@ -83,7 +85,7 @@ def train(
     trainer = Trainer(model.train(), data, params, scheduler, seed, accelerator)
     main, pictures = accelerator.is_main_process, None
     if params.sample_every and main:
-        pictures = TrainingPictures.of(trainer, folder, out_dir / "samples")
+        pictures = TrainingPictures.of(trainer, folder, out_dir / "samples", held_out)
     with alone_in(out_dir, "training", first=main):
         trainer.run(out_dir, key, progress and main, pictures)
         trainer.ema.copy_to(model.trainable().values())
@@ -115,7 +117,9 @@ def starting_model(
 
 def _digest(model: PoseDiveModel, data: TrainingArrays, params: GeneratorParams, seed: int) -> str:
     """Identifies a training run but for its length: no other run's checkpoint may be resumed."""
-    settings = {name: value for name, value in plain(params).items() if name not in PACE}
+    # The length of a run whose learning rate falls decides its weights as well.
+    pace = [name for name in PACE if not (name == "steps" and params.decay_steps)]
+    settings = {name: value for name, value in plain(params).items() if name not in pace}
     digest = hashlib.sha256(json.dumps([settings, seed], sort_keys=True).encode())
     for name, parameter in model.named_parameters():
         digest.update(f"{name}{parameter.detach().double().sum().item():.17g}".encode())

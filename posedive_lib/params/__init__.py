@@ -6,8 +6,15 @@ of each parameter stand beside it in params.yaml.
 """
 
 from posedive_lib.params.experiments import Params, PromptStage, ReID, StepStage
-from posedive_lib.params.reading import load
-from posedive_lib.params.sections import Augment, GeneratorParams, Image, Sampling, Splits
+from posedive_lib.params.reading import load, load_replication
+from posedive_lib.params.sections import (
+    Augment,
+    GeneratorParams,
+    Image,
+    PairParams,
+    Sampling,
+    Splits,
+)
 
 __all__ = [
     "Augment",
@@ -16,8 +23,10 @@ __all__ = [
     "Params",
     "PromptStage",
     "ReID",
+    "PairParams",
     "Sampling",
     "Splits",
     "StepStage",
     "load",
+    "load_replication",
 ]

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, Field, ValidationInfo, field_validator, model_validator
 
 from posedive_lib.params.kinds import (
     BelowOne,
@@ -29,9 +29,6 @@ from posedive_lib.params.sections import (
     Splits,
     World,
 )
-
-ComparedArm = Literal["real", "repeat", "pose-dive"]
-ControlArm = Literal["same-distribution", "viewpoint", "pose", "oracle", "oracle-same"]
 
 
 class PromptStage(Section):
@@ -151,10 +148,8 @@ class Study(Section):
     """Which experiments the notebooks run."""
 
     datasets: Annotated[DatasetNames, Field(min_length=1)]
-    arms: Annotated[list[ComparedArm], Field(min_length=1), AfterValidator(distinct)]
-    control_arms: Annotated[list[ControlArm], AfterValidator(distinct)]
-    control_datasets: DatasetNames
-    generated_control_datasets: DatasetNames
+    arms: Annotated[dict[StudyArm, DatasetNames], Field(min_length=1)]
+    control_budget: Count
     resnet_datasets: DatasetNames
     resnet_arms: Annotated[list[StudyArm], AfterValidator(distinct)]
     azimuth_dataset: DatasetName
@@ -167,23 +162,28 @@ class Study(Section):
     failure_samples: Count
     ablation: Ablation
 
+    @field_validator("arms", mode="before")
+    @classmethod
+    def _everywhere(cls, arms: Any, info: ValidationInfo) -> Any:
+        """The word "all" stands for every data set of the study."""
+        if not isinstance(arms, dict):
+            return arms
+        every = info.data.get("datasets", [])
+        return {arm: every if where == "all" else where for arm, where in arms.items()}
+
     @model_validator(mode="after")
     def _within_the_comparison(self) -> Self:
-        for inner, outer in (
-            ("control_datasets", "datasets"),
-            ("generated_control_datasets", "control_datasets"),
-            ("resnet_datasets", "datasets"),
-        ):
-            beyond = set(getattr(self, inner)) - set(getattr(self, outer))
+        named = {f"arms.{arm}": where for arm, where in self.arms.items()}
+        for inner, names in {**named, "resnet_datasets": self.resnet_datasets}.items():
+            beyond = set(names) - set(self.datasets)
             if beyond:
                 raise ValueError(
-                    f"must name in {inner} only what {outer} names, and {min(beyond)} is not there"
+                    f"must name in {inner} only what datasets names, and {min(beyond)} is not there"
                 )
-        unknown = set(self.resnet_arms) - {*self.arms, *self.control_arms}
+        unknown = set(self.resnet_arms) - set(self.arms)
         if unknown:
             raise ValueError(
-                "must name in resnet_arms only arms and control_arms, "
-                f"and {min(unknown)} is neither"
+                f"must name in resnet_arms only arms, and {min(unknown)} is not among them"
             )
         for kind in ("azimuth", "generator", "count", "threshold"):
             if getattr(self, f"{kind}_dataset") not in self.datasets:

@@ -15,7 +15,18 @@ DatasetName = Literal[
     "folder",
 ]
 StudyArm = Literal[
-    "real", "repeat", "same-distribution", "viewpoint", "pose", "pose-dive", "oracle", "oracle-same"
+    "real",
+    "repeat",
+    "same-distribution",
+    "viewpoint",
+    "pose",
+    "uniform",
+    "unfiltered",
+    "with-bags",
+    "without-bags",
+    "pose-dive",
+    "oracle",
+    "oracle-same",
 ]
 ReIDModel = Literal["clip-reid", "resnet"]
 

@@ -17,10 +17,7 @@ from posedive_lib.params.reading import load
 from posedive_lib.writing import replacing, writing
 
 PROFILES, ACTIVE = Path("params"), Path("params.yaml")
-REPORTS = (
-    "The next `make repro` replaces reports/ by the results of this study; "
-    "`git checkout -- reports dvc.lock` brings the committed ones back."
-)
+REPORTS = "The next `make repro` writes its results to {}; `git checkout -- {}` brings {} back."
 
 
 def switch(name: str) -> list[str]:
@@ -35,14 +32,22 @@ def switch(name: str) -> list[str]:
         raise StudyError(f"There is no profile {name!r}; there are: {listed}.")
     new = load(source).model_dump()
     if not ACTIVE.exists():
-        return [_put(source), REPORTS]
+        return [_put(source), _results(new)]
     if ACTIVE.read_bytes() == source.read_bytes():
         return [f"{ACTIVE} is {source} already."]
     try:
         said = list(changes(load(ACTIVE).model_dump(), new)) or ["No value changes, comments do."]
     except StudyError as error:  # whatever is wrong there is being replaced
         said = [f"The parameters until now were faulty: {error}"]
-    return [*said, f"{_keep()} keeps the parameters until now.", _put(source), REPORTS]
+    return [*said, f"{_keep()} keeps the parameters until now.", _put(source), _results(new)]
+
+
+def _results(values: dict[str, Any]) -> str:
+    """Where the results of a study with these parameters will be, and how to get the old ones."""
+    where = values["paths"]["reports"]
+    if where == "reports":
+        return REPORTS.format(where, "reports dvc.lock", "the committed ones")
+    return REPORTS.format(where, "dvc.lock", "the committed state of the pipeline")
 
 
 def changes(old: dict[str, Any], new: dict[str, Any], prefix: str = "") -> Iterator[str]:

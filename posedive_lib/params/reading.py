@@ -2,7 +2,7 @@
 
 import difflib
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
@@ -10,6 +10,7 @@ from pydantic_core import ErrorDetails
 from posedive_lib.errors import StudyError
 from posedive_lib.intake.settings import read_yaml
 from posedive_lib.params.experiments import Params, value_at
+from posedive_lib.params.replication import Replication
 
 # What pydantic says -> what our sentences say, in this order.
 WORDING = (
@@ -28,19 +29,31 @@ def load(path: str | Path = "params.yaml", *, overrides: dict[str, Any] | None =
     for key, value in (overrides or {}).items():
         section, _, name = key.rpartition(".")
         value_at(values, section)[name] = value
+    return _validated(path, Params, values)
+
+
+def load_replication(path: str | Path) -> Replication:
+    """Parameters of `make replication`; raises `StudyError` as `load` does."""
+    return _validated(path, Replication, read_yaml(path, "it comes with the repository"))
+
+
+Validated = TypeVar("Validated", bound=BaseModel)
+
+
+def _validated(path: str | Path, model: type[Validated], values: dict[str, Any]) -> Validated:
     try:
-        return Params.model_validate(values)
+        return model.model_validate(values)
     except ValidationError as error:
-        raise StudyError(_sentence(path, error.errors(include_url=False))) from None
+        raise StudyError(_sentence(path, error.errors(include_url=False), model)) from None
 
 
-def _sentence(path: str | Path, problems: list[ErrorDetails]) -> str:
+def _sentence(path: str | Path, problems: list[ErrorDetails], model: type[BaseModel]) -> str:
     """One sentence for the first problem, and how many more there are."""
     for problem in problems:
         if problem["type"] == "extra_forbidden":
             # A misspelt key goes first: other keys are often missing because of it.
             key = _dotted(problem)
-            return f"{path}: {key} is not a parameter; did you mean {_nearest(key)}?"
+            return f"{path}: {key} is not a parameter; did you mean {_nearest(key, model)}?"
     more = f" ({len(problems) - 1} more after this one)" if len(problems) > 1 else ""
     return f"{path}: {_mistake(problems[0])}{more}."
 
@@ -66,7 +79,7 @@ def _mistake(problem: ErrorDetails) -> str:
     return f"{key} is {value!r}, but it {allowed}"
 
 
-def _known_keys(model: type[BaseModel] = Params, prefix: str = "") -> list[str]:
+def _known_keys(model: type[BaseModel], prefix: str = "") -> list[str]:
     """Every dotted key, sections included."""
     keys = []
     for name, field in model.model_fields.items():
@@ -76,9 +89,9 @@ def _known_keys(model: type[BaseModel] = Params, prefix: str = "") -> list[str]:
     return keys
 
 
-def _nearest(key: str) -> str:
+def _nearest(key: str, model: type[BaseModel]) -> str:
     """The known key that was probably meant."""
-    known = _known_keys()
+    known = _known_keys(model)
     section, _, last = key.rpartition(".")
     same_name = [name for name in known if name.rpartition(".")[2] == last]
     if same_name:  # the right name in a wrong section

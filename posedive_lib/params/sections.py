@@ -38,6 +38,7 @@ class Paths(Section):
     phase1: Text | None
     datasets: Text
     splits: Text
+    reports: Text
 
     @model_validator(mode="after")
     def _apart(self) -> Self:
@@ -153,6 +154,15 @@ class Sampling(Section):
     batch_size: Count
 
 
+class PairParams(Section):
+    """§B: which two photos of a person train the generator."""
+
+    camera: Literal["same", "other"]
+    same_photo: Fraction
+    largest_turn: Annotated[float, Field(gt=0, le=180)]
+    targets_per_reference: Count
+
+
 class GeneratorParams(Section):
     """§B: the diffusion model, its training and its sampling."""
 
@@ -176,7 +186,7 @@ class GeneratorParams(Section):
     clip_tokens: Literal["pooled", "patch"]
     condition_dropout: Fraction
     token_dropout: Fraction
-    same_photo: Fraction
+    pairs: PairParams
     timestep_power: Positive
     person_weight: Positive
     learning_rate: Positive
@@ -186,11 +196,18 @@ class GeneratorParams(Section):
     gradient_checkpointing: bool
     precision: Literal["auto", "fp32", "bf16", "fp16"]
     steps: Count
+    decay_steps: CountOrNone
     ema_decay: BelowOne
     log_every: Count
     checkpoint_every: Count
     sample_every: CountOrNone
     sampling: Sampling
+
+    @model_validator(mode="after")
+    def _decays_within_its_length(self) -> Self:
+        if self.decay_steps > self.steps:
+            raise ValueError("must have decay_steps at most steps")
+        return self
 
     @model_validator(mode="after")
     def _zero_snr_needs_v(self) -> Self:

@@ -15,6 +15,7 @@ from posedive_lib.augment.measures import height_by_mask, identity_top1, pck
 from posedive_lib.bench.statistics import bootstrap_interval
 from posedive_lib.body.poses import load_poses
 from posedive_lib.datasets.images import read as read_images
+from posedive_lib.generator.likeness import detail, psnr
 from posedive_lib.seeds import rng_for, seed_for
 from posedive_lib.study import mini_world
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from posedive_lib.generator import Generator
     from posedive_lib.params import Params
 
+LIKENESS = ("psnr", "ssim", "detail", "detail_background")  # to the truth
 COLUMNS = ["method", "metric", "value", "ci_low", "ci_high", "n"]
 
 
@@ -113,13 +115,6 @@ def through_vae(generator: Generator, images: np.ndarray, batch_size: int = 64) 
     return np.concatenate(parts)
 
 
-def foreground_psnr(images: np.ndarray, truth: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """(N,) PSNR in dB over the person's pixels."""
-    error = ((images.astype(float) - truth.astype(float)) ** 2).mean(-1)
-    mse = (error * mask).sum((1, 2)) / np.maximum(mask.sum((1, 2)), 1)
-    return 10 * np.log10(255**2 / np.maximum(mse, 1e-6))
-
-
 def foreground_ssim(images: np.ndarray, truth: np.ndarray, mask: np.ndarray) -> np.ndarray:
     """(N,) structural similarity (scikit-image, 7 × 7 window), mean over the person's pixels."""
     values = []
@@ -139,9 +134,10 @@ def per_person(
     known: np.ndarray,
     known_pids: np.ndarray,
 ) -> dict[str, np.ndarray]:
-    """pck, identity_top1, psnr and ssim of images of the targets, each (people,) in order of pid.
+    """Measures of images of the targets, each (people,) in order of pid.
 
-    The last two only where the truth is known. A person's value is a mean over their targets; PCK
+    pck and identity_top1, and where the truth is known psnr, ssim and detail, of the person, and
+    detail_background. A person's value is a mean over their targets; PCK
     leaves out targets without a visible key point. known, known_pids: features and pids of the true
     people.
     """
@@ -153,7 +149,9 @@ def per_person(
         "identity_top1": right.astype(float),
     }
     if targets.truth is not None:
-        values["psnr"] = foreground_psnr(images, targets.truth, targets.mask)
+        values["psnr"] = psnr(images, targets.truth, targets.mask)
+        values["detail"] = detail(images, targets.truth, targets.mask)
+        values["detail_background"] = detail(images, targets.truth, ~targets.mask)
         values["ssim"] = foreground_ssim(images, targets.truth, targets.mask)
     return {
         metric: pd.Series(value).groupby(targets.pids).mean().dropna().to_numpy()
@@ -192,7 +190,7 @@ def compared(
     for method, images in methods.items():
         measured = per_person(images, targets, estimator, reid, known, pids)
         for metric, values in measured.items():
-            if method == "true-render" and metric in ("psnr", "ssim"):
+            if method == "true-render" and metric in LIKENESS:
                 continue  # compared with itself
             ends = bootstrap_interval(values, seed=P.seed)
             rows.append((method, metric, values.mean(), ends.low, ends.high, len(values)))
