@@ -221,6 +221,7 @@ def test_own_data_come_with_their_columns(tmp_path):
         ("train/p4/0.png,4,0,query,1,2", "6 fields and the header 5"),
         ("train/p4/0.png,4,0,query", "4 fields and the header 5"),
         ("contact_sheet.jpg,4,0,train,1", "another name"),
+        ("card.md/4.jpg,4,0,train,1", "another name"),
         (f"{'x' * 300}.jpg,4,0,train,1", "a file in"),
     ],
 )

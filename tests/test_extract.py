@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import torch
 from PIL import ExifTags, Image
 from reid_parts import people, save_tiny_clip, tiny_params
 
@@ -104,6 +105,14 @@ def test_mistakes_get_one_sentence(trained, tmp_path):
     ):
         with pytest.raises(StudyError, match=said):
             load_trained(folder, **options)
+
+
+def test_features_that_are_not_finite_are_refused(trained, tmp_path):
+    tensors, about = load_tensors(trained[1] / "model.safetensors")
+    lost = {n: t.fill_(torch.nan) if t.is_floating_point() else t for n, t in tensors.items()}
+    save_tensors(lost, tmp_path / "model.safetensors", about)
+    with pytest.raises(StudyError, match="2 of 2 extracted features are not finite"):
+        extract(np.zeros((2, 32, 16, 3), np.uint8), tmp_path, device="cpu")
 
 
 def test_a_model_file_that_says_too_little_is_refused(trained, tmp_path):

@@ -7,6 +7,7 @@ import zipfile
 
 import numpy as np
 import pytest
+import yaml
 from pipeline import ROOT
 from safetensors.numpy import save_file
 from scipy.spatial.transform import Rotation
@@ -137,6 +138,18 @@ def test_the_command_writes_a_table(table, tmp_path, capsys):
         main([str(tmp_path / "none.npz"), "--body", BODY, "--out", str(tmp_path / "no.npz")]) == 2
     )
     assert "none.npz" in capsys.readouterr().err and not (tmp_path / "no.npz").exists()
+
+
+def test_the_command_takes_body_and_focal_length_from_the_parameters(table, tmp_path):
+    path = write(tmp_path / "a.npz", export_hmr2(table, SIZE))
+    params = yaml.safe_load((ROOT / "params.yaml").read_text())
+    params["conditions"]["focal"] = 3.0
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(params))
+    for name, options in (("said.npz", ["--body", BODY, "--focal", "2.0"]), ("params.npz", [])):
+        words = ["--params", str(tmp_path / "params.yaml"), *options]
+        assert main([str(path), *words, "--out", str(tmp_path / name)]) == 0
+    np.testing.assert_allclose(BodyTable.load(tmp_path / "said.npz").focal, 2 * 128)
+    np.testing.assert_allclose(BodyTable.load(tmp_path / "params.npz").focal, 3 * 128)
 
 
 @pytest.mark.parametrize("focal", ["nan", "0", "-2", "inf"])

@@ -27,7 +27,7 @@ TABLE = "images.csv"
 FOLDER = "folder"
 NEEDED = ("path", "pid", "camid", "split")
 # What lies beside the photos, here or once augmented.
-TAKEN = (TABLE, TRUTH, "smpl.npz", "augmented.json", "manifest.csv", "contact_sheet.jpg")
+TAKEN = (TABLE, TRUTH, "smpl.npz", "augmented.json", "manifest.csv", "contact_sheet.jpg", "CARD.md")
 
 
 def read(root: Path) -> Read:
@@ -101,7 +101,7 @@ def _check_cells(path: Path, table: pd.DataFrame) -> None:
         (table["pid"].str.fullmatch(r"-1|\d{1,18}"), "pid", "a whole number, -1 for junk"),
         (table["camid"].str.fullmatch(r"\d{1,9}"), "camid", "a whole number from 0"),
         (~table.duplicated(["split", "path"]), "path", "each image once in a split"),
-        (~first_part.isin(TAKEN), "path", beside),
+        (~first_part.isin([name.lower() for name in TAKEN]), "path", beside),
         (there, "path", f"a file in {path.parent}"),
     ):
         _refuse(path, table, ~good, column, expected)

@@ -20,8 +20,8 @@ def read_npz(
     """The arrays of an `.npz`, or those of `keys` that it has.
 
     what: the kind of file, for messages. StudyError naming the file: missing, empty, cut short,
-    no archive, Python objects among the arrays asked for, an array that claims more than it holds,
-    or more than `limit` bytes unpacked (a zip bomb).
+    no archive, Python objects among the arrays asked for, an array that claims more or less than
+    it holds, or more than `limit` bytes unpacked (a zip bomb).
     """
     path = Path(path)
     if not path.is_file():
@@ -44,6 +44,11 @@ def read_npz(
                         _check_header(path, name, member, item.file_size)
                     with archive.open(item) as member:
                         arrays[name] = npy.read_array(member, allow_pickle=False)
+                        if member.read(1):  # at the end of a member its checksum is compared, too
+                            raise StudyError(
+                                f"{path}: '{name}' holds more than it claims: "
+                                "its first bytes are damaged, copy it again"
+                            )
             return arrays
     except StudyError:
         raise

@@ -10,6 +10,7 @@ from posedive_lib.datasets.images import read
 from posedive_lib.errors import StudyError
 from posedive_lib.intake.images import BROKEN, open_rgb, to_rgb
 from posedive_lib.reid import models
+from posedive_lib.reid.distances import as_features
 from posedive_lib.reid.image_set import resized
 
 Photo = str | Path | Image.Image | np.ndarray
@@ -29,7 +30,7 @@ def extract(
     (N, H, W, 3). model_folder: what a model's `save` wrote. camids (N,): 0-based cameras, used by
     a model with camera embeddings (SIE) only.
 
-    StudyError on an unreadable image or an incomplete folder.
+    StudyError on an unreadable image, an incomplete folder, or features that are not finite.
     """
     model = models.load_trained(model_folder, device)
     if isinstance(images, str | Path | Image.Image) or not isinstance(images, Iterable):
@@ -48,9 +49,7 @@ def extract(
             some = _pixels(some, start, model.height, model.width)
         cameras = None if camids is None else np.asarray(camids)[start : start + BLOCK]
         parts.append(model.extract(some, cameras))
-    features = np.concatenate(parts)
-    length = np.linalg.norm(features, axis=1, keepdims=True)
-    return features / length.clip(min=np.finfo(np.float32).tiny)
+    return as_features(np.concatenate(parts), "extracted").astype(np.float32)
 
 
 def _pixels(images: list[Photo], first: int, height: int, width: int) -> np.ndarray:

@@ -34,6 +34,7 @@ import numpy as np
 from scipy.spatial.transform import Rotation
 from smplx import SMPL
 
+from posedive_lib import params as parameters
 from posedive_lib.body.camera import project
 from posedive_lib.body.smpl import COCO_FROM_SMPL, load_smpl, pose
 from posedive_lib.body.table import BodyTable
@@ -292,13 +293,21 @@ def export_hmr2(table: BodyTable, img_size: np.ndarray) -> dict[str, np.ndarray]
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description="Import HMR2 (4D-Humans) results.")
     parser.add_argument("results", help=".npz, .json or .safetensors")
-    parser.add_argument("--body", default="data/body/SMPL_NEUTRAL.npz", help="SMPL body file")
-    parser.add_argument("--focal", type=float, default=2.5, help="conditions.focal, image heights")
+    parser.add_argument("--body", help="SMPL body file (default: paths.body)")
+    parser.add_argument(
+        "--focal", type=float, help="focal length in image heights (default: conditions.focal)"
+    )
+    parser.add_argument("--params", default="params.yaml", help="paths.body and conditions.focal")
     parser.add_argument("--out", default="smpl.npz", help="the table (default: %(default)s)")
     given = parser.parse_args(arguments)
     if Path(given.out).exists():
         raise StudyError(f"{given.out} exists: name another table with --out, or remove it first")
-    table = import_hmr2(given.results, load_smpl(given.body), focal=given.focal)
+    body, focal = given.body, given.focal
+    if body is None or focal is None:
+        P = parameters.load(given.params)
+        body = P.paths.body if body is None else body
+        focal = P.conditions.focal if focal is None else focal
+    table = import_hmr2(given.results, load_smpl(body), focal=focal)
     table.save(given.out)
     print(f"{given.out}: {len(table)} bodies")
     return 0
