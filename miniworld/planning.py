@@ -7,7 +7,7 @@ subject. Every draw has a key of its own, so other sizes do not change a photo.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -226,7 +226,7 @@ def photos_of(
     *,
     maps: bool = False,
     progress: str | None = None,
-) -> Iterator[dict[str, Any]]:
+) -> Generator[dict[str, Any], None, None]:
     """Yield the photo of every entry with its truth, always the same ones.
 
     See `miniworld.photography.photograph`.
