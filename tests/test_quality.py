@@ -11,6 +11,34 @@ from posedive_lib.generator.likeness import psnr
 from posedive_lib.study import quality
 
 
+def test_likeness_is_told_apart_by_what_the_reference_shows():
+    """Targets of two people; the second one's never show the side of the reference."""
+    truth = np.random.default_rng(0).integers(60, 190, (4, 16, 8, 3), dtype=np.uint8)
+    images = truth + np.array([10, 20, 30, 40], np.uint8)[:, None, None, None]
+    mask = np.zeros(truth.shape[:3], bool)
+    mask[:, 4:12, 2:6] = True
+    points = np.zeros((4, 17, 2), np.float32)
+    targets = quality.Targets(
+        **dict.fromkeys(("references", "skeleton", "depth", "normals"), truth),
+        truth=truth,
+        mask=mask,
+        keypoints=points,
+        visible=np.full((4, 17), 2),
+        pids=np.array([7, 7, 9, 9]),
+        seeds=np.arange(4),
+        turn=np.array([10.0, 130.0, 90.0, np.nan]),
+    )
+    estimator = SimpleNamespace(estimate=lambda images: (points, None))
+    reid = SimpleNamespace(extract=lambda images: np.eye(len(images), 3, dtype=np.float32))
+    known, pids = np.eye(2, 3, dtype=np.float32), np.array([7, 9])
+    found = quality.per_person(images, targets, estimator, reid, known, pids)
+    decibels = 20 * np.log10(255 / np.array([10, 20, 30, 40]))
+    assert found["psnr"] == pytest.approx([decibels[:2].mean(), decibels[2:].mean()])
+    assert found["psnr_same_side"] == pytest.approx(decibels[:1])
+    assert found["psnr_other_side"] == pytest.approx(decibels[1:2])
+    assert found["detail"] == pytest.approx([1, 1])
+
+
 def test_ssim_of_an_image_with_itself_is_one():
     image = np.random.default_rng(0).integers(0, 256, (2, 16, 12, 3), dtype=np.uint8)
     assert quality.foreground_ssim(image, image, np.ones((2, 16, 12), bool)) == pytest.approx(

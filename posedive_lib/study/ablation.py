@@ -182,7 +182,7 @@ def table(
     seeds = sorted({seed for _, seed in drawn})
     rows = []
     for name in names:
-        for metric in per_person[name, seeds[0]]:
+        for metric in (m for m in RELEVANT if m in per_person[name, seeds[0]]):
             own = np.stack([per_person[name, s][metric] for s in seeds])  # (seeds, people)
             difference = own - np.stack([per_person[names[0], s][metric] for s in seeds])
             interval = bootstrap_interval(difference.mean(0), seed=seed)

@@ -24,7 +24,9 @@ if TYPE_CHECKING:
     from posedive_lib.generator import Generator
     from posedive_lib.params import Params
 
-LIKENESS = ("psnr", "ssim", "detail", "detail_background")  # to the truth
+# To the truth.
+LIKENESS = ("psnr", "psnr_same_side", "psnr_other_side", "ssim", "detail", "detail_background")
+SAME_SIDE, OTHER_SIDE = 45.0, 120.0  # degrees between reference and target: at most, at least
 COLUMNS = ["method", "metric", "value", "ci_low", "ci_high", "n"]
 
 
@@ -41,7 +43,7 @@ class Targets:
 
     references (N, H, W, 3), truth (N, H, W, 3) or None, skeleton (N, H, W, 3), depth (N, H, W, 1),
     normals (N, H, W, 3) uint8; mask (N, H, W) bool; keypoints (N, 17, 2) pixels; visible (N, 17);
-    pids, seeds (N,).
+    pids, seeds (N,); turn (N,) degrees between the views of reference and target, NaN if unknown.
     """
 
     references: np.ndarray
@@ -54,6 +56,7 @@ class Targets:
     visible: np.ndarray
     pids: np.ndarray
     seeds: np.ndarray
+    turn: np.ndarray
 
     @classmethod
     def of(
@@ -62,6 +65,7 @@ class Targets:
         photos: list[dict[str, Any]],
         pids: np.ndarray,
         keys: list[tuple],
+        turn: np.ndarray | None = None,
     ) -> Targets:
         """From what `mini_world.asked` finds; each has a reference, a pid, a key for its noise."""
         columns = ("skeleton", "depth", "normals", "mask", "keypoints", "visible")
@@ -69,6 +73,7 @@ class Targets:
             references=references,
             truth=np.stack([p["image"] for p in photos]) if "image" in photos[0] else None,
             pids=np.asarray(pids),
+            turn=np.full(len(photos), np.nan) if turn is None else turn,
             seeds=np.array([seed_for("unseen-noise", *key) for key in keys]),
             **{name: np.stack([photo[name] for photo in photos]) for name in columns},
         )
@@ -96,7 +101,12 @@ def unseen_targets(
     photos = mini_world.asked(P, dataset, first, shots, progress="true renders")
     references = read_images(first["path"].tolist(), P.image.height, P.image.width)
     owner = [shot.person for shot in shots]
-    return Targets.of(references[owner], photos, pids[owner], [shot.key for shot in shots])
+    turn = None
+    if "azimuth" in first:
+        asked = np.array([shot.azimuth for shot in shots])
+        turn = np.abs((asked - first["azimuth"].to_numpy()[owner] + 180) % 360 - 180)
+    keys = [shot.key for shot in shots]
+    return Targets.of(references[owner], photos, pids[owner], keys, turn)
 
 
 def random_view(P: Params, rng: np.random.Generator) -> tuple[float, float]:
@@ -137,9 +147,9 @@ def per_person(
     """Measures of images of the targets, each (people,) in order of pid.
 
     pck and identity_top1, and where the truth is known psnr, ssim and detail, of the person, and
-    detail_background. A person's value is a mean over their targets; PCK
-    leaves out targets without a visible key point. known, known_pids: features and pids of the true
-    people.
+    detail_background. psnr_same_side and psnr_other_side: of targets whose reference shows the side
+    that is asked for, or the other. A person's value is a mean over their targets; PCK leaves out
+    targets without a visible key point. known, known_pids: features and pids of the true people.
     """
     estimated, _ = estimator.estimate(images)
     height = height_by_mask(targets.mask)
@@ -150,6 +160,9 @@ def per_person(
     }
     if targets.truth is not None:
         values["psnr"] = psnr(images, targets.truth, targets.mask)
+        # where the reference shows the side that is asked for, and where it shows the other
+        values["psnr_same_side"] = np.where(targets.turn <= SAME_SIDE, values["psnr"], np.nan)
+        values["psnr_other_side"] = np.where(targets.turn >= OTHER_SIDE, values["psnr"], np.nan)
         values["detail"] = detail(images, targets.truth, targets.mask)
         values["detail_background"] = detail(images, targets.truth, ~targets.mask)
         values["ssim"] = foreground_ssim(images, targets.truth, targets.mask)
@@ -190,8 +203,8 @@ def compared(
     for method, images in methods.items():
         measured = per_person(images, targets, estimator, reid, known, pids)
         for metric, values in measured.items():
-            if method == "true-render" and metric in LIKENESS:
-                continue  # compared with itself
+            if not len(values) or (method == "true-render" and metric in LIKENESS):
+                continue  # no such target, or compared with itself
             ends = bootstrap_interval(values, seed=P.seed)
             rows.append((method, metric, values.mean(), ends.low, ends.high, len(values)))
     return pd.DataFrame(rows, columns=COLUMNS)
