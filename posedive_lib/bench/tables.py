@@ -1,5 +1,6 @@
 """Tables of the study: a CSV each in reports/tables; the same numbers, rounded, in the notebook."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,14 +10,26 @@ from posedive_lib.bench.runs import write_text
 from posedive_lib.errors import StudyError
 
 FOLDER = Path("reports/tables")
+LONGEST = 12  # rows that a notebook shows at once; a longer table is folded under its caption
 
 
-def save(table: pd.DataFrame, name: str, *, caption: str, digits: int = 2) -> None:
-    """Write reports/tables/NAME.csv and show the table with `digits` decimals."""
+def save(
+    table: pd.DataFrame,
+    name: str,
+    *,
+    caption: str,
+    digits: int = 2,
+    columns: Sequence[str] | None = None,
+) -> None:
+    """Write reports/tables/NAME.csv and show the table with `digits` decimals.
+
+    columns: those that the page shows, in this order; the file has all.
+    """
     if not caption.strip():
         raise StudyError(f"Table {name} has no caption; say in a sentence what it shows.")
     write_text(FOLDER / f"{name}.csv", to_csv(table))
-    show(table, caption=caption, digits=digits)
+    shown = table if columns is None else table[list(columns)]
+    show(shown, caption=caption, digits=digits)
 
 
 def rendered(reports: Path) -> bool:
@@ -47,7 +60,10 @@ def to_markdown(table: pd.DataFrame, digits: int = 2) -> str:
 
 
 def show(table: pd.DataFrame, *, caption: str, digits: int = 2) -> None:
-    """Display a table with its caption in a notebook; elsewhere nothing happens."""
+    """Display a table with its caption in a notebook; elsewhere nothing happens.
+
+    A table of more than LONGEST rows is folded: its caption opens it.
+    """
     from IPython import get_ipython
     from IPython.display import HTML, display
 
@@ -56,5 +72,10 @@ def show(table: pd.DataFrame, *, caption: str, digits: int = 2) -> None:
     html = table.to_html(
         index=False, border=0, na_rep="–", float_format=lambda value: f"{value:.{digits}f}"
     )
+    caption = " ".join(caption.split())
+    if len(table) > LONGEST:
+        opened = f"<summary>{caption} ({len(table)} rows)</summary>"
+        display(HTML(f"<details>{opened}\n{html}\n</details>"))
+        return
     head, _, body = html.partition(">\n")
-    display(HTML(f"{head}>\n<caption>{' '.join(caption.split())}</caption>\n{body}"))
+    display(HTML(f"{head}>\n<caption>{caption}</caption>\n{body}"))
