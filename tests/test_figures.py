@@ -3,6 +3,7 @@
 Equal results give equal bytes, whatever the user's matplotlibrc says.
 """
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -126,6 +127,26 @@ def test_image_grid_refuses_mixed_sizes_and_types():
         figures.image_grid([[np.zeros((4, 2, 3), np.uint8), np.zeros((8, 4, 3), np.uint8)]])
     with pytest.raises(StudyError, match="uint8"):
         figures.image_grid([[np.zeros((4, 2, 3))]])
+
+
+@pytest.mark.parametrize("rows, folded", [(12, False), (13, True)])
+def test_a_long_table_is_folded_in_a_notebook(rows, folded, monkeypatch):
+    shown = []
+    monkeypatch.setattr("IPython.get_ipython", lambda: object())
+    monkeypatch.setattr("IPython.display.display", lambda page: shown.append(page.data))
+    tables.show(pd.DataFrame({"x": range(rows)}), caption="All of\n them.")
+    assert len(shown) == 1 and shown[0].count("<tr") == rows + 1
+    assert ("<summary>All of them. (13 rows)</summary>" in shown[0]) == folded
+    assert ("<caption>All of them.</caption>" in shown[0]) == (not folded)
+
+
+def test_a_page_may_show_fewer_columns_than_the_file_has(inside, monkeypatch):
+    shown = []
+    monkeypatch.setattr("IPython.get_ipython", lambda: object())
+    monkeypatch.setattr("IPython.display.display", lambda page: shown.append(page.data))
+    tables.save(pd.DataFrame({"a": [1], "b": [2], "c": [3]}), "t", caption="T.", columns=["c", "a"])
+    assert (inside / "reports/tables/t.csv").read_text() == "a,b,c\n1,2,3\n"
+    assert re.findall("<t[hd]>(.)</t[hd]>", shown[0]) == ["c", "a", "3", "1"]
 
 
 def test_tables(inside):
