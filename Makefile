@@ -4,6 +4,7 @@
 # make check   style and types alone
 # make site    the results as a static site: build/site/index.html
 # make plan    what the study of params.yaml will cost on this machine
+# make replication   the frozen study in worlds that no choice has seen: hours (docs/primary_analysis.md)
 # make setup   the environment alone
 # make profile NAME=paper   switch to a study of params/; the old params.yaml is kept
 #
@@ -33,7 +34,7 @@ install = if [ "$$(id -u)" = 0 ]; then sudo=; else sudo="sudo -n"; fi; \
 	  $$sudo apt-get update -q && $$sudo env DEBIAN_FRONTEND=noninteractive apt-get install -y -q $(1); \
 	else echo "Please run this first, then make again:  sudo apt-get install -y $(1)" >&2; exit 1; fi
 
-.PHONY: help setup repro test test-faults check site plan profile system browser data clean-runs
+.PHONY: help setup repro replication test test-faults check site plan profile system browser data clean-runs
 .DEFAULT_GOAL := help
 
 help:
@@ -42,6 +43,9 @@ help:
 repro: setup data
 	$(offline) dvc repro
 	@echo "Done. Figures, tables and executed notebooks are in reports/."
+
+replication: setup data
+	cd replication && $(offline) dvc repro
 
 test: check browser data
 	OMP_NUM_THREADS=1 $(offline) python -m pytest -n $(WORKERS) --dist worksteal $(PYTEST_ARGS)

@@ -18,7 +18,16 @@ from pipeline import ROOT
 
 from posedive_lib.augment import candidates, diversify, shards
 from posedive_lib.augment.manifest import SIGMA_GEN, SIGMA_TAR
-from posedive_lib.augment.selection import judge, matched, select, shortfall, usable_references
+from posedive_lib.augment.selection import (
+    at_quantiles,
+    counted,
+    judge,
+    matched,
+    select,
+    shortfall,
+    unfiltered,
+    usable_references,
+)
 from posedive_lib.augment.training_set import Training
 from posedive_lib.body import camera
 from posedive_lib.body import rendering as many
@@ -172,6 +181,17 @@ def test_an_interrupted_run_resumes_with_the_same_result(study):
     manifest = study.run(4, rest)
     assert 0 < rest.painted < 12
     pd.testing.assert_frame_equal(manifest, study.run(4, Painter(), key="a", block=100))
+
+
+def test_each_identity_may_have_a_count_of_its_own(study):
+    everything = study.run(7, Painter(), key="all", shard=50, block=100)
+    pids = everything["pid"].unique()
+    counts = pd.Series({pids[0]: 1, pids[1]: 3})
+    manifest = study.run(7, Painter(), key="own", images_per_pid=counts, shard=50, block=100)
+    kept = manifest.groupby("pid")["kept"].sum()
+    possible = everything.groupby("pid")["kept"].sum()
+    assert set(manifest["pid"]) == set(counts.index)
+    assert kept.to_dict() == {pid: min(n, possible[pid]) for pid, n in counts.items()}
 
 
 def test_generation_goes_on_until_each_identity_has_its_images_or_the_budget_is_spent(study):
@@ -351,6 +371,37 @@ def test_matched_selections_have_equal_counts():
     )
     capped = matched(manifest, limits, [0.15, 0.5], images_per_pid=2)
     assert all(rows["pid"].value_counts().max() == 2 for rows in capped.values())
+
+
+def test_thresholds_at_quantiles_keep_their_share_of_what_passes():
+    rng = np.random.default_rng(0)
+    limits = SimpleNamespace(
+        tau_ref=0.0, tau_tar=0.0, epsilon_gen=0.5, tau_gen=0.9, keypoints="all"
+    )
+    manifest = table({pid: rng.uniform(0.05, 0.97, 25).tolist() for pid in range(4)})
+    passed = len(select(manifest, limits, tau_gen=0.0))
+    assert 0 < passed < len(manifest)  # Eq. 5 rejects some whatever the threshold
+    for quantile, tau in at_quantiles(manifest, limits, [0.0, 0.5, 0.75]).items():
+        kept = len(select(manifest, limits, tau_gen=tau))
+        assert kept / passed == pytest.approx(1 - quantile, abs=1.5 / passed)
+    assert at_quantiles(manifest.iloc[:0], limits, [0.5]) == {}
+
+
+def test_counts_of_one_manifest_are_reached_in_another():
+    """The first that pass, then the most confident of the rest; without a filter the first ones."""
+    manifest = table({1: [0.1, 0.9, 0.3, 0.9, 0.9], 2: [0.9, 0.2, 0.4, 0.1, 0.1], 3: [0.9] * 5})
+    counts = pd.Series({1: 2, 2: 3})
+    rows = counted(manifest, LIMITS, counts)
+    assert list(zip(rows["pid"], rows["index"], strict=True)) == [
+        (1, 1),
+        (1, 3),
+        (2, 0),
+        (2, 1),
+        (2, 2),
+    ]
+    assert rows["kept"].tolist() == [True, True, True, False, False]
+    plain = unfiltered(manifest, counts)
+    assert plain["index"].tolist() == [0, 1, 0, 1, 2] and plain["pid"].tolist() == [1, 1, 2, 2, 2]
 
 
 def test_references_fall_back_to_the_best_one():

@@ -75,6 +75,21 @@ def test_bands_show_mean_and_interval():
     assert fig.axes[0].lines[0].get_marker() != fig.axes[1].lines[0].get_marker()
 
 
+def test_gains_have_a_line_per_arm_and_a_zero():
+    table = pd.DataFrame(
+        {
+            "border": [30.0, 90.0, 30.0, 90.0],
+            "arm": ["pose-dive", "pose-dive", "oracle", "oracle"],
+            "difference": [2.0, -1.0, 4.0, 1.0],
+            "ci_low": [1.0, -2.0, 3.0, np.nan],
+            "ci_high": [3.0, 0.0, 5.0, np.nan],
+        }
+    )
+    (axes,) = curves.gains(table, "border", xlabel="degrees").axes
+    assert [text.get_text() for text in axes.get_legend().get_texts()] == ["pose-dive", "oracle"]
+    assert axes.get_xticks().tolist() == [30.0, 90.0] and len(axes.collections) >= 2
+
+
 def test_the_heat_map_writes_each_number_into_its_cell():
     table = pd.DataFrame(
         {"query": [0, 0, 90], "gallery": [0, -180, 90], "difference": [1.0, -2.0, 0.5]}

@@ -13,7 +13,7 @@ from pipeline import ROOT, stages
 from posedive_lib import params
 from posedive_lib.bench import tables
 from posedive_lib.errors import StudyError
-from posedive_lib.study import claim_rules, claims, comparison, verdicts
+from posedive_lib.study import claim_registry, claims, comparison, verdicts
 from posedive_lib.study.choices import CHOICES, choices
 
 SOURCES = sorted({source for claim in claims.CLAIMS for source in claim.sources})
@@ -71,9 +71,10 @@ def test_every_section_has_its_claims_and_none_is_blank():
 
 def test_the_default_study_covers_every_claim_that_it_can():
     table = pd.read_csv(ROOT / "reports/tables/claims.csv")
-    assert table.loc[table["verdict"] == "not tested", "paper says"].tolist() == [
-        "Such hard samples can benefit the Re-ID model (a guess of the paper)"
-    ]
+    untested = table.loc[table["verdict"] == "not tested", "we measured"]
+    # What later versions measure beside it is missing until the study runs again, and says so.
+    assert untested.str.contains("this study has no rows|this run of notebook 08 has no").all()
+    assert len(untested) <= 4
 
 
 def test_committed_claims_are_those_of_the_committed_tables():
@@ -124,9 +125,10 @@ def test_what_the_study_leaves_out_is_not_tested_and_says_so(reports):
 @pytest.mark.parametrize(
     "means, expected",
     [
-        ({10: 50, 15: 52, 20: 51}, "supported"),
+        ({10: 50, 15: 52, 20: 51}, "same here"),
+        ({10: 50, 15: 52, 20: 52}, "partly same here"),
         ({0: 53, 10: 50, 15: 50, 20: 50}, "not shown"),
-        ({5: 53, 10: 50, 15: 52, 20: 51}, "contradicted"),
+        ({5: 53, 10: 50, 15: 52, 20: 51}, "differs here"),
     ],
 )
 def test_best_at_fifteen(reports, means, expected):
@@ -139,15 +141,20 @@ def test_best_at_fifteen(reports, means, expected):
     [
         (
             {0.15: 50, 0.3: 50.2, 0.45: 50.3, 0.6: 50.6, 0.75: 50.2, 0.9: 50.1},
-            "supported",
-            "supported",
+            "same here",
+            "same here",
         ),
         (
             {0.15: 50, 0.3: 50.2, 0.45: 50.3, 0.6: 52.6, 0.75: 50.2, 0.9: 50.1},
-            "not shown",
-            "supported",
+            "differs here",
+            "same here",
         ),
-        ({0.45: 50.3, 0.6: 50.2}, "partly supported", "contradicted"),
+        (
+            {0.15: 50.7, 0.3: 50.7, 0.45: 50.7, 0.6: 51.68, 0.75: 50.7, 0.9: 50.7},
+            "not shown",
+            "same here",
+        ),
+        ({0.45: 50.3, 0.6: 50.2}, "partly same here", "differs here"),
     ],
 )
 def test_thresholds(reports, means, stable, peak):
@@ -156,13 +163,11 @@ def test_thresholds(reports, means, stable, peak):
 
 
 def test_other_verdicts_follow_their_tables(reports):
-    assert verdict(reports, "camera angles") == "supported"
+    assert verdict(reports, "camera angles") == "by construction"
     change(reports, "figures/01/azimuth", lambda t: t.assign(share=1.0))
     assert verdict(reports, "camera angles") == "contradicted"
     change(reports, "figures/01/pose_clusters", lambda t: t.assign(cluster=0))
     assert verdict(reports, "poses that are not present") == "contradicted"
-    change(reports, "tables/filter_check", lambda t: t.assign(ci_low=[-1.0] + [0.1] * (len(t) - 1)))
-    assert verdict(reports, "higher quality") == "partly supported"
     assert verdict(reports, "bias of camera viewpoints") == "supported"
     change(
         reports, "tables/comparison_identities", lambda t: t.assign(ci_low=-0.1, ci_high=5.0)
@@ -178,23 +183,35 @@ def test_other_verdicts_follow_their_tables(reports):
     change(
         reports,
         "tables/failures",
-        lambda t: t.assign(low=0.5, **{"true photos": 0.1, "bagless strangers": 0.4}),
+        lambda t: t.assign(low=0.5, high=0.7, **{"true photos": 0.1, "bagless strangers": 0.4}),
     )
     assert verdict(reports, "backpack appears") == "supported"
     change(
         reports, "tables/failures", lambda t: t.assign(**{"bagless strangers": 0.6})
     )  # wrong clothes look as much like a bag
     assert verdict(reports, "backpack appears") == "not shown"
-    change(
-        reports,
-        "tables/disentanglement",
-        lambda t: t.assign(identity=60.0, pose=10.0, interaction=30.0),
-    )
+    change(reports, "tables/failures", lambda t: t.assign(low=0.0, high=0.05))
+    assert verdict(reports, "backpack appears") == "contradicted"  # seldom as in true photos
+
+
+def test_features_follow_the_truth_by_the_interval_of_the_gap(reports):
+    """More than ten points below the truth, not shown to be, or shown not to be."""
+    words = "Identity is preserved", "Pose and viewpoint stay"
     change(reports, "tables/generator_quality", lambda t: t.assign(ci_low=0.6, ci_high=0.9))
-    assert (
-        verdict(reports, "Identity is preserved"),
-        verdict(reports, "Pose and viewpoint stay"),
-    ) == ("supported", "not shown")
+
+    def gap(identity: tuple[float, float], pose: tuple[float, float]) -> None:
+        ends = {"identity": identity, "pose": pose}
+        columns = {}
+        for factor, (low, high) in ends.items():
+            columns |= {f"{factor}_gap_low": low, f"{factor}_gap_high": high}
+            columns[f"{factor}_gap"] = (low + high) / 2
+        change(reports, "tables/disentanglement", lambda t: t.assign(**columns))
+
+    gap((-5, 5), (-15, 5))
+    assert [verdict(reports, one) for one in words] == ["supported", "not shown"]
+    gap((-15, 5), (-25, -15))
+    assert [verdict(reports, one) for one in words] == ["partly supported", "contradicted"]
+    gap((-5, 5), (-5, 5))
     change(
         reports,
         "tables/generator_quality",
@@ -203,9 +220,87 @@ def test_other_verdicts_follow_their_tables(reports):
             ci_high=t["method"].map({"generated": 0.4}).fillna(0.9),
         ),
     )
-    assert (
-        verdict(reports, "Identity is preserved") == "partly supported"
-    )  # as constant as the truth, but often another person
+    # As constant as the truth, but often another person.
+    assert verdict(reports, words[0]) == "mixed"
+
+
+def test_the_filter_and_hard_samples_are_judged_by_what_trains_on_them(reports):
+    def beside(arm: str, baseline: str, *words: str):
+        row = {"metric": "mAP", "difference": 1.0, "ci_low": 0.5, "ci_high": 1.5, "seeds": 6}
+        rows = [
+            {**row, "dataset": f"d{i}", "arm": arm, "baseline": baseline, "verdict": word}
+            for i, word in enumerate(words)
+        ]
+        return lambda table: pd.concat([table, pd.DataFrame(rows)])
+
+    filtered, hard = "higher quality", "hard samples"
+    assert (verdict(reports, filtered), verdict(reports, hard)) == ("not tested", "not tested")
+    original = pd.read_csv(reports / "tables/diversity_volume.csv")
+    for words, expected in [
+        (("gain", "gain"), "supported"),
+        (("gain", "no effect shown"), "partly supported"),
+        (("no effect shown",), "not shown"),
+        (("loss", "no effect shown"), "partly contradicted"),
+        (("loss", "loss"), "contradicted"),
+        (("gain", "loss"), "mixed"),
+    ]:
+        for claim, pair in (
+            (filtered, ("pose-dive", "unfiltered")),
+            (hard, ("with-bags", "without-bags")),
+        ):
+            change(reports, "tables/diversity_volume", lambda t: original)
+            change(reports, "tables/diversity_volume", beside(*pair, *words))
+            assert verdict(reports, claim) == expected
+
+
+@pytest.mark.parametrize(
+    "found, expected",
+    [
+        ([], "not shown"),
+        (["supported"], "supported"),
+        (["supported", "not shown"], "partly supported"),
+        (["contradicted", "not shown"], "partly contradicted"),
+        (["supported", "contradicted", "not shown"], "mixed"),
+        (["supported", "not tested"], "partly supported"),
+        (["contradicted", "not tested"], "partly contradicted"),
+        (["not shown", "not tested"], "not shown"),
+        (["by construction"], "by construction"),
+    ],
+)
+def test_parts_join_alike_in_either_direction(found, expected):
+    assert verdicts.joined(found) == expected
+    swap = {"supported": "contradicted", "contradicted": "supported"}
+    swap |= {f"partly {word}": f"partly {other}" for word, other in list(swap.items())}
+    assert verdicts.joined(swap.get(word, word) for word in found) == swap.get(expected, expected)
+
+
+@pytest.mark.parametrize(
+    "words, expected",
+    [
+        ("gain", "supported"),
+        ("loss", "contradicted"),
+        ("no effect shown", "not shown"),
+        ("gain, too few seeds to test", "not shown"),
+        ("loss, too few seeds to test", "not shown"),
+    ],
+)
+def test_a_verdict_needs_the_same_in_either_direction(words, expected):
+    assert verdicts.by_verdict(words) == expected
+
+
+def test_a_rendered_set_neither_confirms_nor_contradicts_what_is_published(reports):
+    published = [claim for claim in claims.CLAIMS if claim.published]
+    assert {claim.section for claim in published} == {"§D", "§F"}
+    means = {10: 50, 15: 52, 20: 51}
+    change(reports, "tables/reid_runs", with_map("images_per_pid", means, "cuhk03-labeled"))
+    assert verdict(reports, "About 15") == "same here"
+    # On photos the same table is the same finding.
+    change(
+        reports, "tables/generator_quality", lambda t: t[~t["method"].str.startswith("true-render")]
+    )
+    evidence = claims.Evidence(reports, 0)
+    (claim,) = [claim for claim in published if claim.rule == "best_count"]
+    assert claim.judge(evidence)[1] == "supported"
 
 
 def test_diversity_has_to_beat_every_arm_of_equal_volume(reports):
@@ -230,8 +325,11 @@ def test_diversity_has_to_beat_every_arm_of_equal_volume(reports):
     words = "Diverse viewpoints and poses help"
     for found, expected in [
         (dict(pose_dive__repeat="gain", oracle__oracle_same="gain"), "supported"),
-        (dict(pose_dive__repeat="loss", oracle__oracle_same="gain"), "partly supported"),
-        (dict(pose_dive__repeat="loss", oracle__oracle_same="no effect shown"), "contradicted"),
+        (dict(pose_dive__repeat="loss", oracle__oracle_same="gain"), "mixed"),
+        (
+            dict(pose_dive__repeat="loss", oracle__oracle_same="no effect shown"),
+            "partly contradicted",
+        ),
         (
             dict(pose_dive__repeat="no effect shown", viewpoint__same_distribution="gain"),
             "not shown",
@@ -262,8 +360,24 @@ def test_the_bias_of_viewpoints_needs_viewpoints_to_help(reports):
         assert verdict(reports, words) == expected
 
 
+def test_the_claim_on_views_says_how_it_depends_on_the_border(reports):
+    rows = [
+        {"border": border, "dataset": name, "arm": arm, "metric": "mAP", "difference": gain}
+        for name in ("msmt17-s-cam", "other")
+        for arm, factor in (("pose-dive", 1), ("oracle", 2))
+        for border, gain in ((30.0, 6 * factor), (90.0, -1 * factor))
+    ]
+    pd.DataFrame(rows).to_csv(reports / "tables/borders.csv", index=False)
+    table = claims.claims(reports, seed=0).set_index("paper says")["we measured"]
+    assert (
+        "by where the test begins, 30°: +6.0, 90°: -1.0 mAP"
+        in table.filter(like="viewpoints").iloc[0]
+    )
+    assert "test begins" not in table.filter(like="human poses").iloc[0]
+
+
 def test_every_claim_has_its_rule_and_every_rule_its_claim():
-    assert {claim.rule for claim in claims.CLAIMS} == set(claim_rules.RULES)
+    assert {claim.rule for claim in claims.CLAIMS} == set(claim_registry.RULES)
 
 
 def test_published_gains_are_those_that_the_study_compares_with():

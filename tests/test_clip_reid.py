@@ -170,10 +170,18 @@ def test_a_run_learns_and_is_a_function_of_its_seed(clip):
     again = train_and_evaluate(
         train, query, gallery, tiny_params(), pretrained=clip, seed=1, device="cpu"
     )
-    other = train_and_evaluate(
-        train, query, gallery, tiny_params(), pretrained=clip, seed=2, device="cpu"
+    half = query.pids < np.median(query.pids), gallery.camids > 1
+    other, parted = (
+        train_and_evaluate(
+            train, query, gallery, tiny_params(), pretrained=clip, device="cpu", **own
+        )
+        for own in ({"seed": 2}, {"seed": 1, "subsets": {"half": half}})
     )
     assert {**first, "seconds": 0} == {**again, "seconds": 0}
+    # A part of the test changes nothing else, and is what the same model does on it.
+    ((mean, top, queries),) = parted.pop("subsets").values()
+    assert {**first, "seconds": 0} == {**parted, "seconds": 0}
+    assert queries == 4 and 0 <= top <= 100 and 0 < mean <= 100
     assert first["losses"] != other["losses"]
     for stage in ("stage1", "stage2"):
         history = first["losses"][stage]
@@ -484,6 +492,26 @@ def test_pk_batches():
         PKSampler(np.zeros(9, int), 16, 4, 2, seed=0)
     assert [len(batch) for batch in shuffled_batches(64, 64, 3, 0)] == [64, 64, 64]
     assert [len(batch) for batch in shuffled_batches(5, 16, 2, 0)] == [16, 16]
+
+
+@pytest.mark.parametrize("repeats", [1, 3])
+def test_copies_of_an_image_do_not_meet_in_a_batch(repeats):
+    """An identity of five photos repeated three times: every batch has four different ones."""
+    labels, copies = np.repeat(np.arange(6), 5 * repeats), np.tile(np.arange(30), repeats)
+    copies = np.sort(copies)  # copies of one photo lie beside each other
+    batches = list(PKSampler(labels, 16, 4, 60, seed=1, copies=copies))
+    assert all(len(np.unique(copies[batch])) == 16 for batch in batches)
+    dealt = np.bincount(copies[np.concatenate(batches)], minlength=30)
+    assert dealt.max() - dealt.min() <= 4  # photos still come in rounds
+    # A person of two photos, asked for four images, gets each of them twice.
+    few = list(PKSampler(np.repeat([0, 1], 6), 8, 4, 20, seed=1, copies=np.arange(12) // 3))
+    assert {len(np.unique(np.arange(12)[batch] // 3)) for batch in few} == {4}
+    images = people(2, 3)
+    assert ImageSet.copies(images.plus(images)).tolist() == [*images.copies()] * 2
+    assert len(np.unique(images.copies())) == 6
+    # What generated images show never changes which of them are drawn.
+    blank = ImageSet(0 * images.images, images.pids, images.camids, np.arange(6) > 1)
+    assert len(np.unique(blank.copies())) == 1 + 4
 
 
 @pytest.mark.parametrize("share", [0.0, 0.2, 0.5, 0.75])

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from posedive_lib.bench.statistics import holm, joint_p
+from posedive_lib.bench.statistics import NO_EFFECT, holm, joint_p
 from posedive_lib.errors import StudyError
 from posedive_lib.study import comparison
 
@@ -33,7 +33,21 @@ def test_an_arm_is_compared_with_the_same_seeds_of_the_baseline():
     )
     row = comparison.against(table, "real", seed=0).query("metric == 'mAP'").iloc[0]
     assert (row["difference"], row["p"], row["seeds"]) == (pytest.approx(2), pytest.approx(0.25), 3)
-    assert "too few seeds" in row["verdict"]
+    assert row["verdict"] == NO_EFFECT  # Student's interval of three seeds is wide
+    assert row["ci_low"] < 0 < row["bca_low"] < 2 < row["bca_high"] < row["ci_high"]
+
+
+def test_verdicts_go_by_the_corrected_p():
+    """An arm whose own p is 0.03 shows nothing where the family's is larger."""
+    rng = np.random.default_rng(3)
+    noise = {f"arm{i}": rng.normal(0, 1, 6) for i in range(30)}
+    steady = {"real": np.zeros(6), "weak": np.array([0.30, 0.31, 0.29, 0.30, 0.32, 0.31])}
+    odd = {"spread": np.array([9.0, 0.1, 0.2, 0.1, 0.3, 0.2])}
+    found = comparison.against(runs({**steady, **odd, **noise}, "arm"), "real", seed=0)
+    found = found[found["metric"] == "mAP"].set_index("arm")
+    assert found.loc["weak", "verdict"] == "gain"
+    assert found.loc["spread", "p"] == 2 / 2**6 < 0.05 < found.loc["spread", "p_joint"]
+    assert found.loc["spread", "verdict"] == NO_EFFECT
 
 
 def test_arms_without_a_common_seed_are_refused():

@@ -5,7 +5,12 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from posedive_lib.study.crossing import Crossing, right_person, variance_shares
+from posedive_lib.study.crossing import (
+    Crossing,
+    gaps_to_truth,
+    right_person,
+    variance_shares,
+)
 
 
 def test_variance_shares_of_a_pure_effect():
@@ -41,3 +46,17 @@ def test_the_right_person_is_counted_without_an_image_s_own_target():
         Crossing(truth[:, 0], generated, truth, truth, ["a", "b"]), mean_colour
     ).set_index("images")
     assert named.loc["truth"].tolist() == [2, 6]
+
+
+def test_gaps_to_the_truth_have_intervals_over_people():
+    rng = np.random.default_rng(0)
+    identity, pose = rng.normal(0, 3, (8, 1, 4)), rng.normal(0, 3, (1, 6, 4))
+    truth = identity + pose + rng.normal(0, 0.5, (8, 6, 4))
+    same = gaps_to_truth(truth, truth)
+    assert set(same.values()) == {0.0}
+    blind = identity + rng.normal(0, 0.5, (8, 6, 4))  # the pose does not come over
+    found = gaps_to_truth(blind, truth)
+    assert found["pose_gap_high"] < 0 < found["identity_gap_low"]
+    whole = variance_shares(blind)["pose"] - variance_shares(truth)["pose"]
+    assert found["pose_gap"] == pytest.approx(whole)
+    assert found["pose_gap_low"] < whole < found["pose_gap_high"]

@@ -1,5 +1,7 @@
 """The design of the comparison: which arms run where, on which images; and differences of runs."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -7,23 +9,32 @@ from pipeline import ROOT
 from scipy.spatial.transform import Rotation
 
 from posedive_lib import params
+from posedive_lib.bench.runs import RunStore
 from posedive_lib.bench.statistics import holm
 from posedive_lib.body.camera import orient
-from posedive_lib.study import comparison, design, reid_analysis
+from posedive_lib.errors import StudyError
+from posedive_lib.study import (
+    comparison,
+    design,
+    failure_samples,
+    failures,
+    generation,
+    hard_samples,
+    reid_analysis,
+)
 
 SIX = 6
 
 
 @pytest.fixture
 def P():
-    """The default study with every control and the second model switched on."""
-    return params.load(
-        ROOT / "params.yaml",
-        overrides={
-            "study.generated_control_datasets": ["msmt17-s-cam"],
-            "study.resnet_datasets": ["msmt17-s-cam"],
-        },
-    )
+    """The study with its controls where this test wants them, and the second model."""
+    controls = ("same-distribution", "viewpoint", "pose", "uniform", "unfiltered")
+    arms: dict = dict.fromkeys(("real", "repeat", "pose-dive"), "all")
+    arms |= dict.fromkeys((*controls, "with-bags", "without-bags"), ["msmt17-s-cam"])
+    arms |= dict.fromkeys(("oracle", "oracle-same"), ["msmt17-s-cam", "msmt17-s-pose"])
+    overrides = {"study.arms": arms, "study.resnet_datasets": ["msmt17-s-cam"]}
+    return params.load(ROOT / "params.yaml", overrides=overrides)
 
 
 def manifest(kept: int) -> pd.DataFrame:
@@ -55,29 +66,22 @@ def test_controls_run_on_their_data_sets_and_generated_ones_on_fewer(P):
         "oracle",
         "oracle-same",
     ]
-    assert set(design.arms(P, "msmt17-s-cam")) == {
-        "real",
-        "repeat",
-        "pose-dive",
-        "same-distribution",
-        "viewpoint",
-        "pose",
-        "oracle",
-        "oracle-same",
-    }
-    assert (
-        design.generated_arms(P, "msmt17-s-pose") == []
-        and len(design.generated_arms(P, "msmt17-s-cam")) == 3
-    )
+    assert set(design.arms(P, "msmt17-s-cam")) == set(P.study.arms)
+    assert design.generated_arms(P, "msmt17-s-pose") == []
+    assert set(design.generated_arms(P, "msmt17-s-cam")) == {*design.CONTROLS}
+    assert design.controlled(P) == ["msmt17-s-cam", "msmt17-s-pose"]
 
 
 def test_every_arm_gets_its_images_and_every_seed(P, monkeypatch):
     asked = []
-    monkeypatch.setattr(
-        design,
-        "load_manifest",
-        lambda name, arm="pose-dive": manifest(3 if arm == "pose-dive" else 2).assign(arm=arm),
-    )
+    for module in (design, generation):
+        monkeypatch.setattr(
+            module,
+            "load_manifest",
+            lambda name, arm="pose-dive": manifest(3 if arm == "pose-dive" else 2).assign(arm=arm),
+        )
+    bags = {"with-bags": manifest(1), "without-bags": manifest(1)}
+    monkeypatch.setattr(design.hard_samples, "arms", lambda P, name, base: bags)
     monkeypatch.setattr(
         design,
         "training_rows",
@@ -93,16 +97,67 @@ def test_every_arm_gets_its_images_and_every_seed(P, monkeypatch):
     assert asked == [("msmt17-s-cam", {1: 3, 2: 3}), ("msmt17-s-pose", {1: 3, 2: 3})]
     rows = clip[clip["dataset"] == "msmt17-s-cam"].drop_duplicates("arm").set_index("arm")["rows"]
     assert rows["real"] is None and rows["oracle"] is rows["pose-dive"] is rows["repeat"]
-    assert (
-        len(rows["pose-dive"]) == 6
-        and set(rows["viewpoint"]["arm"]) == {"viewpoint"}
-        and len(rows["viewpoint"]) == 4
-    )
+    assert len(rows["pose-dive"]) == 6 and rows["with-bags"] is bags["with-bags"]
+    for arm in design.CONTROLS:  # one of three is filled up with what the filter rejects
+        assert set(rows[arm]["arm"]) == {arm} and rows[arm]["pid"].tolist() == [1, 1, 1, 2, 2, 2]
+        assert rows[arm].groupby("pid")["kept"].sum().tolist() == [2, 2]
+    assert rows["unfiltered"]["index"].tolist() == [0, 1, 2, 0, 1, 2]
     second = jobs[jobs["model"] == "resnet"]
     assert set(second["dataset"]) == set(P.study.resnet_datasets) and set(second["arm"]) == set(
         P.study.resnet_arms
     )
     assert set(jobs.loc[jobs["by_azimuth"], "dataset"]) == {P.study.azimuth_dataset}
+    bordered = jobs[jobs["borders"].map(bool)]
+    assert set(bordered["dataset"]) == {"msmt17-s-cam"} and set(bordered["model"]) == {"clip-reid"}
+    assert bordered["borders"].iloc[0] == tuple(P.study.borders)
+
+
+def test_arms_with_and_without_bags_have_as_many_images_of_each_identity():
+    kept = pd.DataFrame(
+        {"pid": [1] * 5 + [2] * 3 + [3] * 2, "index": [0, 1, 2, 3, 4, 0, 1, 2, 0, 1]}
+    )
+    bag = np.array([0, 1, 0, 1, 0, 1, 1, 0, 1, 1], bool)
+    arms = hard_samples.matched(kept, bag, pd.Series({1: 3, 2: 3, 3: 2}))
+    chosen = {arm: list(zip(rows["pid"], rows["index"], strict=True)) for arm, rows in arms.items()}
+    # The first person has three images without a bag, the second one, the third none.
+    assert chosen["without-bags"] == [(1, 0), (1, 2), (1, 4), (2, 2)]
+    assert chosen["with-bags"] == [(1, 0), (1, 1), (1, 3), (2, 0)]
+
+
+def test_bags_are_asked_of_people_without_one_alone(P, monkeypatch, tmp_path):
+    rows = pd.DataFrame(
+        {"pid": [1, 2, 3], "index": 0, "camid": 0, "reference": ["a", "b", "c"], "path": "x"}
+    )
+    train = pd.DataFrame({"rel": ["a", "b", "c"], "person": ["p", "q", "r"]})
+    for file in ("truth.csv", "people.csv"):
+        (tmp_path / file).write_text("")
+    dataset = SimpleNamespace(train=train, folder=tmp_path)
+    monkeypatch.setattr(hard_samples.datasets, "of_study", lambda name, paths: dataset)
+    bags = pd.DataFrame({"bag": ["none", "backpack", "none"]})
+    monkeypatch.setattr(hard_samples.mini_world, "people", lambda P, persons: bags)
+    monkeypatch.setattr(hard_samples, "load_bodies", lambda rows, folder: (None, None))
+    monkeypatch.setattr(hard_samples, "candidate_images", lambda name, rows, size: rows)
+    monkeypatch.setattr(
+        failure_samples, "Studio", lambda P, table, bodies: table["person"].tolist()
+    )
+    judged = []
+
+    def scores(studio, images):
+        judged.append(studio)
+        return pd.DataFrame({"bag appeared": [2.0, np.nan]})
+
+    monkeypatch.setattr(failures, "bag_scores", scores)
+    monkeypatch.setattr(hard_samples, "STORE", RunStore(tmp_path / "runs"))
+    monkeypatch.setattr(
+        hard_samples, "in_processes", lambda work, jobs, workers: [work(*job) for job in jobs]
+    )
+    for _ in range(2):  # the second time from the record
+        found = hard_samples.bag_appeared(P, "msmt17-s-cam", rows)
+        assert found.tolist() == [True, False, False] and judged == [["p", "r"]]
+    assert len(hard_samples.bag_appeared(P, "msmt17-s-cam", rows.iloc[:0])) == 0
+    monkeypatch.setattr(hard_samples.mini_world, "has_people", lambda table: False)
+    with pytest.raises(StudyError, match="leave with-bags and without-bags out of study.arms"):
+        hard_samples.bag_appeared(P, "msmt17-s-cam", rows)
 
 
 def test_the_tilt_that_the_oracle_photographs_gives_back_the_orientation():
@@ -130,6 +185,60 @@ def test_azimuth_differences_are_means_over_the_seeds_of_both():
         [*records, {"arm": "oracle", "seed": 2, "azimuth": cells["real", 0]}], "oracle"
     )
     assert table.to_numpy().tolist() == [[0, 0, 2, 1, 3, 4], [0, 90, -5, -10, 0, 2]]
+
+
+def test_gains_by_border_are_of_models_that_are_tested_again():
+    """True photos gain 3 beyond 30 degrees and lose 2 beyond 90, in both seeds of six."""
+    rng = np.random.default_rng(0)
+    records = []
+    for seed in range(SIX):
+        base = rng.normal(50, 1, 2)
+        for arm, gain in (("real", (0.0, 0.0)), ("oracle", (3.0, -2.0))):
+            cells = {
+                border: [value + change, 40.0, queries]
+                for border, queries, value, change in zip(
+                    ("30", "90"), (9, 4), base, gain, strict=True
+                )
+            }
+            record = {"dataset": "msmt17-s-cam", "arm": arm, "seed": seed, "borders": cells}
+            records.append(record)
+    records.append({"dataset": "market1501", "arm": "oracle", "seed": 0, "borders": None})
+    found = reid_analysis.border_gains(records, seed=0)
+    found = found[found["metric"] == "mAP"].set_index("border")
+    assert found["difference"].to_dict() == pytest.approx({30.0: 3.0, 90.0: -2.0})
+    assert found["verdict"].tolist() == ["gain", "loss"] and found["queries"].tolist() == [9, 4]
+    empty = reid_analysis.border_gains(records[-1:], seed=0)
+    assert empty.empty and {"border", "queries", "difference"} <= set(empty)
+
+
+def test_longer_runs_are_held_against_the_same_seeds_of_the_usual_ones():
+    def runs(change, seeds):
+        return pd.DataFrame(
+            [
+                {"dataset": "d", "arm": arm, "seed": seed, "mAP": 50 + seed + gain, "rank1": 1.0}
+                for arm, gain in (("real", 0.0), ("oracle", change), ("repeat", 9.0))
+                for seed in seeds
+            ]
+        )
+
+    usual, longer = runs(-4.0, range(SIX)), runs(1.0, range(3))
+    longer = longer[longer["arm"] != "repeat"]
+    found = reid_analysis.longer_gains(longer, usual, 3, seed=0)
+    found = found[found["metric"] == "mAP"]
+    assert found["length"].tolist() == [1, 3] and found["arm"].tolist() == ["oracle"] * 2
+    assert found["difference"].tolist() == pytest.approx([-4.0, 1.0])
+    assert found["seeds"].tolist() == [3, 3]
+
+
+def test_longer_jobs_are_those_of_the_parameters(P, monkeypatch):
+    monkeypatch.setattr(generation, "load_manifest", lambda name, arm="pose-dive": manifest(3))
+    jobs = pd.DataFrame([vars(job) for job in design.longer_jobs(P)])
+    longer = P.study.longer
+    assert set(jobs["longer"]) == {longer.factor} and set(jobs["experiment"]) == {design.LONGER}
+    assert set(jobs["dataset"]) == set(longer.datasets) and set(jobs["seed"]) == set(longer.seeds)
+    by = jobs.groupby("dataset")["arm"].agg(set)
+    assert by["cuhk03-labeled"] == {"real", "pose-dive"}  # this study has no oracle there
+    assert by["msmt17-s-cam"] == set(longer.arms)
 
 
 def test_the_azimuth_summary_weights_pairs_by_their_queries():

@@ -8,7 +8,7 @@ import pytest
 from scipy.stats import fisher_exact
 
 from posedive_lib.augment.filter_quality import auc
-from posedive_lib.study import failure_views, failures, filter_report
+from posedive_lib.study import failure_samples, failure_views, failures, filter_report
 
 
 def test_auc_equals_the_share_of_ordered_pairs():
@@ -105,3 +105,39 @@ def test_what_the_filter_catches_is_counted_and_tested():
         row["p"] == pytest.approx(fisher_exact([[1, 9], [4, 0]]).pvalue)
         and row["kept high"] < row["rejected low"] + 0.2
     )
+
+
+def test_references_of_each_state_are_drawn_alike(monkeypatch):
+    """Rare states too, one image of each person before a second one."""
+    rows = [
+        {"pid": pid, "index": index, "reference": f"{pid}", "kept": "True"}
+        for pid in range(20)
+        for index in range(10)
+    ]
+    train = pd.DataFrame({"rel": [str(pid) for pid in range(20)], "path": "x", "person": "p"})
+    train = train.assign(low_quality=[True] * 3 + [False] * 17, occluded=[False] * 18 + [True] * 2)
+    monkeypatch.setattr(
+        failure_samples.candidate_files, "load_manifest", lambda name: pd.DataFrame(rows)
+    )
+    dataset = SimpleNamespace(train=train)
+    monkeypatch.setattr(failure_samples.datasets, "of_study", lambda name, paths: dataset)
+    monkeypatch.setattr(
+        failure_samples.mini_world,
+        "people",
+        lambda P, persons: pd.DataFrame({"bag": ["none"] * len(persons)}),
+    )
+    P = SimpleNamespace(seed=0, paths=None, study=SimpleNamespace(datasets=["d"]))
+    table = failure_samples.draw_by_reference(P, 12)
+    assert table["state"].value_counts().to_dict() == {"clear": 12, "blurred": 12, "occluded": 12}
+    per = table.groupby(["state", "pid"]).size()
+    assert per["clear"].max() == 1 and per["blurred"].tolist() == [4] * 3
+    assert per["occluded"].tolist() == [6] * 2 and table["kept"].all()
+    pd.testing.assert_frame_equal(table, failure_samples.draw_by_reference(P, 12))
+    flagged = pd.DataFrame({"wrong key points": table["state"] == "blurred", "wrong colours": 0.0})
+    false = pd.DataFrame({"wrong key points": 0.0, "wrong colours": table["state"] == "clear"})
+    found = failure_views.reference_table(
+        table["state"], flagged.astype(float), false.astype(float)
+    )
+    found = found.set_index(["reference", "kind"])
+    assert found.loc[("blurred", "wrong key points"), ["count", "of"]].tolist() == [12, 12]
+    assert found.loc[("clear", "wrong colours"), ["count", "true photos"]].tolist() == [0, 1.0]

@@ -27,11 +27,21 @@ def P():
         "augment.images_per_pid": 10,
         "reid.seeds": [0, 1, 2],
         "study.datasets": ["msmt17", "msmt17-s-cam"],
-        "study.arms": ["real", "pose-dive"],
-        "study.control_arms": ["viewpoint", "oracle"],
-        "study.control_datasets": ["msmt17-s-cam"],
-        "study.generated_control_datasets": ["msmt17-s-cam"],
+        "study.arms": {
+            "real": "all",
+            "pose-dive": "all",
+            "viewpoint": ["msmt17-s-cam"],
+            "oracle": ["msmt17-s-cam"],
+        },
+        "study.longer": {
+            "factor": 3,
+            "datasets": ["msmt17-s-cam"],
+            "arms": ["real", "pose-dive", "oracle"],
+            "seeds": [0, 1],
+        },
+        "study.graded_steps": [1, 2, 3],
         "study.resnet_datasets": [],
+        "study.resnet_arms": [],
         "study.azimuth_dataset": "msmt17",
         "study.generator_dataset": "msmt17",
         "study.count_dataset": "msmt17",
@@ -58,11 +68,16 @@ def test_work_is_what_one_counts_by_hand(P):
     assert fourth.work["sample"] == 5 * 20 * 2 + 4 * 20 * 2 and fourth.files == 2 * 360
     assert fourth.work["score"] == 10 + 8 * 2 + 2 * 360
     steps = P.reid.stage2.steps
-    assert stages["05_reid_comparison"].work["reid"] == (2 + 4) * 3 * steps
+    # Two arms trained longer on the part, and real ones: each counts as three by two seeds.
+    assert stages["05_reid_comparison"].work["reid"] == ((2 + 4) * 3 + 3 * 3 * 2) * steps
     assert stages["06_images_per_identity"].work["reid"] == 3 * steps  # 0 and 10 are in 05
-    assert stages["07_threshold_sweep"].work["reid"] == len(P.study.thresholds) * 3 * steps
+    levels = len(P.study.thresholds) + len(P.study.quantiles)
+    assert stages["07_threshold_sweep"].work["reid"] == levels * 3 * steps
     one = 10 + 10 * 5 + 3 + 7
-    assert stages["07_threshold_sweep"].work["extract"] == len(P.study.thresholds) * 3 * one
+    assert stages["07_threshold_sweep"].work["extract"] == levels * 3 * one
+    eighth = stages["08_controlled_comparisons"].work
+    # Three trainings and phase 1 draw ten images of five people anew.
+    assert eighth["train"] == sum(P.study.graded_steps) and eighth["sample"] == 4 * 5 * 10
 
 
 def test_the_count_of_variants_and_the_stages_are_the_study_s(P):

@@ -50,11 +50,14 @@ def test_the_key_of_a_run_follows_the_code_that_it_uses():
         {"model": "resnet"},
         {"arm": "repeat"},
         {"rows": None},
+        {"longer": 3},
+        {"borders": (45.0,)},
         {"rows": pd.DataFrame({"path": ["a.jpg", "c.jpg"], "pid": [1, 2], "camid": [0, 1]})},
         {"rows": pd.DataFrame({"path": ["a.jpg", "b.jpg"], "pid": [1, 1], "camid": [0, 1]})},
     ],
 )
-def test_what_changes_a_result_changes_its_key(P, job, change):
+def test_what_changes_a_result_changes_its_key(P, job, change, monkeypatch):
+    monkeypatch.setattr(reid_work, "_bodies_digest", lambda name, paths: "bodies")
     key = reid_jobs.STORE.key(reid_work.spec_of(P, job))
     assert reid_jobs.STORE.key(reid_work.spec_of(P, replace(job, **change))) != key
 
@@ -96,6 +99,32 @@ def test_true_photos_are_taken_once_for_all_seeds(P, job, monkeypatch):
     assert [job.drawn for job in found] == ["1.npy", "1.npy", "2.npy", None]
 
 
+def test_longer_training_keeps_the_course_of_the_rates(P):
+    reid = P.reid
+    thrice = reid_work.longer(reid, 3)
+    assert thrice.stage2.steps == 3 * reid.stage2.steps
+    assert thrice.stage2.epochs == reid.stage2.epochs  # through which the steps walk
+    assert thrice.stage1.steps == 3 * reid.stage1.steps
+    assert thrice.resnet.steps == 3 * reid.resnet.steps
+    assert reid_work.longer(reid, 1) is reid
+    passes = reid.model_copy(update={"stage2": reid.stage2.model_copy(update={"steps": None})})
+    stage = reid_work.longer(passes, 2).stage2
+    assert stage.steps is None and stage.epochs == 2 * reid.stage2.epochs
+    assert stage.milestones == [2 * epoch for epoch in reid.stage2.milestones]
+    assert stage.warmup_epochs == 2 * reid.stage2.warmup_epochs
+
+
+def test_borders_choose_the_photos_beyond_them(P, job, monkeypatch):
+    azimuths = np.array([-170.0, -40.0, 35.0]), np.array([31.0, -46.0, 45.0, 100.0])
+    monkeypatch.setattr(reid_work, "_test_azimuths", lambda name, paths: azimuths)
+    found = reid_work.beyond(replace(job, borders=(30.0, 45.0)), P.paths)
+    assert list(found) == ["30", "45"]
+    assert found["30"][0].all() and found["30"][1].all()
+    assert found["45"][0].tolist() == [True, False, False]
+    assert found["45"][1].tolist() == [False, True, False, True]
+    assert reid_work.beyond(job, P.paths) == {}
+
+
 def test_repeat_gives_every_identity_the_count_of_the_generated_images():
     train = ImageSet(
         np.arange(5, dtype=np.uint8)[:, None, None, None] * np.ones((1, 2, 2, 3), np.uint8),
@@ -105,6 +134,9 @@ def test_repeat_gives_every_identity_the_count_of_the_generated_images():
     again = reid_work.repeated(train, {1: 3, 2: 2}, seed=0)
     assert np.bincount(again.pids).tolist() == [0, 3, 2]
     assert (reid_work.repeated(train, {1: 3, 2: 2}, seed=0).images == again.images).all()
+    # Every photo equally often: seven of two photos are three and four of each.
+    copies = np.unique(reid_work.repeated(train, {1: 7}, seed=0).images, return_counts=True)[1]
+    assert sorted(copies.tolist()) == [3 * 12, 4 * 12]
 
 
 def test_recorded_runs_give_the_table_and_nothing_is_trained(P, job, tmp_path, monkeypatch):

@@ -17,6 +17,7 @@ from posedive_lib.bench.statistics import (
     identity_interval,
     joint_p,
     paired_difference,
+    t_interval,
     verdict,
 )
 from posedive_lib.errors import StudyError
@@ -78,6 +79,22 @@ def test_bootstrap_interval_is_scipys_bca_and_repeatable():
     assert interval.method == "BCa" and interval == bootstrap_interval(values, seed=3)
 
 
+def test_students_interval_is_scipys_and_covers_what_it_promises():
+    rng = np.random.default_rng(0)
+    values = rng.normal(1, 2, 6)
+    interval = t_interval(values)
+    reference = stats.ttest_1samp(values, 0).confidence_interval(0.95)
+    assert (interval.low, interval.high) == pytest.approx((reference.low, reference.high))
+    covered = [
+        t_interval(sample).low <= 0 <= t_interval(sample).high
+        for sample in rng.normal(0, 1, (2000, 6))
+    ]
+    assert np.mean(covered) == pytest.approx(0.95, abs=0.02)
+    assert t_interval([2.0, 2.0]).method == "constant" and t_interval([2.0]).method == "none"
+    both = paired_difference(values, np.zeros(6), seed=0)
+    assert both.low < both.bca_low < both.mean < both.bca_high < both.high
+
+
 def test_degenerate_intervals_say_so():
     assert bootstrap_interval([2.0, 2.0, 2.0], seed=0).method == "constant"
     assert bootstrap_interval([2.0], seed=0).method == "none"
@@ -108,13 +125,19 @@ def test_verdicts():
         (np.nan, np.nan, 0.01, 0.01, NO_EFFECT),
         (0.1, 1.0, 0.05, 0.03, "gain"),
         (-1.0, -0.1, 0.05, 0.03, "loss"),
-        (0.1, 1.0, 0.06, 0.03, "gain by the interval, not by the test"),
+        (0.1, 1.0, 0.06, 0.03, NO_EFFECT),
+        (-1.0, -0.1, 0.06, 0.03, NO_EFFECT),
+        (-1.0, 1.0, 0.01, 0.01, NO_EFFECT),
+        (0.1, 1.0, np.nan, 0.03, NO_EFFECT),
+        (-1.0, -0.1, 0.25, 0.25, "loss, too few seeds to test"),
         (0.1, 1.0, 0.25, 0.25, "gain, too few seeds to test"),
     ],
 )
 def test_the_rule_of_the_verdict(low, high, p, smallest, said):
-    assert verdict((low + high) / 2, low, high, p, smallest) == said
-    assert contains_zero(low, high) == (said == NO_EFFECT)
+    assert verdict(low, high, p, smallest) == said
+    mirrored = {"gain": "loss", "loss": "gain"}.get(said.split(",")[0])
+    other = said.replace(said.split(",")[0], mirrored) if mirrored else said
+    assert verdict(-high, -low, p, smallest) == other  # either direction needs the same
 
 
 @pytest.mark.parametrize("n, expected", [(3, 0.73), (6, 0.88), (10, 0.90)])

@@ -128,7 +128,7 @@ def test_failures_are_those_of_the_key_points_and_sheets_for_eyes():
     row = table.loc["wrong key points"]
     assert (row["count"], row["of"], row["kept"], row["rejected"]) == (3, 12, 0, 0.5)
     assert table[["true photos", "staged failures", "bagless strangers"]].isna().all(axis=None)
-    assert failure_views.reference_table(samples, flagged).empty
+    assert failure_views.reference_table(pd.Series(dtype=str), flagged, flagged).empty
     assert failure_views.caught(samples, flagged)["kind"].tolist() == ["wrong key points"]
     sheet = failure_views.contact_sheet(samples, 0)
     assert sum(bool(axes.images) for axes in sheet.axes) == 3 * count  # the rest stays empty

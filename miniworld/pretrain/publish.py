@@ -19,7 +19,7 @@ from miniworld.pretrain.common import HERE, settings
 matplotlib.use("Agg")
 TARGET = Path("data/pretrained")
 COLUMNS = 4  # panels of the loss curves side by side
-MODELS = ("stable-diffusion", "clip", "vitpose", "phase1")
+MODELS = ("stable-diffusion", "clip", "resnet", "vitpose", "phase1")
 
 
 def set_aside(folder: Path, aside: Path) -> None:

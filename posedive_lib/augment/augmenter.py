@@ -73,7 +73,7 @@ class Augmenter:
         painter: Painter,
         out: str | Path,
         *,
-        images_per_pid: int | None = None,
+        images_per_pid: int | pd.Series | None = None,
         progress: bool = True,
     ) -> pd.DataFrame:
         """Make what `out` lacks of the plan's candidates; see `candidates.generate`."""

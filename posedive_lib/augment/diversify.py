@@ -2,9 +2,9 @@
 
 Viewpoint and pose each have a policy of their own, and an arm of the study is a pair of policies
 (`ARMS`). `pose-dive` diversifies both, `viewpoint` and `pose` one of them, `same-distribution`
-neither. Every draw comes from the key (seed, data set, identity, index). So asking for more
-candidates only appends. Policies share references and noise, so that arms differ in nothing but
-pose and viewpoint.
+neither. `uniform` draws both plainly, as the paper does. Every draw comes from the key (seed, data
+set, identity, index). So asking for more candidates only appends. Policies share references and
+noise, so that arms differ in nothing but pose and viewpoint.
 """
 
 from __future__ import annotations
@@ -39,7 +39,9 @@ ARMS = {  # what is diversified: viewpoint, pose
     "viewpoint": (True, False),
     "pose": (False, True),
     SAME: (False, False),
+    "uniform": (True, True),
 }
+CONTROLS = tuple(arm for arm in ARMS if arm != "pose-dive")  # what else is generated, to compare
 GRID = 240  # steps of azimuth and of elevation between which `inverse-density` chooses
 COLUMNS = [
     "dataset",
@@ -67,11 +69,13 @@ COLUMNS = [
 def policies_of(arm: str, policy: Policy) -> dict[str, str]:
     """The policies of an arm of the study, as keyword arguments of `plan`.
 
-    What the arm diversifies follows `policy` (params.augment.policy); the rest is drawn as the
-    training set has it.
+    What the arm diversifies follows `policy` (params.augment.policy), or in `uniform` the paper's
+    plain draw; the rest is drawn as the training set has it.
     """
     if arm not in ARMS:
         raise StudyError(f"The arm is '{arm}': use one of {', '.join(ARMS)}")
+    if arm == "uniform":
+        return {"viewpoint_policy": "uniform", "pose_policy": "uniform"}
     viewpoint, pose = ARMS[arm]
     return {
         "viewpoint_policy": policy.viewpoint if viewpoint else SAME,

@@ -105,12 +105,45 @@ def select(
     return kept.reset_index(drop=True)
 
 
+def counted(manifest: pd.DataFrame, limits: Augment, counts: pd.Series) -> pd.DataFrame:
+    """`counts` (by pid) rows of each identity, so that two manifests give equally many images.
+
+    The first that pass Eq. 3-6. Where too few do, the most confident of the others fill up.
+    """
+    judged = judge(manifest, limits)
+    confidence = judged["gen_mean"].where(~judged["kept"], np.inf)  # kept ones first, in order
+    ranked = judged.assign(rank=-confidence).sort_values(["pid", "rank", "index"])
+    chosen = ranked[ranked.groupby("pid").cumcount() < ranked["pid"].map(counts).fillna(0)]
+    return chosen.drop(columns="rank").sort_values(["pid", "index"], ignore_index=True)
+
+
+def unfiltered(manifest: pd.DataFrame, counts: pd.Series) -> pd.DataFrame:
+    """The first `counts` (by pid) rows of each identity, whatever Eq. 4-6 say of them."""
+    ranked = manifest.sort_values(["pid", "index"])
+    chosen = ranked[ranked.groupby("pid").cumcount() < ranked["pid"].map(counts).fillna(0)]
+    return chosen.reset_index(drop=True)
+
+
 def shortfall(manifest: pd.DataFrame, selection: pd.DataFrame, images_per_pid: int) -> pd.DataFrame:
     """Identities with fewer kept images than wanted: pid, kept, missing."""
     pids = np.unique(manifest["pid"].to_numpy(dtype=int))
     kept = selection["pid"].value_counts().reindex(pids, fill_value=0).to_numpy()
     table = pd.DataFrame({"pid": pids, "kept": kept, "missing": images_per_pid - kept})
     return table[table["missing"] > 0].reset_index(drop=True)
+
+
+def at_quantiles(
+    manifest: pd.DataFrame, limits: Augment, quantiles: Iterable[float]
+) -> dict[float, float]:
+    """Quantile -> threshold tau_gen: what so large a share of the images that pass Eq. 3-5 misses.
+
+    So thresholds fit the estimator whose confidence they are of. They are rounded down to what the
+    scores of `judge` tell apart.
+    """
+    passed = select(manifest, limits, tau_gen=0.0)["gen_mean"].to_numpy()
+    if not len(passed):
+        return {}
+    return {q: float(np.quantile(passed, q, method="lower")) for q in quantiles}
 
 
 def matched(

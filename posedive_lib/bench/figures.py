@@ -55,6 +55,8 @@ ARMS = (
     "oracle-same",
     "oracle",
 )
+# Other ways to draw or to choose images of pose-dive look like it; their names tell them apart.
+LIKE = dict.fromkeys(("uniform", "unfiltered", "with-bags", "without-bags"), "pose-dive")
 Picture = np.ndarray | None  # uint8 (H, W, 3), (H, W, 1) or (H, W); None leaves a gap
 
 
@@ -92,9 +94,11 @@ def style() -> Iterator[None]:
 
 def arm_style(arm: str) -> dict[str, Any]:
     """Arguments of `Axes.plot` for an arm: its colour, marker and line in every figure."""
-    if arm not in ARMS:
-        raise StudyError(f"{arm!r} is no arm of the study; the arms are {', '.join(ARMS)}.")
-    index = ARMS.index(arm)
+    known = LIKE.get(arm, arm)
+    if known not in ARMS:
+        names = ", ".join([*ARMS, *LIKE])
+        raise StudyError(f"{arm!r} is no arm of the study; the arms are {names}.")
+    index = ARMS.index(known)
     return {
         "color": COLOURS[index],
         "marker": MARKERS[index],

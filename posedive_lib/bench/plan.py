@@ -22,6 +22,7 @@ import torch
 import yaml
 
 from posedive_lib import params as parameters
+from posedive_lib.augment.diversify import CONTROLS
 from posedive_lib.bench import costs, rates
 from posedive_lib.bench.rates import ASSUMED, UNITS, Measured
 from posedive_lib.bench.sizes import Size, rendered, size_of
@@ -101,8 +102,9 @@ def stages_of(P: Params, sizes: Sizes, measured: Measured) -> dict[str, Stage]:
         distances = 3 * largest.query * largest.gallery * 4
         memory = base + (2 * images * 3 * small + distances) / 1e9
         if name.startswith("08"):
-            work["sample"] = 2 * sizes[P.study.generator_dataset].pids * P.augment.images_per_pid
-            work["train"] = ablation.steps
+            drawn = sizes[P.study.generator_dataset].pids * P.augment.images_per_pid
+            work["sample"] = _redrawn(P) * drawn
+            work["train"] = sum(P.study.graded_steps)
         stages[name] = Stage(work, memory * P.study.workers)
     # 09 draws and judges samples of what is there.
     stages["09_failure_cases"] = Stage({"score": 10 * P.study.failure_samples}, base)
@@ -110,13 +112,19 @@ def stages_of(P: Params, sizes: Sizes, measured: Measured) -> dict[str, Stage]:
 
 
 def _generated_arms(P: Params, name: str) -> list[str]:
-    if name not in P.study.generated_control_datasets:
-        return []
-    return [arm for arm in P.study.control_arms if not arm.startswith("oracle")]
+    return [arm for arm, where in P.study.arms.items() if arm in CONTROLS and name in where]
+
+
+def _redrawn(P: Params) -> int:
+    """By how many other generators notebook 08 draws the same images."""
+    return len(P.study.graded_steps) + (P.paths.phase1 is not None)
 
 
 def _candidates(P: Params, name: str, size: Size) -> float:
-    """Candidates of all arms: the whole plan of `pose-dive`, and at most that of a control arm."""
+    """Candidates of all arms: the whole plan of `pose-dive`, and as many of a control arm.
+
+    A control arm seldom needs its whole budget: it stops where it has as many images.
+    """
     per_pid = float(P.augment.candidates_per_pid)
     own = per_pid
     if name == P.study.count_dataset:
@@ -129,17 +137,22 @@ def _runs(P: Params, sizes: Sizes) -> dict[str, Runs]:
     s, seeds, each = P.study, len(P.reid.seeds), P.augment.images_per_pid
     compared: Runs = []
     for name in sizes:
-        controls = [arm for arm in s.control_arms if arm.startswith("oracle")]
-        controls = controls if name in s.control_datasets else []
-        arms = [*s.arms, *controls, *_generated_arms(P, name)]
+        arms = [arm for arm, where in s.arms.items() if name in where]
         compared += [(name, 0 if arm == "real" else each, seeds) for arm in arms]
-    compared += [(name, each, seeds * len(s.resnet_arms)) for name in s.resnet_datasets]
+    compared += [(n, each, seeds * len(s.resnet_arms)) for n in s.resnet_datasets if n in sizes]
+    # A run that trains so many times as long counts as so many.
+    times = s.longer.factor * len(s.longer.seeds)
+    for name in filter(sizes.__contains__, s.longer.datasets):
+        own = [arm for arm in s.longer.arms if name in s.arms.get(arm, [])]
+        compared += [(name, 0 if arm == "real" else each, times) for arm in own]
     counts: Runs = [(s.count_dataset, n, seeds) for n in s.counts if n not in (0, each)]
     return {
         "05_reid_comparison": compared,
         "06_images_per_identity": counts or [(s.count_dataset, 0, 0)],
-        "07_threshold_sweep": [(s.threshold_dataset, each, seeds * len(s.thresholds))],
-        "08_controlled_comparisons": [(s.generator_dataset, each, 2 * seeds)],
+        "07_threshold_sweep": [
+            (s.threshold_dataset, each, seeds * (len(s.thresholds) + len(s.quantiles)))
+        ],
+        "08_controlled_comparisons": [(s.generator_dataset, each, _redrawn(P) * seeds)],
     }
 
 

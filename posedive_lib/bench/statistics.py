@@ -24,7 +24,7 @@ NO_EFFECT = "no effect shown"
 
 @dataclass(frozen=True)
 class Interval:
-    """An estimate with a bootstrap interval.
+    """An estimate with its interval.
 
     method: how it was made; "none" says that `n` is too small for one.
     """
@@ -38,18 +38,21 @@ class Interval:
 
 @dataclass(frozen=True)
 class Comparison(Interval):
-    """Arm minus baseline over paired seeds.
+    """Arm minus baseline over paired seeds, with Student's interval.
 
-    p: of the two-sided sign-flip test; smallest_p: the least that `n` pairs can give.
+    p: of the two-sided sign-flip test; smallest_p: the least that `n` pairs can give. bca_low,
+    bca_high: the bootstrap's interval, beside it.
     """
 
     p: float
     smallest_p: float
+    bca_low: float
+    bca_high: float
 
     @property
     def verdict(self) -> str:
         """`verdict` of this comparison."""
-        return verdict(self.mean, self.low, self.high, self.p, self.smallest_p)
+        return verdict(self.low, self.high, self.p, self.smallest_p)
 
 
 def contains_zero(low: float, high: float) -> bool:
@@ -57,20 +60,38 @@ def contains_zero(low: float, high: float) -> bool:
     return not (low > 0 or high < 0)
 
 
-def verdict(mean: float, low: float, high: float, p: float, smallest_p: float) -> str:
-    """How the study words a difference, everywhere.
+def verdict(low: float, high: float, p: float, smallest_p: float) -> str:
+    """How the study words a difference, everywhere (docs/primary_analysis.md).
 
-    The interval decides whether there is one, the sign-flip test how sure it is. "no effect
-    shown": the interval contains 0 or there is none. "gain" or "loss": it excludes 0 and p ≤ 0.05.
-    Otherwise the word is followed by what is missing: with fewer than six pairs no p can reach
-    0.05, and a bootstrap interval is too narrow.
+    "gain" or "loss" need the same: an interval that excludes 0, and p ≤ 0.05, where p is corrected
+    for the comparisons of its table (`joint_p`). All else is "no effect shown". Where so few seeds
+    cannot give such a p, an interval that excludes 0 says so: "gain, too few seeds to test".
     """
     if contains_zero(low, high):
         return NO_EFFECT
-    direction = "gain" if mean > 0 else "loss"
+    direction = "gain" if low > 0 else "loss"
     if smallest_p > ALPHA:
         return f"{direction}, too few seeds to test"
-    return direction if p <= ALPHA else f"{direction} by the interval, not by the test"
+    return direction if p <= ALPHA else NO_EFFECT
+
+
+def t_interval(values: ArrayLike, *, confidence: float = 0.95) -> Interval:
+    """Student's interval of the mean of independent values (n,).
+
+    Right for normal values however few there are, where a bootstrap of six is too narrow (see
+    `bootstrap_interval`). All values equal: the interval is that value. One: NaN.
+    """
+    values = _finite("values", values)
+    n, mean = len(values), float(values.mean())
+    if n < 2:
+        return Interval(mean, np.nan, np.nan, n, "none")
+    if np.ptp(values) == 0:
+        return Interval(mean, mean, mean, n, "constant")
+    half = stats.t.ppf((1 + confidence) / 2, n - 1) * values.std(ddof=1) / np.sqrt(n)
+    # A bound that is 0 but for its last digits is 0.
+    rounding = 1e-9 * np.abs(values).max()
+    low, high = (0.0 if abs(bound) < rounding else bound for bound in (mean - half, mean + half))
+    return Interval(mean, float(low), float(high), n, "t")
 
 
 def bootstrap_interval(
@@ -94,10 +115,13 @@ def paired_difference(
     """
     made, reference = _paired(arm=arm, baseline=baseline)
     difference = made - reference
-    interval = bootstrap_interval(difference, seed=seed, confidence=confidence)
+    interval = t_interval(difference, confidence=confidence)
+    bca = bootstrap_interval(difference, seed=seed, confidence=confidence)
     (p,) = joint_p(difference[:, None], seed=seed).tolist()
     smallest_p = 2.0 ** (1 - interval.n)  # of 2^n patterns of signs, all plus and all minus
-    return Comparison(**vars(interval), p=p, smallest_p=smallest_p)
+    return Comparison(
+        **vars(interval), p=p, smallest_p=smallest_p, bca_low=bca.low, bca_high=bca.high
+    )
 
 
 def joint_p(differences: ArrayLike, *, seed: int, patterns: int = 2**16) -> np.ndarray:

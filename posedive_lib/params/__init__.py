@@ -7,6 +7,7 @@ of each parameter stand beside it in params.yaml.
 
 from posedive_lib.params.experiments import Params, PromptStage, ReID, StepStage
 from posedive_lib.params.reading import load, load_replication
+from posedive_lib.params.replication import Replication
 from posedive_lib.params.sections import (
     Augment,
     GeneratorParams,
@@ -23,6 +24,7 @@ __all__ = [
     "Params",
     "PromptStage",
     "ReID",
+    "Replication",
     "PairParams",
     "Sampling",
     "Splits",

@@ -144,8 +144,20 @@ class Ablation(Section):
     people: Count
 
 
+class Longer(Section):
+    """Runs that train so many times as long, and where."""
+
+    factor: Annotated[int, Field(ge=2)]
+    datasets: DatasetNames
+    arms: Annotated[list[StudyArm], AfterValidator(distinct)]
+    seeds: Seeds
+
+
 class Study(Section):
-    """Which experiments the notebooks run."""
+    """Which experiments the notebooks run.
+
+    Of the data sets that an entry names, those count that are among `datasets`.
+    """
 
     datasets: Annotated[DatasetNames, Field(min_length=1)]
     arms: Annotated[dict[StudyArm, DatasetNames], Field(min_length=1)]
@@ -159,7 +171,12 @@ class Study(Section):
     counts: Annotated[list[CountOrNone], Field(min_length=1), AfterValidator(increasing)]
     threshold_dataset: DatasetName
     thresholds: Annotated[list[Fraction], Field(min_length=1), AfterValidator(increasing)]
+    quantiles: Annotated[list[BelowOne], AfterValidator(increasing)]
+    borders: Annotated[list[Annotated[float, Field(ge=0, lt=180)]], AfterValidator(increasing)]
+    longer: Longer
+    graded_steps: Annotated[list[Count], AfterValidator(increasing)]
     failure_samples: Count
+    poor_references: CountOrNone
     ablation: Ablation
 
     @field_validator("arms", mode="before")
@@ -173,13 +190,6 @@ class Study(Section):
 
     @model_validator(mode="after")
     def _within_the_comparison(self) -> Self:
-        named = {f"arms.{arm}": where for arm, where in self.arms.items()}
-        for inner, names in {**named, "resnet_datasets": self.resnet_datasets}.items():
-            beyond = set(names) - set(self.datasets)
-            if beyond:
-                raise ValueError(
-                    f"must name in {inner} only what datasets names, and {min(beyond)} is not there"
-                )
         unknown = set(self.resnet_arms) - set(self.arms)
         if unknown:
             raise ValueError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass, fields
 
 import numpy as np
@@ -48,6 +49,12 @@ class ImageSet:
 
     def __len__(self) -> int:
         return len(self.pids)
+
+    def copies(self) -> np.ndarray:
+        """(N,) numbers, equal for photos with the same pixels; generated images are all apart."""
+        digests = [hashlib.blake2b(image.tobytes()).digest() for image in self.images]
+        numbers = np.unique(np.array(digests, object), return_inverse=True)[1]
+        return np.where(self.generated, len(self) + np.arange(len(self)), numbers)
 
     def take(self, rows: np.ndarray) -> ImageSet:
         """The given rows (indices, possibly repeated, or a mask)."""

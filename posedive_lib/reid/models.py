@@ -7,6 +7,7 @@ in `params.ReIDModel`.
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +30,7 @@ MODELS: dict[str, type[TorchReIDModel]] = {
     model.name: model for model in (ClipReIDModel, ResNetModel)
 }
 Groups = tuple[np.ndarray, np.ndarray]  # a label per query (Q,) and per gallery image (G,)
+Subsets = Mapping[str, Groups]  # name -> masks of queries (Q,) and of gallery images (G,)
 
 
 def model_class(name: str) -> type[TorchReIDModel]:
@@ -77,11 +79,13 @@ def evaluate_model(
     max_rank: int = 50,
     average_precision: str = "rectangular",
     groups: Groups | None = None,
+    subsets: Subsets | None = None,
 ) -> dict[str, Any]:
     """mAP, ranks and mINP in percent, their protocol, and the AP of each valid query (fraction).
 
     groups: such as azimuth sectors. `group_cells` then holds [query group, gallery group, mAP,
-    queries] of every pair that occurs (see `posedive_lib.reid.breakdown`).
+    queries] of every pair that occurs (see `posedive_lib.reid.breakdown`). subsets: parts of the
+    test; `subsets` then holds [mAP, rank-1, valid queries] of each by its name.
     """
     labelled = (
         model.extract(query.images, query.camids),
@@ -111,7 +115,16 @@ def evaluate_model(
         table = cells(match_table(*labelled), *groups, resamples=0)
         columns = ["query_group", "gallery_group", "mAP", "n_query"]
         found["group_cells"] = table.loc[table["n_query"] > 0, columns].to_numpy().tolist()
+    if subsets:
+        found["subsets"] = {name: _of_subset(labelled, *part) for name, part in subsets.items()}
     return found
+
+
+def _of_subset(labelled: tuple, query: np.ndarray, gallery: np.ndarray) -> list[float]:
+    """[mAP, rank-1 (percent), valid queries] of some queries against some of the gallery."""
+    masks = (*[query] * 3, *[gallery] * 3)
+    part = evaluate(*(values[mask] for values, mask in zip(labelled, masks, strict=True)))
+    return [100 * part.mAP, 100 * float(part.cmc[0]), part.n_valid]
 
 
 def protocol(model: TorchReIDModel) -> dict[str, Any]:
@@ -147,6 +160,7 @@ def train_and_evaluate(
     progress: Progress | None = None,
     device: str | None = None,
     groups: Groups | None = None,
+    subsets: Subsets | None = None,
 ) -> dict[str, Any]:
     """§D, §F: one Re-ID run: train on `train`, test `query` against `gallery`.
 
@@ -159,7 +173,7 @@ def train_and_evaluate(
     size = params.image
     trained = create_model(model, params, pretrained, size.height, size.width, device)
     history = trained.fit(train, seed=seed, progress=progress, checkpoints=checkpoints)
-    metrics = evaluate_model(trained, query, gallery, groups=groups)
+    metrics = evaluate_model(trained, query, gallery, groups=groups, subsets=subsets)
     if save_to is not None:
         trained.save(save_to)
     return {

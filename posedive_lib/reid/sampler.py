@@ -1,7 +1,8 @@
 """Batches of row indices, a fixed number of them, from a private generator.
 
 PK sampling, and shuffled rounds. Generated images can be capped: `generated` (N,) marks them and
-`max_share` is the largest share of a batch that they may take.
+`max_share` is the largest share of a batch that they may take. Copies of one image do not meet in
+a batch where that can be helped: `copies` (N,) numbers the images, copies of one alike.
 """
 
 from collections.abc import Iterator
@@ -12,13 +13,32 @@ from posedive_lib.errors import StudyError
 
 
 class Deck:
-    """Rows dealt in reshuffled rounds: every row comes once before any comes again."""
+    """Rows dealt in reshuffled rounds: every row comes once before any comes again.
 
-    def __init__(self, rows: np.ndarray) -> None:
+    copies: number of the image of each row of the whole set. A draw takes another copy of an image,
+    or a row a second time, only where it asks for more rows than there are images.
+    """
+
+    def __init__(self, rows: np.ndarray, copies: np.ndarray | None = None) -> None:
         self.rows, self.waiting = np.asarray(rows), np.zeros(0, int)
+        self.copies = copies
+        self.different = len(self.rows if copies is None else np.unique(copies[self.rows]))
 
     def draw(self, count: int, rng: np.random.Generator) -> np.ndarray:
         """The next (count,) rows."""
+        if count > self.different:
+            return self._next(count, rng)
+        while True:
+            shown = self.waiting if self.copies is None else self.copies[self.waiting]
+            first = np.sort(np.unique(shown, return_index=True)[1])[:count]
+            if len(first) == count:
+                break
+            self.waiting = np.concatenate([self.waiting, rng.permutation(self.rows)])
+        drawn = self.waiting[first]
+        self.waiting = np.delete(self.waiting, first)
+        return drawn
+
+    def _next(self, count: int, rng: np.random.Generator) -> np.ndarray:
         while len(self.waiting) < count:
             self.waiting = np.concatenate([self.waiting, rng.permutation(self.rows)])
         drawn, self.waiting = self.waiting[:count], self.waiting[count:]
@@ -28,10 +48,12 @@ class Deck:
 class CappedDeck:
     """Rows of which at most a given number are generated; where real ones are short they repeat."""
 
-    def __init__(self, rows: np.ndarray, generated: np.ndarray) -> None:
-        self.both = Deck(rows)
-        self.real = Deck(rows[~generated[rows]])
-        self.generated = Deck(rows[generated[rows]])
+    def __init__(
+        self, rows: np.ndarray, generated: np.ndarray, copies: np.ndarray | None = None
+    ) -> None:
+        self.both = Deck(rows, copies)
+        self.real = Deck(rows[~generated[rows]], copies)
+        self.generated = Deck(rows[generated[rows]], copies)
 
     def draw(self, count: int, limit: int, rng: np.random.Generator) -> np.ndarray:
         """(count,) rows, real and generated in proportion, at most `limit` of them generated."""
@@ -67,7 +89,9 @@ class PKSampler:
         *,
         generated: np.ndarray | None = None,
         max_share: float = 1.0,
+        copies: np.ndarray | None = None,
     ) -> None:
+        self.copies = copies
         self.generated = _marks(generated, len(labels))
         order = np.argsort(labels, kind="stable")
         names, starts = np.unique(np.asarray(labels)[order], return_index=True)
@@ -91,7 +115,9 @@ class PKSampler:
 
     def __iter__(self) -> Iterator[np.ndarray]:
         rng = np.random.default_rng(self.seed)
-        decks = {name: CappedDeck(rows, self.generated) for name, rows in self.rows.items()}
+        decks = {
+            name: CappedDeck(rows, self.generated, self.copies) for name, rows in self.rows.items()
+        }
         # whole numbers per identity that never sum to more than the share of the batch
         shares = self.max_share * self.instances * np.arange(self.people + 1)
         limits = np.diff(np.floor(shares + 1e-9)).astype(int).tolist()

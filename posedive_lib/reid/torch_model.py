@@ -242,7 +242,7 @@ class TorchReIDModel:
         )
 
     def pk_sampler(self, run: TrainingRun, steps: int) -> PKSampler:
-        """Batches of P identities with K images each."""
+        """Batches of P identities with K images each, different ones where there are K."""
         p = self.params
         return PKSampler(
             run.train.pids,
@@ -252,6 +252,7 @@ class TorchReIDModel:
             seed_for(run.seed, "pk"),
             generated=run.train.generated,
             max_share=p.generated.max_share,
+            copies=run.train.copies(),
         )
 
     def augmented(self, run: TrainingRun, rows: np.ndarray, step: int) -> Tensor:

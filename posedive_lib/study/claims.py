@@ -2,11 +2,11 @@
 
     python -m posedive_lib.study.claims
 
-The claims are listed in `claims.yaml` and judged by the rules in `claim_rules.py`. The command
-reads reports/tables and the data of two figures. It writes reports/tables/claims.csv,
-reports/tables/choices.csv and reports/claims.md, which shows both. A missing table is an error. A
-claim is "not tested" where the parameters leave out the arm or the level that it needs, and the
-table names it. No claim is left blank.
+The claims are listed in `claims.yaml`, and judged by the rules in `claim_rules.py` and
+`claim_images.py`. The command reads reports/tables and the data of two figures. It writes
+reports/tables/claims.csv, reports/tables/choices.csv and reports/claims.md, which shows both. A
+missing table is an error. A claim is "not tested" where the parameters leave out the arm or the
+level that it needs, and the table names it. No claim is left blank.
 """
 
 from __future__ import annotations
@@ -24,10 +24,11 @@ from posedive_lib.bench.runs import write_text
 from posedive_lib.bench.statistics import ALPHA
 from posedive_lib.bench.tables import rendered, to_csv, to_markdown
 from posedive_lib.errors import command
+from posedive_lib.study import claim_images, claim_rules  # noqa: F401 (claim_images fills RULES)
 from posedive_lib.study.choices import choices
-from posedive_lib.study.claim_rules import RULES, SAME
+from posedive_lib.study.claim_registry import RULES
 from posedive_lib.study.evidence import Evidence, NotCovered
-from posedive_lib.study.verdicts import VERDICTS
+from posedive_lib.study.verdicts import HERE, VERDICTS
 
 if TYPE_CHECKING:
     from posedive_lib.study.verdicts import Finding
@@ -38,13 +39,18 @@ FOLDER = Path(__file__).parent
 
 @dataclass(frozen=True)
 class Claim:
-    """A sentence of the paper, the rule that judges it, and the tables that the rule reads."""
+    """A sentence of the paper, the rule that judges it, and the tables that the rule reads.
+
+    published: a result on a real data set. A rendered one can neither confirm nor contradict it, so
+    that the verdict says whether it is the same here.
+    """
 
     section: str
     paper: str
     sources: tuple[str, ...]
     rule: str
     arguments: dict[str, Any]
+    published: bool
 
     def judge(self, evidence: Evidence) -> Finding:
         """What was measured, in words, and the verdict."""
@@ -52,6 +58,8 @@ class Claim:
             measured, verdict = RULES[self.rule](evidence, **self.arguments)
         except NotCovered as reason:
             measured, verdict = str(reason), "not tested"
+        if self.published and rendered(evidence.reports):
+            verdict = HERE.get(verdict, verdict)
         assert verdict in VERDICTS and measured.strip()
         return measured, verdict
 
@@ -59,7 +67,14 @@ class Claim:
 def _listed() -> tuple[Claim, ...]:
     text = (FOLDER / "claims.yaml").read_text(encoding="utf-8")
     return tuple(
-        Claim(c["section"], c["paper"], tuple(c["sources"]), c["rule"], c.get("with", {}))
+        Claim(
+            c["section"],
+            c["paper"],
+            tuple(c["sources"]),
+            c["rule"],
+            c.get("with", {}),
+            c.get("published", False),
+        )
         for c in yaml.safe_load(text)
     )
 
@@ -117,7 +132,7 @@ def page(table: pd.DataFrame, open_choices: pd.DataFrame, evidence: Evidence) ->
         .format(
             about=ABOUT[mini_world],
             ours=OURS[mini_world],
-            same=SAME,
+            same=claim_rules.SAME,
             correction=correction(evidence),
             claims=to_markdown(table),
             choices=to_markdown(open_choices),

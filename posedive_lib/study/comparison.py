@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -11,11 +12,12 @@ import pandas as pd
 
 from posedive_lib.bench.statistics import (
     NO_EFFECT,
-    bootstrap_interval,
     captured_share,
     holm,
     joint_p,
     paired_difference,
+    t_interval,
+    verdict,
 )
 from posedive_lib.errors import StudyError
 
@@ -42,6 +44,12 @@ TRUTH = (  # generated images against true ones in the same poses and views
     ("same-distribution", "oracle-same"),
     ("pose-dive", "oracle"),
 )
+CHOICE = (  # what decides which images are drawn or used
+    ("pose-dive", "uniform"),
+    ("uniform", "same-distribution"),
+    ("pose-dive", "unfiltered"),
+    ("with-bags", "without-bags"),
+)
 # Share of an effect of true photos (third against fourth arm) that generated images have (first
 # against second arm).
 SHARES = {
@@ -58,6 +66,8 @@ FAMILY = [
     "difference",
     "ci_low",
     "ci_high",
+    "bca_low",
+    "bca_high",
     "p",
     "smallest_p",
     "seeds",
@@ -90,7 +100,10 @@ class Pair:
 
 
 def paired(arm: pd.DataFrame, baseline: pd.DataFrame, metric: str, seed: int) -> dict[str, Any]:
-    """Mean difference of a metric over the seeds that both have: interval, sign-flip p, verdict."""
+    """Mean difference of a metric over the seeds that both have: intervals, sign-flip p, verdict.
+
+    ci_low, ci_high: Student's interval; bca_low, bca_high: the bootstrap's.
+    """
     own, before = _by_seed(metric, arm=arm, baseline=baseline)
     result = paired_difference(own.to_numpy(), before.to_numpy(), seed=seed)
     return {
@@ -100,6 +113,8 @@ def paired(arm: pd.DataFrame, baseline: pd.DataFrame, metric: str, seed: int) ->
         "difference": result.mean,
         "ci_low": result.low,
         "ci_high": result.high,
+        "bca_low": result.bca_low,
+        "bca_high": result.bca_high,
         "p": result.p,
         "smallest_p": result.smallest_p,
         "seeds": result.n,
@@ -121,7 +136,7 @@ def against(
 
 def between(
     runs: pd.DataFrame,
-    pairs: Sequence[tuple[str, str]] = VOLUME + PARTS + TRUTH,
+    pairs: Sequence[tuple[str, str]] = VOLUME + PARTS + TRUTH + CHOICE,
     *,
     seed: int,
     metrics: Sequence[str] = METRICS,
@@ -143,9 +158,9 @@ def _pair(dataset: str, table: pd.DataFrame, arm: str, baseline: str) -> Pair:
 def family(pairs: Sequence[Pair], *, seed: int, metrics: Sequence[str] = METRICS) -> pd.DataFrame:
     """A row of `paired` for each pair and metric, with p corrected over all pairs of a metric.
 
-    p_joint: permuting all pairs together (`joint_p`), over the seeds that all have.
-    p_holm: Holm's correction. smallest_p_holm: the least it could be with this many seeds; above
-    0.05 no comparison can pass it.
+    p_joint: permuting all pairs together (`joint_p`), over the seeds that all have; the verdict
+    goes by it. p_holm: Holm's correction. smallest_p_holm: the least it could be with this many
+    seeds; above 0.05 no comparison can pass it.
     """
     if not pairs:
         return pd.DataFrame(columns=FAMILY)
@@ -164,6 +179,8 @@ def family(pairs: Sequence[Pair], *, seed: int, metrics: Sequence[str] = METRICS
         differences = pd.concat([arm - before for arm, before in own], axis=1, join="inner")
         p = joint_p(differences.to_numpy(), seed=seed) if len(differences) else np.nan
         result.loc[result["metric"] == metric, "p_joint"] = p
+    columns = ["ci_low", "ci_high", "p_joint", "smallest_p"]
+    result["verdict"] = [verdict(*row) for row in result[columns].itertuples(index=False)]
     return result
 
 
@@ -208,14 +225,23 @@ def oracle_shares(runs: pd.DataFrame, *, seed: int, metric: str = "mAP") -> pd.D
 def by_level(
     runs: pd.DataFrame, column: str, *, seed: int, metrics: Sequence[str] = METRICS
 ) -> pd.DataFrame:
-    """Mean over seeds with interval at each level of `column`, and the step from the one before."""
-    rows = []
+    """Mean over seeds with interval at each level of `column`, and the step from the one before.
+
+    The verdicts on the steps are corrected for all of them.
+    """
     levels = sorted(runs[column].unique().tolist())
+    of_level = {level: runs[runs[column] == level] for level in levels}
+    pairs = [
+        Pair({column: level}, of_level[level], of_level[before])
+        for before, level in pairwise(levels)
+    ]
+    steps = family(pairs, seed=seed, metrics=metrics)
+    named = {"difference": "step", "ci_low": "step_low", "ci_high": "step_high"}
+    named["verdict"] = "step_verdict"
+    rows = []
     for metric in metrics:
-        before = None
-        for level in levels:
-            own = runs[runs[column] == level]
-            interval = bootstrap_interval(own[metric].to_numpy(), seed=seed)
+        for level, own in of_level.items():
+            interval = t_interval(own[metric].to_numpy())
             row = {
                 column: level,
                 "metric": metric,
@@ -225,16 +251,10 @@ def by_level(
                 "seeds": interval.n,
                 "n_generated": int(own["n_generated"].iloc[0]),
             }
-            if before is not None:
-                step = paired(own, before, metric, seed)
-                row |= {
-                    "step": step["difference"],
-                    "step_low": step["ci_low"],
-                    "step_high": step["ci_high"],
-                    "step_verdict": step["verdict"],
-                }
+            if level != levels[0]:
+                step = steps[(steps[column] == level) & (steps["metric"] == metric)].iloc[0]
+                row |= {ours: step[theirs] for theirs, ours in named.items()}
             rows.append(row)
-            before = own
     return pd.DataFrame(rows, columns=[column, *LEVELS])
 
 

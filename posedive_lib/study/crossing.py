@@ -12,6 +12,7 @@ from posedive_lib import datasets
 from posedive_lib.augment.confidence import keypoint_subset
 from posedive_lib.augment.measures import identity_top1
 from posedive_lib.bench import figures
+from posedive_lib.bench.statistics import t_interval
 from posedive_lib.body.poses import load_poses
 from posedive_lib.datasets.images import read as read_images
 from posedive_lib.seeds import rng_for, seed_for
@@ -128,6 +129,30 @@ def variance_shares(values: np.ndarray) -> dict[str, float]:
     return {name: 100 * float(part / total) for name, part in parts.items()}
 
 
+def gaps_to_truth(generated: np.ndarray, truth: np.ndarray) -> dict[str, float]:
+    """`variance_shares` of generated values (I, J, D) minus those of the truth, with intervals.
+
+    In percentage points, keys factor_gap, factor_gap_low and factor_gap_high. The interval is a
+    jackknife over the I people, with Student's t.
+    """
+    people = len(generated)
+
+    def gap(rows: np.ndarray) -> np.ndarray:
+        own, known = (variance_shares(values[rows]) for values in (generated, truth))
+        return np.array([own[name] - known[name] for name in own])
+
+    whole = gap(np.arange(people))
+    without = np.stack([gap(np.delete(np.arange(people), i)) for i in range(people)])
+    pseudo = people * whole - (people - 1) * without  # (I, 3)
+    found: dict[str, float] = {}
+    for name, value, own in zip(("identity", "pose", "interaction"), whole, pseudo.T, strict=True):
+        interval = t_interval(own)
+        half = (interval.high - interval.low) / 2
+        ends = {f"{name}_gap_low": value - half, f"{name}_gap_high": value + half}
+        found |= {f"{name}_gap": float(value), **ends}
+    return found
+
+
 def _features(images: np.ndarray, reid: Extractor) -> np.ndarray:
     """(…, D) Re-ID features of unit length of images (…, H, W, 3)."""
     features = reid.extract(images.reshape(-1, *images.shape[-3:]))
@@ -162,13 +187,19 @@ def right_person(crossing: Crossing, reid: Extractor) -> pd.DataFrame:
 def disentanglement(crossing: Crossing, reid: Extractor, estimator: PoseEstimator) -> pd.DataFrame:
     """`variance_shares` of generated images and, where it is known, of the truth.
 
-    Columns: images, measured (Re-ID features or key points), identity, pose, interaction.
+    Columns: images, measured (Re-ID features or key points), identity, pose, interaction; of
+    generated images also `gaps_to_truth`.
     """
-    rows = []
+    values: dict[tuple[str, str], np.ndarray] = {}
     for name, images in crossing.images().items():
         estimated, _ = estimator.estimate(images.reshape(-1, *images.shape[2:]))
         keypoints = estimated[:, keypoint_subset("body")].reshape(*images.shape[:2], -1)
-        features = _features(images, reid)
-        for measured, values in (("Re-ID features", features), ("key points", keypoints)):
-            rows.append({"images": name, "measured": measured, **variance_shares(values)})
+        values[name, "Re-ID features"] = _features(images, reid)
+        values[name, "key points"] = keypoints
+    rows = []
+    for (name, measured), own in values.items():
+        row = {"images": name, "measured": measured, **variance_shares(own)}
+        if name == "generated" and ("truth", measured) in values:
+            row |= gaps_to_truth(own, values["truth", measured])
+        rows.append(row)
     return pd.DataFrame(rows)

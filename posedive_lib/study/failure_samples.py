@@ -63,20 +63,52 @@ def draw(P: Params, count: int) -> pd.DataFrame:
     """
     share = int(np.ceil(count / len(P.study.datasets)))
     parts = []
-    for name in P.study.datasets:
-        manifest = candidate_files.load_manifest(name)
-        train = datasets.of_study(name, P.paths).train
-        chosen = rng_for("failures", P.seed, name).permutation(len(manifest))[:share]
-        known = train.rename(columns={"rel": "reference", "path": "reference_path"})
-        known = known[[column for column in REFERENCE_COLUMNS if column in known]]
-        rows = manifest.iloc[np.sort(chosen)].merge(known, on="reference")
-        parts.append(rows.assign(dataset=name))
+    for name, rows in _candidates(P).groupby("dataset", sort=False):
+        chosen = rng_for("failures", P.seed, name).permutation(len(rows))[:share]
+        parts.append(rows.iloc[np.sort(chosen)])
     table = pd.concat(parts, ignore_index=True).iloc[:count].reset_index(drop=True)
-    kept = table["kept"].astype(str) == "True"  # text or bool, by how the file was read
-    table = table.assign(kept=kept)
     if not mini_world.has_people(table):
         return table
     return table.assign(bag=mini_world.people(P, table["person"].tolist())["bag"].to_numpy())
+
+
+def draw_by_reference(P: Params, count: int) -> pd.DataFrame:
+    """`count` candidates of each state of the reference photo: clear, blurred, occluded (§G).
+
+    Poor references are rare: among candidates drawn at random there would be a few. An identity
+    comes once in each state before any comes again. Empty without the truth.
+    """
+    pool = _candidates(P)
+    if not mini_world.has_people(pool):
+        return pool.iloc[:0]
+    blurred, occluded = pool["low_quality"].astype(bool), pool["occluded"].astype(bool)
+    parts = []
+    for state, chosen in {
+        "clear": ~(blurred | occluded),
+        "blurred": blurred,
+        "occluded": occluded,
+    }.items():
+        rows = pool[chosen]
+        order = rng_for("failures", P.seed, state).permutation(len(rows))
+        rows = rows.iloc[order]
+        turn = rows.groupby(["dataset", "pid"]).cumcount().sort_values(kind="stable")
+        parts.append(rows.loc[turn.index].head(count).assign(state=state))
+    table = pd.concat(parts, ignore_index=True)
+    return table.assign(bag=mini_world.people(P, table["person"].tolist())["bag"].to_numpy())
+
+
+def _candidates(P: Params) -> pd.DataFrame:
+    """The candidates of all data sets with `dataset` and what is known of their references."""
+    parts = []
+    for name in P.study.datasets:
+        manifest = candidate_files.load_manifest(name)
+        train = datasets.of_study(name, P.paths).train
+        known = train.rename(columns={"rel": "reference", "path": "reference_path"})
+        known = known[[column for column in REFERENCE_COLUMNS if column in known]]
+        parts.append(manifest.merge(known, on="reference").assign(dataset=name))
+    table = pd.concat(parts, ignore_index=True)
+    # text or bool, by how the file was read
+    return table.assign(kept=table["kept"].astype(str) == "True")
 
 
 class Studio:
@@ -124,9 +156,8 @@ def with_bag(person: Person, kind: str, colour: str) -> Person:
     return {**person, "bag": kind, "bag_colour": colour, "person": name}
 
 
-def inspect(P: Params, count: int) -> tuple[Samples, Studio | None]:
-    """Draw images and photograph the truth for each; without a studio where there is no truth."""
-    table = draw(P, count)
+def inspect(P: Params, table: pd.DataFrame) -> tuple[Samples, Studio | None]:
+    """Photograph the truth for images that `draw` chose; without a studio where there is none."""
     by_dataset = list(table.groupby("dataset", sort=False))
     loaded = [
         load_bodies(rows, candidate_files.CANDIDATES / str(name)) for name, rows in by_dataset

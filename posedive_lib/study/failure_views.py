@@ -108,22 +108,23 @@ def caught(samples: Samples, flagged: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def reference_table(samples: Samples, flagged: pd.DataFrame) -> pd.DataFrame:
+def reference_table(
+    states: pd.Series, flagged: pd.DataFrame, true_photos: pd.DataFrame
+) -> pd.DataFrame:
     """Rates of wrong key points and wrong colours by the state of the reference photo.
 
-    Without rows where the state is not known.
+    states (N,): of `failure_samples.draw_by_reference`; flagged: of the generated images;
+    true_photos: of true photos of the same targets, whose rate is that of false alarms.
     """
-    if not set(REFERENCE.values()) <= set(samples.table):
-        return pd.DataFrame(columns=["reference", "kind", *rate(pd.Series(dtype=float))])
-    blurred, occluded = samples.table["low_quality"], samples.table["occluded"]
-    states = {"clear": ~(blurred | occluded), "blurred": blurred, "occluded": occluded}
-    return pd.DataFrame(
-        [
-            {"reference": state, "kind": kind, **rate(flagged[kind][rows])}
-            for state, rows in states.items()
-            for kind in MEASURED[:2]
-        ]
-    )
+    rows = []
+    for state in dict.fromkeys(states):
+        own = (states == state).to_numpy()
+        for kind in MEASURED[:2]:
+            found = rate(flagged[kind][own])
+            false = true_photos[kind][own].mean()
+            rows.append({"reference": state, "kind": kind, **found, "true photos": false})
+    empty = ["reference", "kind", *rate(pd.Series(dtype=float)), "true photos"]
+    return pd.DataFrame(rows, columns=empty)
 
 
 @figures.style()

@@ -115,13 +115,20 @@ def scores(
 
     1 − PCK@0.1, CIEDE2000, and levels of 255 for bags. estimated: (N, 17, 2), of `images`.
     """
+    first = pose_and_colour(samples, images, estimated)
+    if studio is None:
+        return first
+    return pd.concat([first, bag_scores(studio, images)], axis=1)
+
+
+def pose_and_colour(samples: Samples, images: np.ndarray, estimated: np.ndarray) -> pd.DataFrame:
+    """The first two columns of `scores`; without the truth the first alone."""
     height = height_by_mask(samples.mask)
     found = pck(estimated, samples.bodies.keypoints, samples.bodies.visible, height)
     first = pd.DataFrame({"wrong key points": 1 - found})
-    if samples.truth is None or studio is None:
-        return first
-    first["wrong colours"] = colour_error(images, samples.truth, samples.mask)
-    return pd.concat([first, bag_scores(studio, images)], axis=1)
+    if samples.truth is not None:
+        first["wrong colours"] = colour_error(images, samples.truth, samples.mask)
+    return first
 
 
 def colour_limit(samples: Samples) -> float:

@@ -16,9 +16,10 @@ import pandas as pd
 from posedive_lib import datasets
 from posedive_lib.augment.augmenter import Augmenter
 from posedive_lib.augment.painting import Diffusion
+from posedive_lib.augment.selection import select
 from posedive_lib.digests import file_digest
 from posedive_lib.study import candidate_files
-from posedive_lib.study.candidate_files import candidates_folder
+from posedive_lib.study.candidate_files import candidates_folder, load_manifest
 from posedive_lib.study.phase2_work import GENERATOR
 from posedive_lib.writing import replacing, replacing_folder
 
@@ -45,21 +46,28 @@ def candidates_per_pid(P: Params, name: str) -> int:
     return int(np.ceil(wanted * per_kept))
 
 
-def make_candidates(P: Params, name: str, arm: str = "pose-dive") -> pd.DataFrame:
+def make_candidates(
+    P: Params, name: str, arm: str = "pose-dive", *, enough: int | None = None
+) -> pd.DataFrame:
     """Candidates of a data set and arm, painted and scored; returns the manifest.
 
     They are copied to `candidates_folder`, the manifest too. `pose-dive` paints its whole plan, so
-    that every threshold and count can be selected later. A control arm stops at an identity once
-    augment.images_per_pid of its images are kept.
+    that every threshold and count can be selected later; with `enough` it stops at an identity once
+    so many of its images are kept, which are the first ones of the whole plan. A control arm stops
+    once as many are kept as `pose-dive` adds, whose candidates must be there. It may draw
+    study.control_budget times augment.candidates_per_pid.
     """
-    control = arm != "pose-dive"
-    count = P.augment.candidates_per_pid if control else candidates_per_pid(P, name)
+    count = candidates_per_pid(P, name)
+    wanted: int | pd.Series | None = enough
+    if arm != "pose-dive":
+        count = P.study.control_budget * P.augment.candidates_per_pid
+        wanted = added_per_pid(P, name)
     maker, store = augmenter(P, name), RUNS / name / arm
     manifest = maker.make(
         maker.plan(arm, count),
         Diffusion.of(P, GENERATOR),
         store,
-        images_per_pid=P.augment.images_per_pid if control else None,
+        images_per_pid=wanted,
     ).assign(arm=arm)
     out = candidates_folder(name, arm)
     # Only the shards of this manifest: the store keeps those of other parameters too.
@@ -69,6 +77,19 @@ def make_candidates(P: Params, name: str, arm: str = "pose-dive") -> pd.DataFram
     with replacing(out / "manifest.csv") as file:
         manifest.to_csv(file, index=False, lineterminator="\n")
     return manifest
+
+
+def added(P: Params, name: str) -> pd.DataFrame:
+    """The images that `pose-dive` adds to a data set.
+
+    augment.images_per_pid of each identity, or as many as the filter keeps.
+    """
+    return select(load_manifest(name), P.augment, images_per_pid=P.augment.images_per_pid)
+
+
+def added_per_pid(P: Params, name: str) -> pd.Series:
+    """How many images of each identity `added` has; by pid."""
+    return added(P, name)["pid"].value_counts()
 
 
 def list_candidates(manifests: list[pd.DataFrame]) -> None:

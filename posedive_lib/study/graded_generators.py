@@ -13,24 +13,41 @@ import pandas as pd
 
 from posedive_lib.augment.candidates import load_bodies
 from posedive_lib.augment.measures import body_pck
+from posedive_lib.bench.processes import in_processes
 from posedive_lib.study import ablation, design, mini_world, person_judge, phase2
+from posedive_lib.study.ablation_work import Changes, train_variant, variant_of
 from posedive_lib.study.candidate_files import candidate_images, candidates_folder
 from posedive_lib.study.comparison import against, between
 from posedive_lib.study.job import Job
-from posedive_lib.study.phase2_work import GENERATOR
 from posedive_lib.study.redrawing import draw
+from posedive_lib.weights import local_folder
 
 if TYPE_CHECKING:
     from posedive_lib.augment.confidence import PoseEstimator
     from posedive_lib.params import Params
 
-UNTAUGHT, UNGUIDED = "without phase 1", "without guidance"
+PHASE1 = "phase 1 alone"
 Drawn = dict[str, Path | None]  # arm -> file of its images; None: the candidates that are there
 
 
-def generator_without_phase1(P: Params) -> Path:
-    """A generator trained from Stable Diffusion alone: a variant of notebook 03."""
-    return ablation.trained(P, phase2.training_images(P), {"paths": {"phase1": None}}, P.seed)
+def generators(P: Params) -> dict[str, Path]:
+    """Generators from the worst one on: name -> folder.
+
+    A training from Stable Diffusion alone, stopped after each of `study.graded_steps`; each is
+    trained by itself, with the same pairs and noise in each step. Then the generator of phase 1,
+    which has seen none of the study's photos.
+    """
+    images, found, jobs = phase2.training_images(P), {}, []
+    for steps in P.study.graded_steps:
+        changed: Changes = {"paths": {"phase1": None}, "generator": {"steps": steps}}
+        variant = variant_of(P, images, changed)
+        folder = ablation.STORE.folder({**variant.spec, "seed": P.seed})
+        jobs.append((variant, P.seed, folder))
+        found[f"{steps} steps"] = folder / "generator"
+    in_processes(train_variant, jobs, P.study.workers)
+    if P.paths.phase1:
+        found[PHASE1] = local_folder(P.paths.phase1)
+    return found
 
 
 def files(P: Params, name: str, rows: pd.DataFrame) -> Drawn:
@@ -40,11 +57,8 @@ def files(P: Params, name: str, rows: pd.DataFrame) -> Drawn:
     """
     if rows.empty:
         return {}
-    found: Drawn = {
-        UNTAUGHT: draw(P, name, rows, generator_without_phase1(P)),
-        UNGUIDED: draw(P, name, rows, GENERATOR, guidance=1.0),
-        "pose-dive": None,
-    }
+    found: Drawn = {arm: draw(P, name, rows, folder) for arm, folder in generators(P).items()}
+    found["pose-dive"] = None
     if "oracle" in design.arms(P, name):
         found["oracle"] = mini_world.true_photos(P, name, rows)
     return found
@@ -58,12 +72,13 @@ def quality(
     estimator: PoseEstimator,
     extract: person_judge.OfImages,
 ) -> pd.DataFrame:
-    """How well each arm's images are drawn: arm, pck, right_percent.
+    """How well each arm's images are drawn: arm, pck, right_percent, right_low, right_high, judged.
 
     pck: mean share of visible key points near the wanted ones. right_percent: images that show the
-    right person, by `person_judge.judge` with `extract`.
+    right person, by `person_judge.judge` with `extract`, with its 95 % interval over identities;
+    judged: how many could be.
     """
-    columns = ["arm", "pck", "right_percent"]
+    columns = ["arm", "pck", "right_percent", "right_low", "right_high", "judged"]
     if not drawn:
         return pd.DataFrame(columns=columns)
     bodies, _ = load_bodies(rows, candidates_folder(name))
@@ -75,8 +90,8 @@ def quality(
         else:
             images = np.load(file, allow_pickle=False)
         pck = body_pck(bodies, estimator.estimate(images)[0], P.augment.keypoints)
-        named = 100 * person_judge.share(right(images))
-        table.append({"arm": arm, "pck": pck.mean(), "right_percent": named})
+        named = person_judge.rate(right(images), rows["pid"].to_numpy(), seed=P.seed)
+        table.append({"arm": arm, "pck": pck.mean(), **named})
     return pd.DataFrame(table, columns=columns)
 
 
@@ -91,7 +106,7 @@ def jobs(P: Params, name: str, rows: pd.DataFrame, drawn: Drawn) -> list[Job]:
             rows=None if arm == "real" else rows,
             images_per_pid=0 if arm == "real" else P.augment.images_per_pid,
             threshold=P.augment.tau_gen,
-            drawn=drawn[arm] if arm in (UNTAUGHT, UNGUIDED) else None,
+            drawn=drawn.get(arm) if arm != "oracle" else None,
         )
         for arm in ("real", *drawn)
         for seed in P.reid.seeds

@@ -14,6 +14,8 @@ class Job:
     images_per_pid, threshold: what the table of runs says of the rows; they change no result.
     model: None means `reid.model`.
     by_azimuth: also measure mAP for every pair of query and gallery azimuth sectors.
+    longer: how many times as long as `reid` says the run trains.
+    borders: degrees; also test on the photos alone whose azimuth is beyond each of them.
     drawn: .npy file with the images (N, H, W, 3) of the rows; None means their candidate files.
     """
 
@@ -26,6 +28,8 @@ class Job:
     threshold: float | None = None
     model: str | None = None
     by_azimuth: bool = False
+    longer: int = 1
+    borders: tuple[float, ...] = ()
     drawn: Path | None = None
 
     @property

@@ -103,6 +103,23 @@ def look_alikes(dataset: datasets.ReIDDataset) -> set[str] | None:
     return set(known["person"][wardrobe.look_alikes(known)])
 
 
+def make_world(P: Params) -> None:
+    """A world of the seed `P.seed`: people and cameras in `paths.world`, its data sets rendered.
+
+    What is there already is whole, and stays.
+    """
+    from miniworld import build, planning, specify
+
+    world = Path(P.paths.world)
+    if not (world / "cameras.json").is_file():  # written last
+        specify.write_world(world, P.seed)
+    poses = load_poses(P.paths.motions)
+    for plan in planning.plans(P, poses):
+        folder = Path(P.paths.datasets) / plan.folder
+        if not (folder / build.MARK).is_file():
+            build.render(folder, plan, poses, P)
+
+
 def photographer(P: Params) -> Photographer:
     """Takes single photos of any person; keeps an OpenGL context."""
     from miniworld.photographer import Photographer
@@ -198,7 +215,7 @@ def true_photos(P: Params, name: str, rows: pd.DataFrame) -> Path:
     if not has_people(datasets.of_study(name, P.paths).train):
         raise StudyError(
             f"{name} has no truth.csv with the column 'person', so that no true photos can be "
-            "taken: leave the oracle arms out of study.control_arms and study.resnet_arms."
+            "taken: leave the oracle arms out of study.arms and study.resnet_arms."
         )
     file = STORE.folder(_true_photos_spec(P, name, rows)) / "images.npy"
     if not file.is_file():

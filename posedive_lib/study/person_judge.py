@@ -13,6 +13,7 @@ import pandas as pd
 
 from posedive_lib import datasets
 from posedive_lib.augment.measures import identity_similarity, named_by_the_others
+from posedive_lib.bench.statistics import identity_interval
 from posedive_lib.datasets.images import read as read_images
 from posedive_lib.study import mini_world
 
@@ -59,6 +60,19 @@ def judge(P: Params, name: str, rows: pd.DataFrame, extract: OfImages) -> tuple[
         return identity_similarity(extract(images), pids, real, real_pids)[1].astype(float)
 
     return by_real_photos, share(named_by_the_others(real, real_pids))
+
+
+def rate(named: np.ndarray, pids: np.ndarray, *, seed: int) -> dict[str, float]:
+    """right_percent, right_low, right_high and judged of what `judge` says of images (N,).
+
+    pids (N,): the wanted people, over whom the 95 % interval resamples.
+    """
+    known = np.isfinite(named)
+    if not known.any():
+        return dict.fromkeys(("right_percent", "right_low", "right_high"), np.nan) | {"judged": 0}
+    found = identity_interval(named[known], pids[known], seed=seed)
+    percent = {"right_percent": found.mean, "right_low": found.low, "right_high": found.high}
+    return {name: 100 * value for name, value in percent.items()} | {"judged": int(known.sum())}
 
 
 def share(named: np.ndarray) -> float:

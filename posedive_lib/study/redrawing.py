@@ -26,21 +26,14 @@ if TYPE_CHECKING:
     from posedive_lib.params import Params
 
 
-def draw(
-    P: Params, name: str, rows: pd.DataFrame, folder: Path, *, guidance: float | None = None
-) -> Path:
-    """File with images (N, H, W, 3) of manifest rows by the generator in `folder`, drawn once.
-
-    guidance: in place of that of the parameters.
-    """
+def draw(P: Params, name: str, rows: pd.DataFrame, folder: Path) -> Path:
+    """File with images (N, H, W, 3) of manifest rows by the generator in `folder`, drawn once."""
     dataset = datasets.of_study(name, P.paths)
     references, index = np.unique(rows["reference"], return_inverse=True)
     paths = dataset.train.set_index("rel")["path"].loc[references].tolist()
     photos = read_images(paths, P.image.height, P.image.width)
     bodies, _ = load_bodies(rows, candidates_folder(name))
     sampling = P.generator.sampling.model_dump()
-    if guidance is not None:
-        sampling["guidance"] = guidance
     spec = {
         "rows": rows[["path", "reference", "seed"]].to_numpy().tolist(),
         "photos": array_digest(photos),

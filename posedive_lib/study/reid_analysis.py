@@ -9,6 +9,7 @@ import pandas as pd
 
 from posedive_lib import datasets
 from posedive_lib.bench.statistics import identity_interval
+from posedive_lib.study.comparison import Pair, against, family
 from posedive_lib.study.mini_world import look_alikes
 
 if TYPE_CHECKING:
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
 Record = dict[str, Any]  # of `reid_jobs.many`
 DIFFERENCE = ["difference", "ci_low", "ci_high", "identities"]
+BORDERS = ["border", "queries", "dataset", "arm", "seed", "mAP", "rank1"]
 
 
 def identity_differences(P: Params, records: list[Record], pairs: pd.DataFrame) -> pd.DataFrame:
@@ -108,6 +110,56 @@ def azimuth_summary(table: pd.DataFrame, *, front: float = 45.0) -> pd.DataFrame
     )
     rows["difference"] = rows.pop("weighted") / rows["queries"]
     return rows.reindex(["both", "one", "none"]).dropna().reset_index()
+
+
+def border_gains(records: list[Record], *, seed: int, baseline: str = "real") -> pd.DataFrame:
+    """Every arm minus a baseline by where the test of MSMT17-S (Cam) begins.
+
+    Columns: border (degrees), queries, and those of `comparison.family`; p is corrected over all
+    borders and arms. Every model is trained once, and tested on the photos beyond each border.
+    """
+    rows = [
+        {
+            "border": float(border),
+            "queries": int(queries),
+            "dataset": record["dataset"],
+            "arm": record["arm"],
+            "seed": record["seed"],
+            "mAP": mean,
+            "rank1": first,
+        }
+        for record in records
+        for border, (mean, first, queries) in (record["borders"] or {}).items()
+    ]
+    pairs = []
+    for (border, name, queries), table in pd.DataFrame(rows, columns=BORDERS).groupby(
+        ["border", "dataset", "queries"]
+    ):
+        before = table[table["arm"] == baseline]
+        for arm in dict.fromkeys(table["arm"]):
+            if arm != baseline:
+                labels = {"border": border, "queries": queries, "dataset": name}
+                labels |= {"arm": arm, "baseline": baseline}
+                pairs.append(Pair(labels, table[table["arm"] == arm], before))
+    found = family(pairs, seed=seed)
+    return found if pairs else found.reindex(columns=["border", "queries", *found.columns])
+
+
+def longer_gains(
+    longer: pd.DataFrame, runs: pd.DataFrame, factor: int, *, seed: int
+) -> pd.DataFrame:
+    """Each arm against `real` after the usual training and after one `factor` times as long.
+
+    Columns: length (1 or `factor`) and those of `comparison.against`. Of the usual runs only the
+    data sets, arms and seeds of the longer ones.
+    """
+    same = runs.merge(longer[["dataset", "arm", "seed"]].drop_duplicates())
+    parts = [
+        against(table, "real", seed=seed).assign(length=length)
+        for length, table in ((1, same), (factor, longer))
+    ]
+    found = pd.concat(parts, ignore_index=True)
+    return found[["length", *[column for column in found if column != "length"]]]
 
 
 def _per_query(records: list[Record], arm: str, metric: str) -> np.ndarray:

@@ -70,6 +70,7 @@ def record_of(P: Params, job: Job) -> dict[str, Any]:
     """A row of `reid_runs.csv`, from the record of the run if there is one, with more about it.
 
     queries: results per query. azimuth: [query sector, gallery sector, mAP, queries], or None.
+    borders: border -> [mAP, rank-1, queries], or None.
     seconds: what the run took.
     """
     result = _make(P, job)
@@ -91,6 +92,7 @@ def record_of(P: Params, job: Job) -> dict[str, Any]:
         **{name: result[name] for name in COLUMNS if name not in record},
         "queries": {name: result[name] for name in ("query_ap", "query_valid", "query_first_rank")},
         "azimuth": result.get("group_cells"),
+        "borders": result.get("subsets"),
         "seconds": result["seconds"],
     }
 

@@ -24,6 +24,7 @@ from posedive_lib.reid.clip_reid_training import ClipReIDModel
 from posedive_lib.reid.image_set import ImageSet, resized
 from posedive_lib.reid.loop import Machine
 from posedive_lib.reid.models import (
+    Subsets,
     create_model,
     evaluate_model,
     model_class,
@@ -35,7 +36,7 @@ from posedive_lib.study.job import Job
 from posedive_lib.weights import published_folders
 
 if TYPE_CHECKING:
-    from posedive_lib.params import Params
+    from posedive_lib.params import Params, ReID
     from posedive_lib.params.sections import Paths
 
 SECTORS = 8  # of 45° azimuth
@@ -46,7 +47,7 @@ def spec_of(P: Params, job: Job) -> dict[str, Any]:
     """Everything that determines the result of a run: the spec of its record."""
     model = job.model or P.reid.model
     source = pretrained(P, model)
-    reid = P.reid.model_dump(exclude=NOT_OF_A_RUN)
+    reid = longer(P.reid, job.longer).model_dump(exclude=NOT_OF_A_RUN)
     return {
         **P.pick("image"),
         "reid": reid,
@@ -57,7 +58,9 @@ def spec_of(P: Params, job: Job) -> dict[str, Any]:
         "added": _added_spec(job),
         "weights": _weights_digests(source) if source else [],
         "precision": Machine(None, P.reid.precision).precision,
-        "azimuth": _bodies_digest(job.dataset, P.paths) if job.by_azimuth else "",
+        "azimuth": job.by_azimuth,
+        "borders": list(job.borders),
+        "bodies": _bodies_digest(job.dataset, P.paths) if job.by_azimuth or job.borders else "",
         "code": code_digest(__name__),
     }
 
@@ -71,13 +74,39 @@ def result_of(P: Params, job: Job, checkpoints: Path | None = None) -> dict[str,
         train if extra is None else train.plus(extra),
         query,
         gallery,
-        P.reid,
+        longer(P.reid, job.longer),
         pretrained=pretrained(P, model),
         seed=job.seed,
         model=model,
         checkpoints=checkpoints,
-        groups=_test_azimuths(job.dataset, P.paths) if job.by_azimuth else None,
+        groups=_test_sectors(job.dataset, P.paths) if job.by_azimuth else None,
+        subsets=beyond(job, P.paths),
     )
+
+
+def longer(reid: ReID, factor: int) -> ReID:
+    """The parameters of a training `factor` times as long, with the same course of its rates."""
+    stages = {}
+    for name in ("stage1", "stage2", "resnet"):
+        stage = getattr(reid, name)
+        if stage.steps is not None:
+            change = {"steps": factor * stage.steps}
+        else:  # passes through the images
+            change = {
+                entry: factor * getattr(stage, entry) for entry in ("epochs", "warmup_epochs")
+            }
+            if hasattr(stage, "milestones"):
+                change["milestones"] = [factor * epoch for epoch in stage.milestones]
+        stages[name] = stage.model_copy(update=change)
+    return reid.model_copy(update=stages) if factor > 1 else reid
+
+
+def beyond(job: Job, paths: Paths) -> Subsets:
+    """Per border of a job: which queries and which gallery images lie beyond it."""
+    if not job.borders:
+        return {}
+    query, gallery = (np.abs(azimuth) for azimuth in _test_azimuths(job.dataset, paths))
+    return {f"{border:g}": (query > border, gallery > border) for border in job.borders}
 
 
 def before_training(P: Params, name: str) -> float:
@@ -133,11 +162,15 @@ def generated_set(rows: pd.DataFrame, images: np.ndarray) -> ImageSet:
 
 
 def repeated(train: ImageSet, count_per_pid: dict[int, int], seed: int) -> ImageSet:
-    """The arm `repeat`: real images again, as many of each identity as are asked for."""
+    """The arm `repeat`: real images again, as many of each identity as are asked for.
+
+    Every photo of an identity is repeated equally often, but for the rest of the division.
+    """
     rows = [np.zeros(0, int)]
     for pid, count in sorted(count_per_pid.items()):
         own = np.flatnonzero(train.pids == pid)
-        rows.append(rng_for("repeat", seed, pid).choice(own, count, replace=count > len(own)))
+        rest = rng_for("repeat", seed, pid).choice(own, count % len(own), replace=False)
+        rows += [np.tile(own, count // len(own)), rest]
     return train.take(np.concatenate(rows))
 
 
@@ -151,7 +184,8 @@ def _added(P: Params, job: Job, train: ImageSet) -> ImageSet | None:
         return repeated(train, wanted, job.seed)
     if job.drawn is not None:
         return generated_set(job.rows, stored_images(P, job.drawn))
-    images = candidate_images(job.dataset, job.rows, P.reid.image, job.arm)
+    # The arm that drew them: other arms choose among the same images.
+    images = candidate_images(job.dataset, job.rows, P.reid.image, job.rows["arm"].iloc[0])
     return generated_set(job.rows, images)
 
 
@@ -189,14 +223,20 @@ def _bodies_digest(name: str, paths: Paths) -> str:
     return file_digest(datasets.of_study(name, paths).folder / "smpl.npz")
 
 
+def _test_sectors(name: str, paths: Paths) -> tuple[np.ndarray, np.ndarray]:
+    """Azimuth sector (its centre, degrees) of each query and each gallery image."""
+    query, gallery = _test_azimuths(name, paths)
+    return azimuth_bins(query, SECTORS), azimuth_bins(gallery, SECTORS)
+
+
 @cache
 def _test_azimuths(name: str, paths: Paths) -> tuple[np.ndarray, np.ndarray]:
-    """Azimuth sector (its centre, degrees) of each query and each gallery image."""
+    """Azimuth (degrees from the front, in (-180, 180]) of each query and each gallery image."""
     dataset = datasets.of_study(name, paths)
     bodies = BodyTable.load(dataset.folder / "smpl.npz")
 
-    def sectors(frame: pd.DataFrame) -> np.ndarray:
+    def azimuths(frame: pd.DataFrame) -> np.ndarray:
         own = bodies.select(frame["rel"].tolist())
-        return azimuth_bins(viewpoint(own.global_orient, own.cam_t)[0], SECTORS)
+        return viewpoint(own.global_orient, own.cam_t)[0]
 
-    return sectors(dataset.query), sectors(dataset.gallery)
+    return azimuths(dataset.query), azimuths(dataset.gallery)

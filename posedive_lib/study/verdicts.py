@@ -13,13 +13,27 @@ if TYPE_CHECKING:
 Finding = tuple[str, str]  # what was measured, verdict
 VERDICTS = (
     "supported",
-    "not shown",
     "contradicted",
     "partly supported",
+    "partly contradicted",
+    "mixed",
+    "not shown",
+    "by construction",
     "not tested",
     "same sign",
     "opposite sign",
+    "same here",
+    "differs here",
+    "partly same here",
+    "partly differs here",
 )
+# A rendered set cannot contradict a number that is published for a real one, nor confirm it.
+HERE = {
+    "supported": "same here",
+    "contradicted": "differs here",
+    "partly supported": "partly same here",
+    "partly contradicted": "partly differs here",
+}
 
 
 def said(row: dict[str, Any] | pd.Series, unit: str = "mAP", digits: int = 2) -> str:
@@ -43,36 +57,27 @@ def said_rate(row: pd.Series) -> str:
 
 
 def by_verdict(words: str) -> str:
-    """Verdict on a claim of a gain, from the verdict on its difference."""
-    if words == "gain":
-        return "supported"
-    if words == "loss":
-        return "contradicted"
-    return "partly supported" if words.startswith("gain") else "not shown"
+    """Verdict on a claim of a gain, from the verdict on its difference (`statistics.verdict`)."""
+    return {"gain": "supported", "loss": "contradicted"}.get(words, "not shown")
 
 
-def by_interval(low: float, high: float) -> str:
-    """Verdict on a claim of a gain, from the interval of its difference."""
-    if low > 0:
+def by_interval(low: float, high: float, limit: float = 0.0) -> str:
+    """Verdict on a claim that a value is above a limit, from the value's interval."""
+    if low > limit:
         return "supported"
-    return "contradicted" if high < 0 else "not shown"
+    return "contradicted" if high < limit else "not shown"
 
 
 def joined(verdicts: Iterable[str]) -> str:
-    """Verdict on a claim that several comparisons have to support.
+    """Verdict on a claim of several parts: the same for either direction.
 
-    It is contradicted where one contradicts and none supports.
+    One word for all parts is that of the claim. "mixed": some parts speak for it and some against.
     """
     found = set(verdicts)
     if len(found) == 1:
         return found.pop()
-    if found & {"supported", "partly supported"}:
-        return "partly supported"
-    return "contradicted" if "contradicted" in found else "not shown"
-
-
-def all_or_some(holds: pd.Series | list[bool]) -> str:
-    """Verdict on a claim that has to hold in several places."""
-    if all(holds):
-        return "supported"
-    return "partly supported" if any(holds) else "not shown"
+    up = bool(found & {"supported", "partly supported", "mixed"})
+    down = bool(found & {"contradicted", "partly contradicted", "mixed"})
+    if up and down:
+        return "mixed"
+    return "partly supported" if up else "partly contradicted" if down else "not shown"

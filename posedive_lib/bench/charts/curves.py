@@ -53,6 +53,28 @@ def bands(
     return fig
 
 
+@figures.style()
+def gains(table: pd.DataFrame, x: str, *, xlabel: str) -> Figure:
+    """A line per arm with its interval as a band and as bars, against 0.
+
+    table: arm, difference, ci_low, ci_high and the levels `x`, of one metric.
+    """
+    fig, axes = plt.subplots(figsize=(6.5, 3.8))
+    axes.axhline(0, color="black", linewidth=1, linestyle="-", marker="")
+    for arm, part in table.groupby("arm", sort=False):
+        look = figures.arm_style(str(arm))
+        part = part.sort_values(x)
+        axes.fill_between(
+            part[x], part["ci_low"], part["ci_high"], color=look["color"], alpha=0.2, linewidth=0
+        )
+        ends = part[["ci_low", "ci_high"]].to_numpy().T
+        error = np.nan_to_num(np.abs(ends - part["difference"].to_numpy()))
+        axes.errorbar(part[x], part["difference"], yerr=error, capsize=3, **look)
+    axes.set(xlabel=xlabel, ylabel="gain in mAP (points)", xticks=sorted(table[x].unique()))
+    axes.legend()
+    return fig
+
+
 def in_words(table: pd.DataFrame, x: str) -> str:
     """The same table for an alternative text: the first, last and highest mean of each metric."""
 

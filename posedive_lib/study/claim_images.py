@@ -1,0 +1,160 @@
+"""How claims about images are measured and judged (§E, §G, §I); see `claim_rules`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from posedive_lib.study.claim_registry import rule
+from posedive_lib.study.evidence import NotCovered
+from posedive_lib.study.verdicts import (
+    Finding,
+    by_interval,
+    by_verdict,
+    joined,
+    said,
+    said_rate,
+)
+
+if TYPE_CHECKING:
+    from posedive_lib.study.evidence import Evidence
+
+# Our limits.
+SEES = 0.7  # area under a ROC curve from which a rule sees what it should
+NEAR = 10.0  # percentage points: a share of variance may lie that far below the true renderings'
+
+
+@rule
+def filter_keeps_the_better(e: Evidence) -> Finding:
+    """A Re-ID model learns more from filtered images than from as many unfiltered ones (§E).
+
+    That kept images have the better key points is told, and is no evidence: the estimator whose
+    confidence filters also finds the key points.
+    """
+    check = e.table("tables/filter_check")
+    better = int((check["ci_low"] > 0).sum())
+    lowest, highest = check["difference"].min(), check["difference"].max()
+    texts = [
+        "kept images have more accurate key points, by the estimator whose confidence filters, "
+        f"on {better} of {len(check)} sets (PCK {lowest:+.3f} to {highest:+.3f}, "
+        "intervals over identities): no evidence of its own"
+    ]
+    pair = {"arm": "pose-dive", "baseline": "unfiltered", "metric": "mAP"}
+    try:
+        table = e.rows("tables/diversity_volume", **pair)
+    except NotCovered as reason:
+        raise NotCovered(f"{texts[0]}; {reason}") from None
+    texts += [
+        f"{row['dataset']}, pose-dive against as many unfiltered images: {said(row)}"
+        for _, row in table.iterrows()
+    ]
+    return "; ".join(texts), joined(by_verdict(words) for words in table["verdict"])
+
+
+@rule
+def filter_sees_misalignment(e: Evidence) -> Finding:
+    """Eq. 5 tells images in the wanted pose from others (§E)."""
+    area = e.table("tables/filter_check")["auc_difference"]
+    text = (
+        "Eq. 5 against the wanted key points, found by the same estimator: "
+        f"area under the ROC curve {area.min():.2f} to {area.max():.2f} over {len(area)} sets "
+        f"(0.5 is guessing, {SEES:g} our limit)"
+    )
+
+    def word(value: float) -> str:  # as far above guessing as below it
+        return "supported" if value > SEES else "contradicted" if value < 1 - SEES else "not shown"
+
+    return text, joined(map(word, area))
+
+
+@rule
+def backpacks_appear(e: Evidence) -> Finding:
+    """Bags appear more often than they are found where there are none (§G)."""
+    row = e.row("tables/failures", kind="bag appeared")
+    by_mistake = max(row["true photos"], row["bagless strangers"])
+    text = (
+        f"a bag appears in {said_rate(row)}; "
+        f"flagged among true photos {row['true photos']:.0%}, "
+        f"among strangers without a bag (wrong clothes) {row['bagless strangers']:.0%}"
+    )
+    # Above all false alarms, or below those of photos that are known to be right.
+    up, down = row["low"] > by_mistake, row["high"] < row["true photos"]
+    return text, "supported" if up else "contradicted" if down else "not shown"
+
+
+@rule
+def poor_references_fail(e: Evidence) -> Finding:
+    """Blurred or occluded references give more failures than clear ones (§G)."""
+    name = "tables/failures_by_reference"
+    texts, words = [], []
+    for kind in dict.fromkeys(e.rows(name, reference="clear")["kind"]):
+        clear = e.row(name, kind=kind, reference="clear")
+        for state in ("blurred", "occluded"):
+            row = e.row(name, kind=kind, reference=state)
+            texts.append(f"{kind}, {state} {said_rate(row)}, clear {said_rate(clear)}")
+            up, down = row["low"] > clear["high"], row["high"] < clear["low"]
+            words.append("supported" if up else "contradicted" if down else "not shown")
+    return "; ".join(texts), joined(words)
+
+
+@rule
+def hard_samples_help(e: Evidence) -> Finding:
+    """Images that gained a bag help the Re-ID model more than as many without (§G)."""
+    pair = {"arm": "with-bags", "baseline": "without-bags", "metric": "mAP"}
+    table = e.rows("tables/diversity_volume", **pair)
+    texts = [f"{row['dataset']}, with against without: {said(row)}" for _, row in table.iterrows()]
+    return "; ".join(texts), joined(by_verdict(words) for words in table["verdict"])
+
+
+@rule
+def identity_preserved(e: Evidence) -> Finding:
+    """Identity decides the Re-ID features of generated images, and it is the right one (§I)."""
+    # One wrong person, drawn alike every time, would be constant too.
+    right, known = (
+        e.row("tables/generator_quality", method=method, metric="identity_top1")
+        for method in ("generated", "true-render")
+    )
+    text, verdict = _share_of(e, "identity", "Re-ID features")
+    text += (
+        f"; the right person of {right['n']:.0f} is named for {_value(right)} of generated images "
+        f"and {_value(known)} of true ones"
+    )
+    named = "supported" if right["ci_high"] >= known["ci_low"] else "contradicted"
+    return text, joined([verdict, named])
+
+
+@rule
+def pose_preserved(e: Evidence) -> Finding:
+    """The wanted pose decides the key points of generated images (§I)."""
+    return _share_of(e, "pose", "key points")
+
+
+def _share_of(e: Evidence, factor: str, measured: str) -> Finding:
+    """Share of variance that a factor explains, against that of true renderings.
+
+    Supported: the interval of the gap, over people, lies above −NEAR. Contradicted: below.
+    """
+    made, truth = (
+        e.row("tables/disentanglement", images=images, measured=measured)
+        for images in ("generated", "truth")
+    )
+    rest = made[["identity", "pose", "interaction"]].drop(factor)
+    text = (
+        f"{factor} explains {made[factor]:.0f} % of the {measured} of generated images "
+        f"and {truth[factor]:.0f} % in true renderings; the largest other part {rest.max():.0f} %"
+    )
+    if factor == "identity" and made[factor] > truth[factor]:
+        text += "; more constant than the truth: sides that differ are drawn alike"
+    low, high = f"{factor}_gap_low", f"{factor}_gap_high"
+    if low not in made:
+        raise NotCovered(f"{text}; this run of notebook 08 has no interval for it")
+    text += (
+        f"; {made[f'{factor}_gap']:+.1f} [{made[low]:+.1f}, {made[high]:+.1f}] points against the "
+        f"truth, our limit {-NEAR:g}"
+    )
+    return text, by_interval(made[low], made[high], -NEAR)
+
+
+def _value(row: pd.Series) -> str:
+    return f"{row['value']:.0%} [{row['ci_low']:.0%}, {row['ci_high']:.0%}]"

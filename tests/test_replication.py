@@ -1,0 +1,188 @@
+"""Fresh worlds: what is frozen is held, worlds are new, a stopped run goes on, tables come last."""
+
+import json
+import shutil
+from types import SimpleNamespace
+
+import pandas as pd
+import pytest
+import yaml
+from pipeline import ROOT
+
+from posedive_lib import params
+from posedive_lib.bench.runs import RunStore
+from posedive_lib.errors import StudyError
+from posedive_lib.params import Params
+from posedive_lib.study import mini_world, replication, replication_world
+
+
+@pytest.fixture
+def r(tmp_path, monkeypatch):
+    """A folder with the parameters alone, two worlds to run, and code that does not change."""
+    for name in ("params", "replication"):
+        shutil.copytree(ROOT / name, tmp_path / name)
+    (tmp_path / "replication/freeze.json").unlink(missing_ok=True)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(replication, "code_digest", lambda module: "code")
+    monkeypatch.setattr(replication, "STORE", RunStore(tmp_path / "runs"))
+    return edited(worlds=[5, 9])
+
+
+def edited(**changes) -> params.Replication:
+    file = replication.FOLDER / "params.yaml"
+    file.write_text(yaml.safe_dump(yaml.safe_load(file.read_text()) | changes))
+    return params.load_replication(file)
+
+
+def rows_of(seed: int) -> list[dict]:
+    """pose-dive gains 3 on average, same-distribution nothing; worlds differ."""
+    added = {"real": 0.0, "pose-dive": 2.0 + seed % 2, "same-distribution": 0.0}
+    return [
+        {"dataset": "msmt17-s-cam", "arm": arm, "mAP": seed + gain, "rank1": float(seed)}
+        for arm, gain in added.items()
+    ]
+
+
+def test_the_replication_of_the_repository_is_a_study_of_fresh_worlds():
+    file = ROOT / "replication/params.yaml"
+    r = params.load_replication(file)
+    assert len(r.worlds) >= 6 and params.load(ROOT / "params.yaml").seed not in r.worlds
+    assert {"real", "repeat", "same-distribution", "pose-dive", "oracle", "oracle-same"} == set(
+        r.arms
+    )
+
+
+def test_a_world_has_the_frozen_parameters_and_a_seed_of_its_own(r):
+    study = params.load(r.study)
+    P = Params.model_validate(replication.world_values(r, 9))
+    assert (P.seed, P.reid.seeds) == (9, [9])
+    for section in ("image", "world", "splits", "conditions", "generator", "augment"):
+        assert getattr(P, section) == getattr(study, section)
+    assert P.reid == study.reid.model_copy(update={"seeds": [9]})
+    assert P.study.datasets == ["msmt17", *r.datasets] and "msmt17" not in P.study.arms["real"]
+    own = P.model_dump()["paths"]
+    assert own["world"] == "world" and own["datasets"] == "build/world"
+
+
+def test_nothing_runs_that_is_not_frozen(r, monkeypatch):
+    with pytest.raises(StudyError, match="commit it, before anything runs"):
+        replication.held(r)
+    replication.freeze(r)
+    replication.held(r)
+    with pytest.raises(StudyError, match="The worlds changed after the freeze"):
+        replication.held(edited(worlds=[5, 10]))
+    mini = replication.FOLDER.parent / "params/mini.yaml"
+    text = mini.read_text()
+    mini.write_text(text.replace("tau_gen: 0.55", "tau_gen: 0.5"))
+    with pytest.raises(StudyError, match="The parameters changed"):
+        replication.held(edited(worlds=[5, 9]))
+    mini.write_text(text.replace("# paths", "#"))  # words do not count
+    replication.held(r)
+    monkeypatch.setattr(replication, "code_digest", lambda module: "other")
+    with pytest.raises(StudyError, match="The code changed"):
+        replication.held(r)
+
+
+def test_inputs_count_and_their_place_does_not(r, tmp_path):
+    before = replication.frozen(r)
+    body = tmp_path / "data/body"
+    body.mkdir(parents=True)
+    (body / "SMPL_NEUTRAL.npz").write_bytes(b"one")
+    with_body = replication.frozen(r)
+    assert with_body["inputs"] != before["inputs"]
+    assert with_body["parameters"] == before["parameters"]
+    (body / "SMPL_NEUTRAL.npz").write_bytes(b"two")
+    assert replication.frozen(r)["inputs"] != with_body["inputs"]
+
+
+def test_a_stopped_run_goes_on_and_the_tables_come_last(r, monkeypatch):
+    replication.freeze(r)
+    asked = []
+
+    def one_world(r, seed, folder):
+        asked.append(seed)
+        if len(asked) == 2:
+            raise StudyError("stopped")
+        return rows_of(seed)
+
+    monkeypatch.setattr(replication, "one_world", one_world)
+    with pytest.raises(StudyError, match="stopped"):
+        replication.run(r)
+    assert not replication.REPORTS.exists()
+    assert json.loads(replication.FREEZE.read_text())["begun"] == [5, 9]
+    table = replication.run(r)
+    assert asked == [5, 9, 9]
+    written = pd.read_csv("reports/tables/replication.csv")
+    assert written.columns.tolist() == ["world", "dataset", "arm", "mAP", "rank1"]
+    pd.testing.assert_frame_equal(written, table, check_dtype=False)
+    gains = pd.read_csv("reports/tables/replication_gains.csv")
+    gains = gains[gains["metric"] == "mAP"].set_index(["arm", "baseline"])
+    assert gains.loc[("pose-dive", "real"), "difference"] == 3.0
+    assert gains.loc[("pose-dive", "same-distribution"), "worlds"] == 2
+    # What was begun may be known, so another freeze needs other worlds.
+    with pytest.raises(StudyError, match="World 5 was begun under an earlier freeze"):
+        replication.freeze(r)
+    record = replication.freeze(edited(worlds=[11, 12]))
+    assert record["begun"] == [5, 9] and record["worlds"] == [11, 12]
+
+
+def test_a_finished_world_leaves_its_rows_and_a_failed_one_its_folder(r, monkeypatch, tmp_path):
+    folder = tmp_path / "build/replication/5"
+    status = {"returncode": 1}
+
+    def work(command, cwd, env, check):
+        assert Params.model_validate(yaml.safe_load((cwd / "params.yaml").read_text())).seed == 5
+        assert str(ROOT) in env["PYTHONPATH"]
+        pd.DataFrame(rows_of(5)).to_csv(cwd / "result.csv", index=False)
+        return SimpleNamespace(**status)
+
+    monkeypatch.setattr(replication.subprocess, "run", work)
+    with pytest.raises(StudyError, match="World 5 stopped with status 1"):
+        replication.one_world(r, 5, folder)
+    assert folder.is_dir()
+    status["returncode"] = 0
+    assert replication.one_world(r, 5, folder) == rows_of(5)
+    assert not folder.exists()
+
+
+def test_a_world_makes_its_candidates_before_its_runs(r, monkeypatch):
+    P = Params.model_validate(replication.world_values(r, 9))
+    done = []
+
+    def noted(name):
+        return lambda *given, **options: done.append((name, *given[1:], *options.values()))
+
+    monkeypatch.setattr(mini_world, "make_world", noted("world"))
+    monkeypatch.setattr(replication_world, "write_msmt17_s", noted("splits"))
+    monkeypatch.setattr(replication_world.phase2, "training_images", lambda P: "images")
+    monkeypatch.setattr(replication_world.phase2, "train_generator", noted("generator"))
+    monkeypatch.setattr(replication_world.generation, "make_candidates", noted("candidates"))
+    monkeypatch.setattr(replication_world.design, "jobs", lambda P: ["job"])
+    table = pd.DataFrame(rows_of(9)).assign(seed=9)
+    monkeypatch.setattr(replication_world.reid_jobs, "many", lambda P, jobs: (table, []))
+    assert replication_world.results(P).to_dict("records") == rows_of(9)
+    assert [step[0] for step in done[:3]] == ["world", "splits", "generator"]
+    made = [step[1:] for step in done[3:]]
+    assert made[:2] == [
+        ("msmt17-s-cam", P.augment.images_per_pid),
+        ("msmt17-s-cam", "same-distribution"),
+    ]
+    assert {step[0] for step in made} == set(r.datasets)
+
+
+@pytest.mark.slow
+def test_two_small_worlds_from_nothing(tmp_path, monkeypatch):
+    """The real thing at the size of the smoke study: new people, generator, images and runs."""
+    for name in ("params", "replication"):
+        shutil.copytree(ROOT / name, tmp_path / name)
+    (tmp_path / "data").symlink_to(ROOT / "data")
+    (tmp_path / "replication/freeze.json").unlink(missing_ok=True)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(replication, "STORE", RunStore(tmp_path / "runs"))
+    arms = ["real", "pose-dive", "oracle"]
+    r = edited(study="params/smoke.yaml", worlds=[5, 9], datasets=["cuhk03-labeled"], arms=arms)
+    replication.freeze(r)
+    table = replication.run(r)
+    assert len(table) == 2 * len(arms) and table["mAP"].between(0, 100).all()
+    assert table.groupby("arm")["mAP"].nunique().eq(2).all()  # the worlds differ
+    assert not [*(tmp_path / "build/replication").iterdir()]
