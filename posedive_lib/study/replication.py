@@ -166,7 +166,8 @@ def one_world(r: Replication, seed: int, folder: Path) -> list[dict[str, Any]]:
     In a process of its own: what a process remembers of files by their names must not reach
     another world. StudyError where it fails; what is finished stays in the folder.
     """
-    write_text(make_folder(folder) / "params.yaml", yaml.safe_dump(world_values(r, seed)))
+    values = json.loads(json.dumps(world_values(r, seed)))  # YAML would link lists that are shared
+    write_text(make_folder(folder) / "params.yaml", yaml.safe_dump(values))
     root = str(Path(__file__).resolve().parents[2])
     search = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))
     variables = {**os.environ, "PYTHONPATH": search}
