@@ -2,7 +2,9 @@
 # make test    the same set-up, then the checks of style and types, and the test suite
 # make test-faults   kills, lost workers, a full disk: hours, once per release (docs/faults.md)
 # make check   style and types alone
-# make site    the results as a static site: build/site/index.html
+# make audit   known vulnerabilities of the packages (needs the network), and docs/licences.md
+# make site    the study as a book: build/site/index.html
+# make playground   a page to try the generator on, in the browser
 # make plan    what the study of params.yaml will cost on this machine
 # make replication   the frozen study in worlds that no choice has seen: hours (docs/primary_analysis.md)
 # make setup   the environment alone
@@ -34,7 +36,7 @@ install = if [ "$$(id -u)" = 0 ]; then sudo=; else sudo="sudo -n"; fi; \
 	  $$sudo apt-get update -q && $$sudo env DEBIAN_FRONTEND=noninteractive apt-get install -y -q $(1); \
 	else echo "Please run this first, then make again:  sudo apt-get install -y $(1)" >&2; exit 1; fi
 
-.PHONY: help setup repro replication test test-faults check site plan profile system browser data clean-runs
+.PHONY: help setup repro replication test test-faults check audit site playground plan profile system browser data clean-runs
 .DEFAULT_GOAL := help
 
 help:
@@ -59,9 +61,21 @@ check: setup
 	ruff format --check .
 	mypy
 
+# Once per release. pip-audit is no package of the study, so it gets a folder of its own.
+audit: setup
+	@python tests/licences.py
+	@python -m pip install $(PIP_ARGS) -q --upgrade --target build/audit pip-audit \
+	  || { echo "pip-audit cannot be fetched: make audit needs the network." >&2; exit 1; }
+	@PYTHONPATH=build/audit python -m pip_audit -r requirements.lock --no-deps --disable-pip \
+	  || { echo "Not every package is known to be sound: see above (no network is no answer)." >&2; exit 1; }
+
 # Shows what `make repro` made (or what came with the clone); runs nothing.
 site: setup
-	@python -m posedive_lib.bench.site
+	@$(offline) python -m posedive_lib.bench.site
+
+# Needs the bundle alone. Another port: make playground VOILA_ARGS=--port=8900
+playground: setup data
+	$(offline) voila notebooks/10_playground.ipynb --theme=light --show_tracebacks=True $(VOILA_ARGS)
 
 # Measures this machine for half a minute, once.
 plan: setup
@@ -83,7 +97,7 @@ system:
 	  || { $(call install,$(shell $(PYTHON) -I posedive_lib/body/opengl.py --packages 2>/dev/null)); } \
 	  && $(PYTHON) -I posedive_lib/body/opengl.py --libraries
 
-# The site is tested in a real browser.
+# The book is tested in a real browser.
 browser:
 	@for name in chromium chromium-browser google-chrome-stable google-chrome; do \
 	  command -v $$name >/dev/null && exit 0; done; $(call install,chromium)

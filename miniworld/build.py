@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +23,7 @@ from miniworld.truth import save_masks
 from posedive_lib import params as parameters
 from posedive_lib.body.poses import load_poses
 from posedive_lib.body.table import BodyTable
+from posedive_lib.datasets.table import RENDERED as MARK
 from posedive_lib.errors import StudyError, command
 from posedive_lib.writing import replacing_folder
 
@@ -30,7 +32,6 @@ if TYPE_CHECKING:
     from posedive_lib.params import Params
 
 BUILD = Path("build")  # of the repository; nothing is rendered elsewhere
-MARK = ".miniworld"  # a file in every folder that this module made
 MARK_TEXT = "The mini world made this folder, and replaces it when it is rendered again.\n"
 OUTPUTS = ("Market-1501-v15.09.15", "MSMT17_V1", "cuhk03-np")  # of the stage, below build/world
 BODY_ARRAYS = ("global_orient", "body_pose", "betas", "cam_t", "focal", "keypoints")
@@ -98,11 +99,12 @@ def render(folder: Path, plan: Plan, poses: PoseSource, P: Params) -> None:
         (draft / MARK).write_text(MARK_TEXT)
         for parent in {str(Path(entry.path).parent) for entry in plan.entries}:
             (draft / parent).mkdir(parents=True)
-        photos = photos_of(P, plan, plan.entries, poses, progress=plan.label)
-        for entry, photo in zip(plan.entries, photos, strict=True):
-            Image.fromarray(photo.pop("image")).save(draft / entry.path, quality=92)
-            rows.append(truth_row(entry, photo, people, poses))
-            truths.append(photo)
+        # Closed at once, so that no bar is open when the message of an error is printed.
+        with closing(photos_of(P, plan, plan.entries, poses, progress=plan.label)) as photos:
+            for entry, photo in zip(plan.entries, photos, strict=True):
+                Image.fromarray(photo.pop("image")).save(draft / entry.path, quality=92)
+                rows.append(truth_row(entry, photo, people, poses))
+                truths.append(photo)
         if plan.label == "MSMT17":
             write_lists(draft, plan.entries)
         write_truth(draft, people, rows, truths)

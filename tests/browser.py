@@ -96,13 +96,13 @@ class Browser:
             mobile=True,
         )
 
-    def open(self, page: Path) -> list[str]:
-        """Load a file; what went wrong, in words.
+    def open(self, page: Path, query: str = "") -> list[str]:
+        """Load a file, with the `query` of its address; what went wrong, in words.
 
         Exceptions, console errors, and resources from elsewhere or missing.
         """
         self.events.clear()
-        self.call("Page.navigate", url=page.resolve().as_uri())
+        self.call("Page.navigate", url=page.resolve().as_uri() + query)
         if not any(event["method"] == "Page.loadEventFired" for event in self.events):
             self._until(lambda message: message.get("method") == "Page.loadEventFired")
         self.evaluate(

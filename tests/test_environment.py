@@ -7,6 +7,7 @@ import tomllib
 from importlib import metadata
 from pathlib import Path
 
+import licences
 import pytest
 import yaml
 from packaging.requirements import Requirement
@@ -101,3 +102,8 @@ def test_every_import_of_the_library_is_declared():
 def test_no_place_of_this_machine_is_named(path):
     text = (ROOT / path).read_text()
     assert "file:" not in text and "://" not in text and " @ " not in text
+
+
+def test_the_page_of_licences_is_that_of_the_installed_packages():
+    written = licences.PAGE.read_text(encoding="utf-8")
+    assert written == licences.page(), "python tests/licences.py writes it"

@@ -138,7 +138,7 @@ def test_a_killed_notebook_goes_on_to_the_same_bytes(study):  # noqa: F811
     # A job that ran when the kill came may run again, and those of the second that a kernel needs
     # to see that its parent is gone.
     assert set(done) == {str(number) for number in range(20)} and len(done) < 35
-    outputs = "reports/notebooks/00_tiny.html", "reports/tables/results.csv"
+    outputs = "reports/notebooks/00_tiny.ipynb", "reports/tables/results.csv"
     first = [(study / name).read_bytes() for name in outputs]
     shutil.rmtree(study / "runs")
     shutil.rmtree(study / "reports")

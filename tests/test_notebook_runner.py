@@ -1,5 +1,6 @@
 """The notebook runner: same results, same bytes; the last lines name what failed."""
 
+import base64
 import re
 import subprocess
 import sys
@@ -7,7 +8,9 @@ from pathlib import Path
 
 import nbformat
 import pytest
-from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
+
+from posedive_lib.bench.notebook import moved
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -56,14 +59,22 @@ def test_two_runs_give_the_same_bytes(study):
     reports = [path for path in (study / "reports").rglob("*") if path.is_file()]
     before = {path: path.read_bytes() for path in reports}
     names = {path.relative_to(study / "reports").as_posix() for path in reports}
-    assert {"notebooks/00_tiny.html", "figures/00/line.png", "figures/00/line.csv"} <= names
+    assert {"notebooks/00_tiny.ipynb", "figures/00/line.png", "figures/00/line.csv"} <= names
 
     assert run(study, "00_tiny").returncode == 0
     assert {path: path.read_bytes() for path in reports} == before
 
-    page = (study / "reports/notebooks/00_tiny.html").read_text()
-    assert 'alt="A line that rises from 0 to 1."' in page and "loss 0.5" in page
-    assert "training: 100%" not in page
+    page = study / "reports/notebooks/00_tiny.ipynb"
+    outputs = [
+        o for cell in nbformat.read(page, as_version=4).cells for o in cell.get("outputs", [])
+    ]
+    (picture,) = (output for output in outputs if "image/png" in output.get("data", {}))
+    assert picture.metadata["image/png"] == {"alt": "A line that rises from 0 to 1."}
+    assert (
+        picture.data["image/png"].strip()
+        == base64.b64encode((study / "reports/figures/00/line.png").read_bytes()).decode()
+    )
+    assert "loss 0.5" in page.read_text() and "training: 100%" not in page.read_text()
     assert (
         "training: 100%" in first.stderr and "loss 0.5" in first.stdout
     )  # the terminal shows what the report leaves out
@@ -79,7 +90,7 @@ def test_a_failing_cell_is_named_last(study):
         "ZeroDivisionError: division by zero",
     ]
     assert "ZeroDivisionError" in (study / "runs/notebooks/00_tiny.ipynb").read_text()
-    assert not (study / "reports/notebooks/00_tiny.html").exists()
+    assert not (study / "reports/notebooks/00_tiny.ipynb").exists()
 
 
 def one_line_refusal(study: Path, *arguments: str) -> str:
@@ -125,5 +136,15 @@ def test_cells_about_a_data_set_that_the_study_lacks_are_left_out(study):
     notebook.cells[4].metadata["tags"] = ["needs:folder"]
     nbformat.write(notebook, path)
     assert run(study, "00_tiny").returncode == 0
-    page = (study / "reports/notebooks/00_tiny.html").read_text()
+    page = (study / "reports/notebooks/00_tiny.ipynb").read_text()
     assert "of MSMT17" in page and "of CUHK03" not in page and "CUHK03" not in page
+
+
+def test_links_of_an_executed_notebook_lead_where_those_of_its_source_do():
+    said = "[way](../docs/way.md#a) [next](07_next.ipynb) ![picture](../reports/x.png) [a](#b)"
+    code = new_code_cell("1", outputs=[new_output("display_data", {"text/markdown": said})])
+    cells = moved(
+        new_notebook(cells=[new_markdown_cell(said), code]), Path("reports/notebooks")
+    ).cells
+    wanted = "[way](../../docs/way.md#a) [next](07_next.ipynb) ![picture](../x.png) [a](#b)"
+    assert cells[0].source == cells[1].outputs[0].data["text/markdown"] == wanted

@@ -22,7 +22,6 @@ def shorter(text: str) -> str:
         (r"held_out_frames: \d+", "held_out_frames: 2"),
         (r"(?<!\w)steps: \d+", "steps: 2"),
         (r"batch_size: \d+", "batch_size: 4"),
-      
     ):
         text, count = re.subn(pattern, value, text)
         assert count, pattern

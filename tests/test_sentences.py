@@ -1,11 +1,10 @@
 """Sentences and tables agree: in the README, and in the executed notebooks."""
 
-import html
 import re
 
 import pandas as pd
 import pytest
-from pipeline import ROOT
+from pipeline import ROOT, executed
 
 from posedive_lib.errors import StudyError
 from posedive_lib.study import summary
@@ -61,15 +60,8 @@ def test_the_readme_can_be_read_in_a_terminal():
     assert [line for line in lines if len(line) > 100 and not line.startswith("|")] == []
 
 
-def page(name: str) -> str:
-    source = (ROOT / f"reports/notebooks/{name}.html").read_text()
-    shown = re.sub(r"<img\b[^>]*>|<style.*?</style>", "", source, flags=re.DOTALL)
-    text = re.sub(r"<[^>]+>", "", shown)
-    return " ".join(html.unescape(text).split())
-
-
 def test_the_findings_of_notebook_05_are_its_table():
-    text, rows = page("05_reid_comparison"), table("comparison").query("metric == 'mAP'")
+    text, rows = executed("05_reid_comparison"), table("comparison").query("metric == 'mAP'")
     for row in rows.itertuples():
         gain = f"{row.difference:+.2f} mAP [{row.ci_low:+.2f}, {row.ci_high:+.2f}]"
         sentence = f"{row.dataset}, {row.arm}: {gain} over {row.seeds} seeds: {row.verdict}."
@@ -84,7 +76,7 @@ def test_the_findings_of_notebook_05_are_its_table():
     ],
 )
 def test_the_peaks_of_notebooks_06_and_07_are_those_of_their_tables(name, saved, column):
-    text, rows = page(name), table(saved)
+    text, rows = executed(name), table(saved)
     for metric, part in rows.groupby("metric"):
         best = part.loc[part["mean"].idxmax()]
         assert f"Highest mean {metric}: {best['mean']:.2f} at {best[column]:g};" in text
@@ -92,7 +84,7 @@ def test_the_peaks_of_notebooks_06_and_07_are_those_of_their_tables(name, saved,
 
 def test_the_findings_of_notebook_03_are_its_table():
     value = table("generator_quality").set_index(["method", "metric"])["value"]
-    text = page("03_generator_training")
+    text = executed("03_generator_training")
     pck = f"PCK {value['generated', 'pck']:.2f} on generated images, "
     assert pck + f"{value['true-render', 'pck']:.2f} on true renderings" in text
     psnr = f"{value['generated', 'psnr']:.1f} dB generated, "

@@ -1,17 +1,21 @@
-"""The static site in a real browser: no errors, no broken link, readable on a phone."""
+"""The book in a real browser: no errors, no broken link, readable on a phone, without a network."""
 
+import base64
+import html
 import re
 import shutil
 import urllib.parse
 from html.parser import HTMLParser
 from pathlib import Path
 
+import nbformat
 import pandas as pd
 import pytest
 from browser import Browser
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 from pipeline import ROOT, stages
 
-from posedive_lib.bench import pipeline, site
+from posedive_lib.bench import chapters, pages, pipeline, site
 from posedive_lib.errors import StudyError
 
 # Elements that stick out of the window although no scrolling box around them catches it.
@@ -28,10 +32,40 @@ BROKEN_CELLS = """[...document.querySelectorAll('td:not(.text)')].filter(e => {
 BAD_IMAGES = """[...document.images].filter(i => !i.naturalWidth || i.alt.trim().length < 10)
   .map(i => i.src.slice(0, 100) + ' alt=' + i.alt)"""
 
+INK = "getComputedStyle(document.querySelector('.diagram text')).fill"
+LETTERS = "getComputedStyle(document.querySelector('article p') || document.body).fontSize"
+
 
 @pytest.fixture(scope="module")
-def built(tmp_path_factory) -> Path:
-    return site.build(ROOT, tmp_path_factory.mktemp("site")).parent
+def study(tmp_path_factory) -> Path:
+    """The repository with a copy of its reports, in which notebook 06 is surely executed."""
+    folder = tmp_path_factory.mktemp("study")
+    for path in ROOT.iterdir():
+        if path.name not in ("reports", "build") and not path.name.startswith("."):
+            (folder / path.name).symlink_to(path)
+    shutil.copytree(ROOT / "reports", folder / "reports")
+    page = folder / "reports/notebooks/06_images_per_identity.ipynb"
+    if not page.is_file():
+        notebook = nbformat.read(ROOT / f"notebooks/{page.name}", as_version=4)
+        picture = folder / "reports/figures/06/images_per_identity.png"
+        caption, alt = picture.with_suffix(".md").read_text().split("\n\n")[1], "Two curves rise."
+        notebook.cells.insert(3, new_code_cell("draw()", outputs=outputs(picture, alt, caption)))
+        nbformat.write(notebook, page)
+    return folder
+
+
+def outputs(picture: Path, alt: str, caption: str) -> list:
+    """What `figures.save` shows in a notebook."""
+    data = {"image/png": base64.b64encode(picture.read_bytes()).decode(), "text/plain": alt}
+    return [
+        new_output("display_data", data, metadata={"image/png": {"alt": alt}}),
+        new_output("display_data", {"text/markdown": caption}),
+    ]
+
+
+@pytest.fixture(scope="module")
+def built(study, tmp_path_factory) -> Path:
+    return site.build(study, tmp_path_factory.mktemp("site")).parent
 
 
 @pytest.fixture(scope="module")
@@ -79,39 +113,62 @@ def test_the_browser_sees_what_is_wrong(tab, tmp_path):
 
 
 def test_every_page_loads_cleanly_and_is_readable_on_a_phone(built, tab):
-    pages = sorted(built.rglob("*.html"))
-    assert {"index.html", "figures.html", "stages.html", "05_reid_comparison.html"} <= {
-        page.name for page in pages
-    }
-    for page in pages:
-        tab.width(390)
+    found = sorted(built.rglob("*.html"))
+    names = {page.relative_to(built).as_posix() for page in found}
+    assert {"index.html", "figures.html", "pipeline.html", "api/posedive_lib.reid.html"} <= names
+    assert {"docs/your_data.html", "miniworld/pretrain/README.html", "literature.html"} <= names
+    tab.width(390)
+    for page in found:
         assert tab.open(page) == [], page.name
         assert tab.evaluate(BAD_IMAGES) == [], page.name
-        assert (
-            tab.evaluate("document.documentElement.scrollWidth") <= 390
-            and tab.evaluate(STICKING_OUT) == []
-        ), page.name
+        assert tab.evaluate("document.documentElement.scrollWidth") <= 390, page.name
+        assert tab.evaluate(STICKING_OUT) == [], page.name
         assert tab.evaluate(BROKEN_CELLS) == [], page.name
-        assert (
-            tab.evaluate("parseFloat(getComputedStyle(document.querySelector('main p')).fontSize)")
-            >= 14
-        )
-        assert (
-            tab.evaluate(
-                "document.title.length > 3 && document.documentElement.lang == 'en' "
-                "&& document.querySelectorAll('h1').length"
-            )
-            == 1
-        ), page.name
+        assert tab.evaluate(f"parseFloat({LETTERS})") >= 14, page.name
+        assert tab.evaluate("document.title.length > 3 && document.documentElement.lang == 'en'")
+        assert tab.evaluate("document.querySelectorAll('h1').length") == 1, page.name
+
+
+def test_the_search_finds_a_word_without_a_server(built, tab):
+    tab.open(built / "search.html", "?q=guidance")
+    wait = """new Promise(done => { const look = () => document.querySelector('ul.search li')
+      ? done(true) : setTimeout(look, 100); look(); setTimeout(() => done(false), 20000); })"""
+    assert tab.evaluate(wait)
+    links = tab.evaluate("[...document.querySelectorAll('ul.search a')].map(a => a.href)")
+    assert any("03_generator_training" in link for link in links)
+
+
+def test_a_dark_page_has_light_letters(built, tab):
+    tab.open(built / "pipeline.html")
+    shades = []
+    for theme in ("light", "dark"):
+        tab.evaluate(f"document.body.dataset.theme = '{theme}'")
+        box = "getComputedStyle(document.querySelector('.diagram rect')).fill"
+        shades.append([brightness(tab.evaluate(text)) for text in (box, INK)])
+    (light_box, light_ink), (dark_box, dark_ink) = shades
+    assert light_box > light_ink and dark_box < dark_ink
+
+
+def brightness(colour: str) -> int:
+    """Of "rgb(r, g, b)"."""
+    return sum(map(int, re.findall(r"\d+", colour)[:3]))
+
+
+def test_formulas_are_drawn_and_numbered(built, tab):
+    tab.open(built / "reports/notebooks/04_augmentation_filtering.html")
+    tab.evaluate("MathJax.startup.promise.then(() => 1)")
+    assert tab.evaluate("document.querySelectorAll('mjx-container svg').length") > 5
+    assert "(4.1)" in tab.evaluate("document.querySelector('.eqno').textContent")
 
 
 def test_no_link_is_broken(built):
     read = {page: Links(page.read_text()) for page in built.rglob("*.html")}
     for page, links in read.items():
         for target in links.targets:
-            if target.startswith(("data:", "https://")):
+            if target.startswith(("data:", "https://", "http://", "mailto:")):
                 continue
             path, _, anchor = target.partition("#")
+            path = path.partition("?")[0]
             path, anchors = (
                 urllib.parse.unquote(path),
                 {anchor, urllib.parse.unquote(anchor)},
@@ -127,28 +184,39 @@ def test_no_link_is_broken(built):
             ), f"{page.name} links to {target}"
 
 
-def test_every_figure_links_to_its_notebook_data_and_stage(built):
+def test_every_figure_links_to_its_notebook_data_and_stage(study, built):
     text = (built / "figures.html").read_text()
-    made = re.findall(r"<figure>.*?</figure>", text, flags=re.DOTALL)
-    assert len(made) == len(list((ROOT / "reports/figures").rglob("*.md")))
-    for figure in made:
-        picture = re.search(r'<img src="figures/(\d\d)/(.+?)\.(?:png|jpg)"', figure)
-        (stage,) = re.findall(r'href="stages.html#(.+?)"', figure)
-        assert stage.startswith(picture[1]) and f'href="notebooks/{stage}.html"' in figure
-        has_data = (ROOT / f"reports/figures/{picture[1]}/{picture[2]}.csv").exists()
-        assert (f'href="figures/{picture[1]}/{picture[2]}.csv"' in figure) == has_data
+    texts = sorted((study / "reports/figures").rglob("*.md"))
+    parts = re.split(r'<img alt="', text)[1:]
+    assert len(parts) == len(texts) > 20
+    for part, source in zip(parts, texts, strict=True):
+        stage = source.parent.name
+        assert re.search(rf'href="reports/notebooks/{stage}_\w+\.html"', part), source
+        assert re.search(rf'href="pipeline\.html#stage-{stage}-', part), source
+        data = re.search(rf'href="_downloads/\w+/{source.stem}\.csv"', part)
+        assert bool(data) == source.with_suffix(".csv").exists(), source
 
 
-def test_the_index_shows_every_claim_and_every_stage(built):
-    text = (built / "index.html").read_text()
-    claims = pd.read_csv(ROOT / "reports/tables/claims.csv")
-    assert text.count('<td class="text">§') + text.count('<td class="text">main paper') == len(
-        claims
-    )
-    assert all(f'href="stages.html#{name}"' in text for name in stages())
+def test_a_figure_has_its_number_in_its_notebook_and_the_gallery_names_it(built):
+    chapter = (built / "reports/notebooks/06_images_per_identity.html").read_text()
+    assert re.search(r'id="fig-06-images-per-identity".*?Fig\. 6\.1', chapter, re.DOTALL)
+    link = 'href="reports/notebooks/06_images_per_identity.html#fig-06-images-per-identity"'
+    assert re.search(rf"{link}.*?Fig\. 6\.1", (built / "figures.html").read_text(), re.DOTALL)
 
 
-def test_the_picture_has_the_pipelines_order():
+def test_claims_tables_and_stages_are_all_there(study, built):
+    claims = (built / "reports/claims.html").read_text()
+    for said in pd.read_csv(study / "reports/tables/claims.csv")["paper says"]:
+        assert html.escape(said.split("(")[0].strip()[:30], quote=False) in claims, said
+    tables = (built / "tables.html").read_text()
+    assert all(f">{path.stem}<" in tables for path in (study / "reports/tables").glob("*.csv"))
+    pipeline_page = (built / "pipeline.html").read_text()
+    for name in stages():
+        anchor = f"stage-{name.replace('_', '-')}"
+        assert f'id="{anchor}"' in pipeline_page and f'href="#{anchor}"' in pipeline_page
+
+
+def test_the_drawing_has_the_pipelines_order():
     stages_ = {
         "a": {"outs": ["x"]},
         "b": {"deps": ["x"], "outs": [{"y": {}}]},
@@ -157,23 +225,24 @@ def test_the_picture_has_the_pipelines_order():
     links = pipeline.edges(stages_)
     assert links == [("a", "b"), ("a", "c"), ("b", "c")]
     assert pipeline.maker(stages_, "y/of/b.csv") == "b" and pipeline.maker(stages_, "yy") is None
-    assert pipeline.direct(links) == [("a", "b"), ("b", "c")] and pipeline.levels(
-        stages_, links
-    ) == {"a": 0, "b": 1, "c": 2}
+    assert pipeline.direct(links) == [("a", "b"), ("b", "c")]
+    assert pipeline.levels(stages_, links) == {"a": 0, "b": 1, "c": 2}
+    drawn = pipeline.diagram({"a": "", "b": "", "c": ""}, links[:1], "Boxes")
+    assert drawn.count("<rect") == 3 and 'aria-label="Boxes: b after a"' in drawn
 
 
 @pytest.mark.parametrize(
     "gone, message",
     [
-        ("tables/claims.csv", "claims.csv, which does not exist; `dvc repro`"),
-        ("notebooks/05_reid_comparison.html", "lacks the pages of 05_reid_comparison"),
+        ("claims.md", "claims.md, which does not exist; `dvc repro`"),
         ("figures/05/gain.png", "names no picture beside it"),
     ],
 )
-def test_what_is_missing_is_named_and_an_earlier_site_stays(tmp_path, gone, message):
-    shutil.copytree(ROOT / "reports", tmp_path / "reports")
-    for name in ("dvc.yaml", "params.yaml"):
-        shutil.copy2(ROOT / name, tmp_path)
+def test_what_is_missing_is_named_and_an_earlier_book_stays(study, tmp_path, gone, message):
+    for path in study.iterdir():
+        (tmp_path / path.name).symlink_to(path)
+    (tmp_path / "reports").unlink()
+    shutil.copytree(study / "reports", tmp_path / "reports")
     (tmp_path / "reports" / gone).unlink()
     (tmp_path / "site").mkdir()
     (tmp_path / "site/index.html").write_text("old")
@@ -182,6 +251,37 @@ def test_what_is_missing_is_named_and_an_earlier_site_stays(tmp_path, gone, mess
     assert (tmp_path / "site/index.html").read_text() == "old"
 
 
-def test_a_cell_breaks_after_semicolons_outside_of_brackets_and_nowhere_else():
-    page = site.table(pd.DataFrame({"said": ["'one' & two; three (four; five)"]}), "")
-    assert "&#x27;one&#x27; &amp; two;<br>three (four; five)" in page
+def test_an_image_with_its_caption_becomes_one_figure(tmp_path):
+    picture = tmp_path / "a.png"
+    picture.write_bytes(b"picture")
+    shown = [*outputs(picture, "A line.", "It rises."), *outputs(picture, "A line.", "Again.")]
+    alone = outputs(picture, "Alone", "")[:1]
+    text = new_output("stream", text="done")
+    cells = [new_markdown_cell("# 06 · Curves"), new_code_cell("", outputs=[*shown, text, *alone])]
+    notebook = new_notebook(cells=cells)
+    place = {b"picture": ("../figures/a.png", "fig-a")}
+    assert chapters.illustrate(notebook, lambda content, kind: place[content]) == {"fig-a"}
+    assert notebook.cells[0].source == "# Curves"
+    first, second, kept, last = notebook.cells[1].outputs
+    figure = "```{figure} ../figures/a.png\n:name: fig-a\n:alt: A line.\n\nIt rises.\n```"
+    assert first.data == {"text/markdown": figure}
+    assert ":name:" not in second.data["text/markdown"] and kept == text
+    assert last.data == {"text/markdown": "![Alone](../figures/a.png)"}
+
+
+def test_links_lead_to_what_stands_for_a_file_in_the_book(tmp_path):
+    sources = site.Sources(pages.Study(ROOT, ROOT / "reports", stages()), tmp_path)
+    for page, link, wanted in (
+        (
+            "index.md",
+            "notebooks/01_dataset_splits.ipynb",
+            "reports/notebooks/01_dataset_splits.ipynb",
+        ),
+        ("docs/your_data.md", "../README.md#your-own-data", "../index.md#your-own-data"),
+        ("docs/your_data.md", "../reports/figures", "../figures.md"),
+        ("docs/mini_world.md", "../miniworld/pretrain", "../miniworld/pretrain/README.md"),
+        ("docs/your_data.md", "../params/paper.yaml", "../params/paper.yaml"),
+    ):
+        assert sources.linked(f"see [x]({link}).", page) == f"see [x]({wanted})."
+    assert (tmp_path / "params/paper.yaml").is_file()  # a file that a page links to comes along
+    assert sources.linked("[a](#b) [c](https://d.org/e)", "x.md") == "[a](#b) [c](https://d.org/e)"

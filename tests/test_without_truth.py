@@ -9,7 +9,7 @@ from PIL import Image
 from pipeline import ROOT, stages
 
 from posedive_lib import params
-from posedive_lib.bench import site, tables
+from posedive_lib.bench import pages, tables
 from posedive_lib.body.poses import load_poses
 from posedive_lib.body.table import BodyTable
 from posedive_lib.study import (
@@ -184,11 +184,10 @@ def test_claims_are_judged_by_what_there_is_and_name_no_mini_world(reports):
     assert tables.rendered(ROOT / "reports") and not tables.rendered(reports)
 
 
-def test_the_sites_introduction_says_what_the_data_are(reports, tmp_path):
-    words = "measured in the <em>mini world</em>"
-    (reports / "tables/claims.csv").write_text("sources,verdict\n,not tested\n")
-    assert words not in site.index(reports, stages(), [], [])
-    assert words in site.index(ROOT / "reports", stages(), [], [])
+def test_the_books_introduction_says_what_the_data_are(reports):
+    words = "measured in the *mini world*"
+    assert words not in pages.contents(pages.Study(ROOT, reports, stages()))
+    assert words in pages.contents(pages.Study(ROOT, ROOT / "reports", stages()))
 
 
 def test_the_summary_leaves_out_the_truth(reports):

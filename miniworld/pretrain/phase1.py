@@ -6,17 +6,29 @@ Run: python -m miniworld.pretrain.phase1   (after unet)
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from tqdm import tqdm
 
-from miniworld.pretrain.common import HERE, People, batches, people, settings, weights_digest
+from miniworld.pretrain.common import (
+    HERE,
+    People,
+    batches,
+    people,
+    settings,
+    warm_start,
+    weights_digest,
+)
 from miniworld.pretrain.unet import encode_people
 from posedive_lib import params as parameters
 from posedive_lib.generator import TrainingArrays, load, train
 from posedive_lib.generator.clip import ClipImageEncoder
 from posedive_lib.weights import plain
+
+if TYPE_CHECKING:
+    from posedive_lib.params import GeneratorParams
 
 
 def encode_tokens(data: People, stable_diffusion: Path, kind: str) -> np.ndarray:
@@ -53,6 +65,24 @@ def training_arrays(data: People, stable_diffusion: Path) -> TrainingArrays:
     )
 
 
+def begin(initial: str | None, stable_diffusion: Path, params: GeneratorParams) -> Path | None:
+    """A saved generator that has an earlier release's weights, of what fits, to train from.
+
+    The layers that touch the latents are those of the text-to-image U-Net. None: so are all.
+    """
+    if initial is None:
+        return None
+    generator = load(stable_diffusion, params=params)
+    model = generator.model
+    warm_start(model.guiders, initial)
+    warm_start(model.denoising_unet, f"{initial}/denoising_unet")
+    if model.reference_unet is not None:
+        warm_start(model.reference_unet, f"{initial}/reference_unet")
+    folder = HERE / "runs/phase1-0"
+    generator.save(folder)
+    return folder
+
+
 def main() -> None:
     """Train all parts of the first phase, each from where the part before ended."""
     everything = settings()
@@ -61,8 +91,9 @@ def main() -> None:
     data, held_out = (training_arrays(people(s), stable_diffusion) for s in ("train", "held-out"))
     # Architecture and objective are the study's; length and pace are this phase's own.
     own = dict(everything["phase1"])
-    trained, parts = own.pop("initial"), own.pop("parts")
+    initial, parts = own.pop("initial"), own.pop("parts")
     study = parameters.load().generator
+    trained = begin(initial, stable_diffusion, study)
     for number, part in enumerate(parts, 1):
         # no part sees the pairs and the noise of another
         trained = train(

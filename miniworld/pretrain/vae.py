@@ -1,11 +1,10 @@
-"""The latent space: an AutoencoderKL (factor 8) trained from scratch on rendered people.
+"""The latent space: an AutoencoderKL (factor 8) trained on rendered people.
 
 Run: python -m miniworld.pretrain.vae
 """
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +20,7 @@ from miniworld.pretrain.common import (
     save_model,
     settings,
     to_float,
+    warm_start,
 )
 from miniworld.pretrain.loop import Loop
 
@@ -149,13 +149,11 @@ def main() -> None:
     """Train it and save it in its library's format."""
     everything = settings()
     config, folder = everything["vae"], Path(everything["output"]) / "stable-diffusion/vae"
-    if config["initial"] is not None:  # an earlier release that is good enough (see evaluate)
-        shutil.copytree(config["initial"], folder, dirs_exist_ok=True)
-        return
     data = people("train")
     torch.manual_seed(everything["seed"])
     vae = build(config)
     start_as_blur(vae)
+    warm_start(vae, config["initial"])
 
     def loss_of(step: int, rng: np.random.Generator) -> dict[str, torch.Tensor]:
         return losses(vae, draw(data, config, rng), config)

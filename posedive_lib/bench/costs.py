@@ -1,11 +1,12 @@
 """What each stage of the pipeline costs: wall time, processor time and memory.
 
     python -m posedive_lib.bench.costs STAGE COMMAND ...    run a command as this stage, record it
-    python -m posedive_lib.bench.costs                      gather the records in reports/costs.csv
+    python -m posedive_lib.bench.costs                      gather them in costs.csv of the reports
 
 Times differ from run to run, so they are no result: records lie in runs/costs/, the table lies
-beside reports/tables and not in it, and no stage depends on it. A stage that found the files of
-earlier runs in runs/ keeps the cost of the run that made them, while its parameters are the same.
+beside the reports' tables and not among them, and no stage depends on it. A stage that found the
+files of earlier runs in runs/ keeps the cost of the run that made them, while its parameters are
+the same.
 """
 
 import os
@@ -23,12 +24,14 @@ from typing import Any
 import pandas as pd
 import yaml
 
+from posedive_lib.bench import reports
 from posedive_lib.bench.pipeline import Stages, read
 from posedive_lib.bench.runs import RunStore, write_text
 from posedive_lib.bench.tables import to_csv
 from posedive_lib.errors import command
 
-RECORDS, TARGET, WORK = RunStore("runs/costs"), Path("reports/costs.csv"), Path("runs")
+RECORDS, WORK = RunStore("runs/costs"), Path("runs")
+TARGET = "costs.csv"  # in `paths.reports`
 COLUMNS = ["stage", "wall_seconds", "cpu_seconds", "peak_gigabytes", "files_made", "machine"]
 DIGITS = {"wall_seconds": 1, "cpu_seconds": 1, "peak_gigabytes": 2}
 
@@ -111,8 +114,9 @@ def main(arguments: list[str] | None = None) -> int:
         print("usage: python -m posedive_lib.bench.costs [STAGE COMMAND ...]", file=sys.stderr)
         return 2
     if not arguments:
-        known = pd.read_csv(TARGET) if TARGET.is_file() else None
-        write_text(TARGET, to_csv(gather(known, list(_stages()))))
+        target = reports.folder() / TARGET
+        known = pd.read_csv(target) if target.is_file() else None
+        write_text(target, to_csv(gather(known, list(_stages()))))
         return 0
     with measured(arguments[0]):
         status = subprocess.run(arguments[1:], check=False).returncode

@@ -10,7 +10,6 @@ import base64
 import io
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from textwrap import wrap
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +21,7 @@ import seaborn as sns
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from PIL import Image
 
+from posedive_lib.bench import reports
 from posedive_lib.bench.runs import write_bytes, write_text
 from posedive_lib.bench.tables import to_csv
 from posedive_lib.errors import StudyError
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-FOLDER = Path("reports/figures")
 COLOURS = sns.color_palette("colorblind", 8).as_hex()
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 LINES = ("-", "--", "-.", ":", (0, (5, 1)), (0, (3, 1, 1, 1)), (0, (1, 1)), (0, (8, 2)))
@@ -117,7 +116,7 @@ def save(
     data: pd.DataFrame | None = None,
     svg: bool | None = None,
 ) -> None:
-    """Write a figure below reports/figures, show it and close it.
+    """Write a figure below `figures` of the reports, show it and close it.
 
     NAME.png (.jpg if there are photos in it), NAME.md with caption and alternative text, NAME.csv
     with `data`, and NAME.svg. `name` may hold a folder ("02/viewpoints"). `svg` is None for "if the
@@ -127,7 +126,7 @@ def save(
     has_pixels = any(axes.images for axes in fig.axes)
     kind = "jpg" if has_pixels else "png"
     picture = _render(fig, kind)
-    path = FOLDER / f"{name}.{kind}"
+    path = reports.folder() / f"figures/{name}.{kind}"
     write_bytes(path, picture)
     links = [f"[{kind.upper()}]({path.name})"]
     if svg if svg is not None else not has_pixels:

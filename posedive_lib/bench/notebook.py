@@ -3,17 +3,18 @@
     python -m posedive_lib.bench.notebook 03_generator_training [--params params.yaml]
 
 Parameters and inputs are checked first. Then papermill runs notebooks/NAME.ipynb in this Python.
-The terminal shows what the cells print, with their progress bars. The result is the page
-reports/notebooks/NAME.html. The same results give the same bytes: the page has no dates, no
-random ids and no progress bars. A notebook that fails stays in runs/notebooks/NAME.ipynb as far
-as it came. The last lines on the terminal then name the cell and the error, and the exit status
-is 1. Wrong input gives one line and exit status 2.
+The terminal shows what the cells print, with their progress bars. The result is the executed
+notebook: notebooks/NAME.ipynb in `paths.reports`. The same results give the same bytes: it has no
+dates, no random ids, no counts and no progress bars. A notebook that fails stays in
+runs/notebooks/NAME.ipynb as far as it came. The last lines on the terminal then name the cell and
+the error, and the exit status is 1. Wrong input gives one line and exit status 2.
 """
 
 import argparse
 import ast
 import logging
 import os
+import re
 import signal
 import sys
 import tempfile
@@ -27,6 +28,7 @@ import nbformat
 from nbformat import NotebookNode
 
 from posedive_lib import params as parameters
+from posedive_lib.bench import reports
 from posedive_lib.bench.code import read_notebook
 from posedive_lib.bench.costs import measured
 from posedive_lib.bench.runs import make_folder, write_text
@@ -34,10 +36,12 @@ from posedive_lib.errors import StudyError, command
 from posedive_lib.params import Params
 from posedive_lib.writing import writing
 
-SOURCES, DRAFTS, REPORTS = Path("notebooks"), Path("runs/notebooks"), Path("reports/notebooks")
+SOURCES, DRAFTS = Path("notebooks"), Path("runs/notebooks")
 PARAMETER = "params_file"  # the one parameter of every notebook
 NEEDS = "needs:"  # begins the tags of cells about one data set; see `_needs`
 MODELS = {"stable_diffusion", "phase1", "clip", "resnet", "pose_estimator"}  # of `paths`
+
+UPWARD = re.compile(r"(?<=\]\()\.\./[^)\s]+(?=\))")  # a link of Markdown out of the folder
 
 # What papermill, nbclient and editors add to a notebook without adding to its result.
 NOISE = [
@@ -45,6 +49,7 @@ NOISE = [
     "cell.metadata.papermill",
     "cell.metadata.execution",
     "metadata.widgets",
+    "metadata.language_info.version",
 ]
 
 
@@ -53,17 +58,17 @@ class NotebookFailed(Exception):
 
 
 def run(name: str, params_file: str = "params.yaml") -> Path:
-    """Run notebooks/`name`.ipynb from the repository's root; returns the HTML file it became.
+    """Run notebooks/`name`.ipynb from the repository's root; returns the executed notebook's file.
 
     StudyError before anything starts where a parameter or an input is wrong; NotebookFailed where a
     cell raises.
     """
     source = check(name, params_file)
-    draft, report = make_folder(DRAFTS) / f"{name}.ipynb", make_folder(REPORTS) / f"{name}.html"
+    draft = make_folder(DRAFTS) / f"{name}.ipynb"
+    folder = make_folder(reports.folder(params_file) / "notebooks")
     notebook = normalise(execute(source, draft, {PARAMETER: params_file}))
-    from posedive_lib.bench.page import to_html  # nbconvert takes a second to load
-
-    write_text(report, to_html(notebook, title=name))
+    report = folder / f"{name}.ipynb"
+    write_text(report, nbformat.writes(moved(notebook, folder)) + "\n")
     return report
 
 
@@ -80,6 +85,7 @@ def check(name: str, params_file: str) -> Path:
             f'add {PARAMETER} = "params.yaml" there.'
         )
     check_inputs(parameters.load(params_file), params_file)
+    reports.folder(params_file)
     return source
 
 
@@ -102,8 +108,11 @@ def check_inputs(params: Params, params_file: str = "params.yaml") -> None:
     """
     for part in ("vae", "image_encoder"):
         _check_model(getattr(params.generator, part), None, f"{params_file}: generator.{part}")
+    unneeded = {"splits", "bodies", "reports"}  # which are written
+    if reports.own_data(params.paths.datasets):
+        unneeded.add("world")
     for key, value in params.paths.model_dump().items():
-        if value is None or key == "splits" or Path(value).exists():
+        if value is None or key in unneeded or Path(value).exists():
             continue
         mend = "put it there"
         if key in MODELS and not value.startswith("data/"):
@@ -147,7 +156,7 @@ def execute(source: Path, draft: Path, values: dict[str, str]) -> NotebookNode:
         if _needs(cell) & absent:
             cell.source = ""  # it keeps its number, and leaves when all have run
     logging.getLogger("papermill").setLevel(logging.ERROR)
-    with _private_jupyter(), writing(draft):
+    with _private_jupyter(values[PARAMETER]), writing(draft):
         try:
             nbformat.write(notebook, draft)
             notebook = papermill.execute_notebook(
@@ -215,10 +224,14 @@ def first_line(source: str) -> str:
 
 
 @contextmanager
-def _private_jupyter() -> Iterator[None]:
-    """Kernel and settings of this Python alone: the user's Jupyter is neither read nor changed."""
+def _private_jupyter(params_file: str) -> Iterator[None]:
+    """Kernel and settings of this Python alone: the user's Jupyter is neither read nor changed.
+
+    The kernel also learns where the reports of its parameters go.
+    """
     before = dict(os.environ)
     with tempfile.TemporaryDirectory(prefix="pose-dive-") as folder:
+        os.environ[reports.VARIABLE] = str(reports.folder(params_file))
         os.environ.update(
             JUPYTER_PATH=f"{sys.prefix}/share/jupyter",
             JUPYTER_PREFER_ENV_PATH="1",
@@ -245,6 +258,21 @@ def normalise(notebook: NotebookNode) -> NotebookNode:
     return strip_output(
         notebook, keep_output=True, keep_count=False, keep_id=False, extra_keys=NOISE
     )
+
+
+def moved(notebook: NotebookNode, folder: Path) -> NotebookNode:
+    """The notebook with links "../…" that hold in `folder` as they did in notebooks/."""
+
+    def rebased(text: str) -> str:
+        return UPWARD.sub(lambda link: os.path.relpath(SOURCES / link[0], folder), text)
+
+    for cell in notebook.cells:
+        if cell.cell_type == "markdown":
+            cell.source = rebased(cell.source)
+        for output in cell.get("outputs", []):
+            if "text/markdown" in output.get("data", {}):
+                output.data["text/markdown"] = rebased(output.data["text/markdown"])
+    return notebook
 
 
 @command("Stopped: `make repro` goes on from here.")

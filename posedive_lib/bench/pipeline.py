@@ -1,12 +1,13 @@
-"""The pipeline of dvc.yaml: its stages, which needs which, and an SVG picture of them.
+"""The pipeline of dvc.yaml: its stages, which needs which, and an SVG drawing of such a thing.
 
-The picture has a row per step of the longest way from the inputs.
+The drawing has a row per step of the longest way from the inputs.
 """
 
 from __future__ import annotations
 
 import html
 import re
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +19,11 @@ from posedive_lib.params.experiments import value_at
 Stages = dict[str, dict[str, Any]]
 Link = tuple[str, str]  # a stage, and one that reads what it writes
 
-BOX_W, BOX_H, GAP_X, GAP_Y = 180, 36, 14, 36  # five boxes fit the text's width
+BOX_W, BOX_H, GAP_X, GAP_Y = 156, 36, 8, 36
+LETTERS = 27  # that fit into a box
 TIP = (
     '<defs><marker id="tip" viewBox="0 0 8 8" refX="8" refY="4" markerWidth="7" markerHeight="7" '
-    'orient="auto"><path d="M0 0L8 4L0 8z" fill="#555"/></marker></defs>'
+    'orient="auto"><path class="tip" d="M0 0L8 4L0 8z"/></marker></defs>'
 )
 
 
@@ -84,20 +86,25 @@ def direct(links: list[Link]) -> list[Link]:
     ]
 
 
-def levels(stages: Stages, links: list[Link]) -> dict[str, int]:
+def levels(stages: Iterable[str], links: list[Link]) -> dict[str, int]:
     """Row of each stage: one more than the furthest of what it needs."""
     place = dict.fromkeys(stages, 0)
-    for _ in stages:  # as many rounds as the longest way can have
+    for _ in place:  # as many rounds as the longest way can have
         for start, end in links:
             place[end] = max(place[end], place[start] + 1)
     return place
 
 
-def picture(stages: Stages) -> str:
-    """SVG text: boxes that link to stages.html#NAME, arrows for what they need."""
-    links = direct(edges(stages))
-    level = levels(stages, links)
-    rows = [[name for name in stages if level[name] == row] for row in sorted(set(level.values()))]
+def diagram(
+    boxes: dict[str, str], links: list[Link], title: str, anchor: Callable[[str], str] | None = None
+) -> str:
+    """SVG text: boxes with arrows between them, in rows from top to bottom.
+
+    boxes: what each box says to whoever rests on it; anchor: id on the page that a box leads to.
+    Colours come from the page, so that a dark one has light lines.
+    """
+    level = levels(boxes, links)
+    rows = [[name for name in boxes if level[name] == row] for row in sorted(set(level.values()))]
     widest = max(map(len, rows))
     spot = {}
     for y, row in enumerate(rows):
@@ -107,11 +114,12 @@ def picture(stages: Stages) -> str:
     width = max(x for x, _ in spot.values()) + BOX_W + 2
     height = max(y for _, y in spot.values()) + BOX_H + 2
     arrows = "".join(_arrow(spot[start], spot[end]) for start, end in links)
-    boxes = "".join(_box(name, *spot[name], stages[name]["desc"]) for name in stages)
+    drawn = "".join(_box(name, *spot[name], boxes[name], anchor) for name in boxes)
+    words = html.escape(f"{title}: {_in_words(links)}", quote=True)
     return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" role="img" aria-label="{_in_words(links)}" '
-        f'width="{width}" height="{height}" viewBox="-1 -1 {width} {height}" '
-        f'font-family="system-ui, sans-serif" font-size="11">{TIP}{arrows}{boxes}</svg>'
+        f'<div class="diagram"><svg xmlns="http://www.w3.org/2000/svg" role="img" '
+        f'aria-label="{words}" width="{width}" height="{height}" '
+        f'viewBox="-1 -1 {width} {height}">{TIP}{arrows}{drawn}</svg></div>'
     )
 
 
@@ -120,23 +128,22 @@ def _in_words(links: list[Link]) -> str:
     needs: dict[str, list[str]] = {}
     for start, end in links:
         needs.setdefault(end, []).append(start)
-    words = "; ".join(f"{end} after {', '.join(starts)}" for end, starts in needs.items())
-    return html.escape(f"Stages of the pipeline: {words}", quote=True)
+    return "; ".join(f"{end} after {', '.join(starts)}" for end, starts in needs.items())
 
 
 def _arrow(start: tuple[int, int], end: tuple[int, int]) -> str:
     x1, y1, x2, y2 = start[0] + BOX_W / 2, start[1] + BOX_H, end[0] + BOX_W / 2, end[1]
     curve = f"M{x1:g} {y1}C{x1:g} {y1 + GAP_Y} {x2:g} {y2 - GAP_Y} {x2:g} {y2}"
-    return f'<path d="{curve}" fill="none" stroke="#555" marker-end="url(#tip)"/>'
+    return f'<path d="{curve}" marker-end="url(#tip)"/>'
 
 
-def _box(name: str, x: int, y: int, description: str) -> str:
+def _box(name: str, x: int, y: int, said: str, anchor: Callable[[str], str] | None) -> str:
     label = name.replace("_", " ")
-    label = label if len(label) <= 30 else f"{label[:29]}…"
-    return (
-        f'<a href="stages.html#{name}"><title>{html.escape(description)}</title>'
-        f'<rect x="{x}" y="{y}" width="{BOX_W}" height="{BOX_H}" rx="5" '
-        'fill="#f2f8fc" stroke="#0173b2"/>'
-        f'<text x="{x + BOX_W / 2:g}" y="{y + BOX_H / 2 + 4:g}" text-anchor="middle" '
-        f'fill="#1a1a1a">{html.escape(label)}</text></a>'
+    label = label if len(label) <= LETTERS else f"{label[: LETTERS - 1]}…"
+    box = (
+        f"<g><title>{html.escape(said or name)}</title>"
+        f'<rect x="{x}" y="{y}" width="{BOX_W}" height="{BOX_H}" rx="5"/>'
+        f'<text x="{x + BOX_W / 2:g}" y="{y + BOX_H / 2 + 4:g}" text-anchor="middle">'
+        f"{html.escape(label)}</text></g>"
     )
+    return f'<a href="#{anchor(name)}">{box}</a>' if anchor else box

@@ -23,9 +23,10 @@ import yaml
 
 from posedive_lib import params as parameters
 from posedive_lib.augment.diversify import CONTROLS
-from posedive_lib.bench import costs, rates
+from posedive_lib.bench import costs, rates, reports
 from posedive_lib.bench.rates import ASSUMED, UNITS, Measured
-from posedive_lib.bench.sizes import Size, rendered, size_of
+from posedive_lib.bench.reports import own_data
+from posedive_lib.bench.sizes import Size, size_of
 from posedive_lib.errors import command
 from posedive_lib.reid.learning_rate import steps_of
 
@@ -78,7 +79,7 @@ def stages_of(P: Params, sizes: Sizes, measured: Measured) -> dict[str, Stage]:
             10 + 3 * variants,
         ),
     }
-    if rendered(P):
+    if not own_data(P.paths.datasets):
         whole = [size.images for name, size in sizes.items() if not name.startswith("msmt17-s")]
         # A picture with its person and background costs about three conditions.
         stages = {"world": Stage({"render": 3 * sum(whole)}, base), **stages}
@@ -201,10 +202,10 @@ def table(
 
 
 def true_costs(params_file: str) -> dict[str, dict[str, Any]]:
-    """Rows of reports/costs.csv, of stages whose last run (dvc.lock) had the same parameters."""
+    """The reports' costs.csv, of stages whose last run (dvc.lock) had the same parameters."""
     try:
         lock = yaml.safe_load(Path("dvc.lock").read_text(encoding="utf-8"))["stages"]
-        rows = pd.read_csv(costs.TARGET).to_dict("records")
+        rows = pd.read_csv(reports.folder(params_file) / costs.TARGET).to_dict("records")
     except (OSError, KeyError, TypeError, ValueError, yaml.YAMLError):
         return {}
     found: dict[str, dict[str, Any]] = {}

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from posedive_lib import datasets
+from posedive_lib.bench.reports import own_data
 from posedive_lib.errors import StudyError
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ def size_of(P: Params, name: str) -> Size:
         whole = size_of(P, "msmt17")
         train, half = whole.train * 3 // 4, (whole.query // 2, whole.gallery // 2)
         return Size(train, whole.pids, *half, "assumed: parts of MSMT17")
-    if rendered(P):
+    if not own_data(P.paths.datasets):
         part: dict[str, Any] = getattr(P.world, name.split("-")[0]).model_dump()
         each = part.get("images_per_pid")
         train = part["train_pids"] * (each or part["images_per_train_pid"])
@@ -58,8 +58,3 @@ def size_of(P: Params, name: str) -> Size:
     if name in PUBLISHED:
         return Size(*PUBLISHED[name], "published: the set was not found")
     raise StudyError(f"{name} was not found in {P.paths.datasets}: its size is unknown.")
-
-
-def rendered(P: Params) -> bool:
-    """Whether the data sets are the mini world's own, which the first stage renders."""
-    return Path(P.paths.datasets).parts[:1] == ("build",)

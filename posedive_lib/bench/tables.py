@@ -6,10 +6,10 @@ from typing import Any
 
 import pandas as pd
 
+from posedive_lib.bench import reports
 from posedive_lib.bench.runs import write_text
 from posedive_lib.errors import StudyError
 
-FOLDER = Path("reports/tables")
 LONGEST = 12  # rows that a notebook shows at once; a longer table is folded under its caption
 
 
@@ -21,20 +21,20 @@ def save(
     digits: int = 2,
     columns: Sequence[str] | None = None,
 ) -> None:
-    """Write reports/tables/NAME.csv and show the table with `digits` decimals.
+    """Write `tables/NAME.csv` of the reports and show the table with `digits` decimals.
 
     columns: those that the page shows, in this order; the file has all.
     """
     if not caption.strip():
         raise StudyError(f"Table {name} has no caption; say in a sentence what it shows.")
-    write_text(FOLDER / f"{name}.csv", to_csv(table))
+    write_text(reports.folder() / f"tables/{name}.csv", to_csv(table))
     shown = table if columns is None else table[list(columns)]
     show(shown, caption=caption, digits=digits)
 
 
-def rendered(reports: Path) -> bool:
+def rendered(where: Path) -> bool:
     """Whether the reports are of the mini world: only there is a generator held against truth."""
-    path = reports / "tables/generator_quality.csv"
+    path = where / "tables/generator_quality.csv"
     return path.is_file() and "true-render" in set(pd.read_csv(path)["method"])
 
 

@@ -18,6 +18,7 @@ Read = tuple[Path, Tables, Protocol]  # what a reader returns: folder, tables, p
 GENERATED = re.compile(r"_gen\d+$")
 SPLITS = ("train", "query", "gallery")
 TRUTH = "truth.csv"
+RENDERED = ".miniworld"  # a file in every data set's folder that the mini world made
 MISSING = ("", "nan", "NaN", "NA")  # among numbers; elsewhere only "" is
 # A column is of a kind if every cell looks like it; the second name is the kind with missing cells.
 # 007 is a name, and so is a number with too many digits to keep.

@@ -2,11 +2,11 @@
 
     python -m posedive_lib.study.claims
 
-The claims are listed in `claims.yaml`, and judged by the rules in `claim_rules.py` and
-`claim_images.py`. The command reads reports/tables and the data of two figures. It writes
-reports/tables/claims.csv, reports/tables/choices.csv and reports/claims.md, which shows both. A
-missing table is an error. A claim is "not tested" where the parameters leave out the arm or the
-level that it needs, and the table names it. No claim is left blank.
+The claims are listed in `claims.yaml` and judged by the rules in `claim_rules.py` and
+`claim_images.py`. The command reads the reports' tables and the data of two figures. It writes
+tables/claims.csv, tables/choices.csv and claims.md there, which shows both. A missing table is an
+error. A claim is "not tested" where the parameters leave out the arm or the level that it needs,
+and the table names it. No claim is left blank.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ import pandas as pd
 import yaml
 
 from posedive_lib import params
+from posedive_lib.bench import reports
 from posedive_lib.bench.runs import write_text
 from posedive_lib.bench.statistics import ALPHA
 from posedive_lib.bench.tables import rendered, to_csv, to_markdown
@@ -33,7 +34,6 @@ from posedive_lib.study.verdicts import HERE, VERDICTS
 if TYPE_CHECKING:
     from posedive_lib.study.verdicts import Finding
 
-REPORTS = Path("reports")
 FOLDER = Path(__file__).parent
 
 
@@ -93,9 +93,9 @@ OURS = (
 )
 
 
-def claims(reports: Path = REPORTS, *, seed: int) -> pd.DataFrame:
+def claims(where: Path, *, seed: int) -> pd.DataFrame:
     """Columns section, paper says, we measured, verdict, sources; one row per claim."""
-    evidence, rows = Evidence(reports, seed), []
+    evidence, rows = Evidence(where, seed), []
     for claim in CLAIMS:
         measured, verdict = claim.judge(evidence)
         rows.append(
@@ -144,10 +144,11 @@ def page(table: pd.DataFrame, open_choices: pd.DataFrame, evidence: Evidence) ->
 def main(params_file: str = "params.yaml") -> int:
     """Write the three files. Returns the exit status."""
     P = params.load(params_file)
-    table, open_choices, evidence = claims(seed=P.seed), choices(P), Evidence(REPORTS, P.seed)
-    write_text(REPORTS / "tables/claims.csv", to_csv(table))
-    write_text(REPORTS / "tables/choices.csv", to_csv(open_choices))
-    write_text(REPORTS / "claims.md", page(table, open_choices, evidence))
+    where = reports.folder(params_file)
+    table, open_choices, evidence = claims(where, seed=P.seed), choices(P), Evidence(where, P.seed)
+    write_text(where / "tables/claims.csv", to_csv(table))
+    write_text(where / "tables/choices.csv", to_csv(open_choices))
+    write_text(where / "claims.md", page(table, open_choices, evidence))
     return 0
 
 

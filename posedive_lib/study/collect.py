@@ -3,8 +3,8 @@
     python -m posedive_lib.study.collect
 
 Each Re-ID notebook leaves its runs in build/reid/NAME.csv. They go into one order in
-reports/tables/reid_runs.csv. reports/metrics.json repeats numbers of the tables, in the form that
-`dvc metrics diff` compares between revisions.
+tables/reid_runs.csv of the reports. metrics.json there repeats numbers of the tables, in the form
+that `dvc metrics diff` compares between revisions.
 """
 
 from __future__ import annotations
@@ -16,11 +16,12 @@ from typing import Any
 
 import pandas as pd
 
+from posedive_lib.bench import reports
 from posedive_lib.bench.runs import write_text
 from posedive_lib.bench.tables import to_csv
 from posedive_lib.errors import StudyError, command
 
-SOURCE, TABLES = Path("build/reid"), Path("reports/tables")
+SOURCE = Path("build/reid")
 
 # What identifies a run, what it was made of, and its result; mAP, ranks and mINP in percent.
 IDENTITY = ["experiment", "dataset", "arm", "model", "seed", "images_per_pid", "threshold"]
@@ -91,11 +92,12 @@ def _numbers(values: pd.Series) -> dict[str, float]:
 @command()
 def main() -> int:
     """Write the table of runs and the metrics. Returns the exit status."""
-    write_text(TABLES / "reid_runs.csv", to_csv(collect()))
+    where = reports.folder()
+    write_text(where / "tables/reid_runs.csv", to_csv(collect()))
     # From the tables as they were written, so that no rounding tells the two apart.
     names = ("reid_runs", "comparison", "generator_quality")
-    found = metrics(*(pd.read_csv(TABLES / f"{name}.csv") for name in names))
-    write_text("reports/metrics.json", json.dumps(found, indent=1, sort_keys=True) + "\n")
+    found = metrics(*(pd.read_csv(where / f"tables/{name}.csv") for name in names))
+    write_text(where / "metrics.json", json.dumps(found, indent=1, sort_keys=True) + "\n")
     return 0
 
 

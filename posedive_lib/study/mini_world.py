@@ -12,6 +12,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pandas as pd
 
 from posedive_lib import datasets
@@ -85,6 +86,20 @@ def people(P: Params, persons: Sequence[str]) -> pd.DataFrame:
     from miniworld.photographs import people_named
 
     return people_named(P, persons)
+
+
+def some_people(P: Params, count: int) -> pd.DataFrame:
+    """What the first `count` people of each test set look like, one row each."""
+    table = pd.read_csv(Path(P.paths.world) / "identities.csv", keep_default_na=False)
+    shown = table[table["role"].str.endswith("-test")]
+    return shown.groupby("role").head(count).reset_index(drop=True)
+
+
+def shape(person: dict[str, Any]) -> np.ndarray:
+    """SMPL's shape (10,) of a row of `people`."""
+    from miniworld.wardrobe import betas
+
+    return betas(person)
 
 
 def look_alikes(dataset: datasets.ReIDDataset) -> set[str] | None:
