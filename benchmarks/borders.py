@@ -40,14 +40,16 @@ def make_world(P) -> None:
     for plan in planning.plans(P, poses):
         if plan.label == "MSMT17":
             build.render(root / plan.folder, plan, poses, P)
-    splits.write_msmt17_s(P.paths.datasets, P.splits, P.paths.body, P.paths.splits)
+    splits.write_msmt17_s(
+        P.paths.datasets, P.splits, P.paths.body, P.paths.splits, bodies=P.paths.bodies
+    )
 
 
 def tests(P, borders: list[float]) -> dict[float, tuple[ImageSet, ImageSet]]:
     """Query and gallery of MSMT17-S (Cam) for every border."""
     dataset = datasets.of_study("msmt17", P.paths)
     pool = splits.pool_of(dataset)
-    bodies = BodyTable.load(dataset.folder / "smpl.npz").select(pool["rel"].tolist())
+    bodies = BodyTable.load(dataset.bodies).select(pool["rel"].tolist())
     azimuth, is_train = (
         viewpoint(bodies.global_orient, bodies.cam_t)[0],
         (pool["split"] == "train").to_numpy(),

@@ -54,7 +54,9 @@ def photos(tmp_path_factory) -> pd.DataFrame:
             rel = f"{aspect}_{number}.png"
             picture = np.repeat(drawn.mask[..., None], 3, axis=-1).astype(np.uint8) * 255
             Image.fromarray(picture).save(folder / rel)
-            rows.append((str(folder / rel), rel, str(folder), 0, 0, True, True, aspect))
+            rows.append(
+                (str(folder / rel), rel, str(folder / "smpl.npz"), 0, 0, True, True, aspect)
+            )
             bodies.append(
                 (rel, orientation, source.body_pose[frame], betas, cam_t, FOCAL * height)
                 + (drawn.keypoints, drawn.visible)
@@ -62,7 +64,7 @@ def photos(tmp_path_factory) -> pd.DataFrame:
     BodyTable(*(np.array(column) for column in zip(*bodies, strict=True))).save(folder / "smpl.npz")
     roles = ["reference_ok", "target_ok"]
     return pd.DataFrame(
-        rows, columns=["path", "rel", "folder", "pid", "camid", *roles, "aspect"]
+        rows, columns=["path", "rel", "bodies", "pid", "camid", *roles, "aspect"]
     ).sample(frac=1, random_state=0)
 
 
@@ -114,7 +116,7 @@ def test_pictures_of_training_photos_show_their_conditions_on_the_person(photos)
 def test_a_stretched_body_is_the_body_in_a_stretched_picture(photos, backend):
     """Against a camera of the crop's size: key points, visibility, depth and normals."""
     width, height = 200, 300
-    table = BodyTable.load(Path(photos["folder"].iloc[0]) / "smpl.npz").select(["1.5_0.png"])
+    table = BodyTable.load(photos["bodies"].iloc[0]).select(["1.5_0.png"])
     own = Rendering(BODY, height, width, 2.5, 10.5, FOCAL)
     resized = Rendering(BODY, height, height // 2, 2.5, 10.5, FOCAL)
     one = render_many(table, own, backend=backend)
@@ -130,7 +132,7 @@ def test_a_stretched_body_is_the_body_in_a_stretched_picture(photos, backend):
 
 
 def test_bodies_of_another_focal_length_are_refused(photos):
-    table = BodyTable.load(Path(photos["folder"].iloc[0]) / "smpl.npz").select(["1.5_0.png"])
+    table = BodyTable.load(photos["bodies"].iloc[0]).select(["1.5_0.png"])
     rendering = Rendering(BODY, H, W, 2.5, 10.5, 5.0)
     with pytest.raises(
         StudyError, match=r"body of 1.5_0.png .* of 2.5 image .*focal is 5 \(1 of 1"

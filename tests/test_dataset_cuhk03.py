@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 import trees
 from PIL import Image
+from pipeline import ROOT
 from scipy.io import loadmat, savemat
 
-from posedive_lib import datasets
+from posedive_lib import datasets, params
 from posedive_lib.datasets import cuhk03_mat
 from posedive_lib.errors import StudyError
 
@@ -59,10 +60,27 @@ def test_extraction_happens_once_and_the_folder_may_move(tmp_path):
     )
 
 
+def test_a_study_writes_nothing_beside_the_file(tmp_path, monkeypatch):
+    """Its images lie in build/, each version of the file in a folder of its own."""
+    monkeypatch.chdir(tmp_path)
+    made = trees.cuhk03_mat(tmp_path / "data/cuhk03")
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "data").rglob("*")}
+    paths = params.load(ROOT / "params/paper.yaml", overrides={"paths.datasets": "data"}).paths
+    first, again = (datasets.of_study("cuhk03-labeled", paths) for _ in range(2))
+    assert {path: path.stat().st_mtime_ns for path in (tmp_path / "data").rglob("*")} == before
+    assert first.train.equals(again.train) and first.folder.parent == tmp_path / "build/cuhk03"
+    assert len(list((tmp_path / "build/cuhk03").iterdir())) == 1
+    assert {path.name for path in (first.folder / "images_labeled").iterdir()} == set(made)
+    trees.cuhk03_mat(tmp_path / "data/cuhk03", images=3)
+    assert datasets.of_study("cuhk03-labeled", paths).folder != first.folder
+    beside = datasets.load("cuhk03-labeled", "data").folder
+    assert datasets.of_study("cuhk03-labeled", paths).folder == beside == tmp_path / "data/cuhk03"
+
+
 def test_one_thread_and_many_write_the_same(tmp_path):
     made, written = trees.cuhk03_mat(tmp_path), []
     for workers in (1, 4):
-        out = cuhk03_mat.extracted(tmp_path, "labeled", workers)
+        out = cuhk03_mat.extracted(tmp_path, "labeled", workers=workers)
         written.append({path.name: path.read_bytes() for path in out.iterdir()})
         shutil.rmtree(out)
     assert sorted(written[0]) == sorted(made) and written[0] == written[1]

@@ -85,6 +85,16 @@ def test_a_hub_id_that_is_nowhere_is_refused_with_the_line_that_fetches_it(hub, 
         check_inputs(P)
 
 
+@pytest.mark.parametrize(
+    "key, place", [("paths.body", "data/body/mine.pkl"), ("paths.datasets", "data/sets")]
+)
+def test_licensed_files_in_the_folder_that_dvc_sets_back_are_refused(monkeypatch, key, place):
+    monkeypatch.chdir(ROOT)
+    P = params.load(ROOT / "params.yaml", overrides={key: place})
+    with pytest.raises(StudyError, match=f"{key} names {place}, but .* move your own files to"):
+        check_inputs(P)
+
+
 def test_a_saved_generator_takes_its_frozen_parts_at_the_revision_it_was_trained_with(
     hub, tmp_path
 ):

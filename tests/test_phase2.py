@@ -40,7 +40,12 @@ def images(tmp_path) -> pd.DataFrame:
     zeros = [np.zeros((1, width)) for width in (3, 69, 10, 3)]
     ones, points, seen = np.ones(1), np.zeros((1, 17, 2)), np.zeros((1, 17))
     BodyTable(np.array(["a.jpg"]), *zeros, ones, points, seen).save(tmp_path / "smpl.npz")
-    row = {"path": tmp_path / "a.jpg", "folder": str(tmp_path), "dataset": "folder", "rel": "a.jpg"}
+    row = {
+        "path": tmp_path / "a.jpg",
+        "bodies": str(tmp_path / "smpl.npz"),
+        "dataset": "folder",
+        "rel": "a.jpg",
+    }
     return pd.DataFrame([row | {"pid": 1, "camid": 0, "reference_ok": True, "target_ok": True}])
 
 

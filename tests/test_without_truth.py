@@ -56,7 +56,11 @@ def study(tmp_path, monkeypatch):
         visible=np.full((count, 17), 2),
     ).save(tmp_path / "smpl.npz")
     dataset = SimpleNamespace(
-        name="msmt17", folder=tmp_path, query=table[::2], gallery=table[1::2], train=table
+        name="msmt17",
+        bodies=tmp_path / "smpl.npz",
+        query=table[::2],
+        gallery=table[1::2],
+        train=table,
     )
     monkeypatch.setattr(quality.datasets, "of_study", lambda *_: dataset)
     return loaded.model_copy(update={"paths": paths})
@@ -90,9 +94,9 @@ def test_what_is_asked_for_is_what_the_mini_world_renders(study):
     shot = mini_world.Shot(0, 5, 40.0, 10.0, 0, ("key",))
     (photo,) = mini_world.photographs(world, "msmt17", [person], [shot])
     dataset = quality.datasets.of_study()
-    known = BodyTable.load(dataset.folder / "smpl.npz")
+    known = BodyTable.load(dataset.bodies)
     known.betas[:] = photo["betas"]
-    known.save(dataset.folder / "smpl.npz")
+    known.save(dataset.bodies)
     (asked,) = mini_world.asked(study, dataset, dataset.query, [shot])
     assert "image" not in asked
     for name in ("skeleton", "depth", "normals"):

@@ -55,32 +55,18 @@ def msmt17(folder, version="V1", people=3, images=6, cameras=CAMERAS):
 
 
 def cuhk03_mat(folder, boxes="labeled", pairs=2, people=3, images=4, empty=((0, 1, 3),)):
-    """`cuhk-03.mat` and the protocol file; returns {name: pixels}.
-
-    As MATLAB 7.3 writes it: axes reversed, cells as references.
-    """
+    """`cuhk-03.mat` and the protocol file, half of the people to train; returns {name: pixels}."""
+    rng, made, slots = np.random.default_rng(5), {}, [0, 1, 5, 6][:images]
+    for pair in range(pairs):
+        for person in range(people):
+            for number, slot in enumerate(slots):
+                if (pair, person, number) not in empty:
+                    size = rng.integers(20, 30), 12, 3  # heights differ, as in the real one
+                    name = f"{pair + 1}_{person + 1:03d}_{1 if slot < 5 else 2}_{slot + 1:02d}.png"
+                    made[name] = rng.integers(0, 255, size, dtype=np.uint8)
     release = folder / "cuhk03_release"
     release.mkdir(parents=True, exist_ok=True)
-    rng, made, slots = np.random.default_rng(5), {}, [0, 1, 5, 6][:images]
-    with h5py.File(release / "cuhk-03.mat", "w") as mat:
-        outer = mat.create_dataset(boxes, (1, pairs), dtype=h5py.ref_dtype)
-        for pair in range(pairs):
-            cell = mat.create_dataset(f"#refs#/{boxes}{pair}", (10, people), dtype=h5py.ref_dtype)
-            for person in range(people):
-                for slot in range(10):
-                    key = f"#refs#/{boxes}{pair}_{person}_{slot}"
-                    if slot in slots and (pair, person, slots.index(slot)) not in empty:
-                        pixels = rng.integers(
-                            0, 255, (rng.integers(20, 30), 12, 3), dtype=np.uint8
-                        )  # heights differ, as in the real one
-                        mat[key] = pixels.T
-                        made[
-                            f"{pair + 1}_{person + 1:03d}_{1 if slot < 5 else 2}_{slot + 1:02d}.png"
-                        ] = pixels
-                    else:
-                        mat[key] = np.zeros(2, np.uint64)
-                    cell[slot, person] = mat[key].ref
-            outer[0, pair] = cell.ref
+    mat73(release / "cuhk-03.mat", {boxes: made})
     names = sorted(made)
     label = {
         name[:5]: number for number, name in enumerate(sorted({n[:5] for n in names}), start=1)
@@ -98,24 +84,48 @@ def cuhk03_mat(folder, boxes="labeled", pairs=2, people=3, images=4, empty=((0, 
         ]
     )
     query = np.isin(np.arange(len(names)), first) & testing
+    rows = {"train": ~testing, "query": query, "gallery": testing & ~query}
+    cuhk03_protocol(folder, boxes, names, labels, rows)
+    return made
+
+
+def mat73(path, boxes):
+    """`cuhk-03.mat`, as MATLAB 7.3 writes it: axes reversed, cells as references.
+
+    boxes: kind of boxes -> {name: pixels}; a name is pair_person_view_slot.png, counted from 1.
+    """
+    with h5py.File(path, "w") as mat:
+        for kind, images in boxes.items():
+            at = {
+                tuple(int(n) - 1 for n in np.array(name[:-4].split("_"))[[0, 1, 3]]): pixels
+                for name, pixels in images.items()
+            }
+            pairs, people = (1 + max(key[axis] for key in at) for axis in (0, 1))
+            outer = mat.create_dataset(kind, (1, pairs), dtype=h5py.ref_dtype)
+            for pair in range(pairs):
+                place = f"#refs#/{kind}{pair}"
+                cell = mat.create_dataset(place, (10, people), dtype=h5py.ref_dtype)
+                for person, slot in np.ndindex(people, 10):
+                    key, pixels = f"{place}_{person}_{slot}", at.get((pair, person, slot))
+                    mat[key] = np.zeros(2, np.uint64) if pixels is None else pixels.T
+                    cell[slot, person] = mat[key].ref
+                outer[0, pair] = cell.ref
+
+
+def cuhk03_protocol(folder, boxes, names, labels, rows):
+    """The new protocol's file of some boxes. rows: split -> which of the names, a mask."""
 
     def column(values):
         return np.asarray(values, np.uint16).reshape(-1, 1)
 
     cells = np.empty((len(names), 1), dtype=object)
     cells[:, 0] = names
+    split = {f"{part}_idx": column(np.flatnonzero(mask) + 1) for part, mask in rows.items()}
+    cameras = column([int(name.split("_")[2]) for name in names])
     savemat(
         folder / f"cuhk03_new_protocol_config_{boxes}.mat",
-        {
-            "filelist": cells,
-            "labels": column(labels),
-            "camId": column(cameras),
-            "train_idx": column(np.flatnonzero(~testing) + 1),
-            "query_idx": column(np.flatnonzero(query) + 1),
-            "gallery_idx": column(np.flatnonzero(testing & ~query) + 1),
-        },
+        {"filelist": cells, "labels": column(labels), "camId": cameras, **split},
     )
-    return made
 
 
 def folder(where, extra=""):

@@ -101,7 +101,7 @@ class Augmenter:
         return json.dumps(
             {
                 "photos": [file_digest(path) for path in self.dataset.train["path"]],
-                "bodies": file_digest(self.dataset.folder / "smpl.npz"),
+                "bodies": file_digest(self.dataset.bodies),
                 "body": file_digest(paths.body),
                 "motions": folder_digest(paths.motions),
                 "pose estimator": folder_digest(local_folder(paths.pose_estimator)),

@@ -34,13 +34,12 @@ def stable_diffusion_folder(P: Params) -> Path:
 
 def encoding_inputs(P: Params, images: pd.DataFrame) -> dict[str, Any]:
     """Everything that determines the arrays of images but for the table's own columns."""
-    folders = images["folder"].unique().tolist()
     weights = [stable_diffusion_folder(P)]
     weights += [local_folder(w) for w in (P.generator.vae, P.generator.image_encoder) if w]
     return {
         **P.pick("image", "conditions", "generator.clip_tokens"),
         "photos": [file_digest(path) for path in images["path"]],
-        "bodies": [file_digest(Path(folder) / "smpl.npz") for folder in folders],
+        "bodies": [file_digest(file) for file in images["bodies"].unique()],
         "body": file_digest(P.paths.body),
         "weights": [folder_digest(folder) for folder in weights],
         "code": code_digest(__name__),
@@ -65,11 +64,11 @@ class PhotoEncoder:
         )
 
     def arrays(self, images: pd.DataFrame, *, progress: bool = True) -> TrainingArrays:
-        """images: path, rel, folder (with smpl.npz), pid, camid, reference_ok and target_ok."""
+        """images: path, rel, bodies (their file), pid, camid, reference_ok and target_ok."""
         P = self.params
         tables = [
-            BodyTable.load(Path(str(folder)) / "smpl.npz").select(rows["rel"].tolist())
-            for folder, rows in images.groupby("folder", sort=False)
+            BodyTable.load(str(file)).select(rows["rel"].tolist())
+            for file, rows in images.groupby("bodies", sort=False)
         ]
         drawn = render_many(
             BodyTable.joined(tables),

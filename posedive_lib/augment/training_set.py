@@ -38,8 +38,8 @@ class Training:
 
     @classmethod
     def of(cls, dataset: ReIDDataset) -> Training:
-        """The training images of a data set, by `smpl.npz` in its folder; StudyError without."""
-        path = dataset.folder / "smpl.npz"
+        """The training images of a data set, by its bodies; StudyError without."""
+        path = dataset.bodies
         if not path.is_file():
             root = shlex.quote(str(dataset.root))
             raise StudyError(

@@ -108,6 +108,8 @@ def check_inputs(params: Params, params_file: str = "params.yaml") -> None:
     """
     for part in ("vae", "image_encoder"):
         _check_model(getattr(params.generator, part), None, f"{params_file}: generator.{part}")
+    for key in ("body", "datasets"):
+        _check_own_place(getattr(params.paths, key), f"{params_file}: paths.{key}")
     unneeded = {"splits", "bodies", "reports"}  # which are written
     if reports.own_data(params.paths.datasets):
         unneeded.add("world")
@@ -126,6 +128,19 @@ def check_inputs(params: Params, params_file: str = "params.yaml") -> None:
         raise StudyError(
             f"{params_file}: paths.{key} names {value}, which does not exist; "
             f"{mend} or change the parameter."
+        )
+
+
+def _check_own_place(name: str, parameter: str) -> None:
+    """StudyError for licensed files in data/, which is DVC's: it deletes them, or carries them on.
+
+    The bundle that comes with the study holds no pickle there, and no data set.
+    """
+    path, data = Path(name).resolve(), Path("data").resolve()
+    if path != data and path.is_relative_to(data) and path.suffix in ("", ".pkl"):
+        raise StudyError(
+            f"{parameter} names {name}, but `dvc pull` sets data/ back, and `dvc push` copies it "
+            "into .dvc/bundle: move your own files to licensed/ or outside of this folder."
         )
 
 

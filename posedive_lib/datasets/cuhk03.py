@@ -20,10 +20,10 @@ TREES = (FOLDER, "CUHK03-NP", "cuhk03", "CUHK03", "cuhk03_np")
 MATS = ("", "cuhk03", "CUHK03")
 
 
-def read(root: Path, boxes: str, workers: int | None = None) -> Read:
+def read(root: Path, boxes: str, unpacked: Path | None = None, workers: int | None = None) -> Read:
     """Folder, splits and protocol of CUHK03 at or below `root`.
 
-    boxes: "labeled" or "detected". workers: threads that extract images from the .mat file.
+    boxes: "labeled" or "detected". unpacked, workers: as `cuhk03_mat.extracted` takes them.
     StudyError names what is missing or damaged.
     """
 
@@ -39,13 +39,16 @@ def read(root: Path, boxes: str, workers: int | None = None) -> Read:
     places += [(name, has_mat) for name in MATS]
     content = f"the CUHK03-NP tree of {boxes} boxes, or cuhk-03.mat"
     folder = find_folder(root, places, f"CUHK03 ({boxes})", content)
-    splits = read_tree(folder) if is_tree(folder) else _read_mat(folder, boxes, workers)
+    if is_tree(folder):
+        splits = read_tree(folder)
+    else:
+        config = cuhk03_mat.read_config(folder, boxes)
+        images = cuhk03_mat.extracted(folder, boxes, unpacked, workers)
+        folder, splits = images.parent, _tables(config, images)
     return folder, splits, protocol("cuhk03", "767/700 identities", boxes=boxes)
 
 
-def _read_mat(folder: Path, boxes: str, workers: int | None) -> Tables:
-    config = cuhk03_mat.read_config(folder, boxes)
-    images = cuhk03_mat.extracted(folder, boxes, workers)
+def _tables(config: cuhk03_mat.Config, images: Path) -> Tables:
     there = {entry.name for entry in images.iterdir()}
     gone = [name for name in config.names if name not in there]
     if gone:
@@ -64,5 +67,5 @@ def _read_mat(folder: Path, boxes: str, workers: int | None) -> Tables:
             )
             for i in order
         ]
-        splits[split] = frame_of(folder, entries)
+        splits[split] = frame_of(images.parent, entries)
     return splits

@@ -3,10 +3,11 @@
 `cuhk-03.mat` is MATLAB 7.3, which is HDF5. Its images are cells [camera pair][person, image] of
 (H, W, 3) uint8: images 1-5 from the first view and 6-10 from the second, some empty. They are
 written once as PNG under `<pair>_<person>_<view>_<image>.png`, the names of the configuration,
-into `images_<boxes>/` beside the file; torchreid and fast-reid use the same folder. Nothing
-absolute is stored, so the folder may be moved.
+into `images_<boxes>/` beside the file, which torchreid and fast-reid use, too, or into a folder of
+one's own. Nothing absolute is stored, so the folder beside the file may be moved.
 """
 
+import hashlib
 from collections.abc import Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from pathlib import Path
@@ -104,9 +105,12 @@ def _check_config(path: Path, config: Config) -> None:
             )
 
 
-def extracted(folder: Path, boxes: str, workers: int | None = None) -> Path:
+def extracted(
+    folder: Path, boxes: str, unpacked: Path | None = None, workers: int | None = None
+) -> Path:
     """The folder of PNG files, extracted now if it is not there, whole or not at all.
 
+    unpacked: where to, instead of beside the file; another file gets another folder there.
     workers: threads that write. StudyError if the .mat file is missing or damaged, or the images
     cannot be written.
     """
@@ -119,6 +123,12 @@ def extracted(folder: Path, boxes: str, workers: int | None = None) -> Path:
             f"{folder / RELEASE / RAW} is missing: "
             f"CUHK03 ({boxes}) needs it once, to extract {out}."
         )
+    if unpacked is not None:
+        status = raw.stat()
+        text = f"{raw.resolve()} {status.st_size} {status.st_mtime_ns}"
+        out = unpacked / hashlib.sha256(text.encode()).hexdigest()[:8] / out.name
+        if out.is_dir():
+            return out
     with replacing_folder(out, keep=True) as draft:
         try:
             _extract(raw, boxes, draft, workers)

@@ -12,6 +12,7 @@ from pathlib import Path, PurePosixPath
 import pandas as pd
 
 from posedive_lib.datasets.table import (
+    BODIES,
     GENERATED,
     SPLITS,
     TRUTH,
@@ -27,7 +28,7 @@ TABLE = "images.csv"
 FOLDER = "folder"
 NEEDED = ("path", "pid", "camid", "split")
 # What lies beside the photos, here or once augmented.
-TAKEN = (TABLE, TRUTH, "smpl.npz", "augmented.json", "manifest.csv", "contact_sheet.jpg", "CARD.md")
+TAKEN = (TABLE, TRUTH, BODIES, "augmented.json", "manifest.csv", "contact_sheet.jpg", "CARD.md")
 
 
 def read(root: Path) -> Read:

@@ -4,31 +4,47 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from posedive_lib.datasets import cuhk03, folder, market1501, msmt17
-from posedive_lib.datasets.table import Read, ReIDDataset, with_truth
+from posedive_lib.datasets.table import BODIES, Read, ReIDDataset, with_truth
 from posedive_lib.datasets.unread import unread_files
 from posedive_lib.errors import StudyError, shown, unreadable
 
 if TYPE_CHECKING:
     from posedive_lib.params.sections import Paths
 
-# name -> reader(root, train_val, splits); splits holds the lists of MSMT17-S
-READERS: dict[str, Callable[[Path, bool, Path], Read]] = {
-    "market1501": lambda root, train_val, splits: market1501.read(root),
-    "msmt17": lambda root, train_val, splits: msmt17.read(root, train_val),
-    "cuhk03-labeled": lambda root, train_val, splits: cuhk03.read(root, "labeled"),
-    "cuhk03-detected": lambda root, train_val, splits: cuhk03.read(root, "detected"),
-    "msmt17-s-cam": lambda root, train_val, splits: msmt17.read_s(root, "cam", splits),
-    "msmt17-s-pose": lambda root, train_val, splits: msmt17.read_s(root, "pose", splits),
-    "folder": lambda root, train_val, splits: folder.read(root),
+UNPACKED = Path("build/cuhk03")  # a study writes nothing beside cuhk-03.mat
+
+
+class Places(NamedTuple):
+    """Where a reader looks beside the root: for lists of MSMT17-S, for images of `cuhk-03.mat`."""
+
+    train_val: bool
+    splits: Path
+    unpacked: Path | None
+
+
+READERS: dict[str, Callable[[Path, Places], Read]] = {
+    "market1501": lambda root, _: market1501.read(root),
+    "msmt17": lambda root, its: msmt17.read(root, its.train_val),
+    "cuhk03-labeled": lambda root, its: cuhk03.read(root, "labeled", its.unpacked),
+    "cuhk03-detected": lambda root, its: cuhk03.read(root, "detected", its.unpacked),
+    "msmt17-s-cam": lambda root, its: msmt17.read_s(root, "cam", its.splits),
+    "msmt17-s-pose": lambda root, its: msmt17.read_s(root, "pose", its.splits),
+    "folder": lambda root, _: folder.read(root),
 }
 NAMES = tuple(READERS)
 
 
 def load(
-    name: str, root: str | Path, *, train_val: bool = True, splits: str | Path | None = None
+    name: str,
+    root: str | Path,
+    *,
+    train_val: bool = True,
+    splits: str | Path | None = None,
+    bodies: str | Path | None = None,
+    unpacked: str | Path | None = None,
 ) -> ReIDDataset:
     """Read the data set `name` (one of `NAMES`) at or below the folder `root`, in any usual layout.
 
@@ -39,7 +55,9 @@ def load(
     train_val: MSMT17 trains on list_train and list_val (CLIP-ReID, SOLIDER); if False, on
     list_train alone (torchreid, fast-reid). One's own data may be training images alone, to be
     augmented: query and gallery are empty then, and `.require_test()` raises.
-    splits: the folder that holds `MSMT17-S/`, if that is not `root`.
+    splits: the folder that holds `MSMT17-S/`, if that is not `root`. bodies: a folder whose table
+    NAME.npz takes the place of `smpl.npz` beside the images. unpacked: the folder for the images of
+    `cuhk-03.mat`, if that is not the file's own.
     Raises StudyError naming the missing or unreadable folder, list, image or name, or two folders
     that both hold the data set.
     """
@@ -48,19 +66,30 @@ def load(
     root = Path(root).expanduser().resolve()
     lists = root if splits is None else Path(splits).expanduser().resolve()
     try:
-        where, tables, protocol = READERS[name](root, train_val, lists)
+        its = Places(train_val, lists, None if unpacked is None else Path(unpacked).resolve())
+        where, tables, protocol = READERS[name](root, its)
         tables = with_truth(where, tables)
     except OSError as error:  # of a folder; files have their own sentences
         place = error.filename or root
         raise unreadable(place, error, "cannot be read", "check the folder and its disk") from None
-    dataset = ReIDDataset(name=name, root=root, folder=where, protocol=protocol, **tables)
+    own, made = where / BODIES, Path(bodies or "") / f"{source_of(name)}.npz"
+    file = made if bodies and made.is_file() else own
+    dataset = ReIDDataset(name, root, where, **tables, bodies=file, protocol=protocol)
     _refuse_empty(dataset)
     return dataset
 
 
 def of_study(name: str, paths: Paths) -> ReIDDataset:
-    """A study's data set, in `paths.datasets`; MSMT17-S by the lists in `paths.splits`."""
-    return load(name, paths.datasets, splits=paths.splits)
+    """A study's data set, in `paths.datasets`, where nothing is written.
+
+    MSMT17-S by the lists in `paths.splits`, bodies by the tables in `paths.bodies`.
+    """
+    return load(name, paths.datasets, splits=paths.splits, bodies=paths.bodies, unpacked=UNPACKED)
+
+
+def source_of(name: str) -> str:
+    """The data set that a data set is a part of, or its own name."""
+    return "msmt17" if name.startswith("msmt17-s-") else name
 
 
 def _refuse_empty(dataset: ReIDDataset) -> None:

@@ -194,13 +194,14 @@ def write_msmt17_s(
     split_params: Splits,
     body_path: str | Path,
     out: str | Path | None = None,
+    *,
+    bodies: str | Path | None = None,
 ) -> dict[str, Tables]:
     """§A: write both list sets into `MSMT17-S/{cam,pose}` of `out`; returns their tables.
 
     root: where MSMT17 lies; without `out` the lists go there. split_params: the section `splits`
-    of params.yaml. body_path: the SMPL file. Viewpoints and
-    poses come from `smpl.npz` in the data set's folder, as the mini world or an SMPL estimator
-    writes it. Beside the lists lie `azimuths.csv` or `clusters.csv` (every image and its side) and
+    of params.yaml. body_path: the SMPL file. bodies: as `load` takes it; viewpoints and poses come
+    from there. Beside the lists lie `azimuths.csv` or `clusters.csv` (every image and its side) and
     `rule.json`, so that others can reuse the rule. StudyError if poses are missing or a side of a
     split is empty.
     """
@@ -208,19 +209,19 @@ def write_msmt17_s(
     from posedive_lib.body.table import BodyTable
 
     root = Path(root).expanduser().resolve()
-    dataset = load("msmt17", root)
-    path = dataset.folder / "smpl.npz"
+    dataset = load("msmt17", root, bodies=bodies)
+    path = dataset.bodies
     if not path.is_file():
         raise StudyError(
             f"{path} is missing: MSMT17-S needs the SMPL pose of every image; "
             "fit or import them first."
         )
     pool = pool_of(dataset)
-    bodies = BodyTable.load(path).select(pool["rel"].tolist())
+    known = BodyTable.load(path).select(pool["rel"].tolist())
     is_train = (pool["split"] == "train").to_numpy()
     cam, pose = split_params.cam, split_params.pose
 
-    azimuth = np.asarray(viewpoint(bodies.global_orient, bodies.cam_t)[0], dtype=np.float64)
+    azimuth = np.asarray(viewpoint(known.global_orient, known.cam_t)[0], dtype=np.float64)
     kept = cam_sides(
         azimuth,
         is_train,
@@ -228,7 +229,7 @@ def write_msmt17_s(
         test_min_azimuth=cam.test_min_azimuth,
     )
     by_view = select(dataset, kept, pool)
-    joints = body_joints(bodies.body_pose, body_path)
+    joints = body_joints(known.body_pose, body_path)
     kept, cluster = pose_sides(
         joints, is_train, clusters=pose.clusters, train_clusters=pose.train_clusters
     )

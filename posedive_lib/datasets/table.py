@@ -18,6 +18,7 @@ Read = tuple[Path, Tables, Protocol]  # what a reader returns: folder, tables, p
 GENERATED = re.compile(r"_gen\d+$")
 SPLITS = ("train", "query", "gallery")
 TRUTH = "truth.csv"
+BODIES = "smpl.npz"  # see `posedive_lib.body.table`
 RENDERED = ".miniworld"  # a file in every data set's folder that the mini world made
 MISSING = ("", "nan", "NaN", "NA")  # among numbers; elsewhere only "" is
 # A column is of a kind if every cell looks like it; the second name is the kind with missing cells.
@@ -33,6 +34,7 @@ KINDS = {
 class ReIDDataset:
     """One data set: `folder` holds its images below `root`; tables as in `datasets.load`.
 
+    bodies: the file of its SMPL bodies, which may be missing.
     protocol: what a number must be reported with (see `protocol`).
     """
 
@@ -42,6 +44,7 @@ class ReIDDataset:
     train: pd.DataFrame
     query: pd.DataFrame
     gallery: pd.DataFrame
+    bodies: Path
     protocol: Protocol = field(default_factory=dict)
 
     @property

@@ -20,7 +20,7 @@ import pandas as pd
 from posedive_lib.datasets import compatibility, folder, msmt17, splits, trees
 from posedive_lib.datasets.images import RESAMPLING, read_sizes
 from posedive_lib.datasets.loading import load
-from posedive_lib.datasets.table import TRUTH, ReIDDataset
+from posedive_lib.datasets.table import BODIES, TRUTH, ReIDDataset
 from posedive_lib.errors import StudyError, unreadable
 from posedive_lib.intake.arrays import read_npz, write_npz
 from posedive_lib.intake.files import read_bytes
@@ -30,7 +30,6 @@ from posedive_lib.writing import replacing_folder
 
 NEEDED = ("image_path", "pid", "camid", "index")
 RECORD = "augmented.json"  # marks a tree written here, so that only such a one is ever replaced
-BODIES = "smpl.npz"
 # How a generated image is saved that is not linked: PNG without loss, JPEG of high quality.
 JPEG: dict[str, Any] = {"format": "JPEG", "quality": 95, "subsampling": 0}
 FORMATS: dict[str, dict[str, Any]] = {".jpg": JPEG, ".jpeg": JPEG, ".png": {"format": "PNG"}}
@@ -217,12 +216,12 @@ def _write_lists(
 
 def _write_truth(dataset: ReIDDataset, table: pd.DataFrame, where: Path) -> None:
     """`truth.csv` and `smpl.npz` beside the tree, under the images' new names if they changed."""
-    truth, bodies = dataset.folder / TRUTH, dataset.folder / BODIES
+    truth, bodies = dataset.folder / TRUTH, dataset.bodies
     new = dict(zip(table["old"], table["rel"], strict=True))
     if all(old == rel for old, rel in new.items() if old):
-        for file in (truth, bodies):
+        for file, name in ((truth, TRUTH), (bodies, BODIES)):
             if file.is_file():
-                _link(file, where / file.name)
+                _link(file, where / name)
         return
 
     def rename(path: str) -> str:
@@ -231,7 +230,7 @@ def _write_truth(dataset: ReIDDataset, table: pd.DataFrame, where: Path) -> None
     if truth.is_file():
         known = read_table(truth)
         known["path"] = known["path"].map(rename)
-        known.to_csv(where / truth.name, index=False, mode="x")
+        known.to_csv(where / TRUTH, index=False, mode="x")
     if bodies.is_file():
         columns = read_npz(bodies, what="a table of bodies")
         if "path" not in columns:
@@ -239,7 +238,7 @@ def _write_truth(dataset: ReIDDataset, table: pd.DataFrame, where: Path) -> None
                 f"{bodies} cannot be read as a table of bodies (it has no 'path'): write it again."
             )
         columns["path"] = np.array([rename(path) for path in columns["path"].tolist()])
-        write_npz(where / bodies.name, columns, compressed=True)
+        write_npz(where / BODIES, columns, compressed=True)
 
 
 def _link(source: str | Path, target: Path) -> None:

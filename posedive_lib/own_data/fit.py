@@ -48,8 +48,19 @@ def images_of(dataset: datasets.ReIDDataset, splits: tuple[str, ...]) -> pd.Data
     return pd.concat(parts).drop_duplicates("rel", ignore_index=True)
 
 
-def digest(files: list[str], settings: FitSettings, focal: float) -> str:
-    """Of everything that determines a fit, in 16 hexadecimal digits."""
+def key_of(
+    images: pd.DataFrame,
+    *,
+    body: str,
+    motions: str,
+    estimator: str,
+    focal: float,
+    settings: FitSettings | None = None,
+) -> str:
+    """Digest of everything that determines `fit_images`, in 16 hexadecimal digits."""
+    folders = motions, local_folder(estimator)
+    files = [*images["path"], body, *(path for folder in folders for path in files_below(folder))]
+    settings = settings or FitSettings()
     code = code_digest("posedive_lib.own_data.fitting", "posedive_lib.augment.confidence")
     text = repr((asdict(settings), focal, FPS, BATCH, code, *map(file_digest, files)))
     return hashlib.sha256(text.encode()).hexdigest()[:16]
@@ -101,9 +112,8 @@ def fit_images(
         raise StudyError("There are no images to fit: give at least one")
     pose_estimator = PoseEstimator(estimator)
     fitter = Fitter(load_smpl(body), load_poses(motions, fps=FPS), focal=focal, settings=settings)
-    folders = motions, local_folder(estimator)
-    files = [str(path) for folder in folders for path in files_below(folder)]
-    key = digest([*images["path"], body, *files], settings, focal)
+    models = {"body": body, "motions": motions, "estimator": estimator}
+    key = key_of(images, **models, focal=focal, settings=settings)
     parts = out.with_name(out.name + ".parts")
     with writing(parts):
         parts.mkdir(parents=True, exist_ok=True)

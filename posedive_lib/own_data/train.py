@@ -91,7 +91,7 @@ def train_on(
 def training_photos(dataset: datasets.ReIDDataset) -> pd.DataFrame:
     """The real training photos of identities that have two: a pair needs two photos of a person.
 
-    With column `folder`. StudyError where there is none, or where a photo has no body.
+    With column `bodies`, their file. StudyError where there is none, or where a photo has no body.
     """
     Training.of(dataset)
     rows = dataset.train[~dataset.train["generated"].astype(bool)]
@@ -101,7 +101,7 @@ def training_photos(dataset: datasets.ReIDDataset) -> pd.DataFrame:
             f"No identity of {dataset.folder} has two real training photos: "
             "training the generator needs pairs of photos of one person."
         )
-    return rows.assign(folder=str(dataset.folder)).reset_index(drop=True)
+    return rows.assign(bodies=str(dataset.bodies)).reset_index(drop=True)
 
 
 def check_out(out: Path, dataset: datasets.ReIDDataset) -> None:

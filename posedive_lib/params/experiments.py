@@ -22,6 +22,7 @@ from posedive_lib.params.kinds import (
 )
 from posedive_lib.params.sections import (
     Augment,
+    Bodies,
     Conditions,
     GeneratorParams,
     Image,
@@ -219,6 +220,7 @@ class Params(Section):
 
     seed: CountOrNone
     paths: Paths
+    bodies: Bodies
     image: Image
     world: World
     splits: Splits

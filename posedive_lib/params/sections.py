@@ -37,14 +37,30 @@ class Paths(Section):
     pose_estimator: Text
     phase1: Text | None
     datasets: Text
+    bodies: Text
     splits: Text
     reports: Text
 
     @model_validator(mode="after")
     def _apart(self) -> Self:
-        splits, data = Path(self.splits).resolve(), Path(self.datasets).resolve()
-        if splits.is_relative_to(data) or data.is_relative_to(splits):
-            raise ValueError("must have splits, which is written, apart from datasets")
+        data = Path(self.datasets).resolve()
+        for name in ("bodies", "splits", "reports"):
+            written = Path(getattr(self, name)).resolve()
+            if written.is_relative_to(data) or data.is_relative_to(written):
+                raise ValueError(f"must have {name}, which is written, apart from datasets")
+        return self
+
+
+class Bodies(Section):
+    """§B: where the SMPL bodies of photos come from."""
+
+    source: Literal["truth", "fit", "hmr2"]
+    hmr2: Text | None
+
+    @model_validator(mode="after")
+    def _results(self) -> Self:
+        if self.source == "hmr2" and self.hmr2 is None:
+            raise ValueError("must have hmr2, the folder of its results, with source: hmr2")
         return self
 
 

@@ -189,7 +189,7 @@ def asked(
     if has_people(references):
         persons = references["person"].tolist()
         return photographs(P, dataset.name, persons, shots, progress=progress)
-    bodies = BodyTable.load(dataset.folder / "smpl.npz").select(references["rel"].tolist())
+    bodies = BodyTable.load(dataset.bodies).select(references["rel"].tolist())
     poses, renderer = load_poses(P.paths.motions), rendering_of(P).renderer()
     found = []
     for s in shots:

@@ -35,7 +35,7 @@ APART = 100_000  # between the identities of two data sets
 def training_images(P: Params) -> pd.DataFrame:
     """Training images of the generator, from all data sets of the study.
 
-    Columns: path, rel, pid, camid, dataset, folder; reference_ok and target_ok say whether an image
+    Columns: path, rel, pid, camid, dataset, bodies; reference_ok and target_ok say whether an image
     may be a pair's reference (Eq. 3) and its target (Eq. 4: here the target is a photo itself).
     Identities of different sets never coincide. Of MSMT17 only those that all MSMT17-S training
     sets of the study hold: phase 2 sees no photo in a viewpoint or pose that they test.
@@ -52,7 +52,7 @@ def training_images(P: Params) -> pd.DataFrame:
         # A pair needs two photos of a person.
         rows = rows[rows.groupby("pid")["pid"].transform("size") > 1]
         rows = rows.assign(
-            dataset=name, folder=str(loaded[name].folder), pid=rows["pid"] + APART * number
+            dataset=name, bodies=str(loaded[name].bodies), pid=rows["pid"] + APART * number
         )
         parts.append(rows)
     images = pd.concat(parts, ignore_index=True)

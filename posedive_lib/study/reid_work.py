@@ -220,7 +220,7 @@ def _data_digest(name: str, paths: Paths) -> str:
 
 @cache
 def _bodies_digest(name: str, paths: Paths) -> str:
-    return file_digest(datasets.of_study(name, paths).folder / "smpl.npz")
+    return file_digest(datasets.of_study(name, paths).bodies)
 
 
 def _test_sectors(name: str, paths: Paths) -> tuple[np.ndarray, np.ndarray]:
@@ -233,7 +233,7 @@ def _test_sectors(name: str, paths: Paths) -> tuple[np.ndarray, np.ndarray]:
 def _test_azimuths(name: str, paths: Paths) -> tuple[np.ndarray, np.ndarray]:
     """Azimuth (degrees from the front, in (-180, 180]) of each query and each gallery image."""
     dataset = datasets.of_study(name, paths)
-    bodies = BodyTable.load(dataset.folder / "smpl.npz")
+    bodies = BodyTable.load(dataset.bodies)
 
     def azimuths(frame: pd.DataFrame) -> np.ndarray:
         own = bodies.select(frame["rel"].tolist())

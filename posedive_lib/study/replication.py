@@ -44,7 +44,7 @@ STORE = RunStore("runs/replication")
 REPORTS = Path("reports")  # of the mini world
 WORK = Path("build/replication")  # a folder per world, while it runs
 CODE = "posedive_lib.study.replication_world"
-OWN_PATHS = {"world", "datasets", "splits", "reports"}  # of a world, below its folder
+OWN_PATHS = {"world", "datasets", "bodies", "splits", "reports"}  # of a world, below its folder
 PAIRS = (
     ("pose-dive", "same-distribution"),
     ("pose-dive", "repeat"),
@@ -62,8 +62,8 @@ def world_values(r: Replication, seed: int) -> dict[str, Any]:
     for name, path in values["paths"].items():
         if name not in OWN_PATHS and path and Path(path).exists():
             values["paths"][name] = str(Path(path).resolve())
-    values["paths"] |= {"world": "world", "datasets": "build/world", "splits": "build/splits"}
-    values["paths"]["reports"] = "build/reports"
+    values["paths"] |= {"world": "world", "datasets": "build/world"}
+    values["paths"] |= {name: f"build/{name}" for name in ("bodies", "splits", "reports")}
     parts = [name for name in r.datasets if name.startswith("msmt17-s-")]
     first = ["msmt17"] if parts and "msmt17" not in r.datasets else []
     values["seed"], values["reid"]["seeds"] = seed, [seed]

@@ -35,7 +35,9 @@ def results(P: Params) -> pd.DataFrame:
     """
     mini_world.make_world(P)
     if any(name.startswith("msmt17-s-") for name in P.study.datasets):
-        write_msmt17_s(P.paths.datasets, P.splits, P.paths.body, P.paths.splits)
+        write_msmt17_s(
+            P.paths.datasets, P.splits, P.paths.body, P.paths.splits, bodies=P.paths.bodies
+        )
     phase2.train_generator(P, phase2.training_images(P))
     for name in P.study.datasets:
         if design.arms(P, name):
