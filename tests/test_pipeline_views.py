@@ -18,7 +18,8 @@ from posedive_lib.bench import pipeline
 from posedive_lib.errors import StudyError
 from posedive_lib.study.collect import metrics
 
-EXAMPLES = re.findall(r'dvc exp run -S "(.+?)" (\w+)', (ROOT / "README.md").read_text())
+GUIDE = (ROOT / "docs/experiments.md").read_text()
+EXAMPLES = re.findall(r'dvc exp run -S "(.+?)" (\w+)', GUIDE)
 
 
 def run(folder: Path, *command: str) -> str:
@@ -94,7 +95,7 @@ def test_metrics_are_those_of_the_tables():
     )
 
 
-def test_the_readme_shows_a_threshold_a_count_and_a_seed():
+def test_the_guide_shows_a_threshold_a_count_and_a_seed():
     assert [override.partition("=")[0] for override, _ in EXAMPLES] == [
         "study.thresholds",
         "study.counts",
@@ -103,7 +104,7 @@ def test_the_readme_shows_a_threshold_a_count_and_a_seed():
 
 
 @pytest.mark.parametrize("override, stage", EXAMPLES)
-def test_experiments_of_the_readme_are_accepted_and_reach_their_stage(tmp_path, override, stage):
+def test_experiments_of_the_guide_are_accepted_and_reach_their_stage(tmp_path, override, stage):
     from dvc.utils.hydra import apply_overrides  # what `dvc exp run -S` calls
 
     shutil.copy2(ROOT / "params.yaml", tmp_path)

@@ -1,6 +1,7 @@
 """The playground: what it draws, what it refuses, its widgets, and its page on the bundle alone."""
 
 import io
+from datetime import UTC, datetime
 
 import nbformat
 import numpy as np
@@ -93,6 +94,12 @@ def test_a_wish_that_cannot_be_is_refused(playground, changed, message):
         playground.draw(a_wish(playground, **changed))
 
 
+def dropped(content):
+    """A file as the browser tells of it."""
+    told = {"name": "me.png", "type": "image/png", "size": len(content)}
+    return {**told, "content": content, "last_modified": datetime.now(UTC)}
+
+
 def test_moved_controls_draw_anew(playground, P):
     panel = playground_panel.panel(P, playground)
     person, motion, frame, azimuth, *_, upload, shown = panel.children
@@ -105,13 +112,14 @@ def test_moved_controls_draw_anew(playground, P):
     assert frame.max == playground.motions["jump_0"] - 1 and shown.value != turned
     stream = io.BytesIO()
     Image.new("RGB", (64, 128), "grey").save(stream, "PNG")
-    upload.value = ({"content": stream.getvalue(), "name": "me.png", "type": "image/png"},)
+    upload.value = (dropped(stream.getvalue()),)
     assert person.value == playground_panel.OWN and shown.value.count("<img") == 5
-    upload.value = ({"content": b"no image", "name": "me.png", "type": "image/png"},)
+    upload.value = (dropped(b"no image"),)
     assert "The photo is not a readable image" in shown.value
 
 
-def test_the_page_runs_on_the_bundle_alone(folder):
+def test_the_page_runs_on_the_bundle_alone(folder, monkeypatch):
+    monkeypatch.delenv("MPLBACKEND")  # a reader's Jupyter shows figures in the page
     notebook = nbformat.read(ROOT / "notebooks/10_playground.ipynb", as_version=4)
     resources = {"metadata": {"path": str(folder / "notebooks")}}
     NotebookClient(notebook, timeout=300, resources=resources).execute()

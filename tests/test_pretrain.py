@@ -22,6 +22,7 @@ def shorter(text: str) -> str:
         (r"held_out_frames: \d+", "held_out_frames: 2"),
         (r"(?<!\w)steps: \d+", "steps: 2"),
         (r"batch_size: \d+", "batch_size: 4"),
+        (r"at_least: \d+", "at_least: 1"),
     ):
         text, count = re.subn(pattern, value, text)
         assert count, pattern

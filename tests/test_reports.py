@@ -91,7 +91,7 @@ def test_a_notebook_s_kernel_writes_where_its_own_parameters_say(tmp_path):
     assert ended.returncode == 0, ended.stderr
     assert not (tmp_path / "reports").exists()
     assert (tmp_path / "build/mine/tables/x.csv").is_file()
-    assert (tmp_path / "build/mine/notebooks/00_tiny.html").is_file()
+    assert (tmp_path / "build/mine/notebooks/00_tiny.ipynb").is_file()
     (tmp_path / "own.yaml").write_text(own.replace("build/mine", "reports"))
     ended = subprocess.run([*command, "own.yaml"], cwd=tmp_path, capture_output=True, text=True)
     assert ended.returncode == 2 and "must not come into git" in ended.stderr

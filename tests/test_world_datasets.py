@@ -68,7 +68,7 @@ def in_this_process(
         for s in shots
     ]
     studio = photography.Studio(body, height, width, focal, depth_range, maps)
-    return photography._take(studio, jobs)
+    yield from photography._take(studio, jobs)
 
 
 @pytest.fixture(scope="module")

@@ -42,10 +42,23 @@ def folder(params_file: str | Path = "params.yaml") -> Path:
 def own_data(datasets: str | Path) -> bool:
     """Whether the folder of data sets holds anything that the mini world did not render."""
     root = Path(datasets)
-    if not root.is_dir():
+    shown = _visible(root)
+    if not shown:
         return not root.resolve().is_relative_to(BUILD.resolve())
-    shown = [entry for entry in root.iterdir() if not entry.name.startswith(".")]
-    return any(not (entry / RENDERED).is_file() for entry in shown)
+    return not all(map(_rendered, shown))
+
+
+def _visible(folder: Path) -> list[Path]:
+    """What a folder holds, [] where there is none."""
+    entries = folder.iterdir() if folder.is_dir() else ()
+    return [entry for entry in entries if not entry.name.startswith(".")]
+
+
+def _rendered(folder: Path) -> bool:
+    """Whether the mini world made a data set, or both of CUHK03, which lie in one folder."""
+    parts = _visible(folder)
+    of_parts = bool(parts) and all((part / RENDERED).is_file() for part in parts)
+    return (folder / RENDERED).is_file() or of_parts
 
 
 def _untracked(path: Path) -> bool:

@@ -70,7 +70,8 @@ def _controls(P: Params, playground: Playground) -> dict[str, Any]:
     def slider(name: str, value: float, low: float, high: float, **options: Any) -> Any:
         kind = widgets.IntSlider if isinstance(value, int) else widgets.FloatSlider
         style = {"description_width": "7rem"}
-        return kind(value, low, high, description=name, layout=WIDE, style=style, **options)
+        limits = {"value": value, "min": low, "max": high}
+        return kind(**limits, description=name, layout=WIDE, style=style, **options)
 
     def choice(name: str, options: Any) -> Any:
         style = {"description_width": "7rem"}
