@@ -70,6 +70,8 @@ def test_work_is_what_one_counts_by_hand(P):
     steps = P.reid.stage2.steps
     # Two arms trained longer on the part, and real ones: each counts as three by two seeds.
     assert stages["05_reid_comparison"].work["reid"] == ((2 + 4) * 3 + 3 * 3 * 2) * steps
+    # True photos: ten of each of four people, each as three conditions.
+    assert stages["05_reid_comparison"].work["render"] == 3 * 4 * 10
     assert stages["06_images_per_identity"].work["reid"] == 3 * steps  # 0 and 10 are in 05
     levels = len(P.study.thresholds) + len(P.study.quantiles)
     assert stages["07_threshold_sweep"].work["reid"] == levels * 3 * steps

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from posedive_lib.params import Params
 
 VARIANTS = 10  # of the generator in notebook 03, each trained with every seed of study.ablation
+PHOTO = 3  # conditions that a true photo costs as much as, about: it has clothes and a background
 PARALLEL = 0.9  # part of the work that several GPUs share evenly (assumed)
 
 
@@ -81,8 +82,7 @@ def stages_of(P: Params, sizes: Sizes, measured: Measured) -> dict[str, Stage]:
     }
     if not own_data(P.paths.datasets):
         whole = [size.images for name, size in sizes.items() if not name.startswith("msmt17-s")]
-        # A picture with its person and background costs about three conditions.
-        stages = {"world": Stage({"render": 3 * sum(whole)}, base), **stages}
+        stages = {"world": Stage({"render": PHOTO * sum(whole)}, base), **stages}
     count = round(sum(_candidates(P, name, size) for name, size in sizes.items()))
     largest = by_size[0][1]
     photo = 0.25 * 3 * pixels / 1e9  # a JPEG of high quality takes a quarter of its pixels
@@ -106,6 +106,8 @@ def stages_of(P: Params, sizes: Sizes, measured: Measured) -> dict[str, Stage]:
             drawn = sizes[P.study.generator_dataset].pids * P.augment.images_per_pid
             work["sample"] = _redrawn(P) * drawn
             work["train"] = sum(P.study.graded_steps)
+        if name.startswith("05"):
+            work["render"] = PHOTO * _true_photos(P, sizes)
         stages[name] = Stage(work, memory * P.study.workers)
     # 09 draws and judges samples of what is there.
     stages["09_failure_cases"] = Stage({"score": 10 * P.study.failure_samples}, base)
@@ -114,6 +116,13 @@ def stages_of(P: Params, sizes: Sizes, measured: Measured) -> dict[str, Stage]:
 
 def _generated_arms(P: Params, name: str) -> list[str]:
     return [arm for arm, where in P.study.arms.items() if arm in CONTROLS and name in where]
+
+
+def _true_photos(P: Params, sizes: Sizes) -> int:
+    """True photos of the oracle's arms, at most."""
+    arms = [where for arm, where in P.study.arms.items() if arm.startswith("oracle")]
+    people = sum(sizes[name].pids for where in arms for name in where if name in sizes)
+    return people * P.augment.images_per_pid
 
 
 def _redrawn(P: Params) -> int:
