@@ -166,7 +166,8 @@ def test_code_cells_are_short_and_every_section_starts_with_words(path):
     cells = nbformat.read(path, as_version=4).cells
     for before, cell in zip(cells, cells[1:], strict=False):
         if cell.cell_type == "code":
-            assert cell.source.count("\n") < 15, cell.source
+            assert cell.source.count("\n") < 12, cell.source
+            assert max(map(len, cell.source.split("\n"))) <= 100, cell.source
         if (
             before.cell_type == "markdown"
             and before.source.strip().startswith("## ")

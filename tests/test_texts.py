@@ -1,5 +1,7 @@
 """Captions of the notebooks, and exercises that are done in the page."""
 
+import re
+
 import nbformat
 import numpy as np
 import pytest
@@ -69,3 +71,20 @@ def test_every_work_that_a_notebook_links_to_is_in_the_list_of_references():
         for part in text.split("](https://")[1:]:
             link = "https://" + part.split(")")[0]
             assert link in known, f"{path.name}: {link} is not in docs/references.bib"
+
+
+def test_terms_of_the_glossary_are_linked_where_a_notebook_uses_them():
+    """At least once; words of everyday use, such as "arm", are not asked for."""
+    headings = re.findall(r"^## (.+)$", (ROOT / "docs/glossary.md").read_text(), re.MULTILINE)
+    anchors = {re.sub(r"[^\w\- ]", "", name.lower()).replace(" ", "-") for name in headings}
+    named = [name for name in headings if re.fullmatch(r"[\w-]*[A-Z][\w-]*", name)]
+    assert {"SMPL", "DDIM", "CLIP-ReID", "PSNR"} <= set(named)
+    for path in notebooks():
+        cells = nbformat.read(path, as_version=4).cells
+        text = "\n".join(cell.source for cell in cells if cell.cell_type == "markdown")
+        linked = set(re.findall(r"glossary\.md#([\w-]+)", text))
+        assert linked <= anchors, path.name
+        prose = re.sub(r"`[^`]*`|\[[^\]]*\]\([^)]*\)|^#.*$|\$[^$]*\$", "", text, flags=re.MULTILINE)
+        for name in named:
+            if re.search(rf"(?<![\w-]){re.escape(name)}(?![\w-])", prose):
+                assert name.lower() in linked, f"{path.name}: {name}"

@@ -40,7 +40,11 @@ METRICS = {
     "pck": "pose right (PCK)",
     "identity_top1": "person right (top-1)",
     "psnr": "PSNR (dB)",
+    "psnr_same_side": "PSNR, same side (dB)",
+    "psnr_other_side": "PSNR, other side (dB)",
     "ssim": "SSIM",
+    "detail": "detail of the person",
+    "detail_background": "detail of the background",
 }  # as axes name them
 
 # One look per arm, wherever it is drawn.

@@ -46,21 +46,25 @@ def viewpoint_maps(panels: dict[str, tuple[np.ndarray, np.ndarray]]) -> tuple[Fi
     Colour: how many times as many images as a uniform distribution would have, on a log scale.
     Dots: images. Returns the figure and its numbers.
     """
+    columns = min(3, len(panels))
+    lines = -(-len(panels) // columns)
     fig, axes = plt.subplots(
-        1,
-        len(panels),
-        figsize=(2.75 * len(panels) + 0.6, 3.5),
+        lines,
+        columns,
+        figsize=(2.75 * columns + 0.6, 3.2 * lines),
         subplot_kw={"projection": "polar"},
         squeeze=False,
         layout="none",
     )
-    fig.subplots_adjust(left=0.035, right=0.91, bottom=0.14, top=0.8, wspace=0.42)
+    fig.subplots_adjust(left=0.06, right=0.86, bottom=0.06, top=0.9, wspace=0.5, hspace=0.35)
+    for empty in axes.flat[len(panels) :]:
+        empty.set_axis_off()
     azimuths = np.linspace(0, 2 * np.pi, AZIMUTH_BINS + 1)
     heights = np.linspace(*ELEVATION_RANGE, ELEVATION_BINS + 1)
     middle = ELEVATION_RANGE[1] + 10  # level views outside, the person in the middle
     limit = np.log2(RARE)
     norm, records = TwoSlopeNorm(0, -limit, limit), []
-    for ax, (name, (azimuth, elevation)) in zip(axes[0], panels.items(), strict=True):
+    for ax, (name, (azimuth, elevation)) in zip(axes.flat, panels.items(), strict=False):
         counts = viewpoint_counts(azimuth, elevation)
         times = counts / (counts.sum() / counts.size)
         # Empty bins have no logarithm: they get the darkest blue.
@@ -75,7 +79,7 @@ def viewpoint_maps(panels: dict[str, tuple[np.ndarray, np.ndarray]]) -> tuple[Fi
             marker=".",
             markersize=1.6,
             color="black",
-            alpha=0.45,
+            alpha=0.25,
             rasterized=True,
         )
         face_down(ax)
@@ -89,7 +93,7 @@ def viewpoint_maps(panels: dict[str, tuple[np.ndarray, np.ndarray]]) -> tuple[Fi
             for i in range(AZIMUTH_BINS)
             for j in range(ELEVATION_BINS)
         ]
-    bar = fig.colorbar(image, cax=fig.add_axes((0.94, 0.2, 0.012, 0.56)))
+    bar = fig.colorbar(image, cax=fig.add_axes((0.92, 0.25, 0.016, 0.5)))
     bar.set_ticks(np.log2(list(TICKS)).tolist(), labels=list(TICKS.values()))
     columns = ["panel", "azimuth_from", "elevation_from", "images", "times_uniform"]
     return fig, pd.DataFrame(records, columns=columns)

@@ -86,7 +86,7 @@ def values(table: pd.DataFrame, label: str, panel: str) -> Figure:
     Other columns: value, ci_low, ci_high.
     """
     names = list(dict.fromkeys(table[label]))
-    fig, panels = _panels(table, names, panel, 2.75, 2.8)
+    fig, panels = _panels(table, names, panel, 2.75, 2.4)
     for name, axes in panels.items():
         part = table[table[panel] == name]
         error = np.abs(part[["ci_low", "ci_high"]].to_numpy().T - part["value"].to_numpy())
@@ -103,21 +103,24 @@ def _panels(
     height: float,
     margin: float = 0,
 ) -> tuple[Figure, dict[str, Axes]]:
-    """Axes side by side, one per value of the column `panel`, with a row for each of the names.
+    """Axes in lines of three, one per value of the column `panel`, with a row for each name.
 
-    In inches: width of a panel, height, and margin for the names.
+    In inches: width and height of a panel, and margin for the names.
     """
     values = list(dict.fromkeys(table[panel]))
-    size = (width * len(values) + margin, height)
-    fig, row = plt.subplots(1, len(values), figsize=size, sharey=True, squeeze=False)
-    for axes, value in zip(row[0], values, strict=True):
+    columns, lines = min(3, len(values)), -(-len(values) // 3)
+    size = (width * columns + margin, height * lines)
+    fig, grid = plt.subplots(lines, columns, figsize=size, sharey=True, squeeze=False)
+    for empty in grid.flat[len(values) :]:
+        empty.remove()
+    for axes, value in zip(grid.flat, values, strict=False):
         axes.set(
             title=figures.METRICS.get(value, value),
             yticks=range(len(names)),
             yticklabels=names,
             ylim=(len(names) - 0.5, -0.5),  # the first name on top
         )
-    return fig, dict(zip(values, row[0], strict=True))
+    return fig, dict(zip(values, grid.flat, strict=False))
 
 
 @figures.style()
