@@ -46,12 +46,11 @@ def viewpoint_maps(panels: dict[str, tuple[np.ndarray, np.ndarray]]) -> tuple[Fi
     Colour: how many times as many images as a uniform distribution would have, on a log scale.
     Dots: images. Returns the figure and its numbers.
     """
-    columns = min(3, len(panels))
-    lines = -(-len(panels) // columns)
+    across, lines = min(3, len(panels)), -(-len(panels) // 3)
     fig, axes = plt.subplots(
         lines,
-        columns,
-        figsize=(2.75 * columns + 0.6, 3.2 * lines),
+        across,
+        figsize=(2.75 * across + 0.6, 3.2 * lines),
         subplot_kw={"projection": "polar"},
         squeeze=False,
         layout="none",
