@@ -17,8 +17,10 @@ from diffusers import AutoencoderKL, StableDiffusionPipeline
 from PIL import Image
 from safetensors import safe_open
 from sklearn.metrics import roc_auc_score
+from transformers import ResNetForImageClassification
 
 from miniworld.pretrain.common import HERE, People, batches, people, to_float
+from miniworld.pretrain.resnet import labels, normalised
 from miniworld.pretrain.scenes import scenes
 from posedive_lib.augment.confidence import PoseEstimator
 from posedive_lib.generator import load
@@ -120,6 +122,21 @@ def clip_metrics(name: str, folder: Path, data: People, captions: list[str]) -> 
         f"{name}_retrieval_map": found.mAP,
         f"{name}_retrieval_rank1": found.cmc[0],
     }
+
+
+@torch.no_grad()
+def resnet_metrics(folder: Path, data: People) -> dict[str, float]:
+    """Unseen people: how well a score tells whether its label holds, AUROC, mean over labels."""
+    model = ResNetForImageClassification.from_pretrained(folder, dtype=torch.float32).eval()
+    parts = [
+        model(normalised(to_float(data.images[part]))).logits for part in batches(data.rows, 64)
+    ]
+    names = [model.config.id2label[column] for column in range(model.config.num_labels)]
+    shown = [labels(data.captions[row]) for row in data.rows]
+    holds = np.array([[name in found for name in names] for found in shown])  # (N, L)
+    known = holds.any(axis=0) & ~holds.all(axis=0)
+    scores = torch.cat(parts).numpy()
+    return {"resnet_label_auroc": roc_auc_score(holds[:, known], scores[:, known])}
 
 
 def pose_metrics(folder: Path, data: People) -> dict[str, float]:
@@ -278,6 +295,8 @@ def measure_all(folder: Path) -> dict[str, float]:
     if (folder / "clip").is_dir():
         captions = [scene.caption() for scene in scenes(data.captions)]
         result |= clip_metrics("clip_reid", folder / "clip", data, captions)
+    if (folder / "resnet").is_dir():
+        result |= resnet_metrics(folder / "resnet", data)
     if (folder / "vitpose").is_dir():
         result |= pose_metrics(folder / "vitpose", data)
     if (sd / "unet").is_dir():
