@@ -9,6 +9,7 @@ No number there is typed: each comes from reports/tables or reports/costs.csv.
 import argparse
 import sys
 import textwrap
+from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -53,30 +54,30 @@ def interval(row: pd.Series, column: str = "difference", digits: int = 1) -> str
     return f"{middle} [{low}, {high}]"
 
 
-def gain(tables: Tables, dataset: str, arm: str) -> pd.Series | None:
+def gain(tables: Tables, dataset: str, arm: str, table: str) -> pd.Series | None:
     """The comparison of an arm with real images in mAP; None where it was not run."""
-    found = tables.rows("comparison", dataset=dataset, arm=arm, baseline="real", metric="mAP")
+    found = tables.rows(table, dataset=dataset, arm=arm, baseline="real", metric="mAP")
     return found.iloc[0] if len(found) else None
 
 
-def results_table(tables: Tables) -> str:
+def results_table(tables: Tables, table: str = "comparison") -> str:
     """Markdown: a row per data set; mAP with real images alone, and what each addition changes."""
-    there = set(tables.rows("comparison")["dataset"])
+    there = set(tables.rows(table)["dataset"])
     lines = [f"| mAP (%) | real images | {' | '.join(ARMS.values())} |", "|---|---|---|---|---|"]
     for dataset, name in NAMES.items():
         if dataset in there:
-            rows = [gain(tables, dataset, arm) for arm in ARMS]
+            rows = [gain(tables, dataset, arm, table) for arm in ARMS]
             cells = ["–" if row is None else interval(row) for row in rows]
             base = next(row["baseline_mean"] for row in rows if row is not None)
             lines.append(f"| {name} | {base:.1f} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
-def verdicts(tables: Tables) -> str:
+def verdicts(tables: Tables, table: str = "comparison") -> str:
     """One sentence: where `pose-dive` gains, loses, or shows no effect."""
     groups: dict[str, list[str]] = {"gains": [], "loses": [], "shows no effect": []}
     for dataset, name in NAMES.items():
-        row = gain(tables, dataset, "pose-dive")
+        row = gain(tables, dataset, "pose-dive", table)
         if row is not None:
             word = {"gain": "gains", "loss": "loses"}.get(row["verdict"], "shows no effect")
             groups[word].append(name)
@@ -89,18 +90,18 @@ def listed(words: list[str]) -> str:
     return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
 
 
-def diversity(tables: Tables) -> str:
+def diversity(tables: Tables, table: str = "diversity_volume") -> str:
     """One sentence: what new poses and views add to as many images in the old ones; or none."""
     said = []
     wanted = {"arm": "pose-dive", "baseline": "same-distribution", "metric": "mAP"}
     for dataset in ("msmt17-s-cam", "msmt17-s-pose"):
-        for _, row in tables.rows("diversity_volume", dataset=dataset, **wanted).iterrows():
-            said.append(f"{interval(row)} mAP on {NAMES[dataset]}")
+        for _, row in tables.rows(table, dataset=dataset, **wanted).iterrows():
+            said.append(f"{interval(row)} mAP on {NAMES[dataset]} ({row['verdict']})")
     if not said:
         return ""
     return (
         "Against generated images in the *old* poses and views, new ones are worth "
-        f"{listed(said)}. The rest of the gain is not diversity."
+        f"{listed(said)}. What is left of the gain is not diversity."
     )
 
 
@@ -128,15 +129,36 @@ def persons(tables: Tables) -> str:
 
 
 def summary(tables: Tables) -> str:
-    """The whole block as Markdown."""
+    """The whole block as Markdown; the fresh worlds lead, once they have been run."""
     seeds = int(tables.rows("comparison")["seeds"].max())
     points = (verdicts(tables), diversity(tables), persons(tables))
     note = (
         f"Means of {seeds} seeds, with 95 % intervals over repeated trainings. "
         "[comparison.csv](reports/tables/comparison.csv) has all arms."
     )
-    said = "\n".join(wrapped(f"* {point}", indent="  ") for point in points if point)
-    return "\n\n".join([results_table(tables), wrapped(note), said])
+    parts = [results_table(tables), wrapped(note), bullets(points)]
+    return "\n\n".join([*fresh_worlds(tables), *parts])
+
+
+def fresh_worlds(tables: Tables) -> list[str]:
+    """The paragraphs about `make replication`; none before it was run."""
+    table = "replication_gains"
+    if not (tables.folder / f"{table}.csv").is_file():
+        return []
+    worlds = int(tables.rows(table)["worlds"].max())
+    first = (
+        f"In {worlds} worlds that no choice had seen, each with other people, clothes, cameras, "
+        "generator and trainings (means, with 95 % intervals over worlds; "
+        "[replication_gains.csv](reports/tables/replication_gains.csv) has all arms):"
+    )
+    after = "In the one world of the default study, whose design was chosen with results in view:"
+    points = bullets((verdicts(tables, table), diversity(tables, table)))
+    return [wrapped(first), results_table(tables, table), points, wrapped(after)]
+
+
+def bullets(points: Sequence[str]) -> str:
+    """A Markdown list of those points that say anything."""
+    return "\n".join(wrapped(f"* {point}", indent="  ") for point in points if point)
 
 
 def wrapped(text: str, indent: str = "") -> str:
