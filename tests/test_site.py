@@ -116,7 +116,8 @@ def test_every_page_loads_cleanly_and_is_readable_on_a_phone(built, tab):
     found = sorted(built.rglob("*.html"))
     names = {page.relative_to(built).as_posix() for page in found}
     assert {"index.html", "figures.html", "pipeline.html", "api/posedive_lib.reid.html"} <= names
-    assert {"docs/your_data.html", "miniworld/pretrain/README.html", "literature.html"} <= names
+    assert {"docs/five_minutes.html", "docs/your_data.html"} <= names
+    assert {"miniworld/pretrain/README.html", "literature.html"} <= names
     tab.width(390)
     for page in found:
         assert tab.open(page) == [], page.name
@@ -285,3 +286,4 @@ def test_links_lead_to_what_stands_for_a_file_in_the_book(tmp_path):
         assert sources.linked(f"see [x]({link}).", page) == f"see [x]({wanted})."
     assert (tmp_path / "params/paper.yaml").is_file()  # a file that a page links to comes along
     assert sources.linked("[a](#b) [c](https://d.org/e)", "x.md") == "[a](#b) [c](https://d.org/e)"
+    assert sources.linked("![a\nb](c.png)\nd", "x.md") == "![a b](c.png)\nd"

@@ -88,19 +88,14 @@ def contents(study: Study) -> str:
     said = {name: study.stages[name]["desc"] for name in names}
     lines = [f"1. [{_title(name)}]({_chapter(name)}): {said[name]}" for name in names]
     others = beside(study)
-    before = [name for name in others if name < names[0]]
-    after = [name for name in others if name not in before]
     parts = [
         "# The notebooks",
         MINI_WORLD if rendered(study.reports) else "",
-        *[f"First: [{_title(name)}]({_chapter(name)})." for name in before],
+        "New here? Begin with [the mini world in five minutes](docs/five_minutes.md).",
         "\n".join(lines),
-        *[f"To try things: [{_title(name)}]({_chapter(name)})." for name in after],
-        *[
-            _hidden(group, *options)
-            for group, options in ((before, ()), (names, (":numbered: 1",)), (after, ()))
-            if group
-        ],
+        *[f"To try things: [{_title(name)}]({_chapter(name)})." for name in others],
+        _hidden(names, ":numbered: 1"),
+        _hidden(others) if others else "",
     ]
     return "\n\n".join(filter(None, parts)) + "\n"
 

@@ -50,7 +50,8 @@ PLACES = {
     "dvc.yaml": "pipeline.md",
 }
 README, DOCS = "<!-- README.md -->", "<!-- docs -->"  # their places in docs/book/index.md
-CHAPTER = re.compile(r"(?:reports/)?notebooks/(\w+)\.(?:ipynb|html)")
+CHAPTER = re.compile(r"(?:reports/)?notebooks/(\w+)\.ipynb")
+ALT = re.compile(r"(?<=!\[)[^\]]+(?=\])")
 LINK = re.compile(r"(?<=\]\()(?![a-z]+:|#)[^)\s]+(?=\))")
 ARROWS = re.compile(r"^```mermaid\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 
@@ -176,7 +177,11 @@ class Sources:
         return numbered
 
     def linked(self, text: str, page: str) -> str:
-        """Markdown whose links to files lead to what stands for them in the book."""
+        """Markdown whose links to files lead to what stands for them in the book.
+
+        Alternative texts come into one line: MyST would join the words at a line's end.
+        """
+        text = ALT.sub(lambda found: " ".join(found[0].split()), text)
         return LINK.sub(lambda found: self._link(found[0], page), text)
 
     def _link(self, link: str, page: str) -> str:
