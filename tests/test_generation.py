@@ -18,7 +18,7 @@ def test_phase_2_trains_on_photos_that_pass_eq_3_and_4_and_that_no_split_tests(m
             "msmt17-s-pose": ["a", "b", "d"],
         }.get(name, ["a", "b"])
         return SimpleNamespace(
-            folder=name,
+            bodies=name,
             train=pd.DataFrame(
                 {"rel": rels, "path": [f"{name}/{rel}" for rel in rels], "pid": 1, "camid": 0}
             ),

@@ -35,6 +35,7 @@ from posedive_lib import checkpoints
 from posedive_lib.devices import processes
 from posedive_lib.errors import StudyError
 from posedive_lib.generator import TrainingArrays, load, saved, train
+from posedive_lib.generator.arrays import join
 from posedive_lib.generator.denoising import denoise
 from posedive_lib.generator.likeness import psnr
 from posedive_lib.generator.loss_log import LossLog
@@ -447,6 +448,22 @@ def test_damaged_and_other_arrays_are_named(arrays, tmp_path):  # noqa: F811
         )
         with pytest.raises(StudyError, match=said):
             TrainingArrays.read(tmp_path / "other.npz")
+
+
+def test_blocks_become_columns_that_stay_on_the_disk(arrays, tmp_path):  # noqa: F811
+    files = [tmp_path / "1.npz", tmp_path / "2.npz"]
+    for file, rows in zip(files, (slice(5), slice(5, None)), strict=True):
+        TrainingArrays(**{name: array[rows] for name, array in vars(arrays).items()}).save(file)
+    join(files, len(arrays), tmp_path / "arrays")
+    mapped = TrainingArrays.read(tmp_path / "arrays")
+    for name, array in vars(arrays).items():
+        found = getattr(mapped, name)
+        np.testing.assert_array_equal(found, array)
+        assert found.dtype == array.dtype and not found.flags.owndata  # no copy in memory
+    column = tmp_path / "arrays/depth.npy"
+    column.write_bytes(column.read_bytes()[:-1])
+    with pytest.raises(StudyError, match="depth.npy cannot be read as training arrays"):
+        TrainingArrays.read(tmp_path / "arrays")
 
 
 def test_a_full_disk_keeps_the_last_checkpoint_and_the_run_goes_on_from_it(

@@ -14,6 +14,7 @@ from PIL import Image
 from pipeline import ROOT
 
 from posedive_lib import datasets, params
+from posedive_lib.augment import photo_arrays
 from posedive_lib.body.camera import orient
 from posedive_lib.body.table import BodyTable
 from posedive_lib.digests import folder_digest
@@ -82,14 +83,13 @@ def losses(folder) -> np.ndarray:
 def test_own_photos_train_a_generator_that_augment_takes(market, profile, tmp_path, monkeypatch):
     P, dataset = profile(), datasets.load("market1501", market)
     before = {path: path.read_bytes() for path in market.rglob("*") if path.is_file()}
-    monkeypatch.setattr(train, "BLOCK", 3)
+    monkeypatch.setattr(photo_arrays, "BLOCK", 3)
     out = tmp_path / "run"
     generator = train.train_on(dataset, out, P, progress=False)
     assert generator == out / "generator" and len(losses(out)) == 2
     # Person 9 has one photo and so no pair.
-    arrays = sorted((out / "arrays").iterdir())
-    assert [len(np.load(path)["pid"]) for path in arrays] == [3, 1]
-    assert set(np.concatenate([np.load(path)["pid"] for path in arrays])) == {2, 7}
+    (arrays,) = (out / "arrays").iterdir()
+    assert sorted(np.load(arrays / "pid.npy")) == [2, 2, 7, 7]
     made = augment.augment(
         "market1501", market, tmp_path / "augmented", P, generator=out, progress=False
     )
@@ -101,15 +101,32 @@ def test_own_photos_train_a_generator_that_augment_takes(market, profile, tmp_pa
     assert "trained for 2 steps" in card and "prediction_type: v_prediction" in card
     assert {path: path.read_bytes() for path in market.rglob("*") if path.is_file()} == before
 
-    # Again: nothing is encoded or trained anew. A block that is gone is the only one made.
+    # Again: nothing is encoded or trained anew.
     times = {path: path.stat().st_mtime_ns for path in out.rglob("*") if path.is_file()}
     assert train.train_on(dataset, out, P, progress=False) == generator
     assert {path: path.stat().st_mtime_ns for path in times} == times
-    old = arrays[1].read_bytes()
-    arrays[1].unlink()
-    train.train_on(dataset, out, P, progress=False)
-    assert arrays[1].read_bytes() == old
-    assert arrays[0].stat().st_mtime_ns == times[arrays[0]]
+
+
+def test_a_stopped_encoding_goes_on_with_its_blocks(market, profile, tmp_path, monkeypatch):
+    P, dataset = profile(), datasets.load("market1501", market)
+    monkeypatch.setattr(photo_arrays, "BLOCK", 3)
+    made, plain, stop = [], train._Encoding.arrays, [True]
+
+    def arrays(work, images):
+        if stop[0] and len(made) == 2:  # the first photo, and the first block
+            raise KeyboardInterrupt
+        made.append(len(images))
+        return plain(work, images)
+
+    monkeypatch.setattr(train._Encoding, "arrays", arrays)
+    with pytest.raises(KeyboardInterrupt):
+        train.train_on(dataset, tmp_path / "part", P, progress=False)
+    stop[0] = False
+    part = train.train_on(dataset, tmp_path / "part", P, progress=False)
+    assert made == [1, 3, 1, 1]  # after the stop the first photo again, and the second block
+    whole = train.train_on(dataset, tmp_path / "whole", P, progress=False)
+    assert np.array_equal(losses(part.parent), losses(whole.parent))
+    assert folder_digest(part.parent / "arrays") == folder_digest(whole.parent / "arrays")
 
 
 def test_a_stopped_training_goes_on_to_the_same_weights(market, profile, tmp_path, monkeypatch):

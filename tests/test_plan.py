@@ -2,12 +2,14 @@
 
 import json
 
+import pandas as pd
 import pytest
+import trees
 import yaml
 from pipeline import ROOT
 
 from posedive_lib import params
-from posedive_lib.bench import plan, rates
+from posedive_lib.bench import plan, preflight, rates
 from posedive_lib.bench.plan import Stage
 from posedive_lib.bench.rates import ASSUMED, UNITS, Measured, Rate
 from posedive_lib.bench.sizes import Size, size_of
@@ -61,12 +63,12 @@ def test_work_is_what_one_counts_by_hand(P):
     assert third.work["train"] == 100 + plan.VARIANTS * 5
     assert third.work["sample"] == (1 + plan.VARIANTS) * 4
     array = 1.1 * 10 * 64 * 32 / 1e9
-    assert third.memory == pytest.approx(0.5 + 2 * 8 * array + 5 * 2)
-    assert third.disk == pytest.approx(8 * array + 10 * 2)
+    assert third.memory == pytest.approx(0.5 + 2 * 8 * array + 5 * 2)  # 8 are less than a block
+    assert third.disk == pytest.approx(2 * 8 * array + 10 * 2)
     # 5 people with 20 each, twice as many for 20 images each; 4 people in two arms.
     fourth = stages["04_augmentation_filtering"]
     assert fourth.work["sample"] == 5 * 20 * 2 + 4 * 20 * 2 and fourth.files == 2 * 360
-    assert fourth.work["score"] == 10 + 8 * 2 + 2 * 360
+    assert fourth.work["score"] == 10 + 8 + 2 * 360
     steps = P.reid.stage2.steps
     # Two arms trained longer on the part, and real ones: each counts as three by two seeds.
     assert stages["05_reid_comparison"].work["reid"] == ((2 + 4) * 3 + 3 * 3 * 2) * steps
@@ -118,6 +120,29 @@ def test_sizes_of_sets_that_are_not_there(P, tmp_path):
     assert "assumed" in size_of(at(str(tmp_path)), "msmt17-s-cam").source
     with pytest.raises(Exception, match="folder was not found"):
         size_of(at(str(tmp_path)), "folder")
+
+
+def test_what_would_stop_the_study_is_said_before_it_starts(P, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    changes = {"datasets": "sets", "reports": "reports", "body": "licensed/SMPL.pkl"}
+    own = P.model_copy(
+        update={
+            "paths": P.paths.model_copy(update=changes),
+            "reid": P.reid.model_copy(update={"precision": "fp16"}),
+        }
+    )
+    (tmp_path / "params.yaml").write_text("paths: {datasets: sets, reports: reports}\n")
+    trees.msmt17(tmp_path / "sets/MSMT17_V1")
+    said = preflight.problems(own, "params.yaml")
+    assert len(said) == 4
+    assert "paths.body names licensed/SMPL.pkl, which does not exist" in said[0]
+    assert "paths.reports is reports, but the data sets in sets are your own" in said[1]
+    assert "18 training photos of 3 people, 9 queries and 9 gallery photos, but the" in said[2]
+    assert "32621, 1041, 11659, 82161" in said[2] and "fp16 needs a GPU" in said[3]
+    assert preflight.problems(P, "params.yaml") == []  # the mini world, not rendered yet
+    rows = pd.DataFrame({"disk GB": [1e9, 1.0], "memory GB": [1e9, 1.0]})
+    assert "GB free, but 1000000001.0 GB are needed" in next(preflight.room(rows))
+    assert len(list(preflight.room(rows))) == 2 and not list(preflight.room(rows * 0))
 
 
 def test_truth_counts_only_for_the_same_parameters(tmp_path, monkeypatch):

@@ -8,10 +8,11 @@ import pytest
 import trees
 from pipeline import ROOT
 
-from posedive_lib import params
+from posedive_lib import datasets, params
 from posedive_lib.bench.runs import RunStore
+from posedive_lib.datasets.images import read_blocks
 from posedive_lib.digests import Code
-from posedive_lib.reid.image_set import ImageSet
+from posedive_lib.reid.image_set import ImageSet, Joined
 from posedive_lib.study import reid_jobs, reid_work
 from posedive_lib.study.collect import RESULT
 from posedive_lib.study.job import Job
@@ -41,6 +42,38 @@ def test_the_key_of_a_run_follows_the_code_that_it_uses():
     } <= reached
     apart = ("miniworld", "posedive_lib.generator", "posedive_lib.augment", "posedive_lib.bench")
     assert not [name for name in reached if name.startswith(apart)]
+
+
+def test_photos_are_read_once_and_stay_on_the_disk(P, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    found, reading = [], []
+    monkeypatch.setattr(reid_work, "read_blocks", lambda *a: reading.append(a) or read_blocks(*a))
+    for _ in range(2):
+        reid_work.read_photos.cache_clear()
+        found.append(reid_work.read_photos("market1501", P.paths, 32, 16))
+    dataset = datasets.of_study("market1501", P.paths)
+    for split, one, again in zip(dataset.tables, *found, strict=True):
+        table, how = dataset.tables[split], "bicubic" if split == "train" else "bilinear"
+        expected = ImageSet.from_table(table, 32, 16, how)
+        for name in ("images", "pids", "camids", "generated"):
+            assert np.array_equal(getattr(one, name), getattr(expected, name))
+        assert np.array_equal(one.images, again.images) and not one.images.flags.owndata
+    assert len(reading) == 3
+
+
+def test_images_of_two_sets_are_one_without_a_copy():
+    rng = np.random.default_rng(0)
+    first, second = (rng.integers(0, 256, (n, 4, 2, 3), dtype=np.uint8) for n in (3, 2))
+    one, other = (
+        ImageSet(part, np.arange(len(part)), np.ones(len(part))) for part in (first, second)
+    )
+    both, whole = one.plus(other).images, np.concatenate([first, second])
+    assert isinstance(both, Joined)
+    assert both.first is first and both.second is second and both.shape == whole.shape
+    for rows in (0, 4, -1, slice(1, 4), slice(3, None), [4, 0, 3, 0], whole[:, 0, 0, 0] > 99):
+        assert np.array_equal(both[rows], whole[rows]) and both[rows].dtype == np.uint8
+    assert np.array_equal(list(both), whole)
+    assert one.plus(other).pids.tolist() == [0, 1, 2, 0, 1]
 
 
 @pytest.mark.parametrize(

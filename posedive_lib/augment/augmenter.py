@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pandas as pd
 
 from posedive_lib.augment import candidates, diversify
@@ -16,7 +17,6 @@ from posedive_lib.augment.shards import Maker, Painter
 from posedive_lib.augment.targets import rendering_of
 from posedive_lib.augment.training_set import Training
 from posedive_lib.body.poses import PoseSource, load_poses
-from posedive_lib.datasets.images import read as read_images
 from posedive_lib.digests import code_digest, file_digest, folder_digest
 from posedive_lib.weights import local_folder
 
@@ -30,13 +30,17 @@ WORK = "posedive_lib.augment.shards", "posedive_lib.augment.confidence"
 
 @dataclass(frozen=True)
 class Augmenter:
-    """A data set with all that its candidates are made of, by the parameters."""
+    """A data set with all that its candidates are made of, by the parameters.
+
+    sigma: what `confidence` gives, where it is known.
+    """
 
     params: Params
     dataset: ReIDDataset
     training: Training
     source: PoseSource
     estimator: PoseEstimator
+    sigma: np.ndarray | None = None
 
     @classmethod
     def of(cls, P: Params, dataset: ReIDDataset) -> Augmenter:
@@ -44,12 +48,15 @@ class Augmenter:
         estimator = PoseEstimator(local_folder(P.paths.pose_estimator))
         return cls(P, dataset, Training.of(dataset), load_poses(P.paths.motions), estimator)
 
+    def confidence(self, progress: str | None = None) -> np.ndarray:
+        """σ (N, 17) of the training images (Eq. 2). progress: a bar's label."""
+        size = self.params.image.height, self.params.image.width
+        return self.estimator.confidence_of(self.dataset.train["path"].tolist(), *size, progress)
+
     def references(self, progress: str | None = None) -> pd.DataFrame:
         """Eq. 3: the training images that may serve as references (`usable_references`)."""
-        P, train = self.params, self.dataset.train
-        photos = read_images(train["path"].tolist(), P.image.height, P.image.width)
-        _, sigma = self.estimator.estimate(photos, progress=progress)
-        a = P.augment
+        a, train = self.params.augment, self.dataset.train
+        sigma = self.confidence(progress) if self.sigma is None else self.sigma
         return usable_references(train, sigma, tau_ref=a.tau_ref, keypoints=a.keypoints)
 
     def plan(self, arm: str, per_pid: int, progress: str | None = None) -> pd.DataFrame:

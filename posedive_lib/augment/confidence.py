@@ -14,6 +14,8 @@ import torch
 from torch.nn import functional as F
 from tqdm import tqdm
 
+from posedive_lib.datasets.images import read_blocks
+from posedive_lib.devices import processes
 from posedive_lib.errors import StudyError
 from posedive_lib.intake.files import read_json
 from posedive_lib.weights import load_complete, local_folder
@@ -99,11 +101,11 @@ class PoseEstimator:
     folder: a `transformers` folder or hub id, with config.json, model.safetensors and, if the
     normalisation is not ImageNet's, preprocessor_config.json.
     padding: how many times smaller the crop is shown inside the input; published models were
-    trained with boxes enlarged by 1.25.
+    trained with boxes enlarged by 1.25. device: by default this process's GPU, if it has one.
     StudyError: no such folder, another architecture, missing weights, not 17 key points.
     """
 
-    def __init__(self, folder: str | Path, padding: float = 1.0, device: str = "cpu"):
+    def __init__(self, folder: str | Path, padding: float = 1.0, device: str | None = None):
         from transformers import VitPoseForPoseEstimation
 
         folder = local_folder(folder)
@@ -124,6 +126,7 @@ class PoseEstimator:
             raise StudyError(
                 f"{folder} predicts {model.config.num_labels} key points, expected COCO's 17"
             )
+        device = device or str(processes().device)
         self.model, self.device, self.padding = model.to(device), device, padding
         backbone = model.config.backbone_config
         self.input_size = tuple(backbone.image_size)
@@ -186,6 +189,17 @@ class PoseEstimator:
                 sigma[rows] = value.clamp(0, 1).cpu().numpy()
                 bar.update(len(inputs))
         return keypoints, sigma
+
+    def confidence_of(
+        self, paths: list[str], height: int, width: int, progress: str | None = None
+    ) -> np.ndarray:
+        """σ (N, 17) of image files, a block in memory at a time. progress: a bar's label."""
+        found = [np.zeros((0, len(KEYPOINTS)), np.float32)]
+        with tqdm(total=len(paths), desc=progress, unit="image", disable=progress is None) as bar:
+            for images in read_blocks(paths, height, width):
+                found.append(self.estimate(images)[1])
+                bar.update(len(images))
+        return np.concatenate(found)
 
     @torch.inference_mode()
     def heatmaps(self, images: np.ndarray) -> torch.Tensor:

@@ -6,25 +6,32 @@ imported here that encoding does not use.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from tqdm import tqdm
 
 from posedive_lib.augment.targets import rendering_of
 from posedive_lib.body.rendering import render_many
 from posedive_lib.body.table import BodyTable
 from posedive_lib.datasets.images import read as read_images
 from posedive_lib.datasets.images import read_sizes
+from posedive_lib.devices import processes
 from posedive_lib.digests import code_digest, file_digest, folder_digest
-from posedive_lib.generator.arrays import TrainingArrays, TrainingImages, encode
+from posedive_lib.generator.arrays import TrainingArrays, TrainingImages, encode, join
 from posedive_lib.generator.encoders import Encoders
 from posedive_lib.weights import local_folder
+from posedive_lib.writing import writing
 
 if TYPE_CHECKING:
     import pandas as pd
-    import torch
 
     from posedive_lib.params import Params
+
+
+BLOCK = 512  # photos that are encoded at a time: what is in memory, and what a stop may lose
 
 
 def stable_diffusion_folder(P: Params) -> Path:
@@ -54,14 +61,11 @@ class PhotoEncoder:
     encoders: Encoders
 
     @classmethod
-    def of(cls, P: Params, device: torch.device | str = "cpu") -> PhotoEncoder:
-        """With the VAE and CLIP that the parameters name."""
-        vae, image_encoder = P.generator.vae, P.generator.image_encoder
-        folder = stable_diffusion_folder(P)
-        return cls(
-            P,
-            Encoders.from_stable_diffusion(folder, device, vae=vae, image_encoder=image_encoder),
-        )
+    def of(cls, P: Params) -> PhotoEncoder:
+        """With the VAE and CLIP that the parameters name, on this process's device."""
+        parts = {"vae": P.generator.vae, "image_encoder": P.generator.image_encoder}
+        folder, device = stable_diffusion_folder(P), processes().device
+        return cls(P, Encoders.from_stable_diffusion(folder, device, **parts))
 
     def arrays(self, images: pd.DataFrame, *, progress: bool = True) -> TrainingArrays:
         """images: path, rel, bodies (their file), pid, camid, reference_ok and target_ok."""
@@ -90,3 +94,35 @@ class PhotoEncoder:
             reference_ok=images["reference_ok"].to_numpy(),
             target_ok=images["target_ok"].to_numpy(),
         )
+
+
+def encoded_in_blocks(
+    images: pd.DataFrame,
+    folder: Path,
+    make: Callable[[pd.DataFrame], TrainingArrays],
+    *,
+    progress: bool = True,
+) -> Path:
+    """`make(images)`, a block at a time, as a folder of arrays (`join`), or what is there already.
+
+    The processes of a launch share the blocks. Blocks of a stopped call, `folder`-00000.npz and so
+    on, are used again.
+    """
+    team = processes()
+    blocks = [images.iloc[start : start + BLOCK] for start in range(0, len(images), BLOCK)]
+    paths = [folder.with_name(f"{folder.name}-{i:05d}.npz") for i in range(len(blocks))]
+    if folder.is_dir():
+        return folder
+    own = range(team.process_index, len(blocks), team.num_processes)
+    hidden = not (progress and team.is_main_process)
+    for i in tqdm(own, desc="encode", unit="block", disable=hidden):
+        if not paths[i].exists():
+            make(blocks[i]).save(paths[i])
+    team.wait_for_everyone()
+    if team.is_main_process:
+        join(paths, len(images), folder)
+        with writing(folder.parent):
+            for path in paths:
+                path.unlink()
+    team.wait_for_everyone()
+    return folder

@@ -4,7 +4,8 @@
 
 Work is counted from the data sets' sizes and the parameters, and multiplied by this machine's
 rates (`rates`), which are kept in runs/plan.json. Where the stage was run with these parameters
-before, its true cost (reports/costs.csv) stands beside.
+before, its true cost (reports/costs.csv) stands beside. What would stop the study comes last, one
+sentence each (`preflight`); the exit status is then 1.
 """
 
 from __future__ import annotations
@@ -23,7 +24,8 @@ import yaml
 
 from posedive_lib import params as parameters
 from posedive_lib.augment.diversify import CONTROLS
-from posedive_lib.bench import costs, rates, reports
+from posedive_lib.augment.photo_arrays import BLOCK
+from posedive_lib.bench import costs, preflight, rates, reports
 from posedive_lib.bench.rates import ASSUMED, UNITS, Measured
 from posedive_lib.bench.reports import own_data
 from posedive_lib.bench.sizes import Size, size_of
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
 
 VARIANTS = 10  # of the generator in notebook 03, each trained with every seed of study.ablation
 PHOTO = 3  # conditions that a true photo costs as much as, about: it has clothes and a background
+FEATURES = 1280  # numbers of CLIP-ReID for an image, with ViT-B/16
 PARALLEL = 0.9  # part of the work that several GPUs share evenly (assumed)
 
 
@@ -75,8 +78,8 @@ def stages_of(P: Params, sizes: Sizes, measured: Measured) -> dict[str, Stage]:
                 "sample": (1 + variants) * ablation.people,
                 **_reid_run(P, sizes[P.study.main_dataset], 0),
             },
-            base + 2 * trained * array + 5 * weights,
-            trained * array + (8 + 2) * weights,
+            base + 2 * min(trained, BLOCK) * array + 5 * weights,
+            2 * trained * array + (8 + 2) * weights,  # in blocks, then in columns
             10 + 3 * variants,
         ),
     }
@@ -84,12 +87,15 @@ def stages_of(P: Params, sizes: Sizes, measured: Measured) -> dict[str, Stage]:
         whole = [size.images for name, size in sizes.items() if not name.startswith("msmt17-s")]
         stages = {"world": Stage({"render": PHOTO * sum(whole)}, base), **stages}
     count = round(sum(_candidates(P, name, size) for name, size in sizes.items()))
-    largest = by_size[0][1]
+    if P.bodies.source != "truth":  # the fit itself takes far less than its key points
+        photos = sum(size.images for name, size in sizes.items() if name in P.study.whole)
+        first = {"bodies": Stage({"decode": photos, "score": photos}, base)}
+        stages = {**first, **stages}
     photo = 0.25 * 3 * pixels / 1e9  # a JPEG of high quality takes a quarter of its pixels
-    scored = sum(s.train * (1 + len(_generated_arms(P, name))) for name, s in sizes.items())
+    scored = sum(size.train for size in sizes.values())
     stages["04_augmentation_filtering"] = Stage(
         {"decode": scored, "score": scored + 2 * count, "render": count, "sample": count},
-        base + 2 * weights + largest.train * 3 * pixels / 1e9,
+        base + 2 * weights + BLOCK * array,
         2 * count * photo,  # in runs/ and in build/
         2 * count,
     )
@@ -99,16 +105,17 @@ def stages_of(P: Params, sizes: Sizes, measured: Measured) -> dict[str, Stage]:
             for rate, units in _reid_run(P, sizes[set_name], generated).items():
                 work[rate] = work.get(rate, 0) + number * units
         largest = max((sizes[set_name] for set_name, _, _ in runs), key=lambda size: size.images)
-        images = largest.images + largest.pids * P.augment.images_per_pid
-        distances = 3 * largest.query * largest.gallery * 4
-        memory = base + (2 * images * 3 * small + distances) / 1e9
+        # Photos lie on the disk, generated images and features in memory.
+        features = 3 * FEATURES * largest.images * 4
+        memory = base + (largest.pids * P.augment.images_per_pid * 3 * small + features) / 1e9
         if name.startswith("08"):
             drawn = sizes[P.study.generator_dataset].pids * P.augment.images_per_pid
             work["sample"] = _redrawn(P) * drawn
             work["train"] = sum(P.study.graded_steps)
         if name.startswith("05"):
             work["render"] = PHOTO * _true_photos(P, sizes)
-        stages[name] = Stage(work, memory * P.study.workers)
+        disk = every * 3 * small / 1e9 if name.startswith("05") else 0.0
+        stages[name] = Stage(work, memory * P.study.workers, disk)
     # 09 draws and judges samples of what is there.
     stages["09_failure_cases"] = Stage({"score": 10 * P.study.failure_samples}, base)
     return stages
@@ -250,7 +257,9 @@ def main(arguments: list[str] | None = None) -> int:
         "reckoned, not measured. What one GPU does is assumed unless this machine has one; that "
         "eight share the work evenly always is."
     )
-    return 0
+    missing = [*preflight.problems(P, given.params), *preflight.room(made)]
+    print(*(f"PROBLEM: {sentence}" for sentence in missing), sep="\n")
+    return 1 if missing else 0
 
 
 def parser() -> argparse.ArgumentParser:

@@ -6,7 +6,7 @@ given, whatever the number of threads.
 
 import hashlib
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
@@ -18,6 +18,7 @@ from posedive_lib.intake.files import read_bytes
 from posedive_lib.intake.images import BROKEN, decode, open_rgb, to_rgb, turn
 
 RESAMPLING = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
+BLOCK = 512  # images of `read_blocks` at a time
 FLAT = 8  # grey levels: a picture whose means differ by less shows nothing, like any other
 
 
@@ -77,6 +78,14 @@ def read(
     with ThreadPoolExecutor(threads(workers)) as pool:
         list(pool.map(fill, range(len(paths))))  # the list raises what a thread raised
     return images
+
+
+def read_blocks(
+    paths: Sequence[str | Path], height: int, width: int, resample: str = "bicubic"
+) -> Iterator[np.ndarray]:
+    """What `read` gives, `BLOCK` images at a time: for more than the memory holds."""
+    for start in range(0, len(paths), BLOCK):
+        yield read(paths[start : start + BLOCK], height, width, resample)
 
 
 def read_sizes(paths: Sequence[str | Path], workers: int | None = None) -> np.ndarray:

@@ -4,6 +4,7 @@ They are encoded once, because VAE and CLIP are frozen.
 """
 
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 
@@ -13,7 +14,8 @@ from tqdm import tqdm
 
 from posedive_lib.errors import StudyError
 from posedive_lib.generator.encoders import Encoders, check_images, check_maps
-from posedive_lib.intake.arrays import read_npz, write_npz
+from posedive_lib.intake.arrays import begin_npy, map_npy, read_npz, write_npz
+from posedive_lib.writing import replacing_folder
 
 DIMENSIONS = {
     "latents": 4,
@@ -86,9 +88,12 @@ class TrainingArrays:
 
     @classmethod
     def read(cls, path: str | Path) -> "TrainingArrays":
-        """Read what `save` wrote; StudyError on anything else."""
-        names = [field.name for field in fields(cls)]
-        columns = read_npz(path, names, what="training arrays", limit=sys.maxsize)
+        """Read what `save` wrote, or map what `join` did; StudyError on anything else."""
+        names, what, path = [field.name for field in fields(cls)], "training arrays", Path(path)
+        if path.is_dir():
+            columns = {name: map_npy(path / f"{name}.npy", what=what) for name in names}
+        else:
+            columns = read_npz(path, names, what=what, limit=sys.maxsize)
         for name, dimensions in DIMENSIONS.items():
             if name not in columns or columns[name].ndim != dimensions:
                 raise StudyError(
@@ -96,6 +101,20 @@ class TrainingArrays:
                     "name a file that TrainingArrays.save wrote."
                 )
         return cls(**columns)
+
+
+def join(files: Sequence[Path], rows: int, folder: Path) -> None:
+    """The arrays of several files, `rows` images in all, as a folder of one `.npy` per column.
+
+    It is there whole or not at all, and one file at a time is in memory.
+    """
+    with replacing_folder(folder) as draft:
+        for number, file in enumerate(files):
+            for name, array in vars(TrainingArrays.read(file)).items():
+                with (draft / f"{name}.npy").open("ab") as column:
+                    if not number:
+                        begin_npy(column, array, rows)
+                    column.write(np.ascontiguousarray(array).data)
 
 
 def encode(

@@ -1,4 +1,4 @@
-"""Read `.npz` files from anywhere; write whole ones."""
+"""Read `.npz` and `.npy` files from anywhere; write whole ones."""
 
 import math
 import zipfile
@@ -55,6 +55,28 @@ def read_npz(
     except Exception as error:  # zip, zlib and header parsing each fail in their own ways
         mend = "copy or download it again, or remove it"
         raise unreadable(path, error, f"cannot be read as {what}", mend) from None
+
+
+def map_npy(path: str | Path, *, what: str) -> np.ndarray:
+    """An `.npy` whose numbers stay on the disk until they are asked for.
+
+    What is written into the array stays in memory. what: the kind of file, for messages.
+    StudyError naming the file: missing, cut short, no array.
+    """
+    try:
+        with open_file(path):  # for its sentences
+            return np.asarray(npy.open_memmap(path, mode="c"))
+    except StudyError:
+        raise
+    except Exception as error:  # headers fail in their own ways
+        mend = "remove it, and it is made again"
+        raise unreadable(path, error, f"cannot be read as {what}", mend) from None
+
+
+def begin_npy(file: IO[bytes], first: np.ndarray, rows: int) -> None:
+    """Write the head of an `.npy` of `rows` rows like those of `first`; their bytes follow."""
+    header = npy.header_data_from_array_1_0(first) | {"shape": (rows, *first.shape[1:])}
+    npy.write_array_header_2_0(file, header)
 
 
 def write_npz(path: str | Path, arrays: dict[str, np.ndarray], *, compressed: bool = False) -> None:

@@ -19,15 +19,14 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
 import pandas as pd
-from tqdm import tqdm
 
 from posedive_lib import datasets
 from posedive_lib import params as parameters
 from posedive_lib.augment.confidence import PoseEstimator
 from posedive_lib.augment.photo_arrays import (
     PhotoEncoder,
+    encoded_in_blocks,
     encoding_inputs,
     stable_diffusion_folder,
 )
@@ -42,7 +41,6 @@ from posedive_lib.errors import StudyError, command
 from posedive_lib.generator.arrays import TrainingArrays
 from posedive_lib.generator.trainer import check_batch, check_data
 from posedive_lib.generator.training import starting_model, train
-from posedive_lib.intake.arrays import write_npz
 from posedive_lib.own_data.card import PHOTOS
 from posedive_lib.weights import local_folder
 from posedive_lib.writing import replacing, writing
@@ -51,7 +49,6 @@ if TYPE_CHECKING:
     from posedive_lib.generator.model import PoseDiveModel
     from posedive_lib.params import Params
 
-BLOCK = 256  # photos that are encoded at a time; what a stop may lose
 ARRAYS = "arrays"
 
 
@@ -153,9 +150,8 @@ class _Encoding:
     """Pose estimator and encoders, loaded once."""
 
     def __init__(self, P: Params):
-        self.params, device = P, processes().device
-        self.estimator = PoseEstimator(local_folder(P.paths.pose_estimator), device=str(device))
-        self.encoder = PhotoEncoder.of(P, device)
+        self.params, self.encoder = P, PhotoEncoder.of(P)
+        self.estimator = PoseEstimator(local_folder(P.paths.pose_estimator))
 
     def arrays(self, images: pd.DataFrame) -> TrainingArrays:
         """Arrays of some photos, with Eq. 3 and 4."""
@@ -173,31 +169,22 @@ class _Encoding:
                 **P.pick("augment.tau_ref", "augment.tau_tar", "augment.keypoints"),
                 "images": images[["rel", "pid", "camid"]].to_numpy().tolist(),
                 "pose estimator": folder_digest(local_folder(P.paths.pose_estimator)),
-                "block": BLOCK,
             }
         )
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def _encoded(work: _Encoding, images: pd.DataFrame, folder: Path, progress: bool) -> TrainingArrays:
-    """Arrays of all photos; the processes share the blocks, and earlier calls' blocks stay."""
+    """Arrays of all photos; those of other photos or parameters are removed."""
     team, key = processes(), work.key(images)
-    blocks = [images.iloc[start : start + BLOCK] for start in range(0, len(images), BLOCK)]
-    paths = [folder / f"{key}-{i:05d}.npz" for i in range(len(blocks))]
     if team.is_main_process:
         with writing(folder):
-            for other in set(folder.iterdir()) - set(paths):
-                other.unlink()
+            for other in folder.iterdir():
+                if not other.name.startswith((key, f".{key}")):
+                    shutil.rmtree(other) if other.is_dir() else other.unlink()
     team.wait_for_everyone()
-    own = range(team.process_index, len(blocks), team.num_processes)
-    for i in tqdm(
-        own, desc="encode", unit="block", disable=not (progress and team.is_main_process)
-    ):
-        if not paths[i].exists():
-            write_npz(paths[i], vars(work.arrays(blocks[i])))
-    team.wait_for_everyone()
-    parts = [vars(TrainingArrays.read(path)) for path in paths]
-    return TrainingArrays(**{name: np.concatenate([p[name] for p in parts]) for name in parts[0]})
+    made = encoded_in_blocks(images, folder / key, work.arrays, progress=progress)
+    return TrainingArrays.read(made)
 
 
 @command("Stopped: the same command goes on from here.")

@@ -29,7 +29,7 @@ from posedive_lib.reid.clip_reid import (
     ImageEncoder,
     from_pretrained,
 )
-from posedive_lib.reid.image_set import ImageSet
+from posedive_lib.reid.image_set import Images, ImageSet
 from posedive_lib.reid.learning_rate import stage1_rate, stage2_rate
 from posedive_lib.reid.loop import History, Progress
 from posedive_lib.reid.sampler import shuffled_batches
@@ -154,7 +154,7 @@ class ClipReIDModel(TorchReIDModel):
             context.copy_(learned)
         return about["history"]
 
-    def _clip_features(self, images: np.ndarray) -> np.ndarray:
+    def _clip_features(self, images: Images) -> np.ndarray:
         """(N, E) projected features by the untrained encoder, no cameras embedded.
 
         A batch that an earlier run in this process has computed is looked up.

@@ -1,9 +1,11 @@
-"""Images of a Re-ID table as one uint8 array in memory: read once per run, not once per batch."""
+"""Images of a Re-ID table as uint8 arrays: read once per run, not once per batch."""
 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
 from dataclasses import dataclass, fields
+from typing import Any, TypeAlias
 
 import numpy as np
 import pandas as pd
@@ -13,6 +15,40 @@ from posedive_lib.datasets.images import RESAMPLING, read
 from posedive_lib.errors import StudyError
 
 
+class Joined:
+    """Images (N, H, W, 3) of two arrays, one after the other; neither is copied.
+
+    Rows are taken as from an array: by a number, a slice, indices or a mask.
+    """
+
+    ndim = 4
+
+    def __init__(self, first: Images, second: Images) -> None:
+        self.first, self.second = first, second
+        self.dtype: np.dtype = first.dtype
+        self.shape: tuple[int, ...] = (len(first) + len(second), *first.shape[1:])
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __iter__(self) -> Iterator[np.ndarray]:
+        yield from self.first
+        yield from self.second
+
+    def __getitem__(self, rows: Any) -> np.ndarray:
+        index = np.arange(len(self))[rows]
+        if index.ndim == 0:
+            behind = int(index) - len(self.first)
+            return self.first[int(index)] if behind < 0 else self.second[behind]
+        found, own = np.empty((len(index), *self.shape[1:]), self.dtype), index < len(self.first)
+        found[own] = self.first[index[own]]
+        found[~own] = self.second[index[~own] - len(self.first)]
+        return found
+
+
+Images: TypeAlias = np.ndarray | Joined
+
+
 @dataclass(frozen=True, init=False)
 class ImageSet:
     """Images (N, H, W, 3) uint8 with identities (N,), 0-based cameras (N,) and marks (N,) bool.
@@ -20,14 +56,14 @@ class ImageSet:
     generated: which images are generated; by default none. StudyError on other shapes.
     """
 
-    images: np.ndarray
+    images: Images
     pids: np.ndarray
     camids: np.ndarray
     generated: np.ndarray
 
     def __init__(
         self,
-        images: np.ndarray,
+        images: Images,
         pids: np.ndarray,
         camids: np.ndarray,
         generated: np.ndarray | None = None,
@@ -62,8 +98,9 @@ class ImageSet:
 
     def plus(self, other: ImageSet) -> ImageSet:
         """This set followed by another of the same image size."""
-        pairs = ((getattr(self, field.name), getattr(other, field.name)) for field in fields(self))
-        return ImageSet(*(np.concatenate(pair) for pair in pairs))
+        names = ("pids", "camids", "generated")
+        labels = [np.concatenate([getattr(self, n), getattr(other, n)]) for n in names]
+        return ImageSet(Joined(self.images, other.images), *labels)
 
     @classmethod
     def from_table(
@@ -74,7 +111,7 @@ class ImageSet:
         return cls(images, frame["pid"].to_numpy(), frame["camid"].to_numpy())
 
 
-def check_pixels(images: np.ndarray) -> None:
+def check_pixels(images: Images) -> None:
     """StudyError unless images are (N, H, W, 3) uint8."""
     if images.ndim != 4 or images.shape[-1] != 3 or images.dtype != np.uint8:
         raise StudyError(
@@ -83,8 +120,8 @@ def check_pixels(images: np.ndarray) -> None:
         )
 
 
-def resized(images: np.ndarray, height: int, width: int, resample: str = "bilinear") -> np.ndarray:
-    """(N, H, W, 3) uint8 in another size; the same array where it has the size already."""
+def resized(images: Images, height: int, width: int, resample: str = "bilinear") -> Any:
+    """(N, H, W, 3) uint8 in another size; the same images where they have the size already."""
     if images.shape[1:3] == (height, width):
         return images
     out = np.empty((len(images), height, width, 3), dtype=np.uint8)

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from posedive_lib.errors import StudyError
 from posedive_lib.intake.tensors import load_tensors
-from posedive_lib.reid.image_set import ImageSet, check_pixels, resized
+from posedive_lib.reid.image_set import Images, ImageSet, Joined, check_pixels, resized
 from posedive_lib.reid.learning_rate import epoch_of, steps_of
 from posedive_lib.reid.loop import Checkpoint, History, Machine, Progress, Stage
 from posedive_lib.reid.sampler import PKSampler
@@ -35,7 +35,7 @@ class TrainingRun:
     """One call of `fit`: its N images of P identities, and where it reports to."""
 
     train: ImageSet
-    images: np.ndarray  # (N, H, W, 3) uint8 in the size of the model
+    images: Images  # (N, H, W, 3) uint8 in the size of the model
     pids: np.ndarray  # (P,) ascending
     labels: Tensor  # (N,) places in `pids`, on the device
     weights: Tensor | None  # (N,) loss weights; None where all count alike
@@ -105,7 +105,7 @@ class TorchReIDModel:
 
     # ---- use
 
-    def extract(self, images: np.ndarray, camids: np.ndarray | None = None) -> np.ndarray:
+    def extract(self, images: Images, camids: np.ndarray | None = None) -> np.ndarray:
         """(N, H, W, 3) uint8 of any size to test features (N, D) float32.
 
         camids: cameras (N,), where the model uses them.
@@ -116,17 +116,17 @@ class TorchReIDModel:
         self.model.to(self.machine.device)
         return self.in_batches(self.model.features, images, rows)
 
-    def sized(self, images: np.ndarray, resample: str = "bilinear") -> np.ndarray:
+    def sized(self, images: Images, resample: str = "bilinear") -> Images:
         """(N, H, W, 3) uint8 in the size of the model."""
-        images = np.asarray(images)
-        check_pixels(images)
-        return resized(images, self.height, self.width, resample)
+        given = images if isinstance(images, Joined) else np.asarray(images)
+        check_pixels(given)
+        return resized(given, self.height, self.width, resample)
 
     @torch.inference_mode()
     def in_batches(
         self,
         function: Callable[[Tensor, Tensor | None], Tensor],
-        images: np.ndarray,
+        images: Images,
         rows: np.ndarray | None,
     ) -> np.ndarray:
         """`function(pixels, cameras)` of all images, not augmented, the network in test mode."""
@@ -281,6 +281,9 @@ class TorchReIDModel:
         text = json.dumps([*named, self.machine.processes], sort_keys=True)
         digest = hashlib.sha256(text.encode())
         train = run.train
-        for array in (train.images, train.pids, train.camids, train.generated):
+        for start in range(0, len(train), EXTRACT_BATCH):
+            images = train.images[start : start + EXTRACT_BATCH]
+            digest.update(np.ascontiguousarray(images).data)
+        for array in (train.pids, train.camids, train.generated):
             digest.update(np.ascontiguousarray(array).data)
         return digest.hexdigest()[:32]

@@ -31,8 +31,8 @@ Changes = dict[str, dict[str, Any]]  # section of the parameters -> entry -> val
 class Variant:
     """A generator that is trained otherwise.
 
-    P: its parameters. arrays: the file that it trains on. spec: all that determines its weights but
-    the seed.
+    P: its parameters. arrays: the folder that it trains on. spec: all that determines its weights
+    but the seed.
     """
 
     P: Params

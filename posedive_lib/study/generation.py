@@ -7,6 +7,7 @@ copied to `build/`.
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,14 +25,20 @@ from posedive_lib.study.phase2_work import GENERATOR
 from posedive_lib.writing import replacing, replacing_folder
 
 if TYPE_CHECKING:
-    from posedive_lib.params import Params
+    from posedive_lib.params import Image, Params
+    from posedive_lib.params.sections import Paths
 
 RUNS = Path("runs/candidates")
+SCORED: dict[tuple[str, Paths, Image], np.ndarray] = {}  # confidences of training photos
 
 
 def augmenter(P: Params, name: str) -> Augmenter:
-    """The `Augmenter` of a data set of the study."""
-    return Augmenter.of(P, datasets.of_study(name, P.paths))
+    """The `Augmenter` of a data set of the study, whose photos are scored once for all arms."""
+    made = Augmenter.of(P, datasets.of_study(name, P.paths))
+    key = name, P.paths, P.image
+    if key not in SCORED:
+        SCORED[key] = made.confidence("references")
+    return replace(made, sigma=SCORED[key])
 
 
 def candidates_per_pid(P: Params, name: str) -> int:

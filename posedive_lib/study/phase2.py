@@ -18,7 +18,6 @@ from posedive_lib import datasets
 from posedive_lib.augment.confidence import PoseEstimator
 from posedive_lib.augment.photo_arrays import stable_diffusion_folder
 from posedive_lib.augment.selection import training_roles
-from posedive_lib.datasets.images import read as read_images
 from posedive_lib.generator.arrays import TrainingArrays
 from posedive_lib.generator.training import train
 from posedive_lib.study.names import SPLIT_OF_MSMT17, sources
@@ -61,8 +60,8 @@ def training_images(P: Params) -> pd.DataFrame:
 
 def confidence(P: Params, paths: Iterable[str | Path]) -> np.ndarray:
     """Eq. 2: confidence σ_k (N, 17) of photos."""
-    photos = read_images(list(paths), P.image.height, P.image.width)
-    return PoseEstimator(P.paths.pose_estimator).estimate(photos)[1]
+    estimator, size = PoseEstimator(P.paths.pose_estimator), (P.image.height, P.image.width)
+    return estimator.confidence_of([str(path) for path in paths], *size)
 
 
 def train_generator(P: Params, images: pd.DataFrame) -> Path:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from posedive_lib.augment.photo_arrays import PhotoEncoder, encoding_inputs
+from posedive_lib.augment.photo_arrays import PhotoEncoder, encoded_in_blocks, encoding_inputs
 from posedive_lib.bench.runs import RunStore
 from posedive_lib.digests import code_digest, folder_digest
 from posedive_lib.weights import local_folder
@@ -32,15 +32,16 @@ def recipe_of(P: Params) -> dict[str, Any]:
 
 
 def encoded(P: Params, images: pd.DataFrame) -> tuple[Path, dict[str, Any]]:
-    """File of the arrays that the generator trains on, made once.
+    """Folder of the arrays that the generator trains on, made once.
 
     images: as `phase2.training_images` gives them. With it all that determines a training on these
     arrays, but for its recipe and seed.
     """
     spec = _spec(P, images)
-    path = STORE.folder(spec) / "arrays.npz"
-    if not path.is_file():
-        PhotoEncoder.of(P).arrays(images).save(path)
+    path = STORE.folder(spec) / "arrays"
+    if not path.is_dir():
+        encoder = PhotoEncoder.of(P)
+        encoded_in_blocks(images, path, lambda block: encoder.arrays(block, progress=False))
     phase1 = folder_digest(local_folder(P.paths.phase1)) if P.paths.phase1 else None
     return path, {"arrays": spec, "phase1": phase1, "code": code_digest(TRAINING)}
 

@@ -15,6 +15,7 @@ from posedive_lib.augment.measures import height_by_mask, identity_top1, pck
 from posedive_lib.bench.statistics import bootstrap_interval
 from posedive_lib.body.poses import load_poses
 from posedive_lib.datasets.images import read as read_images
+from posedive_lib.datasets.images import read_blocks
 from posedive_lib.generator.likeness import detail, psnr
 from posedive_lib.seeds import rng_for, seed_for
 from posedive_lib.study import mini_world
@@ -188,14 +189,16 @@ def compared(
     """
     size = (P.image.height, P.image.width)
     dataset = datasets.of_study(name, P.paths)
-    real = read_images(dataset.train["path"].tolist(), *size)
-    mean = real.mean(0, keepdims=True).round().astype(np.uint8)
+    sums = [
+        block.sum(0, dtype=float) for block in read_blocks(dataset.train["path"].tolist(), *size)
+    ]
+    mean = (sum(sums) / len(dataset.train)).round().astype(np.uint8)
     methods = {"generated": generated}
     if targets.truth is not None:
         methods["true-render"] = targets.truth
         methods["true-through-vae"] = through_vae(generator, targets.truth)
     methods["copy-reference"] = targets.references
-    methods["mean-image"] = np.repeat(mean, len(generated), 0)
+    methods["mean-image"] = np.repeat(mean[None], len(generated), 0)
     people = dataset.gallery[dataset.gallery["pid"].isin(targets.pids)]
     known = reid.extract(read_images(people["path"].tolist(), *size))
     pids = people["pid"].to_numpy()

@@ -18,7 +18,9 @@ import pandas as pd
 from posedive_lib import datasets
 from posedive_lib.body.camera import viewpoint
 from posedive_lib.body.table import BodyTable
+from posedive_lib.datasets.images import read_blocks
 from posedive_lib.digests import code_digest, file_digest, folder_digest
+from posedive_lib.intake.arrays import begin_npy, map_npy
 from posedive_lib.reid.breakdown import azimuth_bins
 from posedive_lib.reid.clip_reid_training import ClipReIDModel
 from posedive_lib.reid.image_set import ImageSet, resized
@@ -34,11 +36,13 @@ from posedive_lib.seeds import rng_for
 from posedive_lib.study.candidate_files import candidate_images
 from posedive_lib.study.job import Job
 from posedive_lib.weights import published_folders
+from posedive_lib.writing import replacing
 
 if TYPE_CHECKING:
     from posedive_lib.params import Params, ReID
     from posedive_lib.params.sections import Paths
 
+PHOTOS, READING = Path("runs/photos"), "posedive_lib.datasets.images"
 SECTORS = 8  # of 45° azimuth
 NOT_OF_A_RUN = {"seeds", "model", "checkpoint_every"}  # entries of `reid` that change no result
 
@@ -131,7 +135,7 @@ def pretrained(P: Params, model: str) -> str | None:
 
 
 def photos(P: Params, name: str) -> tuple[ImageSet, ImageSet, ImageSet]:
-    """Training, query and gallery images of a data set, in memory."""
+    """Training, query and gallery images of a data set."""
     return read_photos(name, P.paths, P.reid.image.height, P.reid.image.width)
 
 
@@ -140,13 +144,26 @@ def read_photos(
     name: str, paths: Paths, height: int, width: int
 ) -> tuple[ImageSet, ImageSet, ImageSet]:
     """See `photos`. StudyError for a data set without test images, before anything is trained."""
-    dataset = datasets.of_study(name, paths).require_test()
-    # as CLIP-ReID resizes
-    return (
-        ImageSet.from_table(dataset.train, height, width, "bicubic"),
-        ImageSet.from_table(dataset.query, height, width, "bilinear"),
-        ImageSet.from_table(dataset.gallery, height, width, "bilinear"),
-    )
+    dataset, sets = datasets.of_study(name, paths).require_test(), []
+    for split, table in dataset.tables.items():
+        resample = "bicubic" if split == "train" else "bilinear"  # as CLIP-ReID resizes
+        inputs = _data_digest(name, paths), code_digest(READING), split, height, width
+        file = PHOTOS / f"{hashlib.sha256(repr(inputs).encode()).hexdigest()[:20]}.npy"
+        if not file.is_file():
+            _write(file, table["path"].tolist(), height, width, resample)
+        pids, camids = table["pid"].to_numpy(), table["camid"].to_numpy()
+        sets.append(ImageSet(map_npy(file, what="photos"), pids, camids))
+    train, query, gallery = sets
+    return train, query, gallery
+
+
+def _write(file: Path, paths: list[str], height: int, width: int, resample: str) -> None:
+    """Photos in one size as an array on the disk, of which all processes share what is read."""
+    with replacing(file) as draft, draft.open("wb") as out:
+        for number, block in enumerate(read_blocks(paths, height, width, resample)):
+            if not number:
+                begin_npy(out, block, len(paths))
+            out.write(block.data)
 
 
 def stored_images(P: Params, file: Path) -> np.ndarray:

@@ -1,0 +1,73 @@
+"""What would stop a study of one's own data, one sentence each, before anything long starts.
+
+Files, models, data sets and what this machine can compute; no photo is decoded. That is what
+`python -m posedive_lib.datasets.preflight` does, and notebook 01.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from posedive_lib import datasets
+from posedive_lib.bench import reports
+from posedive_lib.bench.notebook import check_inputs
+from posedive_lib.bench.sizes import PUBLISHED
+from posedive_lib.devices import chosen_precision, processes
+from posedive_lib.errors import StudyError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from posedive_lib.params import Params
+
+
+def problems(P: Params, params_file: str) -> list[str]:
+    """Of inputs and data sets. Where the mini world will be rendered, there are none to look at."""
+    device, checks = processes().device, list[Callable[[], object]]()
+    if reports.own_data(P.paths.datasets):
+        checks = [partial(check_inputs, P, params_file), partial(reports.folder, params_file)]
+        checks += [partial(_check_set, P, name) for name in P.study.whole]
+    for section in ("generator", "reid"):
+        precision = getattr(P, section).precision
+        checks.append(partial(chosen_precision, device, precision, f"{section}.precision"))
+    found = []
+    for check in checks:
+        try:
+            check()
+        except StudyError as error:
+            found.append(str(error))
+    return found
+
+
+def _check_set(P: Params, name: str) -> None:
+    """StudyError where a data set is not there, not whole, or lacks the bodies that it needs."""
+    data = datasets.of_study(name, P.paths)
+    counts = len(data.train), data.train["pid"].nunique(), len(data.query), len(data.gallery)
+    if name in PUBLISHED and counts != PUBLISHED[name]:
+        raise StudyError(
+            f"{data.folder} has {counts[0]} training photos of {counts[1]} people, {counts[2]} "
+            f"queries and {counts[3]} gallery photos, but the published {name} has "
+            f"{', '.join(map(str, PUBLISHED[name]))}: unpack it again, unless it is a part on "
+            "purpose."
+        )
+    if P.bodies.source == "truth" and not data.bodies.is_file():
+        raise StudyError(f"{data.bodies} is missing: set bodies.source to fit, or to hmr2.")
+
+
+def room(stages: pd.DataFrame, here: Path = Path()) -> Iterator[str]:
+    """Of the disk and the memory, by the columns of `bench.plan.table`."""
+    disk, memory = stages["disk GB"].sum(), stages["memory GB"].max()
+    free = shutil.disk_usage(here).free / 1e9
+    if disk > free:
+        yield f"{here.resolve()} has {free:.1f} GB free, but {disk:.1f} GB are needed."
+    there = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9
+    if memory > there:
+        yield (
+            f"This machine has {there:.1f} GB of memory, but {memory:.1f} GB are needed: "
+            "set study.workers lower, or take another machine."
+        )
