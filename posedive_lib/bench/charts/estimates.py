@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+FAR = 2  # a row that reaches so many times as far as the others flattens them
 ZERO: dict[str, Any] = {"color": "black", "linewidth": 1, "linestyle": "-", "marker": ""}
 
 
@@ -65,7 +66,8 @@ def forest(table: pd.DataFrame, *, unit: str = "percentage points") -> Figure:
 def differences(table: pd.DataFrame, label: str, panel: str) -> Figure:
     """A panel per value of the column `panel`: a dot with its interval per `label`, against 0.
 
-    Open markers: the interval contains 0. Other columns: difference, ci_low, ci_high.
+    Open markers: the interval contains 0. A row that would flatten the others is an arrow at the
+    edge, with its number. Other columns: difference, ci_low, ci_high.
     """
     names = list(dict.fromkeys(table[label]))
     fig, panels = _panels(table, names, panel, 3.0, 0.42 * len(names) + 1.3, margin=1.5)
@@ -76,7 +78,23 @@ def differences(table: pd.DataFrame, label: str, panel: str) -> Figure:
         axes.axvline(0, **ZERO)
         axes.set_xlabel("difference")
         axes.grid(False, axis="y")
+        _cut(axes, part)
     return fig
+
+
+def _cut(axes: Axes, part: pd.DataFrame) -> None:
+    """End the axis where most rows end, if a few reach more than FAR times as far."""
+    ends = part[["ci_low", "ci_high"]].abs().max(axis=1)
+    limit = float(1.2 * ends.quantile(0.6))
+    if not 0 < FAR * limit < ends.max():
+        return
+    axes.set_xlim(-limit, limit)
+    for y, difference in enumerate(part["difference"]):
+        if abs(difference) > limit:
+            side, said = ("left", "◂ {:+.2f}") if difference < 0 else ("right", "{:+.2f} ▸")
+            look: dict[str, Any] = {"fontsize": 9, "va": "center", "bbox": {"color": "white"}}
+            place = 0.98 * np.sign(difference) * limit
+            axes.text(place, y, said.format(difference), ha=side, **look)
 
 
 @figures.style()
