@@ -158,6 +158,17 @@ def test_differences_has_a_panel_per_measure_and_marks_what_excludes_zero():
     assert filled == [[True, False], [True, False]]
 
 
+def test_differences_end_where_most_rows_end_and_name_what_lies_beyond():
+    low = [-0.1, -0.1, -0.1, -9.0]
+    table = pd.DataFrame({"variant": list("abcd"), "metric": "pck", "ci_low": low})
+    table = table.assign(difference=table["ci_low"] + 0.05, ci_high=table["ci_low"] + 0.1)
+    (axes,) = estimates.differences(table, "variant", "metric").axes
+    assert axes.get_xlim() == pytest.approx((-0.12, 0.12))
+    assert [text.get_text() for text in axes.texts] == ["◂ -8.95"]
+    (axes,) = estimates.differences(table[:3], "variant", "metric").axes
+    assert not axes.texts and axes.get_xlim()[0] < -0.1
+
+
 def test_values_have_a_panel_per_measure_and_a_row_per_label():
     table = pd.DataFrame(
         {

@@ -8,6 +8,7 @@ from __future__ import annotations
 import csv
 import sys
 from pathlib import Path
+from string import Formatter
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -27,10 +28,94 @@ from posedive_lib.generator import load
 from posedive_lib.generator.likeness import detail, psnr
 from posedive_lib.reid.retrieval import evaluate as retrieval
 from posedive_lib.seeds import rng_for
+from posedive_lib.study.summary import placed
 from posedive_lib.weights import load_clip
 
 if TYPE_CHECKING:
     from posedive_lib.generator.sampling import Generator
+
+
+# What README.md shows: model, measure, and values by their names in metrics.csv.
+SHOWN = (
+    (
+        "VAE",
+        "decoded photo against photo: PSNR on all of it, on the person (dB)",
+        "{vae_psnr_db:.1f}, {vae_psnr_person_db:.1f}",
+    ),
+    (
+        "VAE",
+        "detail that it passes: person, background",
+        "{vae_detail_person:.2f}, {vae_detail_background:.2f}",
+    ),
+    (
+        "CLIP",
+        "photo → its caption among 100 people, caption → photo",
+        "{clip_image_to_caption_top1:.0%}, {clip_caption_to_image_top1:.0%}",
+    ),
+    (
+        "CLIP",
+        "features alone find the same person in other views: mAP, Rank-1",
+        "{clip_retrieval_map:.1%}, {clip_retrieval_rank1:.1%}",
+    ),
+    (
+        "CLIP for CLIP-ReID",
+        "photo → its caption, caption → photo (it learned three things in ten)",
+        "{clip_reid_image_to_caption_top1:.0%}, {clip_reid_caption_to_image_top1:.0%}",
+    ),
+    (
+        "CLIP for CLIP-ReID",
+        "features alone find the same person: mAP, Rank-1",
+        "{clip_reid_retrieval_map:.1%}, {clip_reid_retrieval_rank1:.1%}",
+    ),
+    (
+        "ResNet",
+        "AUROC of its score for a label, mean over labels",
+        "{resnet_label_auroc:.2f}",
+    ),
+    (
+        "ViTPose",
+        "PCK@0.1: visible joints, all in view, grey renderings",
+        "{vitpose_pck10_visible:.2f}, {vitpose_pck10_all_in_view:.2f}, "
+        "{vitpose_pck10_grey_renderings:.2f}",
+    ),
+    (
+        "ViTPose",
+        "AUROC of confidence: visible joints against hidden, against occluded",
+        "{vitpose_auroc_visible_vs_hidden:.2f}, {vitpose_auroc_visible_vs_occluded:.2f}",
+    ),
+    (
+        "ViTPose",
+        "mean confidence: visible, behind the own body, occluded",
+        "{vitpose_sigma_visible:.2f}, {vitpose_sigma_own_body:.2f}, {vitpose_sigma_occluded:.2f}",
+    ),
+    (
+        "U-Net",
+        "CLIP finds a sample's caption among 48; for photos",
+        "{unet_sample_to_caption_top1_of_48:.0%}; {photo_to_caption_top1_of_48:.0%}",
+    ),
+    ("phase 1", "PCK@0.1 of the wanted pose, by the ViTPose above", "{phase1_pck10:.2f}"),
+    (
+        "phase 1",
+        "the right person of 100, by CLIP's features of the true photos",
+        "{phase1_identity_top1:.0%}",
+    ),
+    (
+        "phase 1",
+        "PSNR on the person (dB): any view, within 45° of the reference, beyond 120°",
+        "{phase1_psnr_person_db:.1f}, {phase1_near_psnr_person_db:.1f}, "
+        "{phase1_far_psnr_person_db:.1f}",
+    ),
+    (
+        "phase 1",
+        "PSNR on the person where the target is the reference itself (dB)",
+        "{phase1_self_copy_psnr_person_db:.1f}",
+    ),
+    (
+        "phase 1",
+        "detail against the true photo's: person, background",
+        "{phase1_detail_person:.2f}, {phase1_detail_background:.2f}",
+    ),
+)
 
 
 def to_bytes(images: torch.Tensor) -> np.ndarray:
@@ -306,8 +391,18 @@ def measure_all(folder: Path) -> dict[str, float]:
     return result | sizes(folder)
 
 
+def measured(values: dict[str, float]) -> str:
+    """The table of README.md: measures of the models that were there."""
+    lines = ["| model | measure | value |", "|---|---|---|"]
+    for model, what, form in SHOWN:
+        names = [name for _, name, _, _ in Formatter().parse(form) if name]
+        if all(name in values for name in names):
+            lines.append(f"| {model} | {what} | {form.format_map(values)} |")
+    return "\n".join(lines)
+
+
 def main(folder: Path) -> None:
-    """Print the measures of a folder's models and write them to metrics.csv."""
+    """Print the measures of a folder's models, write metrics.csv and the table of README.md."""
     result = measure_all(folder)
     for name, value in result.items():
         print(f"{name:48s} {value:.4g}")
@@ -315,6 +410,8 @@ def main(folder: Path) -> None:
         writer = csv.writer(file)
         writer.writerow(["metric", "value"])
         writer.writerows([name, f"{value:.4g}"] for name, value in result.items())
+    page = HERE / "README.md"
+    page.write_text(placed(page.read_text(encoding="utf-8"), "measured", measured(result)))
 
 
 if __name__ == "__main__":
