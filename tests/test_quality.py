@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from pipeline import ROOT
 
+from posedive_lib.augment.measures import kernel_distance
 from posedive_lib.generator.encoders import Encoders
 from posedive_lib.generator.likeness import psnr
 from posedive_lib.study import quality
@@ -60,3 +61,15 @@ def test_images_pass_the_vae_in_any_batch():
         np.abs(passed.astype(int) - quality.through_vae(generator, images, batch_size=2)).max() <= 1
     )
     assert psnr(passed, images, np.ones(images.shape[:3], bool)).min() > 20
+
+
+def test_the_kernel_distance_tells_blurred_from_sharp_and_is_zero_between_equals():
+    rng = np.random.default_rng(0)
+    true, same, other = (rng.normal(centre, 1, (200, 16)) for centre in (0, 0, 0.5))
+    assert abs(kernel_distance(same, true)) < 0.05 < 0.5 < kernel_distance(other, true)
+    twice = np.full(200, 2.0)
+    assert kernel_distance(other, true, twice) == pytest.approx(kernel_distance(other, true))
+    pids = np.repeat(np.arange(50), 4)
+    value, low, high, people = quality.distance(other, true, pids, seed=0)
+    assert low < value < high and people == 50 and low > 0
+    assert quality.distance(other, true, pids, seed=0) == (value, low, high, people)

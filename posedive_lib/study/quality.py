@@ -11,7 +11,7 @@ import torch
 from skimage.metrics import structural_similarity
 
 from posedive_lib import datasets
-from posedive_lib.augment.measures import height_by_mask, identity_top1, pck
+from posedive_lib.augment.measures import height_by_mask, identity_top1, kernel_distance, pck
 from posedive_lib.bench.statistics import bootstrap_interval
 from posedive_lib.body.poses import load_poses
 from posedive_lib.datasets.images import read as read_images
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 LIKENESS = ("psnr", "psnr_same_side", "psnr_other_side", "ssim", "detail", "detail_background")
 SAME_SIDE, OTHER_SIDE = 45.0, 120.0  # degrees between reference and target: at most, at least
 COLUMNS = ["method", "metric", "value", "ci_low", "ci_high", "n"]
+RESAMPLES = 500  # of people, for the interval of the kernel distance
 
 
 class Extractor(Protocol):
@@ -210,4 +211,22 @@ def compared(
                 continue  # no such target, or compared with itself
             ends = bootstrap_interval(values, seed=P.seed)
             rows.append((method, metric, values.mean(), ends.low, ends.high, len(values)))
+        if targets.truth is not None and method != "true-render":
+            features = reid.extract(images), reid.extract(targets.truth)
+            rows.append((method, "kid", *distance(*features, targets.pids, seed=P.seed)))
     return pd.DataFrame(rows, columns=COLUMNS)
+
+
+def distance(
+    features: np.ndarray, true: np.ndarray, pids: np.ndarray, *, seed: int
+) -> tuple[float, float, float, int]:
+    """Kernel distance to the truth, its 95 % interval by resampling people, and their number.
+
+    features, true (N, D): of the images and of the truth of each; pids (N,).
+    """
+    _, owner = np.unique(pids, return_inverse=True)
+    people, rng = int(owner.max()) + 1, rng_for("kernel-distance", seed)
+    drawn = rng.multinomial(people, np.full(people, 1 / people), size=RESAMPLES)
+    values = [kernel_distance(features, true, counts[owner]) for counts in drawn]
+    low, high = np.percentile(values, (2.5, 97.5))
+    return kernel_distance(features, true), float(low), float(high), people
