@@ -97,7 +97,8 @@ def test_hmr2_is_taken_where_it_has_a_body_and_the_rest_is_fitted(study, fitted,
     with pytest.raises(StudyError, match="bodies.hmr2, results, has results of none of market1501"):
         bodies.make(P)
     (tmp_path / "results").mkdir()
-    columns = export_hmr2(known, np.array([16.0, 32.0]))
+    junk = "bounding_box_test/-1_c2s1_000009_00.jpg"  # which lies there and is not read
+    columns = export_hmr2(BodyTable.joined([known, table([junk])]), np.array([16.0, 32.0]))
     np.savez(tmp_path / "results/market1501.npz", **columns)
     assert bodies.make(P)[["given", "fitted"]].to_numpy().tolist() == [[len(rels()) - 2, 2]]
     assert fitted == [sorted(rels()[:2])]
@@ -105,7 +106,7 @@ def test_hmr2_is_taken_where_it_has_a_body_and_the_rest_is_fitted(study, fitted,
     assert np.allclose(made.betas[:, 0], [5, 5, *[1] * len(known)])
     for spoilt, said in (
         (columns | {"img_size": columns["img_size"] + 1}, "is not that of the photo, 16 x 32"),
-        (export_hmr2(replace(known, path=known.path + "x"), columns["img_size"]), "photos that"),
+        (export_hmr2(replace(known, path=known.path + "x"), np.array([16.0, 32.0])), "photos that"),
     ):
         np.savez(tmp_path / "results/market1501.npz", **spoilt)
         with pytest.raises(StudyError, match=said):

@@ -45,8 +45,8 @@ def test_filters_are_compared_at_the_same_loss(monkeypatch):
     monkeypatch.setattr(filter_report.datasets, "of_study", lambda *_: SimpleNamespace(train=train))
     monkeypatch.setattr(
         filter_report,
-        "read_images",
-        lambda paths, *_: np.stack([photos[str(path).split("/")[-1]] for path in paths]),
+        "read_blocks",
+        lambda paths, *_: [np.stack([photos[str(path).split("/")[-1]] for path in paths])],
     )
     wanted = np.tile(np.stack([np.linspace(0, 9, 17), np.linspace(0, 99, 17)], axis=1), (8, 1, 1))
     bodies = SimpleNamespace(keypoints=wanted, visible=np.full((8, 17), 2))

@@ -75,8 +75,9 @@ def _known(P: Params, dataset: datasets.ReIDDataset, photos: pd.DataFrame) -> Bo
     file = _results(P, dataset.name)
     if file is None:
         return None
-    _check(file, dataset, photos)
-    return import_hmr2(file, load_smpl(P.paths.body), focal=P.conditions.focal)
+    _check(file, dataset)
+    table = import_hmr2(file, load_smpl(P.paths.body), focal=P.conditions.focal)
+    return table.select(sorted({*table.path.tolist()} & {*photos["rel"]}))
 
 
 def _results(P: Params, name: str) -> Path | None:
@@ -87,17 +88,20 @@ def _results(P: Params, name: str) -> Path | None:
     return next(filter(Path.is_file, files), None)
 
 
-def _check(file: Path, dataset: datasets.ReIDDataset, photos: pd.DataFrame) -> None:
-    """StudyError where HMR2's results are of other photos than the data set's."""
+def _check(file: Path, dataset: datasets.ReIDDataset) -> None:
+    """StudyError where HMR2's results are of other photos than the data set's.
+
+    They may be of photos that lie there and are not read, such as Market-1501's junk.
+    """
     columns = read_hmr2(file)
-    paths = dict(zip(photos["rel"], photos["path"], strict=True))
-    strange = [rel for rel in columns["path"].tolist() if rel not in paths]
+    paths = {rel: dataset.folder / rel for rel in columns["path"].tolist()}
+    strange = [rel for rel, path in paths.items() if not path.is_file()]
     if strange:
         raise StudyError(
             f"{file} has {len(strange):,} bodies of photos that {dataset.name} lacks "
             f"({shown(strange[0])}): give paths relative to {dataset.folder}, and leave others out."
         )
-    sizes = read_sizes([paths[rel] for rel in columns["path"].tolist()])
+    sizes = read_sizes([*paths.values()])
     other = (sizes != columns["img_size"]).any(1)
     if other.any():
         row = int(np.argmax(other))

@@ -22,6 +22,7 @@ from posedive_lib.bench.statistics import bootstrap_interval
 from posedive_lib.body.poses import load_poses
 from posedive_lib.body.rendering import render_many
 from posedive_lib.datasets.images import read as read_images
+from posedive_lib.datasets.images import read_blocks
 from posedive_lib.datasets.write import write_augmented
 from posedive_lib.seeds import rng_for
 from posedive_lib.study.candidate_files import CANDIDATES
@@ -218,7 +219,8 @@ def filters_compared(
     Columns: score, truth, good_percent, lost_percent, precision, recall, auc.
     """
     real = datasets.of_study(name, P.paths).train
-    photos = read_images(real["path"].tolist(), P.image.height, P.image.width)
+    photos = read_blocks(real["path"].tolist(), P.image.height, P.image.width)
+    known = np.concatenate([extract(block) for block in photos])
     bodies, estimated = load_bodies(manifest, CANDIDATES / name)
     pose = measures.body_pck(bodies, estimated, P.augment.keypoints) >= GOOD
     truths = {"right pose": pose, "right person": person, "both": pose & person}
@@ -228,7 +230,7 @@ def filters_compared(
     # An image without a visible key point is the worst; more is better in every score.
     scores["key points"] = -np.where(np.isnan(error), np.inf, error)
     scores["Re-ID similarity"] = measures.identity_similarity(
-        extract(images), manifest["pid"].to_numpy(), extract(photos), real["pid"].to_numpy()
+        extract(images), manifest["pid"].to_numpy(), known, real["pid"].to_numpy()
     )[0]
     scores["key points and Re-ID"] = filter_quality.both(
         scores["key points"], scores["Re-ID similarity"]

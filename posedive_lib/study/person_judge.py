@@ -14,7 +14,7 @@ import pandas as pd
 from posedive_lib import datasets
 from posedive_lib.augment.measures import identity_similarity, named_by_the_others
 from posedive_lib.bench.statistics import identity_interval
-from posedive_lib.datasets.images import read as read_images
+from posedive_lib.datasets.images import read_blocks
 from posedive_lib.study import mini_world
 
 if TYPE_CHECKING:
@@ -53,7 +53,8 @@ def judge(P: Params, name: str, rows: pd.DataFrame, extract: OfImages) -> tuple[
             return named_by_the_others(extract(images), pids, known)
 
         return by_the_others, share(named_by_the_others(known, pids))
-    real = extract(read_images(train["path"].tolist(), P.image.height, P.image.width))
+    photos = read_blocks(train["path"].tolist(), P.image.height, P.image.width)
+    real = np.concatenate([extract(block) for block in photos])
     real_pids = train["pid"].to_numpy()
 
     def by_real_photos(images: np.ndarray) -> np.ndarray:
