@@ -37,6 +37,17 @@ def _end_with(parent: BaseProcess) -> None:
 
 
 @contextmanager
+def one_thread() -> Iterator[None]:
+    """Let this process compute in one thread, beside workers that keep the other cores busy."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+@contextmanager
 def worker_pool(
     count: int, begin: Callable[[], None] = begin_worker
 ) -> Iterator[ProcessPoolExecutor]:

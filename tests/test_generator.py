@@ -24,11 +24,14 @@ from posedive_lib.devices import computes_bfloat16
 from posedive_lib.errors import StudyError
 from posedive_lib.generator import PoseDiveModel, TrainingArrays, encode, load, sampling, train
 from posedive_lib.generator.arrays import TrainingImages
+from posedive_lib.generator.drawing import SavedGenerator
 from posedive_lib.generator.encoders import Encoders
 from posedive_lib.generator.guiders import CONDITIONS, PoseGuiders
 from posedive_lib.generator.noise_schedule import load_scheduler, loss_weights
 from posedive_lib.generator.reference import ReferenceCall, names_without_gradient
 from posedive_lib.generator.trainer import Trainer
+from posedive_lib.params.sections import Sampling
+from posedive_lib.workers import worker_pool
 from posedive_lib.writing import alone_in
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -349,6 +352,21 @@ def test_sampling_does_not_depend_on_the_batch(trained):
     assert one.shape == (5, HEIGHT, WIDTH, 3) and one.dtype == np.uint8
     assert np.abs(one.astype(int) - all_).max() <= 1
     assert len({image.tobytes() for image in one}) == 5
+
+
+def test_any_number_of_processes_draws_the_same_images(trained):
+    """Each with one thread; without a pool this process draws."""
+    way = Sampling(scheduler="DDIMScheduler", steps=2, guidance=2.0, batch_size=3)
+    saved = SavedGenerator.of(trained, load(trained).stable_diffusion, way)
+    inputs = pictures(2, 3, 9), np.arange(7) % 2, pictures(7, 3, 6), pictures(7, 1, 7)
+    inputs += pictures(7, 3, 8), np.arange(7)
+    drawn = []
+    for count in (1, 2):
+        with worker_pool(count) as pool:
+            drawn.append(saved.draw(*inputs, pool))
+    here = saved.draw(*inputs, None)
+    assert np.array_equal(*drawn) and np.array_equal(drawn[0], here)
+    assert len({image.tobytes() for image in here}) == 7
 
 
 def test_reference_unet_runs_once_per_person(trained, monkeypatch):

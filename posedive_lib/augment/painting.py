@@ -10,28 +10,29 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from posedive_lib.digests import code_digest, folder_digest
-from posedive_lib.generator.sampling import Generator, load
+from posedive_lib.generator.drawing import SavedGenerator
 from posedive_lib.weights import local_folder
 
 if TYPE_CHECKING:
     from posedive_lib.augment.shards import Wanted
     from posedive_lib.params import Params
 
-SAMPLER = "posedive_lib.generator.sampling"
+SAMPLER = "posedive_lib.generator.drawing"
 
 
 @dataclass(frozen=True)
 class Diffusion:
     """A painter (`posedive_lib.augment.shards.Painter`): a generator, sampled in one way."""
 
-    generator: Generator
+    generator: SavedGenerator
     key: str
 
     @classmethod
     def of(cls, P: Params, folder: str | Path) -> Diffusion:
         """The generator saved in `folder`, sampled as the parameters say."""
         frozen = local_folder(P.paths.stable_diffusion, P.generator.revision)
-        generator = load(folder, frozen, sampling=P.generator.sampling)
+        saved = SavedGenerator.of(folder, frozen, P.generator.sampling)
+        generator = saved.loaded()
         others = (generator.params.vae, generator.params.image_encoder)
         weights = [frozen, *(local_folder(other) for other in others if other)]
         key = [
@@ -42,16 +43,16 @@ class Diffusion:
             generator.precision,
             code_digest(SAMPLER),
         ]
-        return cls(generator, json.dumps(key))
+        return cls(saved, json.dumps(key))
 
     def __call__(self, wanted: Wanted) -> np.ndarray:
         """See `Painter`; each image has its row's seed."""
-        return self.generator.generate(
+        return self.generator.draw(
             wanted.references,
             wanted.reference_index,
             wanted.conditions.skeleton,
             wanted.conditions.depth,
             wanted.conditions.normals,
             wanted.rows["seed"].to_numpy(),
-            progress=False,
+            wanted.pool,
         )

@@ -9,8 +9,8 @@ from __future__ import annotations
 import hashlib
 import io
 from collections import deque
-from collections.abc import Callable
-from concurrent.futures import Executor
+from collections.abc import Callable, Iterator
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, fields, replace
 from functools import cached_property
 from pathlib import Path
@@ -28,6 +28,7 @@ from posedive_lib.datasets.images import read as read_images
 from posedive_lib.devices import processes
 from posedive_lib.errors import StudyError
 from posedive_lib.intake.images import decode
+from posedive_lib.workers import one_thread
 from posedive_lib.writing import replacing_folder
 
 if TYPE_CHECKING:
@@ -42,7 +43,8 @@ if TYPE_CHECKING:
 class Wanted:
     """What a painter draws: N rows of a plan, with their bodies and conditions.
 
-    references (R, H, W, 3): photos. reference_index (N,): the photo of each row.
+    references (R, H, W, 3): photos. reference_index (N,): the photo of each row. pool: processes
+    that may help.
     """
 
     rows: pd.DataFrame
@@ -50,6 +52,7 @@ class Wanted:
     conditions: Conditions
     references: np.ndarray
     reference_index: np.ndarray
+    pool: Executor | None = None
 
 
 class Painter(Protocol):
@@ -141,16 +144,29 @@ class Maker:
         return f"{inputs}\n{self.painter.key}\n{sorted(settings.items())}"
 
     def make(self, shards: list[Shard], block: int, pool: Executor, bar: tqdm) -> None:
-        """Write the shards. While a block is painted here, the pool renders the next one.
+        """Write the shards.
 
-        Of several processes that `accelerate launch` started, all paint and the first one writes.
+        The pool renders the next block while this one is painted, and a shard is scored and written
+        while the next one is painted. Of several processes that `accelerate launch` started, all
+        paint and the first one writes.
         """
         blocks = _blocks(shards, block)
         begun = deque(self._begin(first, pool) for first in blocks[:1])
-        for number, current in enumerate(blocks, 1):
-            bodies, conditions = begun.popleft()()
-            begun.extend(self._begin(following, pool) for following in blocks[number:][:1])
-            self._finish(current, bodies, conditions, bar)
+        writing: list[Future] = []
+        with one_thread(), ThreadPoolExecutor(1) as writer:
+            for number, current in enumerate(blocks, 1):
+                bodies, conditions = begun.popleft()()
+                begun.extend(self._begin(following, pool) for following in blocks[number:][:1])
+                painted = self._painted(current, bodies, conditions, pool)
+                for shard, own, images, sigma_tar in painted:
+                    if writing:
+                        writing.pop().result()
+                    if processes().is_main_process:
+                        work = writer.submit(self._write, shard, own, images, sigma_tar)
+                        writing.append(work)
+                    bar.update(len(shard))
+            if writing:
+                writing.pop().result()
         processes().wait_for_everyone()  # the first may still be writing
 
     def _begin(
@@ -165,10 +181,10 @@ class Maker:
             )
         return start_rendering(rows, self.training, self.source, self.rendering, pool)
 
-    def _finish(
-        self, shards: list[Shard], bodies: BodyTable, conditions: Conditions, bar: tqdm
-    ) -> None:
-        """σ_tar (Eq. 4, on the neutral rendering) of a whole block, then shard after shard."""
+    def _painted(
+        self, shards: list[Shard], bodies: BodyTable, conditions: Conditions, pool: Executor
+    ) -> Iterator[tuple[Shard, BodyTable, np.ndarray, np.ndarray]]:
+        """Shard after shard with its bodies, images and σ_tar (Eq. 4, on the neutral rendering)."""
         _, sigma_tar = self.estimator.estimate(conditions.neutral)
         start = 0
         for shard in shards:
@@ -177,11 +193,8 @@ class Maker:
             size = self.rendering.height, self.rendering.width
             photos = read_images([self._paths[name] for name in names], *size)
             own = replace(_part(bodies, span), path=np.array(shard.names))
-            wanted = Wanted(shard.rows, own, _part(conditions, span), photos, index)
-            images = self.painter(wanted)
-            if processes().is_main_process:
-                self._write(shard, own, images, sigma_tar[span])
-            bar.update(len(shard))
+            wanted = Wanted(shard.rows, own, _part(conditions, span), photos, index, pool)
+            yield shard, own, self.painter(wanted), sigma_tar[span]
             start += len(shard)
 
     def _write(

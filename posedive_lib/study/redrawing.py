@@ -19,8 +19,9 @@ from posedive_lib.bench.runs import RunStore, write_array
 from posedive_lib.body.rendering import render_many
 from posedive_lib.datasets.images import read as read_images
 from posedive_lib.digests import array_digest, code_digest, folder_digest
-from posedive_lib.generator.sampling import load
+from posedive_lib.generator.drawing import SavedGenerator
 from posedive_lib.study.candidate_files import candidates_folder
+from posedive_lib.workers import worker_pool
 
 if TYPE_CHECKING:
     from posedive_lib.params import Params
@@ -33,28 +34,21 @@ def draw(P: Params, name: str, rows: pd.DataFrame, folder: Path) -> Path:
     paths = dataset.train.set_index("rel")["path"].loc[references].tolist()
     photos = read_images(paths, P.image.height, P.image.width)
     bodies, _ = load_bodies(rows, candidates_folder(name))
-    sampling = P.generator.sampling.model_dump()
+    frozen = stable_diffusion_folder(P)
     spec = {
         "rows": rows[["path", "reference", "seed"]].to_numpy().tolist(),
         "photos": array_digest(photos),
         "generator": folder_digest(folder),
-        "stable_diffusion": folder_digest(stable_diffusion_folder(P)),
-        "sampling": sampling,
+        "stable_diffusion": folder_digest(frozen),
+        "sampling": P.generator.sampling.model_dump(),
         **P.pick("image", "conditions"),
         "code": code_digest(__name__),
     }
     file = RunStore("runs/redrawn").folder(spec) / "images.npy"
     if not file.is_file():
         maps = render_many(bodies, rendering_of(P))
-        images = load(folder, stable_diffusion_folder(P)).generate(
-            photos,
-            index,
-            maps.skeleton,
-            maps.depth,
-            maps.normals,
-            rows["seed"].to_numpy(),
-            progress=False,
-            **sampling,
-        )
-        write_array(file, images)
+        generator = SavedGenerator.of(folder, frozen, P.generator.sampling)
+        inputs = index, maps.skeleton, maps.depth, maps.normals, rows["seed"].to_numpy()
+        with worker_pool(P.study.workers) as pool:
+            write_array(file, generator.draw(photos, *inputs, pool))
     return file
