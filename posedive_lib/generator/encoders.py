@@ -63,6 +63,7 @@ class Encoders:
     @torch.no_grad()
     def latents(self, images: Tensor) -> Tensor:
         """uint8 (B, H, W, 3) -> (B, C, h, w), scaled: the posterior's mean, without its noise."""
+        images = images.to(self.vae.device)
         pixels = images.permute(0, 3, 1, 2).float().div(127.5).sub(1.0)  # (B, 3, H, W) in [-1, 1]
         latents = self.vae.encode(pixels).latent_dist.mean
         mean, deviation = self._statistics
@@ -75,7 +76,7 @@ class Encoders:
     @torch.no_grad()
     def images(self, latents: Tensor) -> Tensor:
         """(B, C, h, w) scaled latents -> uint8 (B, H, W, 3)."""
-        latents = latents / self.vae.config.scaling_factor
+        latents = latents.to(self.vae.device) / self.vae.config.scaling_factor
         mean, deviation = self._statistics
         if deviation is not None:
             latents = latents * deviation

@@ -47,6 +47,12 @@ def make(P: Params) -> pd.DataFrame:
             f"bodies.hmr2, {P.bodies.hmr2}, has results of none of {', '.join(P.study.whole)}: "
             f"put a file such as {P.study.whole[0]}.npz there."
         )
+    inputs = {
+        "body": P.paths.body,
+        "motions": P.paths.motions,
+        "estimator": P.paths.pose_estimator,
+        "focal": P.conditions.focal,
+    }
     with replacing_folder(out) as draft:
         for name in P.study.whole:
             dataset = datasets.of_study(name, P.paths)
@@ -55,12 +61,13 @@ def make(P: Params) -> pd.DataFrame:
             taken = set() if known is None else set(known.path.tolist())
             rest = photos[~photos["rel"].isin(taken)].reset_index(drop=True)
             if P.bodies.source != "truth":
-                tables = [table for table in (known, _fitted(P, name, rest)) if table is not None]
-                BodyTable.joined(tables).save(draft / f"{name}.npz")
+                parts = known, _fitted(name, rest, inputs)
+                table = BodyTable.joined([part for part in parts if part is not None])
+                table.save(draft / f"{name}.npz")
             rows.append((name, P.bodies.source, len(photos) - len(rest), len(rest)))
-        table = pd.DataFrame(rows, columns=["dataset", "source", "given", "fitted"])
-        table.to_csv(draft / LIST, index=False, lineterminator="\n")
-    return table
+        listed = pd.DataFrame(rows, columns=["dataset", "source", "given", "fitted"])
+        listed.to_csv(draft / LIST, index=False, lineterminator="\n")
+    return listed
 
 
 def _known(P: Params, dataset: datasets.ReIDDataset, photos: pd.DataFrame) -> BodyTable | None:
@@ -112,16 +119,10 @@ def _check(file: Path, dataset: datasets.ReIDDataset) -> None:
         )
 
 
-def _fitted(P: Params, name: str, photos: pd.DataFrame) -> BodyTable | None:
+def _fitted(name: str, photos: pd.DataFrame, inputs: dict[str, Any]) -> BodyTable | None:
     """Bodies fitted to the photos, once; None where there are no photos."""
     if photos.empty:
         return None
-    inputs: dict[str, Any] = {
-        "body": P.paths.body,
-        "motions": P.paths.motions,
-        "estimator": P.paths.pose_estimator,
-        "focal": P.conditions.focal,
-    }
     out = RUNS / f"{name}-{fit.key_of(photos, **inputs)}.npz"
     return BodyTable.load(out) if out.is_file() else fit.fit_images(photos, out, **inputs)
 

@@ -123,7 +123,7 @@ def through_vae(generator: Generator, images: np.ndarray, batch_size: int = 64) 
     parts = []
     for start in range(0, len(images), batch_size):
         latents = encoders.latents(torch.from_numpy(images[start : start + batch_size]))
-        parts.append(encoders.images(latents).numpy())
+        parts.append(encoders.images(latents).cpu().numpy())
     return np.concatenate(parts)
 
 
