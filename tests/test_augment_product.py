@@ -16,6 +16,7 @@ from pipeline import ROOT
 from posedive_lib import datasets, params
 from posedive_lib.augment import __main__ as command
 from posedive_lib.augment import augmenter
+from posedive_lib.augment.confidence import PoseEstimator
 from posedive_lib.body.camera import orient
 from posedive_lib.body.table import BodyTable
 from posedive_lib.digests import file_digest
@@ -23,7 +24,7 @@ from posedive_lib.errors import StudyError
 from posedive_lib.own_data import augment
 
 
-class Estimator:
+class Estimator(PoseEstimator):
     """Confidence is the mean brightness of the image's left edge.
 
     That is the neutral rendering's ground, or what the painter wants.
