@@ -30,6 +30,7 @@ html_css_files = ["book.css"]
 html_copy_source = False
 html_show_copyright = False
 html_show_sphinx = False
+html_domain_indices = False  # the API has a page of its own; its pictures have no text
 html_show_search_summary = False  # the search would have to fetch the pages, which files refuse
 html_last_updated_fmt = None
 mathjax_path = "tex-svg.js"
