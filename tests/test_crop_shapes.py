@@ -104,7 +104,7 @@ def test_conditions_lie_on_the_person_whatever_the_crops_shape(photos, monkeypat
 
 def test_pictures_of_training_photos_show_their_conditions_on_the_person(photos):
     class Dataset:
-        folder, train = Path(photos["folder"].iloc[0]), photos
+        bodies, train = Path(photos["bodies"].iloc[0]), photos
 
     draw = condition_views.renderer(parameters())
     rows = [photos["aspect"].tolist().index(aspect) for aspect in ASPECTS]

@@ -56,10 +56,6 @@ def covers(listed: str, read: str) -> bool:
     return False
 
 
-# What a stage reads of other data alone: bodies that are fitted, or come from HMR2.
-READ_ELSEWHERE = {"bodies": {"conditions.focal"}}
-
-
 @pytest.mark.slow
 def test_the_whole_pipeline_at_smoke_size(tmp_path, tmp_path_factory, monkeypatch):
     copy_repository(tmp_path)
@@ -77,8 +73,9 @@ def test_the_whole_pipeline_at_smoke_size(tmp_path, tmp_path_factory, monkeypatc
     read = parameters_read(record)
     for name, stage in stages().items():
         listed = stage.get("params", [])
-        seen = (*read.get(name, ()), *READ_ELSEWHERE.get(name, ()))
-        idle = [one for one in listed if not any(covers(one, other) for other in seen)]
+        idle = [
+            one for one in listed if not any(covers(one, other) for other in read.get(name, ()))
+        ]
         assert not idle, f"{name} lists parameters that it never reads: {idle}"
         missing = [
             one for one in read.get(name, ()) if not any(covers(other, one) for other in listed)
