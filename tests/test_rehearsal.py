@@ -1,0 +1,125 @@
+"""The paper's profile, as a researcher runs it on licensed files, in miniature.
+
+Until the generator is trained and measured. What comes after it reads no licensed file in a way of
+its own; test_pipeline_smoke.py runs it on photos without the truth.
+"""
+
+import subprocess
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import rehearsal
+import yaml
+from pipeline import run
+from test_pipeline_smoke import copy_repository
+
+LAST = "03_generator_training"
+# What differs from params/paper.yaml but for `paths`: sizes, steps and how many runs there are, no
+# GPU, and what a generator of random weights can pass of the filter.
+REDUCED = {
+    "image": {"height": 128, "width": 64},
+    "splits": {  # of few photos more has to be left
+        "cam": {"train_max_azimuth": 75.0, "test_min_azimuth": 90.0},
+        "pose": {"clusters": 3, "train_clusters": 2},
+    },
+    "generator": {
+        "guider_widths": {"depth": 8, "normals": 12, "skeleton": 12},
+        "guider_channels": [4, 8, 8, 16],
+        "precision": "fp32",
+        "steps": 4,
+        "log_every": 2,
+        "checkpoint_every": 2,
+        "sample_every": 2,
+        "sampling": {"steps": 2},
+    },
+    "augment": {
+        "candidates_per_pid": 3,
+        "images_per_pid": 2,
+        "tau_ref": 0.1,
+        "tau_tar": 0.1,
+        "epsilon_gen": 0.9,
+        "tau_gen": 0.0,
+    },
+    "reid": {
+        "seeds": [0],
+        "image": {"height": 128, "width": 64},
+        "batch_size": 16,
+        "precision": "fp32",
+        "stage1": {"steps": 2},
+        "stage2": {"steps": 2},
+        "resnet": {"steps": 2},
+    },
+    "study": {
+        "counts": [0, 1, 2],
+        "thresholds": [0.6, 0.9],
+        "quantiles": [0.0],
+        "borders": [45.0],
+        "longer": {"factor": 2, "datasets": ["msmt17-s-cam"], "seeds": [0]},
+        "failure_samples": 6,
+        "poor_references": 2,
+    },
+}
+
+
+def updated(values: dict, changes: dict) -> dict:
+    """Nested values with others in their places, which must be there."""
+    for key, value in changes.items():
+        assert key in values
+        inner = isinstance(value, dict) and isinstance(values[key], dict)
+        values[key] = updated(values[key], value) if inner else value
+    return values
+
+
+def files(folder: Path) -> dict[Path, tuple[bytes, int]]:
+    """Bytes and time of every file below a folder, and the time of every folder."""
+    return {
+        path: (path.read_bytes() if path.is_file() else b"", path.stat().st_mtime_ns)
+        for path in [folder, *folder.rglob("*")]
+    }
+
+
+@pytest.mark.slow
+def test_the_paper_s_profile_on_licensed_files(tmp_path, monkeypatch):
+    own, study = tmp_path / "licensed", tmp_path / "study"
+    own.mkdir()
+    copy_repository(study)
+    run(study, "python", "-m", "miniworld.build")
+    run(study, "python", "-m", "posedive_lib.params.profile", "paper")
+    values = updated(yaml.safe_load((study / "params.yaml").read_text()), REDUCED)
+    world = study / "build/world"
+    rehearsal.data_sets(world, own / "sets")
+    rehearsal.hmr2(world, own / "hmr2")
+    rehearsal.smpl(study / "data/body/SMPL_NEUTRAL.npz", own / "SMPL.pkl")
+    rehearsal.amass(study / "data/motions", own / "AMASS")
+    rehearsal.hub(study / "data/pretrained", own / "hub", values["paths"], values["generator"])
+    monkeypatch.setenv("HF_HUB_CACHE", str(own / "hub"))
+    mine = {"datasets": "sets", "body": "SMPL.pkl", "motions": "AMASS"}
+    values["paths"] |= {name: str(own / place) for name, place in mine.items()}
+    values["bodies"] = {"source": "hmr2", "hmr2": str(own / "hmr2")}
+    run(study, "rm", "-r", "build")
+    (study / "params.yaml").write_text(yaml.safe_dump(values, sort_keys=False))
+    run(study, "git", "add", "-A")
+    run(study, "git", "-c", "user.name=a", "-c", "user.email=a@b", "commit", "-qm", "mine")
+    before = files(own)
+
+    run(study, "dvc", "repro", LAST)
+
+    assert files(own) == before
+    changed = subprocess.run(
+        ["git", "status", "--porcelain"], cwd=study, capture_output=True, text=True, check=True
+    )
+    names = {line.split()[-1] for line in changed.stdout.splitlines()}
+    assert names <= {"dvc.lock", "data.dvc"}  # no picture where git may take it
+    bodies = pd.read_csv(study / "build/bodies/bodies.csv").set_index("dataset")
+    assert bodies.loc["market1501", "given"] > bodies.loc["market1501", "fitted"] > 0
+    assert (bodies.drop("market1501")["given"] == 0).all() and len(bodies) == 4
+    reports = study / "build/reports"
+    counts = pd.read_csv(reports / "tables/splits.csv")
+    assert set(counts["dataset"]) == set(values["study"]["datasets"])
+    assert (reports / f"notebooks/{LAST}.ipynb").is_file()
+    quality = pd.read_csv(reports / "tables/generator_quality.csv")
+    assert set(quality["metric"]) == {"pck", "identity_top1"} and quality["value"].notna().all()
+    for text in (reports / "figures").rglob("*.md"):
+        said = text.read_text()
+        assert "mini world" not in said and "true render" not in said, text
