@@ -130,3 +130,13 @@ def _runs(process: int) -> bool:
     except (OSError, OverflowError):  # another user's
         return True
     return True
+
+
+def placed(text: str, name: str, block: str) -> str:
+    """A page with a block between its markers. StudyError where a marker is missing."""
+    begin, end = f"<!-- {name}: begin -->", f"<!-- {name}: end -->"
+    before, found, rest = text.partition(begin)
+    _, closed, after = rest.partition(end)
+    if not found or not closed:
+        raise StudyError(f"The page lacks the lines {begin} and {end}: put them where it goes.")
+    return f"{before}{begin}\n{block}\n{end}{after}"

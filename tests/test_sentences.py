@@ -9,6 +9,7 @@ from pipeline import ROOT, executed
 
 from posedive_lib.errors import StudyError
 from posedive_lib.study import replication, summary
+from posedive_lib.writing import placed
 
 README = (ROOT / "README.md").read_text()
 RESULTS = README[README.index("## What came out") : README.index("## Two commands")]
@@ -82,7 +83,7 @@ def test_missing_tables_and_markers_are_named(tmp_path):
     with pytest.raises(StudyError, match="comparison.csv: run `dvc repro` first"):
         summary.summary(summary.Tables(tmp_path))
     with pytest.raises(StudyError, match="lacks the lines <!-- results: begin --> and"):
-        summary.placed("# A README", "results", "text")
+        placed("# A README", "results", "text")
 
 
 def test_no_result_in_the_readme_is_typed():

@@ -28,8 +28,8 @@ from posedive_lib.generator import load
 from posedive_lib.generator.likeness import detail, psnr
 from posedive_lib.reid.retrieval import evaluate as retrieval
 from posedive_lib.seeds import rng_for
-from posedive_lib.study.summary import placed
 from posedive_lib.weights import load_clip
+from posedive_lib.writing import placed
 
 if TYPE_CHECKING:
     from posedive_lib.generator.sampling import Generator

@@ -17,6 +17,7 @@ import pandas as pd
 from posedive_lib.bench.runs import write_text
 from posedive_lib.errors import StudyError, command
 from posedive_lib.study.names import NAMES
+from posedive_lib.writing import placed
 
 README, TABLES = Path("README.md"), Path("reports/tables")
 COSTS = Path("reports/costs.csv")
@@ -174,16 +175,6 @@ def cost(costs: pd.DataFrame) -> str:
         f"On {cores} without a GPU, the stages took {minutes:.0f} minutes together, and at most "
         f"{memory:.1f} GB of memory ([what each cost](reports/costs.csv))."
     )
-
-
-def placed(text: str, name: str, block: str) -> str:
-    """The README with a block between its markers. StudyError where a marker is missing."""
-    begin, end = f"<!-- {name}: begin -->", f"<!-- {name}: end -->"
-    before, found, rest = text.partition(begin)
-    _, closed, after = rest.partition(end)
-    if not found or not closed:
-        raise StudyError(f"{README} lacks the lines {begin} and {end}: put them where it goes.")
-    return f"{before}{begin}\n{block}\n{end}{after}"
 
 
 @command()
