@@ -19,7 +19,7 @@ from posedive_lib.errors import StudyError
 from posedive_lib.study.collect import metrics
 
 GUIDE = (ROOT / "docs/experiments.md").read_text()
-EXAMPLES = re.findall(r'dvc exp run -S "(.+?)" (\w+)', GUIDE)
+EXAMPLES = re.findall(r'dvc exp run -S "([^"]+)" (\w+)', GUIDE)
 
 
 def run(folder: Path, *command: str) -> str:
