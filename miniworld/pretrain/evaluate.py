@@ -384,7 +384,8 @@ def measured(values: dict[str, float]) -> str:
     for model, what, form in SHOWN:
         names = [name for _, name, _, _ in Formatter().parse(form) if name]
         if all(name in values for name in names):
-            lines.append(f"| {model} | {what} | {form.format_map(values)} |")
+            value = form.format_map(values).replace("%", " %")
+            lines.append(f"| {model} | {what} | {value} |")
     return "\n".join(lines)
 
 
