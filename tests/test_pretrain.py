@@ -17,7 +17,7 @@ def shorter(text: str) -> str:
     """miniworld/pretrain/params.yaml with few people and steps."""
     for pattern, value in (
         (r"persons: \d+", "persons: 24"),
-        (r"frames: \d+", "frames: 2"),
+        (r"frames: \d+", "frames: 8"),
         (r"held_out: \d+", "held_out: 64"),
         (r"held_out_frames: \d+", "held_out_frames: 2"),
         (r"(?<!\w)steps: \d+", "steps: 2"),

@@ -16,6 +16,7 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_outp
 from pipeline import ROOT, stages
 
 from posedive_lib.bench import chapters, pages, pipeline, site
+from posedive_lib.bench.notebook import moved
 from posedive_lib.errors import StudyError
 
 # Elements that stick out of the window although no scrolling box around them catches it.
@@ -47,6 +48,7 @@ def study(tmp_path_factory) -> Path:
     page = folder / "reports/notebooks/06_images_per_identity.ipynb"
     if not page.is_file():
         notebook = nbformat.read(ROOT / f"notebooks/{page.name}", as_version=4)
+        notebook = moved(notebook, Path("reports/notebooks"))
         picture = folder / "reports/figures/06/images_per_identity.png"
         caption, alt = picture.with_suffix(".md").read_text().split("\n\n")[1], "Two curves rise."
         notebook.cells.insert(3, new_code_cell("draw()", outputs=outputs(picture, alt, caption)))

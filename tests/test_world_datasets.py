@@ -432,9 +432,9 @@ def test_true_photos_show_the_reference_s_person_in_the_row_s_pose_and_view(
 
     def note(people, poses, shots, **options):
         photos = in_this_process(people, poses, shots, **options)
-        names = [people.person[shot.person] for shot in shots]
-        taken.extend(zip(names, photos, strict=True))
-        return photos
+        for shot, photo in zip(shots, photos, strict=True):
+            taken.append((people.person[shot.person], photo))
+            yield photo
 
     monkeypatch.setattr(photographs, "photograph", note)
     photographs.of_plan(tiny, "msmt17", rows)
