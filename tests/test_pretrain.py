@@ -19,8 +19,8 @@ def shorter(text: str) -> str:
         (r"persons: \d+", "persons: 24"),
         (r"frames: \d+", "frames: 8"),
         (r"held_out: \d+", "held_out: 64"),
-        (r"held_out_frames: \d+", "held_out_frames: 2"),
-        (r"(?<!\w)steps: \d+", "steps: 2"),
+        (r"held_out_frames: \d+", "held_out_frames: 8"),
+        (r"steps: \d+", "steps: 2"),  # decay_steps too
         (r"batch_size: \d+", "batch_size: 4"),
         (r"at_least: \d+", "at_least: 1"),
     ):

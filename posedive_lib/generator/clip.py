@@ -56,7 +56,7 @@ class ClipImageEncoder:
         return self.model.config.projection_dim
 
     def preprocess(self, images: Tensor) -> Tensor:
-        """uint8 (B, H, W, 3) -> float (B, 3, *size): bicubic, antialiased, normalised.
+        """uint8 (B, H, W, 3) -> float (B, 3, height, width): bicubic, antialiased, normalised.
 
         The whole crop is squeezed to `size`: a centre crop would cut off head and feet.
         """

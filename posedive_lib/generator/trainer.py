@@ -66,7 +66,7 @@ class Errors(nn.Module):
 
 
 def person_mask(normals: Tensor, size: tuple[int, int]) -> Tensor:
-    """Share of each latent pixel that the target's body covers (B, *size).
+    """Share of each latent pixel that the target's body covers (B, height, width).
 
     Normals (B, 3, H, W) are black outside the body.
     """
