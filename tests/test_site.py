@@ -164,10 +164,10 @@ def brightness(colour: str) -> int:
 
 
 def test_formulas_are_drawn_and_numbered(built, tab):
-    tab.open(built / "reports/notebooks/04_augmentation_filtering.html")
+    tab.open(built / "reports/notebooks/03_generator_training.html")
     drawn = "document.querySelectorAll('mjx-container svg').length >= 5"
     assert tab.evaluate(soon(drawn))
-    assert "(4.1)" in tab.evaluate("document.querySelector('.eqno').textContent")
+    assert "(3.1)" in tab.evaluate("document.querySelector('.eqno').textContent")
 
 
 def test_no_link_is_broken(built):

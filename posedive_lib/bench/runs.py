@@ -3,7 +3,7 @@
 The key of a record is the digest of its *spec*: parameters, digests of input files, and the digest
 of the code that computes it (`posedive_lib.digests`). So a changed plot trains nothing anew, and a
 changed training module trains what it must. Records live in runs/: git ignores it, and it is no
-output of the pipeline, because DVC deletes outputs before a stage runs.
+output of the pipeline, because DVC deletes outputs before a stage runs::
 
     store = RunStore("runs/reid")
     spec = {**P.pick("reid"), "train": folder_digest(folder), "code": code_digest(__name__)}

@@ -15,7 +15,7 @@ and not read here):
 Columns: `global_orient` (N, 3, 3) or (N, 1, 3, 3), `body_pose` (N, 23, 3, 3), `betas` (N, 10),
 `pred_cam` or `pred_cam_t` (N, 3), `path` (N,) relative to the data set's folder, `img_size` (N, 2)
 width and height of the files as they lie in the data set; optionally `box_center` (N, 2),
-`box_size` (N,). To write one:
+`box_size` (N,). To write one::
 
     smpl = {k: v.cpu().numpy() for k, v in out["pred_smpl_params"].items()}
     numpy.savez("hmr2.npz", path=..., img_size=..., pred_cam=..., **smpl)
