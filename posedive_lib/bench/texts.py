@@ -1,7 +1,7 @@
 """Captions and alternative texts of a notebook's figures and tables, apart from its cells.
 
 `notebooks/texts/NN.yaml` has an entry per figure or table: `caption`, and for a figure `alt`.
-Words in {braces} are filled in by the cell:
+Words in {braces} are filled in by the cell::
 
     say = texts.of("03")
     figures.save(fig, "03/loss", data=losses, **say("loss"))
