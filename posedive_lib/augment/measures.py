@@ -76,24 +76,24 @@ def _unit(features: np.ndarray) -> np.ndarray:
 
 def kernel_distance(
     features: np.ndarray, known: np.ndarray, counts: np.ndarray | None = None
-) -> float:
+) -> np.ndarray:
     """Kernel inception distance of two sets of images, with a network of one's own.
 
     Maximum mean discrepancy under the kernel (1 + cosine)^3 (Bińkowski et al. 2018). Unbiased: 0 on
     average where both sets are of one distribution, and then often below 0. features, known (N, D):
-    an image and its truth in each row, which are not compared. counts (N,): how often each row
-    counts, as in a bootstrap.
+    an image and its truth in each row, which are not compared. counts (..., N): how often each row
+    counts, as in a bootstrap; a value for each.
     """
     count = np.ones(len(features)) if counts is None else counts
     left, right = _unit(features), _unit(known)
 
-    def mean(a: np.ndarray, b: np.ndarray) -> float:
-        weight = np.outer(count, count)
-        np.fill_diagonal(weight, 0)  # no image is compared with itself, nor with its truth
-        kernel = polynomial_kernel(a, b, degree=3, gamma=1, coef0=1)
-        return float((weight * kernel).sum() / weight.sum())
+    def kernel(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+        return polynomial_kernel(a, b, degree=3, gamma=1, coef0=1)
 
-    return mean(left, left) + mean(right, right) - 2 * mean(left, right)
+    between = kernel(left, left) + kernel(right, right) - 2 * kernel(left, right)  # (N, N)
+    np.fill_diagonal(between, 0)  # no image is compared with itself, nor with its truth
+    pairs = count.sum(-1) ** 2 - (count**2).sum(-1)
+    return np.asarray(((count @ between) * count).sum(-1) / pairs)
 
 
 def similarity_to_people(

@@ -203,6 +203,7 @@ def compared(
     people = dataset.gallery[dataset.gallery["pid"].isin(targets.pids)]
     known = reid.extract(read_images(people["path"].tolist(), *size))
     pids = people["pid"].to_numpy()
+    true = None if targets.truth is None else reid.extract(targets.truth)
     rows = []
     for method, images in methods.items():
         measured = per_person(images, targets, estimator, reid, known, pids)
@@ -211,9 +212,9 @@ def compared(
                 continue  # no such target, or compared with itself
             ends = bootstrap_interval(values, seed=P.seed)
             rows.append((method, metric, values.mean(), ends.low, ends.high, len(values)))
-        if targets.truth is not None and method != "true-render":
-            features = reid.extract(images), reid.extract(targets.truth)
-            rows.append((method, "kid", *distance(*features, targets.pids, seed=P.seed)))
+        if true is not None and method != "true-render":
+            features = reid.extract(images)
+            rows.append((method, "kid", *distance(features, true, targets.pids, seed=P.seed)))
     return pd.DataFrame(rows, columns=COLUMNS)
 
 
@@ -227,6 +228,5 @@ def distance(
     _, owner = np.unique(pids, return_inverse=True)
     people, rng = int(owner.max()) + 1, rng_for("kernel-distance", seed)
     drawn = rng.multinomial(people, np.full(people, 1 / people), size=RESAMPLES)
-    values = [kernel_distance(features, true, counts[owner]) for counts in drawn]
-    low, high = np.percentile(values, (2.5, 97.5))
-    return kernel_distance(features, true), float(low), float(high), people
+    low, high = np.percentile(kernel_distance(features, true, drawn[:, owner]), (2.5, 97.5))
+    return float(kernel_distance(features, true)), float(low), float(high), people
