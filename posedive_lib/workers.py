@@ -47,17 +47,27 @@ def one_thread() -> Iterator[None]:
         torch.set_num_threads(before)
 
 
+# the pools that are open in this process, by size and first work
+_open: dict[tuple[int, Callable[[], None]], ProcessPoolExecutor] = {}
+
+
 @contextmanager
 def worker_pool(
     count: int, begin: Callable[[], None] = begin_worker
 ) -> Iterator[ProcessPoolExecutor]:
     """A pool of at most `count` processes; each starts with the first work that it gets.
 
+    Inside another pool of the same kind it is that pool: starting processes costs seconds.
     At the end, also after an exception, work that has not begun is dropped. Ctrl-C also stops work
     that has begun. StudyError where a process is lost; the others are then stopped at once.
     """
+    kind = count, begin
+    if kind in _open:
+        yield _open[kind]
+        return
     crew = _Crew()
     pool = ProcessPoolExecutor(count, mp_context=crew, initializer=begin)
+    _open[kind] = pool
     try:
         yield pool
     except BrokenProcessPool:
@@ -70,6 +80,7 @@ def worker_pool(
         crew.stop()
         raise
     finally:
+        del _open[kind]
         crew.ends = True
         pool.shutdown(cancel_futures=True)
 

@@ -45,6 +45,18 @@ def test_a_killed_worker_is_reported_in_one_sentence(tmp_path):
     assert not multiprocessing.active_children()
 
 
+def test_a_pool_inside_another_of_its_kind_is_that_pool():
+    with worker_pool(1) as outer:
+        first = outer.submit(os.getpid).result()
+        with worker_pool(1) as inner:
+            assert inner.submit(os.getpid).result() == first
+        assert outer.submit(os.getpid).result() == first, "the inner one does not end it"
+        with worker_pool(2) as larger:
+            assert larger.submit(os.getpid).result() != first
+    with worker_pool(1) as anew:
+        assert anew.submit(os.getpid).result() != first
+
+
 def test_ctrl_c_stops_work_that_has_begun(tmp_path):
     file, begin = tmp_path / "begun", time.monotonic()
     with pytest.raises(KeyboardInterrupt), worker_pool(1) as pool:

@@ -122,7 +122,9 @@ def _digest(model: PoseDiveModel, data: TrainingArrays, params: GeneratorParams,
     settings = {name: value for name, value in plain(params).items() if name not in pace}
     digest = hashlib.sha256(json.dumps([settings, seed], sort_keys=True).encode())
     for name, parameter in model.named_parameters():
-        digest.update(f"{name}{parameter.detach().double().sum().item():.17g}".encode())
+        # bytes, for a sum differs in its last bits with the number of threads
+        digest.update(name.encode())
+        digest.update(parameter.detach().cpu().flatten().view(torch.uint8).numpy().data)
     for array in vars(data).values():
         digest.update(np.ascontiguousarray(array).data)
     return digest.hexdigest()[:32]

@@ -18,6 +18,7 @@ from posedive_lib.bench.tables import to_csv
 from posedive_lib.datasets.splits import write_msmt17_s
 from posedive_lib.errors import command
 from posedive_lib.study import design, generation, mini_world, phase2, reid_jobs
+from posedive_lib.workers import worker_pool
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -39,12 +40,13 @@ def results(P: Params) -> pd.DataFrame:
             P.paths.datasets, P.splits, P.paths.body, P.paths.splits, bodies=P.paths.bodies
         )
     phase2.train_generator(P, phase2.training_images(P))
-    for name in P.study.datasets:
-        if design.arms(P, name):
-            # What is kept first of an identity does not depend on what would come later.
-            generation.make_candidates(P, name, enough=P.augment.images_per_pid)
-        for arm in design.generated_arms(P, name):
-            generation.make_candidates(P, name, arm)
+    with worker_pool(P.world.workers):
+        for name in P.study.datasets:
+            if design.arms(P, name):
+                # What is kept first of an identity does not depend on what would come later.
+                generation.make_candidates(P, name, enough=P.augment.images_per_pid)
+            for arm in design.generated_arms(P, name):
+                generation.make_candidates(P, name, arm)
     return reid_jobs.many(P, design.jobs(P))[0][COLUMNS]
 
 
