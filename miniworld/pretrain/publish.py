@@ -99,7 +99,7 @@ def main() -> None:
     """Publish the models and their curves."""
     size = copy_models(Path(settings()["output"]), TARGET, HERE / "runs/replaced")
     copy_curves(HERE / "runs", HERE / "curves")
-    print(f"together {size / 1e6:.1f} MB of the 30 MB the bundle has room for")
+    print(f"together {size / 1e6:.1f} MB of the 40 MB that the whole bundle may have")
 
 
 if __name__ == "__main__":
