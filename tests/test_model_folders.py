@@ -167,7 +167,7 @@ def test_a_broken_tokenizer_is_refused(tmp_path):
 
 @pytest.mark.parametrize(
     "settings",
-    [{"shift_factor": 0.5}, {"latents_mean": [0.5] * 8, "latents_std": [2.0] * 8}],
+    [{"shift_factor": 0.5}, {"latents_mean": 0.5, "latents_std": 2.0}],
     ids=["shift", "statistics"],
 )
 def test_the_vaes_statistics_are_used_in_both_directions(vae, settings):
@@ -175,11 +175,17 @@ def test_the_vaes_statistics_are_used_in_both_directions(vae, settings):
     image = torch.randint(0, 256, (1, 128, 64, 3), dtype=torch.uint8)
     plain = Encoders.from_stable_diffusion(folder.parent)
     config = json.loads((folder / "config.json").read_text())
-    (folder / "config.json").write_text(json.dumps({**config, **settings}))
+    per_channel = {
+        key: [value] * config["latent_channels"]
+        for key, value in settings.items()
+        if key != "shift_factor"
+    }
+    written = {**config, **settings, **per_channel}
+    (folder / "config.json").write_text(json.dumps(written))
     other = Encoders.from_stable_diffusion(folder.parent)
     factor = config["scaling_factor"]
     raw = plain.latents(image) / factor
-    expected = (raw - 0.5) / settings.get("latents_std", [1.0])[0] * factor
+    expected = (raw - 0.5) / settings.get("latents_std", 1.0) * factor
     torch.testing.assert_close(other.latents(image), expected)
     decoded = other.images(other.latents(image)).int() - plain.images(plain.latents(image)).int()
     assert decoded.abs().max() <= 1
