@@ -7,9 +7,10 @@
 The worlds' seeds, data sets and arms are in replication/params.yaml. The freeze, in
 replication/freeze.json, holds digests of all parameters, of the code and of the inputs. `run`
 refuses to go on where one of them has changed, and a new freeze refuses worlds that an earlier one
-has begun. A finished world is kept in runs/replication and its folder is removed. The tables are
-written when all worlds are finished, so that nobody stops at a result: tables/replication.csv of
-the reports (a row per world, data set and arm) and tables/replication_gains.csv (`gains`).
+has begun. A finished world is kept in replication/worlds, which git tracks, and its folder is
+removed. The tables are written when all worlds are finished, so that nobody stops at a result:
+tables/replication.csv of the reports (a row per world, data set and arm) and
+tables/replication_gains.csv (`gains`).
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ from posedive_lib.study.comparison import against, between
 
 FOLDER = Path("replication")
 FREEZE = FOLDER / "freeze.json"
-STORE = RunStore("runs/replication")
+STORE = RunStore(FOLDER / "worlds")  # in git: hours of work, and few lines
 REPORTS = Path("reports")  # of the mini world
 WORK = Path("build/replication")  # a folder per world, while it runs
 CODE = "posedive_lib.study.replication_world"
