@@ -126,6 +126,25 @@ def test_a_stopped_run_goes_on_and_the_tables_come_last(r, monkeypatch):
     assert record["begun"] == [5, 9] and record["worlds"] == [11, 12]
 
 
+def test_the_primary_comparisons_are_corrected_alone():
+    rows = []
+    for world in range(6):
+        for dataset in (*replication.PRIMARY_DATASETS, "market1501"):
+            for number, arm in enumerate(("real", "same-distribution", "repeat", "pose-dive")):
+                noise = ((world * 7 + number * 3 + len(dataset)) % 5) / 10
+                value = 50.0 + world + number + noise
+                rows.append((world, dataset, arm, value, value))
+    table = pd.DataFrame(rows, columns=["world", "dataset", "arm", "mAP", "rank1"])
+    found = replication.gains(table)
+    primary = found[found["family"] == "primary"]
+    assert primary["dataset"].tolist() == list(replication.PRIMARY_DATASETS)
+    assert set(primary["metric"]) == {"mAP"} and set(primary["arm"]) == {"pose-dive"}
+    assert (primary["p_holm"] == 2 * primary["p"]).all()  # two tests, and no other
+    assert not found.duplicated(["dataset", "arm", "baseline", "metric"]).any()
+    market = found[(found["dataset"] == "market1501") & (found["baseline"] == "same-distribution")]
+    assert set(market["family"]) == {"secondary"} and len(market) == 2
+
+
 def test_a_finished_world_leaves_its_rows_and_a_failed_one_its_folder(r, monkeypatch, tmp_path):
     folder = tmp_path / "build/replication/5"
     status = {"returncode": 1}
