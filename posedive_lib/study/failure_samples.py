@@ -158,7 +158,9 @@ def with_bag(person: Person, kind: str, colour: str) -> Person:
 
 def inspect(P: Params, table: pd.DataFrame) -> tuple[Samples, Studio | None]:
     """Photograph the truth for images that `draw` chose; without a studio where there is none."""
+    # what is read below comes data set by data set, whatever the order of the table
     by_dataset = list(table.groupby("dataset", sort=False))
+    table = pd.concat([rows for _, rows in by_dataset], ignore_index=True)
     loaded = [
         load_bodies(rows, candidate_files.CANDIDATES / str(name)) for name, rows in by_dataset
     ]
