@@ -234,8 +234,10 @@ def test_the_filter_and_hard_samples_are_judged_by_what_trains_on_them(reports):
         return lambda table: pd.concat([table, pd.DataFrame(rows)])
 
     filtered, hard = "higher quality", "hard samples"
-    assert (verdict(reports, filtered), verdict(reports, hard)) == ("not tested", "not tested")
     original = pd.read_csv(reports / "tables/diversity_volume.csv")
+    original = original[~original["baseline"].isin(["unfiltered", "without-bags"])]
+    change(reports, "tables/diversity_volume", lambda t: original)
+    assert (verdict(reports, filtered), verdict(reports, hard)) == ("not tested", "not tested")
     for words, expected in [
         (("gain", "gain"), "supported"),
         (("gain", "no effect shown"), "partly supported"),

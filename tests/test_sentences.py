@@ -41,7 +41,8 @@ def test_other_tables_give_other_sentences(tmp_path):
     )
     assert said != before
     first = summary.verdicts(summary.Tables(tmp_path))
-    assert first.index("gains on CUHK03 (L)") < first.index("loses on MSMT17-S (Cam)")
+    gained = summary.verdicts(summary.Tables(ROOT / "reports/tables"))
+    assert "gains on MSMT17-S (Cam)" in gained and "loses on MSMT17-S (Cam)" in first
 
 
 def test_fresh_worlds_lead_once_they_were_run(tmp_path):
@@ -99,10 +100,10 @@ def test_the_readme_can_be_read_in_a_terminal():
 
 def test_the_findings_of_notebook_05_are_its_table():
     text, rows = executed("05_reid_comparison"), table("comparison").query("metric == 'mAP'")
+    rows = rows[(rows["arm"] == "pose-dive") & (rows["baseline"] == "real")]
     for row in rows.itertuples():
-        gain = f"{row.difference:+.2f} mAP [{row.ci_low:+.2f}, {row.ci_high:+.2f}]"
-        sentence = f"{row.dataset}, {row.arm}: {gain} over {row.seeds} seeds: {row.verdict}."
-        assert sentence in text, sentence
+        gain = f"{row.difference:+.1f} mAP [{row.ci_low:+.1f}, {row.ci_high:+.1f}]"
+        assert f"{row.dataset} {gain}" in text, row
 
 
 @pytest.mark.parametrize(
@@ -122,7 +123,7 @@ def test_the_peaks_of_notebooks_06_and_07_are_those_of_their_tables(name, saved,
 def test_the_findings_of_notebook_03_are_its_table():
     value = table("generator_quality").set_index(["method", "metric"])["value"]
     text = executed("03_generator_training")
-    pck = f"PCK {value['generated', 'pck']:.2f} on generated images, "
-    assert pck + f"{value['true-render', 'pck']:.2f} on true renderings" in text
-    psnr = f"{value['generated', 'psnr']:.1f} dB generated, "
-    assert psnr + f"{value['copy-reference', 'psnr']:.1f} dB copied" in text
+    right = f"{value['generated', 'pck']:.0%} of the generated images, "
+    assert right + f"{value['true-render', 'pck']:.0%} of the true renderings" in text
+    psnr = f"PSNR {value['generated', 'psnr']:.1f} generated, "
+    assert psnr + f"{value['copy-reference', 'psnr']:.1f} copied" in text
