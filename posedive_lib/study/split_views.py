@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-from matplotlib.ticker import MaxNLocator, PercentFormatter
+from matplotlib.ticker import MaxNLocator
 from sklearn.neighbors import NearestNeighbors
 
 from posedive_lib.bench import figures
@@ -87,9 +87,9 @@ def azimuth_roses(
 ) -> tuple[Figure, pd.DataFrame]:
     """One rose per panel: azimuths (degrees) of its "train" and "test" images around a person.
 
-    The person faces down. limits: panel → side → degrees from the front where a rule ends or begins
-    that side, drawn as dashed rays. Returns the figure and its numbers: panel, side, azimuth of the
-    sector's centre, share.
+    A bar's area is its share. The person faces down. limits: panel → side → degrees from the front
+    where a rule ends or begins that side, drawn as dashed rays. Returns the figure and its numbers:
+    panel, side, azimuth of the sector's centre, share.
     """
     fig, axes = plt.subplots(
         1,
@@ -108,7 +108,7 @@ def azimuth_roses(
             share = azimuth_shares(images[side], bins)
             ax.bar(
                 np.radians(centres),
-                share,
+                np.sqrt(share),  # so that the area is the share
                 width=np.radians(360 / bins),
                 color=colour,
                 alpha=0.6,
@@ -121,8 +121,9 @@ def azimuth_roses(
         for side, limit in (limits or {}).get(name, {}).items():
             _rays(ax, limit, TRAIN if side == "train" else TEST)
         face_down(ax)
-        ax.yaxis.set_major_locator(MaxNLocator(4))
-        ax.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+        rings = MaxNLocator(3, steps=[1, 2, 5, 10]).tick_values(0, ax.get_rmax() ** 2)[1:]
+        rings = rings[rings < ax.get_rmax() ** 2]
+        ax.set_yticks(np.sqrt(rings), [f"{100 * ring:.0f} %" for ring in rings])
         ax.set_rlabel_position(150)
         ax.tick_params(axis="y", labelsize=7)
         ax.set_title(name, pad=12)
