@@ -187,6 +187,17 @@ def test_values_have_a_panel_per_measure_and_a_row_per_label():
     assert bars == pytest.approx([0.4, 0.7])
 
 
+def test_a_value_far_beyond_the_others_is_an_arrow_with_its_number():
+    near = pd.DataFrame({"method": list("abc"), "metric": "kid", "value": [0.01, 0.02, 1.5]})
+    fig = estimates.values(
+        near.assign(ci_low=near["value"], ci_high=near["value"]), "method", "metric"
+    )
+    (axes,) = fig.axes
+    low, high = axes.get_xlim()
+    assert low < 0.01 and 0.02 < high < 1.5
+    assert [text.get_text() for text in axes.texts] == ["1.50 ▸ "]
+
+
 def test_a_curve_in_words():
     table = pd.DataFrame({"n": [2, 0, 5], "metric": "rank1", "mean": [3.0, 1.0, 2.0]})
     assert curves.in_words(table, "n") == "rank-1 from 1.0 at 0 to 2.0 at 5, highest 3.0 at 2"

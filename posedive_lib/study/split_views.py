@@ -122,7 +122,7 @@ def azimuth_roses(
             _rays(ax, limit, TRAIN if side == "train" else TEST)
         face_down(ax)
         rings = MaxNLocator(3, steps=[1, 2, 5, 10]).tick_values(0, ax.get_rmax() ** 2)[1:]
-        rings = rings[rings < ax.get_rmax() ** 2]
+        rings = rings[rings < 0.8 * ax.get_rmax() ** 2]  # labels stay inside
         ax.set_yticks(np.sqrt(rings), [f"{100 * ring:.0f} %" for ring in rings])
         ax.set_rlabel_position(150)
         ax.tick_params(axis="y", labelsize=7)

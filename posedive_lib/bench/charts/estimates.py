@@ -101,7 +101,8 @@ def _cut(axes: Axes, part: pd.DataFrame) -> None:
 def values(table: pd.DataFrame, label: str, panel: str) -> Figure:
     """A panel per value of the column `panel`: a dot with its interval per `label` that it has.
 
-    Other columns: value, ci_low, ci_high.
+    A value ten times as far as the others is an arrow at the edge, with its number. Other columns:
+    value, ci_low, ci_high.
     """
     names = list(dict.fromkeys(table[label]))
     fig, panels = _panels(table, names, panel, 2.75, 2.4)
@@ -110,6 +111,12 @@ def values(table: pd.DataFrame, label: str, panel: str) -> Figure:
         error = np.abs(part[["ci_low", "ci_high"]].to_numpy().T - part["value"].to_numpy())
         places = [names.index(own) for own in part[label]]
         axes.errorbar(part["value"], places, xerr=error, linestyle="", marker="o", capsize=3)
+        farthest, *others = part["ci_high"].sort_values(ascending=False)
+        if others and 0 < 10 * others[0] < farthest:  # it would flatten the others
+            axes.set_xlim(part["ci_low"].min() - 0.1 * others[0], 1.6 * others[0])
+            value = part["value"][part["ci_high"].idxmax()]
+            place = names.index(part[label][part["ci_high"].idxmax()])
+            axes.text(1.6 * others[0], place, f"{value:.2f} ▸ ", ha="right", va="center")
     return fig
 
 
