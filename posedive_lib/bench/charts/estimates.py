@@ -111,12 +111,12 @@ def values(table: pd.DataFrame, label: str, panel: str) -> Figure:
         error = np.abs(part[["ci_low", "ci_high"]].to_numpy().T - part["value"].to_numpy())
         places = [names.index(own) for own in part[label]]
         axes.errorbar(part["value"], places, xerr=error, linestyle="", marker="o", capsize=3)
-        farthest, *others = part["ci_high"].sort_values(ascending=False)
-        if others and 0 < 10 * others[0] < farthest:  # it would flatten the others
-            axes.set_xlim(part["ci_low"].min() - 0.1 * others[0], 1.6 * others[0])
-            value = part["value"][part["ci_high"].idxmax()]
-            place = names.index(part[label][part["ci_high"].idxmax()])
-            axes.text(1.6 * others[0], place, f"{value:.2f} ▸ ", ha="right", va="center")
+        *others, farthest = np.sort(part["ci_high"])
+        if others and 0 < 10 * others[-1] < farthest:  # it would flatten the others
+            limit, far = 1.6 * others[-1], int(part["ci_high"].argmax())
+            axes.set_xlim(part["ci_low"].min() - 0.1 * others[-1], limit)
+            said = f"{part['value'].iloc[far]:.2f} ▸ "
+            axes.text(limit, places[far], said, ha="right", va="center")
     return fig
 
 
