@@ -156,6 +156,12 @@ def with_bag(person: Person, kind: str, colour: str) -> Person:
     return {**person, "bag": kind, "bag_colour": colour, "person": name}
 
 
+def without_prints(person: Person) -> Person:
+    """The same person in plain clothes, under another name."""
+    plain = {"front_print": "none", "back_print": "none"}
+    return {**person, **plain, "person": f"{person['person']} without prints"}
+
+
 def inspect(P: Params, table: pd.DataFrame) -> tuple[Samples, Studio | None]:
     """Photograph the truth for images that `draw` chose; without a studio where there is none."""
     # what is read below comes data set by data set, whatever the order of the table
@@ -208,6 +214,12 @@ def staged_bags(studio: Studio) -> np.ndarray:
         bag = "backpack" if person["bag"] == "none" else "none"
         photos.append(studio.shoot(row, with_bag(person, bag, person["bag_colour"]), "again"))
     return _pictures(photos)
+
+
+def staged_prints(studio: Studio) -> np.ndarray:
+    """True photos of everybody without prints."""
+    people = enumerate(studio.people)
+    return _pictures([studio.shoot(row, without_prints(who), "again") for row, who in people])
 
 
 def _pictures(photos: list[dict[str, Any]]) -> np.ndarray:

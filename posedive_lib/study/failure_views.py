@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from posedive_lib.study.failure_samples import Samples
 
 REFERENCE = {"blurred reference": "low_quality", "occluded reference": "occluded"}
-UNITS = ("share of body points off", "CIEDE2000", "levels of 255", "levels of 255")
+UNITS = ("share of body points off", "CIEDE2000", *["levels of 255"] * 3)
 
 
 def rate(flagged: pd.Series) -> dict[str, Any]:

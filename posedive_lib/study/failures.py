@@ -16,16 +16,16 @@ from skimage.color import deltaE_ciede2000, rgb2lab
 
 from posedive_lib.augment.measures import height_by_mask, pck
 from posedive_lib.study import mini_world
-from posedive_lib.study.failure_samples import with_bag
+from posedive_lib.study.failure_samples import with_bag, without_prints
 
 if TYPE_CHECKING:
-    from posedive_lib.study.failure_samples import Samples, Studio
+    from posedive_lib.study.failure_samples import Person, Samples, Studio
 
-MEASURED = ("wrong key points", "wrong colours", "bag vanished", "bag appeared")
+MEASURED = ("wrong key points", "wrong colours", "print vanished", "bag vanished", "bag appeared")
 LEAST_PCK = 0.75  # below, more than a quarter of the visible body points are wrong
 STRANGERS = 0.25  # colours are wrong where this share of strangers is closer to the person
-BAG_PIXELS = 40  # a bag that shows fewer pixels is not judged
-BAG_LEVELS = 24  # of 255: a smaller difference between two photos does not show a bag
+LEAST_PIXELS = 40  # a print or bag that shows fewer pixels is not judged
+LEVELS = 24  # of 255: a smaller difference between two photos does not show a print or a bag
 BAG_MARGIN = 0.7  # a bag appeared where it explains the picture this much better than the clothes
 
 
@@ -51,17 +51,16 @@ def _gap(a: np.ndarray, b: np.ndarray, region: np.ndarray) -> float:
     return float(np.abs(a - b)[region].mean())
 
 
-def vanished(studio: Studio, row: int, image: np.ndarray) -> float:
-    """How much closer the bag's region is to a photo without the bag, in levels of 255.
+def vanished(studio: Studio, row: int, image: np.ndarray, without: Person) -> float:
+    """How much closer a thing's region is to a photo of the person `without`, in levels of 255.
 
-    Above 0 the bag vanished. NaN: too little of it shows.
+    Above 0 the thing vanished, a print or a bag. NaN: too little of it shows.
     """
-    person, image = studio.people[row], _soft(image)
-    without = with_bag(person, "none", person["bag_colour"])
-    on = _soft(studio.shoot(row, person, "truth")["image"])
+    image = _soft(image)
+    on = _soft(studio.shoot(row, studio.people[row], "truth")["image"])
     off = _soft(studio.shoot(row, without, "truth")["image"])
-    region = np.abs(on - off).max(-1) > BAG_LEVELS
-    if region.sum() < BAG_PIXELS:
+    region = np.abs(on - off).max(-1) > LEVELS
+    if region.sum() < LEAST_PIXELS:
         return np.nan
     return _gap(image, on, region) - _gap(image, off, region)
 
@@ -83,8 +82,8 @@ def appeared(studio: Studio, row: int, image: np.ndarray) -> float:
             _soft(studio.shoot(row, with_bag(person, kind, colour), "truth")["image"])
             for colour in ("black", "white")
         )
-        region = (np.abs(white - black).max(-1) > BAG_LEVELS) & plain["mask"]
-        if region.sum() < BAG_PIXELS:
+        region = (np.abs(white - black).max(-1) > LEVELS) & plain["mask"]
+        if region.sum() < LEAST_PIXELS:
             continue
         best = min(
             _gap(image, black + (white - black) * (colour - low) / (high - low), region)
@@ -94,6 +93,15 @@ def appeared(studio: Studio, row: int, image: np.ndarray) -> float:
     return max(scores, default=np.nan)
 
 
+def print_scores(studio: Studio, images: np.ndarray) -> pd.Series:
+    """The score of "print vanished" of each row; NaN where no print of the person shows."""
+    scores = [
+        vanished(studio, row, image, without_prints(studio.people[row]))
+        for row, image in enumerate(images)
+    ]
+    return pd.Series(scores, name=MEASURED[2], dtype=float)
+
+
 def bag_scores(studio: Studio, images: np.ndarray) -> pd.DataFrame:
     """Columns "bag vanished" (people with a bag) and "bag appeared" (people without).
 
@@ -101,11 +109,13 @@ def bag_scores(studio: Studio, images: np.ndarray) -> pd.DataFrame:
     """
     rows = []
     for row, image in enumerate(images):
-        if studio.people[row]["bag"] == "none":
+        person = studio.people[row]
+        if person["bag"] == "none":
             rows.append((np.nan, appeared(studio, row, image)))
         else:
-            rows.append((vanished(studio, row, image), np.nan))
-    return pd.DataFrame(rows, columns=list(MEASURED[2:]))
+            without = with_bag(person, "none", person["bag_colour"])
+            rows.append((vanished(studio, row, image, without), np.nan))
+    return pd.DataFrame(rows, columns=list(MEASURED[3:]))
 
 
 def scores(
@@ -113,12 +123,13 @@ def scores(
 ) -> pd.DataFrame:
     """A column per kind of MEASURED, the larger the worse; without the truth the first alone.
 
-    1 − PCK@0.1, CIEDE2000, and levels of 255 for bags. estimated: (N, 17, 2), of `images`.
+    1 − PCK@0.1, CIEDE2000, and levels of 255 for prints and bags. estimated: (N, 17, 2), of the
+    images.
     """
     first = pose_and_colour(samples, images, estimated)
     if studio is None:
         return first
-    return pd.concat([first, bag_scores(studio, images)], axis=1)
+    return pd.concat([first, print_scores(studio, images), bag_scores(studio, images)], axis=1)
 
 
 def pose_and_colour(samples: Samples, images: np.ndarray, estimated: np.ndarray) -> pd.DataFrame:
@@ -143,7 +154,7 @@ def colour_limit(samples: Samples) -> float:
 
 def limits(colour: float) -> dict[str, float]:
     """The score of each kind above which an image failed; `colour` is that of `colour_limit`."""
-    return dict(zip(MEASURED, (1 - LEAST_PCK, colour, 0.0, 0.0), strict=True))
+    return dict(zip(MEASURED, (1 - LEAST_PCK, colour, 0.0, 0.0, 0.0), strict=True))
 
 
 def flags(values: pd.DataFrame, colour: float) -> pd.DataFrame:
