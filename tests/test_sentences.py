@@ -32,6 +32,7 @@ def test_other_tables_give_other_sentences(tmp_path):
         comparison[column] = -comparison[column]
     swapped = {"gain": "loss", "loss": "gain"}
     comparison["verdict"] = comparison["verdict"].replace(swapped)
+    comparison.loc[comparison["dataset"] == "cuhk03-labeled", "verdict"] = "gain"
     for name in ("diversity_volume", "generator_gain", "generator_quality"):
         table(name).to_csv(tmp_path / f"{name}.csv", index=False)
     comparison.to_csv(tmp_path / "comparison.csv", index=False)
@@ -66,18 +67,25 @@ def test_fresh_worlds_lead_once_they_were_run(tmp_path):
     said = summary.summary(tables)
     assert said.endswith(before) and len(said) > len(before)
     first = " ".join(said.removesuffix(before).split())
-    assert first.startswith("In 6 worlds that no choice had seen")
+    assert first.startswith("In 6 new worlds, with every setting fixed before them")
     found = gains.query("arm == 'pose-dive' and metric == 'mAP'").set_index("baseline")
     gain, new = (found.loc[name] for name in ("real", "same-distribution"))
     low, high = f"{gain.ci_low:+.1f}", f"{gain.ci_high:+.1f}"
     assert (
-        f"| MSMT17-S (Cam) | {gain.baseline_mean:.1f} | {gain.difference:+.1f} [{low}, {high}] |"
+        f"| MSMT17-S (Cam), {gain.baseline_mean:.1f} | {gain.difference:+.1f} [{low}, {high}] |"
         in first
     )
     assert "`pose-dive` gains on MSMT17-S (Cam)." in first
     assert (
         f"new ones are worth {new.difference:+.1f} [" in first and "MSMT17-S (Cam) (loss)" in first
     )
+
+
+def test_a_star_marks_what_the_interval_alone_would_show():
+    row = {"ci_low": 0.3, "ci_high": 2.6, "verdict": "no effect shown"}
+    assert summary.mark(pd.Series(row)) == r"\*"
+    assert summary.mark(pd.Series(row | {"verdict": "gain"})) == ""
+    assert summary.mark(pd.Series(row | {"ci_low": -0.3})) == ""
 
 
 def test_missing_tables_and_markers_are_named(tmp_path):

@@ -36,10 +36,6 @@ class Evidence:
             self._read[name] = pd.read_csv(path)
         return self._read[name]
 
-    def has(self, name: str) -> bool:
-        """Whether there is such a table."""
-        return (self.reports / f"{name}.csv").is_file()
-
     def rows(self, name: str, **values: Any) -> pd.DataFrame:
         """Rows of a table with these values, at least one; `NotCovered` where there is none."""
         table = self.table(name)

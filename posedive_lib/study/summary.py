@@ -15,6 +15,7 @@ from pathlib import Path
 import pandas as pd
 
 from posedive_lib.bench.runs import write_text
+from posedive_lib.bench.statistics import contains_zero
 from posedive_lib.errors import StudyError, command
 from posedive_lib.study.names import NAMES
 from posedive_lib.writing import placed
@@ -34,6 +35,10 @@ class Tables:
     def __init__(self, folder: Path = TABLES):
         self.folder = folder
         self._read: dict[str, pd.DataFrame] = {}
+
+    def has(self, table: str) -> bool:
+        """Whether there is such a table."""
+        return (self.folder / f"{table}.csv").is_file()
 
     def rows(self, table: str, **wanted: str) -> pd.DataFrame:
         """Rows of a table whose columns have the wanted values. StudyError without the table."""
@@ -55,35 +60,69 @@ def interval(row: pd.Series, column: str = "difference", digits: int = 1) -> str
     return f"{middle} [{low}, {high}]"
 
 
-def gain(tables: Tables, dataset: str, arm: str, table: str) -> pd.Series | None:
-    """The comparison of an arm with real images in mAP; None where it was not run."""
-    found = tables.rows(table, dataset=dataset, arm=arm, baseline="real", metric="mAP")
-    return found.iloc[0] if len(found) else None
+def gain(
+    tables: Tables, dataset: str, arm: str, table: str, metric: str = "mAP"
+) -> pd.Series | None:
+    """The comparison of an arm with real images; None where it was not run."""
+    rows = tables.rows(table, dataset=dataset, arm=arm, baseline="real", metric=metric)
+    return rows.iloc[0] if len(rows) else None
 
 
 def results_table(tables: Tables, table: str = "comparison") -> str:
     """Markdown: a row per data set; mAP with real images alone, and what each addition changes."""
     there = set(tables.rows(table)["dataset"])
-    lines = [f"| mAP (%) | real images | {' | '.join(ARMS.values())} |", "|---|---|---|---|---|"]
+    lines = [
+        f"| data set, mAP (%) of real images | {' | '.join(ARMS.values())} |",
+        "|---|---|---|---|",
+    ]
     for dataset, name in NAMES.items():
         if dataset in there:
             rows = [gain(tables, dataset, arm, table) for arm in ARMS]
-            cells = ["–" if row is None else interval(row) for row in rows]
+            cells = ["–" if row is None else interval(row) + mark(row) for row in rows]
             base = next(row["baseline_mean"] for row in rows if row is not None)
-            lines.append(f"| {name} | {base:.1f} | {' | '.join(cells)} |")
+            lines.append(f"| {name}, {base:.1f} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
+def mark(row: pd.Series) -> str:
+    """A star where the interval excludes 0 and the corrected test does not pass."""
+    outside = not contains_zero(row["ci_low"], row["ci_high"])
+    return "\\*" if outside and row["verdict"] not in ("gain", "loss") else ""
+
+
+def found(row: pd.Series) -> str:
+    """ " (gain)", " (loss)", a star, or nothing: what is shown of a difference."""
+    return f" ({row['verdict']})" if row["verdict"] in ("gain", "loss") else mark(row)
+
+
 def verdicts(tables: Tables, table: str = "comparison") -> str:
-    """One sentence: where `pose-dive` gains, loses, or shows no effect."""
-    groups: dict[str, list[str]] = {"gains": [], "loses": [], "shows no effect": []}
+    """Where `pose-dive` gains, loses, or shows no effect."""
+    groups: dict[str, list[str]] = {"gains": [], "loses": [], "": []}
     for dataset, name in NAMES.items():
         row = gain(tables, dataset, "pose-dive", table)
         if row is not None:
-            word = {"gain": "gains", "loss": "loses"}.get(row["verdict"], "shows no effect")
-            groups[word].append(name)
-    said = [f"{word} on {listed(sets)}" for word, sets in groups.items() if sets]
-    return f"`pose-dive` {listed(said)}."
+            groups[{"gain": "gains", "loss": "loses"}.get(row["verdict"], "")].append(name)
+    said = [f"{word} on {listed(sets)}" for word, sets in groups.items() if word and sets]
+    text = f"`pose-dive` {listed(said)}. " if said else ""
+    if groups[""]:
+        text += f"No effect of `pose-dive` is shown on {listed(groups[''])}."
+    return text.strip()
+
+
+def rank1(tables: Tables, table: str = "comparison") -> str:
+    """What `pose-dive` changes in rank-1; and where true photos bring less."""
+    said, above = [], []
+    for dataset, name in NAMES.items():
+        row = gain(tables, dataset, "pose-dive", table, "rank1")
+        if row is not None:
+            said.append(f"{row['difference']:+.1f}{found(row)} on {name}")
+            true = gain(tables, dataset, "oracle", table, "rank1")
+            if true is not None and row["difference"] > true["difference"]:
+                above.append(name)
+    text = f"In rank-1 the changes are {listed(said)}."
+    if above:
+        text += f" True photos bring less on {listed(above)}: they are no ceiling."
+    return text
 
 
 def listed(words: list[str]) -> str:
@@ -91,35 +130,54 @@ def listed(words: list[str]) -> str:
     return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
 
 
-def diversity(tables: Tables, table: str = "diversity_volume") -> str:
-    """One sentence: what new poses and views add to as many images in the old ones; or none."""
-    said = []
+def diversity(tables: Tables, table: str = "diversity_volume", gains: str = "comparison") -> str:
+    """What new poses and views add to as many images in the old ones; or nothing."""
+    said, alone = [], []
     wanted = {"arm": "pose-dive", "baseline": "same-distribution", "metric": "mAP"}
-    for dataset in ("msmt17-s-cam", "msmt17-s-pose"):
-        for _, row in tables.rows(table, dataset=dataset, **wanted).iterrows():
-            said.append(f"{interval(row)} mAP on {NAMES[dataset]} ({row['verdict']})")
+    for dataset, name in NAMES.items():
+        pair = tables.rows(table, dataset=dataset, **wanted)
+        said += [f"{interval(row)} mAP on {name}{found(row)}" for _, row in pair.iterrows()]
+        over_real = gain(tables, dataset, "pose-dive", gains)
+        if pair.empty and over_real is not None and over_real["verdict"] == "gain":
+            alone.append(name)
     if not said:
         return ""
-    return (
-        "Against generated images in the *old* poses and views, new ones are worth "
-        f"{listed(said)}. What is left of the gain is not diversity."
+    text = (
+        "Against as many generated images in the *old* poses and views, new ones are worth "
+        f"{listed(said)}. This includes what the generator knows of other people's unseen sides."
     )
+    if alone:
+        text += f" On {listed(alone)} this control was not run, so the gain's cause is open."
+    return text
+
+
+def borders(tables: Tables) -> str:
+    """One sentence: `pose-dive` by where the test of MSMT17-S (Cam) begins; or nothing."""
+    if not tables.has("borders"):
+        return ""
+    rows = tables.rows("borders", arm="pose-dive", metric="mAP")
+    said = [
+        f"{row['difference']:+.1f}{found(row)} beyond {row['border']:g}°"
+        for _, row in rows.iterrows()
+    ]
+    where = "By where the test of MSMT17-S (Cam) begins, the change in mAP is"
+    return f"{where} {listed(said)} from the front." if said else ""
 
 
 def persons(tables: Tables) -> str:
-    """How often the right person is drawn, in images used and of unseen people; true ones beside.
+    """How often the right person is shown, in images used and of unseen people; true ones beside.
 
     True photos and renderings only where the study has them.
     """
-    used = tables.rows("generator_gain").set_index("arm")["right_percent"]
+    used = tables.rows("generator_gain").set_index("arm")
     unseen = tables.rows("generator_quality", metric="identity_top1").set_index("method")["value"]
     said = ""
-    if "pose-dive" in used:
-        said += (
-            f"Of the images that training uses, {used['pose-dive']:.0f} % show the right person to "
-            "an independent judge"
-        )
-        said += f"; of true photos {used['oracle']:.0f} % do. " if "oracle" in used else ". "
+    if "pose-dive" in used.index:
+        where = f"added to {generator_dataset(tables)}" if tables.has("reid_runs") else "used"
+        said = f"Of the images {where}, {right(used.loc['pose-dive'])} show the right person"
+        if "oracle" in used.index:
+            said += f"; of true photos, {right(used.loc['oracle'])}"
+        said += ". The judge is a CLIP-ReID as well, trained on other people. "
     share = f"{100 * unseen['generated']:.0f} %"
     if "true-render" not in unseen:
         return f"{said}Of people the generator never saw, {share} are drawn as themselves."
@@ -129,13 +187,73 @@ def persons(tables: Tables) -> str:
     )
 
 
+def right(row: pd.Series) -> str:
+    """A row's share of right persons with its interval: "59 % [54, 64]"."""
+    low, high = (f"{row[f'right_{end}']:.0f}" for end in ("low", "high"))
+    return f"{row['right_percent']:.0f} % [{low}, {high}]"
+
+
+def generator_dataset(tables: Tables) -> str:
+    """The name of the data set on which generators are compared."""
+    return NAMES[tables.rows("reid_runs", experiment="generator")["dataset"].iloc[0]]
+
+
+def phases(tables: Tables) -> str:
+    """What the same images teach by the generator before phase 2; or nothing."""
+    table = tables.rows("generator_gain").reset_index(drop=True)
+    place = table.index[table["arm"] == "pose-dive"]
+    if not len(place) or place[0] == 0:
+        return ""
+    own, before = table.loc[place[0]], table.loc[place[0] - 1]
+    ends = {"gain": "difference", "gain_low": "ci_low", "gain_high": "ci_high"}
+    said = own["step_verdict"].replace("no effect shown", "no difference shown")
+    return (
+        f"The same images by the generator of *{before['arm']}* show {right(before)} right persons "
+        f"and gain {interval(before[list(ends)].rename(ends))} mAP. Those of `pose-dive` show "
+        f"{right(own)} and bring {own['step']:+.1f} mAP against that ({said})."
+    )
+
+
+def other_trainings(tables: Tables) -> str:
+    """The second Re-ID model, and real images trained longer; or nothing."""
+    said = []
+    if tables.has("resnet"):
+        rows = tables.rows("resnet", arm="pose-dive", baseline="real", metric="mAP")
+        changes = [
+            f"{row['difference']:+.1f}{found(row)} on {NAMES[row['dataset']]} "
+            f"(real images: {row['baseline_mean']:.1f})"
+            for _, row in rows.iterrows()
+        ]
+        if changes:
+            said.append(f"With a ResNet-50 the changes in mAP are {listed(changes)}.")
+    if tables.has("training_length"):
+        rows = tables.rows("training_length", arm="pose-dive", metric="mAP").sort_values("length")
+        if len(rows) > 1:
+            first, last = rows.iloc[0], rows.iloc[-1]
+            rise = last["baseline_mean"] - first["baseline_mean"]
+            said.append(
+                f"Training {last['length'] / first['length']:g} times as long on real images alone "
+                f"brings {rise:+.1f} on {NAMES[last['dataset']]} ({last['seeds']:.0f} seeds)."
+            )
+    return " ".join(said)
+
+
 def summary(tables: Tables) -> str:
     """The whole block as Markdown; the fresh worlds lead, once they have been run."""
     seeds = int(tables.rows("comparison")["seeds"].max())
-    points = (verdicts(tables), diversity(tables), persons(tables))
+    points = (
+        verdicts(tables),
+        rank1(tables),
+        diversity(tables),
+        borders(tables),
+        persons(tables),
+        phases(tables),
+        other_trainings(tables),
+    )
     note = (
-        f"Means of {seeds} seeds, with 95 % intervals over repeated trainings. "
-        "[comparison.csv](reports/tables/comparison.csv) has all arms."
+        f"Means of {seeds} seeds, with 95 % intervals over repeated trainings. –: not run. "
+        "\\*: the interval excludes 0, but p, corrected for all comparisons, is above 0.05: no "
+        "effect is shown. [comparison.csv](reports/tables/comparison.csv) has all arms."
     )
     parts = [results_table(tables), wrapped(note), bullets(points)]
     return "\n\n".join([*fresh_worlds(tables), *parts])
@@ -144,16 +262,18 @@ def summary(tables: Tables) -> str:
 def fresh_worlds(tables: Tables) -> list[str]:
     """The paragraphs about `make replication`; none before it was run."""
     table = "replication_gains"
-    if not (tables.folder / f"{table}.csv").is_file():
+    if not tables.has(table):
         return []
     worlds = int(tables.rows(table)["worlds"].max())
     first = (
-        f"In {worlds} worlds that no choice had seen, each with other people, clothes, cameras, "
-        "generator and trainings (means, with 95 % intervals over worlds; "
+        f"In {worlds} new worlds, with every setting fixed before them, each with other people, "
+        "clothes, cameras, generator and trainings (means, with 95 % intervals over worlds; "
         "[replication_gains.csv](reports/tables/replication_gains.csv) has all arms):"
     )
     after = "In the one world of the default study, whose design was chosen with results in view:"
-    points = bullets((verdicts(tables, table), diversity(tables, table)))
+    points = bullets(
+        (verdicts(tables, table), rank1(tables, table), diversity(tables, table, table))
+    )
     return [wrapped(first), results_table(tables, table), points, wrapped(after)]
 
 
