@@ -402,7 +402,7 @@ def test_the_claim_on_views_says_how_it_depends_on_the_border(reports):
     table = claims.claims(reports, seed=0).set_index("paper says")["we measured"]
     assert (
         "by where the test begins, 30°: +6.0 (corrected p 0.250), 90°: -1.0 (corrected p 0.250) mAP"
-        in table.filter(like="viewpoints").iloc[0]
+        in table.filter(like="camera viewpoints").iloc[0]
     )
     assert "test begins" not in table.filter(like="human poses").iloc[0]
 

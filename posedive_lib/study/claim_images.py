@@ -134,11 +134,12 @@ def identity_preserved(e: Evidence) -> Finding:
         f"{_value(right)} of generated images and {_value(known)} of true ones"
     )
     verdicts = [verdict, _as_often(right, known)]
-    used = e.table("tables/generator_gain").set_index("arm")
-    if {"pose-dive", "oracle"} <= set(used.index):
-        ends = {"right_percent": "value", "right_low": "ci_low", "right_high": "ci_high"}
+    used = {row["arm"]: row for row in e.table("tables/generator_gain").to_dict("records")}
+    if {"pose-dive", "oracle"} <= set(used):
+        ends = {"value": "percent", "ci_low": "low", "ci_high": "high"}
         added, photos = (
-            used.loc[arm, list(ends)].rename(ends) / 100 for arm in ("pose-dive", "oracle")
+            pd.Series({name: used[arm][f"right_{end}"] / 100 for name, end in ends.items()})
+            for arm in ("pose-dive", "oracle")
         )
         text += f"; in images that train, {_value(added)}, and {_value(photos)} of true photos"
         verdicts.append(_as_often(added, photos))

@@ -222,8 +222,8 @@ def _best_at(e: Evidence, column: str, level: float, word: str) -> Finding:
     texts += [f"against none: {said(row)}" for _, row in without.iterrows()]
     best = best_level(runs, column, "mAP")
     if len(losses) == 0:
-        top = others[(others["other"] == best) & (best > 0) & ~others["beside"]]
-        texts += [f"against {best:g}: {said(row)}" for _, row in top.iterrows()]
+        highest = others[(others["other"] == best) & (best > 0) & ~others["beside"]]
+        texts += [f"against {best:g}: {said(row)}" for _, row in highest.iterrows()]
     return f"highest mean mAP at {word} {best:g}; {level:g} {'; '.join(texts)}", verdict
 
 

@@ -9,8 +9,9 @@ No number there is typed: each comes from reports/tables or reports/costs.csv.
 import argparse
 import sys
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -169,14 +170,14 @@ def persons(tables: Tables) -> str:
 
     True photos and renderings only where the study has them.
     """
-    used = tables.rows("generator_gain").set_index("arm")
+    used = {row["arm"]: row for row in tables.rows("generator_gain").to_dict("records")}
     unseen = tables.rows("generator_quality", metric="identity_top1").set_index("method")["value"]
     said = ""
-    if "pose-dive" in used.index:
+    if "pose-dive" in used:
         where = f"added to {generator_dataset(tables)}" if tables.has("reid_runs") else "used"
-        said = f"Of the images {where}, {right(used.loc['pose-dive'])} show the right person"
-        if "oracle" in used.index:
-            said += f"; of true photos, {right(used.loc['oracle'])}"
+        said = f"Of the images {where}, {right(used['pose-dive'])} show the right person"
+        if "oracle" in used:
+            said += f"; of true photos, {right(used['oracle'])}"
         said += ". The judge is a CLIP-ReID as well, trained on other people. "
     share = f"{100 * unseen['generated']:.0f} %"
     if "true-render" not in unseen:
@@ -187,7 +188,7 @@ def persons(tables: Tables) -> str:
     )
 
 
-def right(row: pd.Series) -> str:
+def right(row: Mapping[Hashable, Any]) -> str:
     """A row's share of right persons with its interval: "59 % [54, 64]"."""
     low, high = (f"{row[f'right_{end}']:.0f}" for end in ("low", "high"))
     return f"{row['right_percent']:.0f} % [{low}, {high}]"
@@ -200,16 +201,17 @@ def generator_dataset(tables: Tables) -> str:
 
 def phases(tables: Tables) -> str:
     """What the same images teach by the generator before phase 2; or nothing."""
-    table = tables.rows("generator_gain").reset_index(drop=True)
-    place = table.index[table["arm"] == "pose-dive"]
-    if not len(place) or place[0] == 0:
+    rows = tables.rows("generator_gain").to_dict("records")
+    place = [row["arm"] for row in rows].index("pose-dive") if rows else 0
+    if place == 0:
         return ""
-    own, before = table.loc[place[0]], table.loc[place[0] - 1]
-    ends = {"gain": "difference", "gain_low": "ci_low", "gain_high": "ci_high"}
+    own, before = rows[place], rows[place - 1]
+    ends = {"difference": "gain", "ci_low": "gain_low", "ci_high": "gain_high"}
+    gained = pd.Series({name: before[column] for name, column in ends.items()})
     said = own["step_verdict"].replace("no effect shown", "no difference shown")
     return (
         f"The same images by the generator of *{before['arm']}* show {right(before)} right persons "
-        f"and gain {interval(before[list(ends)].rename(ends))} mAP. Those of `pose-dive` show "
+        f"and gain {interval(gained)} mAP. Those of `pose-dive` show "
         f"{right(own)} and bring {own['step']:+.1f} mAP against that ({said})."
     )
 
