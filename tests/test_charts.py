@@ -223,3 +223,15 @@ def test_gains_stand_where_their_quality_is():
         ]
         assert bars == [[-2.0, 0.5], [3.0, 6.0]]
     assert [text.get_text() for text in fig.legends[0].get_texts()] == ["poor", "good"]
+
+
+def test_a_gap_that_would_flatten_the_gains_breaks_the_axis():
+    gains = np.array([-28.0, 5.0, 6.0])
+    table = pd.DataFrame({"arm": ["useless", "good", "better"], "pck": [0.2, 0.8, 0.9]})
+    table = table.assign(gain=gains, gain_low=gains - 1, gain_high=gains + 1)
+    (upper, lower) = estimates.against_quality(table, {"pck": "PCK"}).axes
+    low, high = upper.get_ylim()
+    assert low < 0 < 4 < 7 < high < 9  # the good ones fill it, and 0 is there
+    assert lower.get_ylim()[0] < -29 and lower.get_ylim()[1] < -26
+    near = table.assign(gain=gains[1:].mean(), gain_low=-1.0, gain_high=7.0)
+    assert len(estimates.against_quality(near, {"pck": "PCK"}).axes) == 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import matplotlib.pyplot as plt
@@ -152,32 +153,79 @@ def _panels(
 def against_quality(table: pd.DataFrame, measures: dict[str, str]) -> Figure:
     """A panel per measure (column → axis label): the gain of every `arm` with its interval.
 
-    Other columns: gain, gain_low, gain_high.
+    Other columns: gain, gain_low, gain_high. Where a gap would flatten the gains, the vertical axis
+    is broken there (`_parts`), and a panel is two, one above the other.
     """
-    fig, row = plt.subplots(
-        1, len(measures), figsize=(4.2 * len(measures), 3.4), sharey=True, squeeze=False
+    parts = _parts(table)
+    heights = [2, 1] if len(parts) > 1 else [1]
+    fig, grid = plt.subplots(
+        len(parts),
+        len(measures),
+        figsize=(4.2 * len(measures), 2.2 + 1.2 * len(parts)),
+        sharey="row",
+        sharex="col",
+        squeeze=False,
+        height_ratios=heights,
     )
-    for axes, (column, label) in zip(row[0], measures.items(), strict=True):
-        looks = zip(table.to_dict("records"), figures.COLOURS, "os^Dv", strict=False)
-        for part, colour, marker in looks:
-            gain = part["gain"]
-            error = [[gain - part["gain_low"]], [part["gain_high"] - gain]]
-            axes.errorbar(
-                [part[column]],
-                [gain],
-                yerr=error,
-                color=colour,
-                marker=marker,
-                markersize=8,
-                capsize=3,
-                linestyle="",
-                label=part["arm"],
-            )
-        axes.axhline(0, **ZERO)
-        axes.set(xlabel=label)
-    row[0][0].set_ylabel("gain in mAP (points)")
-    fig.legend(*row[0][0].get_legend_handles_labels(), loc="outside upper center", ncols=len(table))
+    for line, limits in zip(grid, parts, strict=True):
+        for axes, column in zip(line, measures, strict=True):
+            _gains(axes, table, column)
+            axes.axhline(0, **ZERO)
+            if len(parts) > 1:
+                axes.set_ylim(limits)
+    for axes, label in zip(grid[-1], measures.values(), strict=True):
+        axes.set_xlabel(label)
+    for upper, lower in zip(grid[0], grid[-1], strict=True):
+        if len(parts) > 1:
+            upper.spines["bottom"].set_visible(False)
+            upper.tick_params(bottom=False)
+            lower.spines["top"].set_visible(False)
+            slash: dict[str, Any] = {"marker": [(-1, -0.6), (1, 0.6)], "markersize": 10}
+            slash |= {"linestyle": "", "color": "black", "clip_on": False}
+            upper.plot([0], [0], transform=upper.transAxes, **slash)
+            lower.plot([0], [1], transform=lower.transAxes, **slash)
+    fig.supylabel("gain in mAP (points)", fontsize=10)
+    names = grid[0][0].get_legend_handles_labels()
+    fig.legend(*names, loc="outside upper center", ncols=len(table))
     return fig
+
+
+def _gains(axes: Axes, table: pd.DataFrame, column: str) -> None:
+    """The gain of every arm against a column, with its interval."""
+    looks = zip(table.to_dict("records"), figures.COLOURS, "os^Dv", strict=False)
+    for part, colour, marker in looks:
+        gain = part["gain"]
+        axes.errorbar(
+            [part[column]],
+            [gain],
+            yerr=[[gain - part["gain_low"]], [part["gain_high"] - gain]],
+            color=colour,
+            marker=marker,
+            markersize=8,
+            capsize=3,
+            linestyle="",
+            label=part["arm"],
+        )
+
+
+def _parts(table: pd.DataFrame) -> list[tuple[float, float]]:
+    """Ranges of the vertical axis from the top one on: two where a third of it would be a gap.
+
+    0 is in one of them.
+    """
+    spans = [*zip(table["gain_low"], table["gain_high"], strict=True), (0.0, 0.0)]
+    spans.sort()
+    low, high = spans[0][0], max(end for _, end in spans)
+    gaps = [(after[0] - before[1], n) for n, (before, after) in enumerate(pairwise(spans), start=1)]
+    widest, place = max(gaps)
+    if len(table) < 3 or widest < (high - low) / 3:
+        return [(low, high)]
+    found = []
+    for part in (spans[place:], spans[:place]):
+        bottom, top = part[0][0], max(end for _, end in part)
+        margin = 0.08 * (top - bottom) or 1.0
+        found.append((bottom - margin, top + margin))
+    return found
 
 
 def _estimate(
