@@ -226,16 +226,22 @@ def other_trainings(tables: Tables) -> str:
             f"(real images: {row['baseline_mean']:.1f})"
             for _, row in rows.iterrows()
         ]
+        before = [gain(tables, name, "pose-dive", "comparison") for name in rows["dataset"]]
+        pairs = zip(before, rows["baseline_mean"], strict=True)
+        stronger = all(row is not None and row["baseline_mean"] < base for row, base in pairs)
+        which = ", the stronger model here," if stronger else ""
         if changes:
-            said.append(f"With a ResNet-50 the changes in mAP are {listed(changes)}.")
+            said.append(f"With a ResNet-50{which} the changes in mAP are {listed(changes)}.")
     if tables.has("training_length"):
         rows = tables.rows("training_length", arm="pose-dive", metric="mAP").sort_values("length")
         if len(rows) > 1:
             first, last = rows.iloc[0], rows.iloc[-1]
             rise = last["baseline_mean"] - first["baseline_mean"]
+            added = tables.rows("comparison", dataset=last["dataset"], metric="mAP")["difference"]
+            more = ", more than any added images" if rise > added.max() else ""
             said.append(
                 f"Training {last['length'] / first['length']:g} times as long on real images alone "
-                f"brings {rise:+.1f} on {NAMES[last['dataset']]} ({last['seeds']:.0f} seeds)."
+                f"brings {rise:+.1f} on {NAMES[last['dataset']]} ({last['seeds']:.0f} seeds){more}."
             )
     return " ".join(said)
 
