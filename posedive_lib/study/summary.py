@@ -9,7 +9,7 @@ No number there is typed: each comes from reports/tables or reports/costs.csv.
 import argparse
 import sys
 import textwrap
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -120,7 +120,7 @@ def rank1(tables: Tables, table: str = "comparison") -> str:
             true = gain(tables, dataset, "oracle", table, "rank1")
             if true is not None and row["difference"] > true["difference"]:
                 above.append(name)
-    text = f"In rank-1 the changes are {listed(said)}."
+    text = f"`pose-dive` changes it by {listed(said)}."
     if above:
         text += f" True photos bring less on {listed(above)}: they are no ceiling."
     return text
@@ -249,15 +249,15 @@ def other_trainings(tables: Tables) -> str:
 def summary(tables: Tables) -> str:
     """The whole block as Markdown; the fresh worlds lead, once they have been run."""
     seeds = int(tables.rows("comparison")["seeds"].max())
-    points = (
-        verdicts(tables),
-        rank1(tables),
-        diversity(tables),
-        borders(tables),
-        persons(tables),
-        phases(tables),
-        other_trainings(tables),
-    )
+    points = {
+        "mAP": verdicts(tables),
+        "Rank-1": rank1(tables),
+        "Diversity": diversity(tables),
+        "Viewpoints": borders(tables),
+        "The right person": persons(tables),
+        "Drawn otherwise": phases(tables),
+        "Trained otherwise": other_trainings(tables),
+    }
     note = (
         f"Means of {seeds} seeds, with 95 % intervals over repeated trainings. –: not run. "
         "\\*: the interval excludes 0, but p, corrected for all comparisons, is above 0.05: no "
@@ -280,14 +280,19 @@ def fresh_worlds(tables: Tables) -> list[str]:
     )
     after = "In the one world of the default study, whose design was chosen with results in view:"
     points = bullets(
-        (verdicts(tables, table), rank1(tables, table), diversity(tables, table, table))
+        {
+            "mAP": verdicts(tables, table),
+            "Rank-1": rank1(tables, table),
+            "Diversity": diversity(tables, table, table),
+        }
     )
     return [wrapped(first), results_table(tables, table), points, wrapped(after)]
 
 
-def bullets(points: Sequence[str]) -> str:
-    """A Markdown list of those points that say anything."""
-    return "\n".join(wrapped(f"* {point}", indent="  ") for point in points if point)
+def bullets(points: Mapping[str, str]) -> str:
+    """A Markdown list of those points that say anything, each after its first words in bold."""
+    lines = (f"* **{lead}.** {point}" for lead, point in points.items() if point)
+    return "\n".join(wrapped(line, indent="  ") for line in lines)
 
 
 def wrapped(text: str, indent: str = "") -> str:
