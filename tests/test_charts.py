@@ -51,6 +51,14 @@ def test_a_forest_plot_shows_every_row_and_which_exclude_zero():
     assert axes.get_xlabel() == "mAP against real (percentage points)"
 
 
+def test_a_forest_plot_goes_by_the_verdict_where_there_is_one():
+    """An interval above 0 is no gain where the test does not pass."""
+    verdicts = ["no effect shown", "gain", "no effect shown", "no effect shown"]
+    (axes,) = estimates.forest(differences().assign(verdict=verdicts)).axes
+    faces = [line.get_markerfacecolor() for line in axes.lines if len(line.get_xdata()) == 1]
+    assert [face == "white" for face in faces] == [True, False, True, True]
+
+
 def test_a_forest_plot_mixes_no_metrics():
     with pytest.raises(StudyError, match="one metric against one baseline"):
         estimates.forest(pd.concat([differences(), differences().assign(metric="rank1")]))
@@ -66,6 +74,8 @@ def test_bands_show_mean_and_interval():
             "ci_high": [2.0, 3, 4, 5],
         }
     )
+    for axes in curves.bands(table, "n", xlabel="images").axes:  # noise is no mountain
+        assert np.ptp(axes.get_ylim()) == pytest.approx(curves.SPAN)
     fig = curves.bands(table, "n", xlabel="images", before={"mAP": 1.5})
     assert [axes.get_ylabel() for axes in fig.axes] == ["mAP (%)", "rank-1 (%)"]
     assert (

@@ -134,6 +134,14 @@ def test_a_level_is_compared_with_every_other_one():
         )
 
 
+def shares(table: pd.DataFrame) -> pd.DataFrame:
+    compared = [
+        comparison.against(table, "real", seed=0),
+        comparison.between(table, [("oracle", "oracle-same")], seed=0),
+    ]
+    return comparison.oracle_shares(table, pd.concat(compared))
+
+
 def test_shares_of_the_oracle():
     defined = runs(
         {"real": [10.0, 11, 12], "oracle": [14.0, 15, 17], "pose-dive": [11.0, 12, 14]}, "arm", "a"
@@ -145,25 +153,33 @@ def test_shares_of_the_oracle():
     losing = runs(
         {"real": [10.0, 11, 12], "oracle": [6.0, 7, 9], "pose-dive": [11.0, 12, 14]}, "arm", "d"
     )
-    table = comparison.oracle_shares(pd.concat([defined, undefined, without, losing]), seed=0)
+    table = shares(pd.concat([defined, undefined, without, losing]))
     assert set(table["of"]) == {"gain"}
     assert table["dataset"].tolist() == ["a", "b", "d"]
     assert (
         table["share"].iloc[0] == pytest.approx(100 * 4 / 13)
         and table["share"].iloc[1:].isna().all()
     )
-    assert table["note"].tolist() == [
-        "",
-        "undefined: no effect of the oracle shown",
-        "undefined: the oracle loses",
-    ]
+    assert table["note"].tolist() == ["", "not defined", "not defined"]
     controls = runs(
-        {"same-distribution": [10.0, 11, 13], "oracle-same": [12.0, 13, 13]}, "arm", "a"
+        {"same-distribution": [10.0, 11, 13], "oracle-same": [12.0, 13, 14.5]}, "arm", "a"
     )
-    both = comparison.oracle_shares(pd.concat([defined, controls]), seed=0).set_index("of")
-    assert both.loc["diversity", "share"] == pytest.approx(100 * 3 / 8) and both.loc[
+    both = shares(pd.concat([defined, controls])).set_index("of")
+    assert both.loc["diversity", "share"] == pytest.approx(100 * 3 / 6.5) and both.loc[
         "gain", "share"
     ] == pytest.approx(100 * 4 / 13)
+
+
+def test_an_interval_above_zero_is_no_gain_where_the_test_does_not_pass():
+    """A share of an effect that the verdicts do not show is not defined."""
+    table = runs(
+        {"real": [0.0] * 6, "oracle": [1.0, 2, 1, 2, 1, 2], "pose-dive": [1.0] * 6}, "arm", "a"
+    )
+    against = comparison.against(table, "real", seed=0)
+    assert comparison.oracle_shares(table, against)["note"].tolist() == [""]
+    against["verdict"] = "no effect shown"
+    found = comparison.oracle_shares(table, against)
+    assert found["note"].tolist() == ["not defined"] and found["share"].isna().all()
 
 
 def test_a_study_without_pairs_has_an_empty_table_with_its_columns():

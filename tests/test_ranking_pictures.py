@@ -50,6 +50,17 @@ def test_lists_are_the_ranking(case):
         assert first == result.first_rank[result.valid.cumsum()[number] - 1]
 
 
+def test_photos_that_do_not_count_can_be_left_out(case):
+    whole = ranked_gallery(*case, queries=[0], top=80)
+    assert (whole.kind == "not counted").any()
+    left = ranked_gallery(*case, queries=[0], top=10, removed=False)
+    counted = whole[whole.kind != "not counted"][:10]
+    assert left.gallery.tolist() == counted.gallery.tolist()
+    assert left.place.tolist() == left["rank"].tolist() == list(range(1, 11))
+    legend = picture(left, case[1], case[3]).legends[0].get_texts()
+    assert [text.get_text() for text in legend] == ["✓ right", "✗ wrong"]
+
+
 def test_typical_queries_are_not_the_worst():
     precision = np.array([0.1, np.nan, 0.9, 0.5, 0.7, 0.3, np.nan, 0.2, 0.4])
     assert precision[typical_queries(precision, 3)].tolist() == [0.7, 0.4, 0.2]

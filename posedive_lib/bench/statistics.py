@@ -168,26 +168,24 @@ def joint_p(differences: ArrayLike, *, seed: int, patterns: int = 2**16) -> np.n
     return share
 
 
-def captured_share(
-    arm: ArrayLike, oracle: ArrayLike, baseline: ArrayLike, *, seed: int, confidence: float = 0.95
-) -> Interval:
-    """Share of the oracle's gain that an arm captures, (arm − baseline) / (oracle − baseline).
+def captured_share(gain: ArrayLike, possible: ArrayLike, *, confidence: float = 0.95) -> Interval:
+    """Share of a possible gain that is reached: the ratio of two mean gains, both (n,) by seed.
 
-    All are (n,) by seed; it is a ratio of mean gains, and seeds are resampled together. Unless the
-    interval of the oracle's own gain lies above 0 there is nothing to share: NaN, with method
-    "undefined: …". A resample without any gain of the oracle leaves the interval NaN.
+    The interval is Fieller's (1954): the ratios r for which Student's interval of the mean of
+    gain − r · possible contains 0. It is bounded where Student's interval of the possible gain lies
+    above 0. Elsewhere there is nothing to share: NaN, with method "not defined".
     """
-    made, true, reference = _paired(arm=arm, oracle=oracle, baseline=baseline)
-    gain, possible = made - reference, true - reference
-    whole = bootstrap_interval(possible, seed=seed, confidence=confidence)
+    made, true = _paired(gain=gain, possible=possible)
+    n, whole = len(made), t_interval(true, confidence=confidence)
     if not whole.low > 0:
-        why = "the oracle loses" if whole.high < 0 else "no effect of the oracle shown"
-        return Interval(np.nan, np.nan, np.nan, len(made), f"undefined: {why}")
-
-    def ratio(a: np.ndarray, b: np.ndarray, axis: int) -> np.ndarray:
-        return np.mean(a, axis=axis) / np.mean(b, axis=axis)
-
-    return _bootstrap((gain, possible), ratio, seed, confidence, 9999)
+        return Interval(np.nan, np.nan, np.nan, n, "not defined")
+    a, b = made.mean(), true.mean()
+    spread = np.cov(made, true) * stats.t.ppf((1 + confidence) / 2, n - 1) ** 2 / n
+    # (a − r b)² = spread of gain − r · possible, a quadratic in r
+    square, middle, last = b**2 - spread[1, 1], a * b - spread[0, 1], a**2 - spread[0, 0]
+    half = np.sqrt(max(middle**2 - square * last, 0.0))
+    low, high = (middle - half) / square, (middle + half) / square
+    return Interval(a / b, float(low), float(high), n, "Fieller")
 
 
 def holm(p: ArrayLike) -> np.ndarray:

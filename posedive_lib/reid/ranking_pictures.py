@@ -37,13 +37,14 @@ def ranked_gallery(
     *,
     count: int = 4,
     top: int = 10,
+    removed: bool = True,
 ) -> pd.DataFrame:
     """The `top` nearest gallery images of each query by cosine distance, ties by gallery index.
 
     queries: row numbers; None for `count` of `typical_queries`. Columns: query, query_ap (fraction,
     NaN where the query has no match), place (1-based), gallery, kind ("right", "wrong",
     "not counted"), rank (1-based among counted images). Images that the protocol removes are listed
-    where they would stand, as "not counted" and without a rank.
+    where they would stand, as "not counted" and without a rank; removed: False leaves them out.
     """
     result = evaluate(
         query_features, query.pids, query.camids, gallery_features, gallery.pids, gallery.camids
@@ -61,8 +62,10 @@ def ranked_gallery(
     q, g = pair_of_features(query_features, gallery_features)
     lists = []
     for number in chosen:
-        nearest = np.argsort(GRID - g @ q[number], kind="stable")[:top]
+        nearest = np.argsort(GRID - g @ q[number], kind="stable")
         found = _judged(nearest, gallery, query.pids[number], query.camids[number])
+        found = (found if removed else found[found["kind"] != "not counted"])[:top]
+        found.insert(0, "place", np.arange(1, len(found) + 1))
         found.insert(0, "query_ap", precision[number])
         found.insert(0, "query", number)
         lists.append(found)
@@ -77,7 +80,6 @@ def _judged(nearest: np.ndarray, gallery: ImageSet, pid: int, camid: int) -> pd.
     rank[removed] = pd.NA
     return pd.DataFrame(
         {
-            "place": np.arange(1, len(nearest) + 1),
             "gallery": nearest,
             "kind": np.where(removed, "not counted", np.where(same, "right", "wrong")),
             "rank": rank,
@@ -120,6 +122,7 @@ def picture(table: pd.DataFrame, query: ImageSet, gallery: ImageSet) -> Figure:
     frames = [
         _frame(colour, style, linewidth=2, label=f"{sign} {kind}")
         for kind, (colour, style, sign) in MARKS.items()
+        if kind in ("right", "wrong") or (table["kind"] == kind).any()
     ]
     fig.legend(
         handles=frames, loc="outside lower center", ncols=len(frames), frameon=False, fontsize=9
@@ -128,7 +131,7 @@ def picture(table: pd.DataFrame, query: ImageSet, gallery: ImageSet) -> Figure:
 
 
 def _who(images: ImageSet, row: int) -> str:
-    return f"id {images.pids[row]} · cam {images.camids[row]}"
+    return f"id {images.pids[row]} · cam {images.camids[row] + 1}"  # cameras as people count them
 
 
 def _frame(colour: str, style: Any, **options: Any) -> Rectangle:

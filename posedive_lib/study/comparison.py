@@ -44,6 +44,7 @@ TRUTH = (  # generated images against true ones in the same poses and views
     ("same-distribution", "oracle-same"),
     ("pose-dive", "oracle"),
 )
+CARRIED = (("same-distribution", "repeat"),)  # what generated images bring beside diversity
 CHOICE = (  # what decides which images are drawn or used
     ("pose-dive", "uniform"),
     ("uniform", "same-distribution"),
@@ -136,7 +137,7 @@ def against(
 
 def between(
     runs: pd.DataFrame,
-    pairs: Sequence[tuple[str, str]] = VOLUME + PARTS + TRUTH + CHOICE,
+    pairs: Sequence[tuple[str, str]] = VOLUME + CARRIED + PARTS + TRUTH + CHOICE,
     *,
     seed: int,
     metrics: Sequence[str] = METRICS,
@@ -184,14 +185,19 @@ def family(pairs: Sequence[Pair], *, seed: int, metrics: Sequence[str] = METRICS
     return result
 
 
-def oracle_shares(runs: pd.DataFrame, *, seed: int, metric: str = "mAP") -> pd.DataFrame:
-    """Share (percent) of what true photos bring that `pose-dive` brings, with its interval.
+def oracle_shares(
+    runs: pd.DataFrame, compared: pd.DataFrame, *, metric: str = "mAP"
+) -> pd.DataFrame:
+    """Share (percent) of what true photos bring that `pose-dive` brings, with Fieller's interval.
 
     The interval is over seeds. A row per data set that has the arms, and per entry of SHARES:
     `gain` over real images alone (whatever brings it), and `diversity` over as many images in the
     training set's poses and views.
-    note: "undefined: …" where the true photos show no effect.
+    compared: rows of `family`. Only where their verdict on the true photos is a gain is there
+    something to share. Elsewhere the share is NaN, and `note` is "not defined".
     """
+    found = compared[(compared["metric"] == metric) & compared["verdict"].str.startswith("gain")]
+    gains = set(zip(found["dataset"], found["arm"], found["baseline"], strict=True))
     rows = []
     for dataset, table in runs.groupby("dataset", sort=False):
         by_arm = dict(tuple(table.groupby("arm")))
@@ -203,21 +209,13 @@ def oracle_shares(runs: pd.DataFrame, *, seed: int, metric: str = "mAP") -> pd.D
             made, made_from, true, true_from = (
                 values[names.index(name)].to_numpy() for name in arms
             )
-            share = captured_share(
-                made - made_from, true - true_from, np.zeros(len(made)), seed=seed
-            )
-            rows.append(
-                {
-                    "dataset": dataset,
-                    "of": of,
-                    "metric": metric,
-                    "share": 100 * share.mean,
-                    "ci_low": 100 * share.low,
-                    "ci_high": 100 * share.high,
-                    "seeds": share.n,
-                    "note": share.method if share.method.startswith("undefined") else "",
-                }
-            )
+            share = captured_share(made - made_from, true - true_from)
+            row = {"share": share.mean, "ci_low": share.low, "ci_high": share.high}
+            defined = (dataset, *arms[2:]) in gains and np.isfinite(share.mean)
+            row = {name: 100 * value if defined else np.nan for name, value in row.items()}
+            labels = {"dataset": dataset, "of": of, "metric": metric}
+            note = "" if defined else "not defined"
+            rows.append(labels | row | {"seeds": share.n, "note": note})
     columns = ["dataset", "of", "metric", "share", "ci_low", "ci_high", "seeds", "note"]
     return pd.DataFrame(rows, columns=columns)
 
@@ -289,7 +287,8 @@ def best_sentence(runs: pd.DataFrame, column: str, metric: str, *, seed: int) ->
     """One sentence: the best level, and whether it differs from the levels beside it."""
     level = best_level(runs, column, metric)
     mean = runs.loc[runs[column] == level, metric].mean()
-    said = f"Highest mean {metric}: {mean:.2f} at {level:g}"
+    name = {"rank1": "rank-1"}.get(metric, metric)
+    said = f"Highest mean {name}: {mean:.2f} at {level:g}"
     table = level_against_others(runs, column, level, metric=metric, seed=seed)
     if table.empty:
         return f"{said}; there is no other level."

@@ -13,6 +13,8 @@ from posedive_lib.bench import figures
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+SPAN = 8.0  # points that an axis of `bands` shows at least, so that noise is no mountain
+
 
 @figures.style()
 def bands(
@@ -49,6 +51,10 @@ def bands(
                 label="real images alone",
             )
             axes.legend()
+        bottom, top = axes.get_ylim()
+        if top - bottom < SPAN:
+            middle = (bottom + top) / 2
+            axes.set_ylim(middle - SPAN / 2, middle + SPAN / 2)
         axes.set(xlabel=xlabel, ylabel=f"{figures.METRICS.get(metric, metric)} (%)", xticks=part[x])
     return fig
 

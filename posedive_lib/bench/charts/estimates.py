@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from posedive_lib.bench import figures
-from posedive_lib.bench.statistics import contains_zero
+from posedive_lib.bench.statistics import NO_EFFECT, contains_zero
 from posedive_lib.errors import StudyError
 
 if TYPE_CHECKING:
@@ -26,8 +26,8 @@ ZERO: dict[str, Any] = {"color": "black", "linewidth": 1, "linestyle": "-", "mar
 def forest(table: pd.DataFrame, *, unit: str = "percentage points") -> Figure:
     """Forest plot of one metric against one baseline: a row per data set and arm, against 0.
 
-    Open markers: the interval contains 0, or there is none ("no effect shown"). Columns dataset,
-    arm, baseline, metric, difference, ci_low, ci_high.
+    Open markers: the verdict is "no effect shown". Columns dataset, arm, baseline, metric,
+    difference, ci_low, ci_high, verdict.
     """
     if table["metric"].nunique() != 1 or table["baseline"].nunique() != 1:
         raise StudyError(
@@ -231,9 +231,15 @@ def _parts(table: pd.DataFrame) -> list[tuple[float, float]]:
 def _estimate(
     axes: Axes, y: float, row: dict[Hashable, Any], colour: str, marker: str = "o"
 ) -> None:
-    """A difference with its interval at height `y`; open where the interval contains 0."""
+    """A difference with its interval at height `y`; open where no effect is shown.
+
+    That is what its verdict says, or without one an interval that contains 0.
+    """
     low, high = row["ci_low"], row["ci_high"]
-    filled = "white" if contains_zero(low, high) else colour
+    nothing = contains_zero(low, high)
+    if "verdict" in row:
+        nothing = row["verdict"] == NO_EFFECT
+    filled = "white" if nothing else colour
     if np.isfinite([low, high]).all():
         axes.plot(
             [low, high], [y, y], color=colour, linewidth=2, linestyle="-", marker="|", markersize=8
