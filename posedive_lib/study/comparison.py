@@ -300,6 +300,30 @@ def best_sentence(runs: pd.DataFrame, column: str, metric: str, *, seed: int) ->
     return f"{said}; {'; '.join(parts)}."
 
 
+def steps_sentence(table: pd.DataFrame, column: str, metric: str) -> str:
+    """Which steps of `by_level` are shown to change the metric, in words: does more help?"""
+    steps = table[(table["metric"] == metric) & table["step"].notna()].sort_values(column)
+    shown = [verdict in ("gain", "loss") for verdict in steps["step_verdict"]]
+    before = dict(zip(table[column][1:], table[column], strict=False))
+    parts = [
+        f"the step from {before[row[column]]:g} to {row[column]:g} is a {row['step_verdict']} "
+        f"({row['step']:+.2f} {metric} [{row['step_low']:+.2f}, {row['step_high']:+.2f}])"
+        for _, row in steps[shown].iterrows()
+    ]
+    rest = len(steps) - len(parts)
+    if not parts:
+        return f"None of the {rest} steps is shown to change {metric}."
+    said = "; ".join(parts)
+    said = said[0].upper() + said[1:]
+    if not rest:
+        return f"{said}."
+    last = steps[column].to_numpy()[np.flatnonzero(shown)[-1]]
+    top = steps[column].max()
+    if all(shown[: len(parts)]):
+        return f"{said}. From {last:g} to {top:g} no step is shown to change anything."
+    return f"{said}. The other {rest} steps show no effect."
+
+
 def _by_seed(metric: str, **parts: pd.DataFrame) -> list[pd.Series]:
     """The metric of each part by seed, in the order of the seeds that all of them have."""
     columns = [part.set_index("seed")[metric].rename(name) for name, part in parts.items()]

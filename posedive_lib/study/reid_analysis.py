@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -9,6 +10,7 @@ import pandas as pd
 
 from posedive_lib import datasets
 from posedive_lib.bench.statistics import identity_interval
+from posedive_lib.study import design
 from posedive_lib.study.comparison import Pair, against, family
 from posedive_lib.study.mini_world import look_alikes
 
@@ -74,6 +76,35 @@ def look_alike_differences(P: Params, records: list[Record], baseline: str) -> p
                     rows.append(row | _difference((mean - before)[chosen], pids, P.seed))
     labels = ["dataset", "arm", "baseline", "metric", "people", "baseline_mean"]
     return pd.DataFrame(rows, columns=[*labels, *DIFFERENCE])
+
+
+def shared_images(P: Params, pairs: Sequence[tuple[str, str]]) -> pd.DataFrame:
+    """Share (percent) of an arm's added images that another arm adds too, per data set with both.
+
+    Columns: dataset, arm, baseline, images (of the arm), shared.
+    """
+    rows = []
+    for name in P.study.datasets:
+        for arm, other in pairs:
+            if {arm, other} <= set(design.arms(P, name)):
+                found = design.images(P, name, [arm, other])
+                own, others = (set(table["path"]) for table in found.values() if table is not None)
+                shared = 100 * len(own & others) / max(1, len(own))
+                rows.append((name, arm, other, len(own), shared))
+    return pd.DataFrame(rows, columns=["dataset", "arm", "baseline", "images", "shared"])
+
+
+def seed_correlation(runs: pd.DataFrame, metric: str = "mAP") -> tuple[float, int]:
+    """Mean correlation, over the seeds, of two arms' runs on one data set; and of how many pairs.
+
+    Near 0: sharing a seed does not make two arms' results alike, so pairing buys no precision.
+    """
+    found: list[float] = []
+    for _, table in runs.groupby("dataset"):
+        by_arm = table.pivot(index="seed", columns="arm", values=metric).corr().to_numpy()
+        found += by_arm[np.triu_indices(len(by_arm), 1)].tolist()
+    known = [value for value in found if np.isfinite(value)]
+    return (float(np.mean(known)) if known else np.nan), len(known)
 
 
 def azimuth_differences(records: list[Record], arm: str, baseline: str = "real") -> pd.DataFrame:

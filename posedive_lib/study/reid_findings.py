@@ -1,0 +1,259 @@
+"""Tables of notebook 05 in sentences, and arms against data sets in one small table.
+
+Every sentence is worked out from the rows that it gets, and no row is expected: a study with other
+arms or data sets has other sentences, or says that something was not run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import pandas as pd
+
+from posedive_lib.bench import reports, tables
+from posedive_lib.bench.runs import write_text
+from posedive_lib.bench.statistics import NO_EFFECT, contains_zero
+from posedive_lib.study.names import NAMES
+
+PLAIN = ("repeat", "same-distribution", "oracle-same")  # arms without new poses and views
+NOT_RUN = "not run in this study"
+UNITS = {"mAP": "mAP", "rank1": "rank-1"}
+
+
+def named(table: pd.DataFrame) -> pd.DataFrame:
+    """The table with data sets and metrics as people write them."""
+    said = table.copy()
+    for column, words in {"dataset": NAMES, "metric": UNITS}.items():
+        if column in said:
+            said[column] = said[column].replace(words)
+    return said
+
+
+def save(table: pd.DataFrame, name: str, columns: Sequence[str], *, caption: str) -> None:
+    """Write `tables/NAME.csv` whole, and show these columns with people's names."""
+    write_text(reports.folder() / f"tables/{name}.csv", tables.to_csv(table))
+    tables.show(named(table)[list(columns)], caption=caption)
+
+
+def star(row: pd.Series) -> str:
+    """A star where the interval excludes 0 and still no effect is shown."""
+    zero = contains_zero(row["ci_low"], row["ci_high"])
+    return "*" if row.get("verdict") == NO_EFFECT and not zero else ""
+
+
+def span(row: pd.Series) -> str:
+    """ "+2.4 [+1.8, +3.0]", perhaps with a star."""
+    return f"{row['difference']:+.1f} [{row['ci_low']:+.1f}, {row['ci_high']:+.1f}]{star(row)}"
+
+
+def told(row: pd.Series, *, verdict: bool = False) -> str:
+    """ "MSMT17 +2.4 [+1.8, +3.0]", with its verdict in brackets if wanted."""
+    name = NAMES.get(row["dataset"], row["dataset"])
+    return f"{name} {span(row)}" + (f" ({row['verdict']})" if verdict else "")
+
+
+def matrix(table: pd.DataFrame, metric: str, arms: Iterable[str]) -> pd.DataFrame:
+    """Arms (rows) against data sets (columns): difference to the baseline, star, gain or loss.
+
+    The first row is the baseline's mean.
+    """
+    rows = table[table["metric"] == metric]
+    sets = [name for name in (*NAMES, *rows["dataset"]) if name in set(rows["dataset"])]
+    cells: dict[str, dict[str, str]] = {}
+    for _, row in rows.iterrows():
+        word = "" if row["verdict"] == NO_EFFECT else f" {row['verdict']}"
+        own = cells.setdefault(row["dataset"], {})
+        own[row["baseline"]] = f"{row['baseline_mean']:.1f} %"
+        own[row["arm"]] = f"{row['difference']:+.1f}{star(row)}{word}"
+    wide = pd.DataFrame(cells, columns=list(dict.fromkeys(sets)))
+    order = [arm for arm in dict.fromkeys([*rows["baseline"].unique(), *arms]) if arm in wide.index]
+    wide = wide.loc[order].fillna("–").rename(columns=NAMES)
+    return wide.rename_axis("arm").reset_index()
+
+
+def pick(table: pd.DataFrame, arm: str, baseline: str, metric: str = "mAP") -> pd.DataFrame:
+    """The rows of one pair of arms and one metric."""
+    wanted = (table["arm"] == arm) & (table["baseline"] == baseline) & (table["metric"] == metric)
+    return table[wanted]
+
+
+def pair(table: pd.DataFrame, arm: str, baseline: str, metric: str = "mAP") -> str:
+    """One pair of arms on every data set that has both, with verdicts."""
+    rows = pick(table, arm, baseline, metric)
+    return ", ".join(told(row, verdict=True) for _, row in rows.iterrows()) or NOT_RUN
+
+
+def grouped(rows: pd.DataFrame) -> str:
+    """Where there is a gain, a loss, and where no effect is shown."""
+    words = {"gain": "a gain on", "loss": "a loss on", "no effect": "no effect is shown on"}
+    said = []
+    for start, word in words.items():
+        there = rows[rows["verdict"].str.startswith(start)]
+        if len(there):
+            said.append(f"{word} {', '.join(told(row) for _, row in there.iterrows())}")
+    return "; ".join(said) or NOT_RUN
+
+
+def uncontrolled(table: pd.DataFrame, control: str = "same-distribution") -> str:
+    """Data sets where `pose-dive` gains and no arm adds as many images without diversity."""
+    gains = table[(table["arm"] == "pose-dive") & (table["verdict"] == "gain")]["dataset"]
+    there = set(table.loc[table["arm"] == control, "dataset"])
+    missing = [NAMES.get(name, name) for name in gains.unique() if name not in there]
+    if not missing:
+        return ""
+    return f"On {' and '.join(missing)} no such control ran: there the gain's cause is unknown."
+
+
+def no_ceiling(table: pd.DataFrame) -> str:
+    """Where generated images have a higher mean rank-1 than true photos in the same poses."""
+    rows = pick(table, "pose-dive", "oracle", "rank1")
+    above = rows[rows["difference"] > 0]
+    if above.empty:
+        return ""
+    said = ", ".join(told(row, verdict=True) for _, row in above.iterrows())
+    return f"In rank-1 `pose-dive` lies above `oracle`: {said}. So `oracle` is no ceiling."
+
+
+def captured(shares: pd.DataFrame) -> str:
+    """Shares of what true photos bring, with intervals; where they are not defined."""
+    words = {"gain": "of the whole gain", "diversity": "of what new poses and views alone bring"}
+    said, shares = [], named(shares)
+    for of, word in words.items():
+        for _, row in shares[(shares["of"] == of) & shares["share"].notna()].iterrows():
+            ends = f"[{row['ci_low']:.0f}, {row['ci_high']:.0f}]"
+            said.append(f"{row['dataset']} {row['share']:.0f} % {ends} {word}")
+    lost = shares[shares["share"].isna()]
+    without = [f"{name} ({of})" for name, of in zip(lost["dataset"], lost["of"], strict=True)]
+    missing = f" Not defined: {', '.join(without)}." if without else ""
+    return f"{'; '.join(said) or 'nowhere defined'}.{missing}"
+
+
+def second_model(second: pd.DataFrame, first: pd.DataFrame, name: str) -> str:
+    """Levels of the second model beside the first's, and its gains by `pose-dive`."""
+    both = pick(second, "pose-dive", "real").merge(
+        pick(first, "pose-dive", "real"), on="dataset", suffixes=("", "_first")
+    )
+    if both.empty:
+        return f"It was {NOT_RUN}."
+    levels = ", ".join(
+        f"{row['dataset']} {row['baseline_mean']:.1f} % ({row['baseline_mean_first']:.1f} %)"
+        for _, row in named(both).iterrows()
+    )
+    stronger = both["baseline_mean"] > both["baseline_mean_first"]
+    word = "not stronger everywhere"
+    if stronger.all() or not stronger.any():
+        word = "the stronger baseline" if stronger.all() else "the weaker baseline"
+    less = int((both["difference"] < both["difference_first"]).sum())
+    return (
+        f"It is {word}. mAP with real images alone, {name}'s in brackets: {levels}. "
+        f"`pose-dive` adds: {pair(second, 'pose-dive', 'real')}. "
+        f"That is less than for {name} on {less} of {len(both)} sets."
+    )
+
+
+def longer_training(lengths: pd.DataFrame, usual: pd.DataFrame) -> str:
+    """What more steps bring to real images alone, and what `pose-dive` adds then."""
+    said = []
+    for dataset, rows in pick(lengths, "pose-dive", "real").groupby("dataset", sort=False):
+        rows = rows.sort_values("length")
+        short, long = rows.iloc[0], rows.iloc[-1]
+        rise = long["baseline_mean"] - short["baseline_mean"]
+        best = usual[(usual["dataset"] == dataset) & (usual["metric"] == "mAP")]["difference"].max()
+        more = "more" if rise > best else "less"
+        text = (
+            f"On {NAMES.get(str(dataset), dataset)}, training {long['length']:.0f} times as long "
+            f"changes real images alone by {rise:+.1f} mAP "
+            f"({short['baseline_mean']:.1f} to {long['baseline_mean']:.1f}), "
+            f"{more} than the best arm brings there ({best:+.1f}). "
+            f"`pose-dive` against it: {span(short)} at the usual length, {span(long)} then, "
+            f"over {long['seeds']:.0f} seeds."
+        )
+        if long["smallest_p"] > 0.05:
+            text += f" With {long['seeds']:.0f} seeds no p can be small enough to test this."
+        said.append(text)
+    return " ".join(said) or f"It was {NOT_RUN}."
+
+
+def look_alikes(table: pd.DataFrame) -> str:
+    """Where people with a double are found worse, and whether arms without new views do so too."""
+    rows = table[(table["people"] == "look-alikes") & (table["metric"] == "rank1")]
+    worse = rows[rows["ci_high"] < 0]
+    if rows.empty or worse.empty:
+        return "No arm's interval for the rank-1 of look-alikes lies below 0." if len(rows) else ""
+    said = ", ".join(f"`{row['arm']}` on {told(row)}" for _, row in worse.iterrows())
+    text = f"Look-alikes lose rank-1 with {said}."
+    plain = [f"`{arm}`" for arm in worse["arm"].unique() if arm in PLAIN]
+    if plain:
+        text += (
+            f" Of these, {' and '.join(plain)} {'adds' if len(plain) == 1 else 'add'} no new poses "
+            "or views. So new views are not shown to be the cause."
+        )
+    return text
+
+
+def frontal(sums: dict[str, pd.DataFrame]) -> str:
+    """Which pairs of views gain most, by how many of the two photos are frontal."""
+    said, orders = [], []
+    for arm, table in sums.items():
+        gains = table.set_index("frontal")["difference"].reindex(["both", "one", "none"]).dropna()
+        if len(gains):
+            words = ", ".join(f"{kind} {gain:+.1f}" for kind, gain in gains.items())
+            said.append(f"gain of `{arm}` where so many of the two photos are frontal: {words}")
+            orders.append(gains.is_monotonic_increasing)
+    if not said:
+        return f"It was {NOT_RUN}."
+    word = "grows" if all(orders) else "does not grow"
+    return f"The gain {word} with every step away from the front ({'; '.join(said)})."
+
+
+def by_border(borders: pd.DataFrame, arm: str = "pose-dive") -> str:
+    """The gain beyond each border with its corrected p."""
+    rows = pick(borders, arm, "real").sort_values("border")
+    said = [
+        f"{row['difference']:+.1f} beyond {row['border']:g}° (p {row['p_joint']:.2f})"
+        for _, row in rows.iterrows()
+    ]
+    return f"`{arm}`: {', '.join(said)}." if said else f"It was {NOT_RUN}."
+
+
+def same_sets(sizes: pd.DataFrame) -> list[float]:
+    """Thresholds that use exactly the images of the one before.
+
+    sizes: threshold, used and shared (with the threshold before), from loose to strict.
+    """
+    equal = (sizes["used"] > 0) & (sizes["shared"] == sizes["used"])
+    return sizes.loc[equal, "threshold"].tolist()
+
+
+def yardstick(sizes: pd.DataFrame, means: pd.Series) -> str:
+    """Two thresholds with nearly the same images: what their means differ by is chance.
+
+    sizes: as in `same_sets`; means: mAP by threshold.
+    """
+    said = []
+    for before, row in zip(sizes["threshold"], sizes[1:].to_dict("records"), strict=False):
+        differ = row["used"] - row["shared"]
+        if 0 < differ <= 0.01 * row["used"]:
+            gap = abs(means[row["threshold"]] - means[before])
+            said.append(
+                f"{before:g} and {row['threshold']:g} differ in {differ} of {row['used']} images, "
+                f"and their means by {gap:.2f} mAP. So much is chance."
+            )
+    return " ".join(said) or "No two thresholds differ in a few images only."
+
+
+def filters(table: pd.DataFrame) -> str:
+    """Share of right images without and with the rules, and the best score without key points."""
+    said = []
+    for truth, rows in table.groupby("truth", sort=False):
+        own = rows[~rows["score"].str.startswith("key points")].dropna(subset="precision")
+        rules = rows[rows["score"] == "all rules"].iloc[0]
+        text = f"{truth}: {rules['good_percent']:.0f} % unfiltered, "
+        text += f"{100 * rules['precision']:.0f} % with the rules"
+        if len(own):
+            best = own.iloc[int(own["precision"].to_numpy().argmax())]
+            text += f", {100 * best['precision']:.0f} % with {best['score']}"
+            if best["score"] == "all rules":
+                text = text[: text.rindex(",")] + " (no other score keeps more)"
+        said.append(text)
+    return "; ".join(said) + "."
