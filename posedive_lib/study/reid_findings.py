@@ -78,19 +78,27 @@ def pick(table: pd.DataFrame, arm: str, baseline: str, metric: str = "mAP") -> p
 
 
 def pair(table: pd.DataFrame, arm: str, baseline: str, metric: str = "mAP") -> str:
-    """One pair of arms on every data set that has both, with verdicts."""
-    rows = pick(table, arm, baseline, metric)
-    return ", ".join(told(row, verdict=True) for _, row in rows.iterrows()) or NOT_RUN
+    """One pair of arms on every data set that has both, by verdict."""
+    return grouped(pick(table, arm, baseline, metric))
 
 
-def grouped(rows: pd.DataFrame) -> str:
-    """Where there is a gain, a loss, and where no effect is shown."""
-    words = {"gain": "a gain on", "loss": "a loss on", "no effect": "no effect is shown on"}
+def grouped(rows: pd.DataFrame, *, brief: bool = False) -> str:
+    """Where there is a gain, a loss, and where no effect is shown.
+
+    brief: of the last ones only those with a star have their numbers.
+    """
+    words = {"gain": "a gain on", "loss": "a loss on", "no effect": "no effect shown on"}
     said = []
     for start, word in words.items():
-        there = rows[rows["verdict"].str.startswith(start)]
-        if len(there):
-            said.append(f"{word} {', '.join(told(row) for _, row in there.iterrows())}")
+        found = [row for _, row in rows.iterrows() if row["verdict"].startswith(start)]
+        names = [
+            NAMES.get(row["dataset"], row["dataset"])
+            if brief and start == "no effect" and not star(row)
+            else told(row)
+            for row in found
+        ]
+        if names:
+            said.append(f"{word} {', '.join(names)}")
     return "; ".join(said) or NOT_RUN
 
 
@@ -128,7 +136,7 @@ def captured(shares: pd.DataFrame) -> str:
     return f"{'; '.join(said) or 'nowhere defined'}.{missing}"
 
 
-def second_model(second: pd.DataFrame, first: pd.DataFrame, name: str) -> str:
+def second_model(second: pd.DataFrame, first: pd.DataFrame) -> str:
     """Levels of the second model beside the first's, and its gains by `pose-dive`."""
     both = pick(second, "pose-dive", "real").merge(
         pick(first, "pose-dive", "real"), on="dataset", suffixes=("", "_first")
@@ -142,12 +150,12 @@ def second_model(second: pd.DataFrame, first: pd.DataFrame, name: str) -> str:
     stronger = both["baseline_mean"] > both["baseline_mean_first"]
     word = "not stronger everywhere"
     if stronger.all() or not stronger.any():
-        word = "the stronger baseline" if stronger.all() else "the weaker baseline"
+        word = "the stronger model" if stronger.all() else "the weaker model"
     less = int((both["difference"] < both["difference_first"]).sum())
     return (
-        f"It is {word}. mAP with real images alone, {name}'s in brackets: {levels}. "
-        f"`pose-dive` adds: {pair(second, 'pose-dive', 'real')}. "
-        f"That is less than for {name} on {less} of {len(both)} sets."
+        f"It is {word}. mAP with real images alone, the first model's in brackets: {levels}. "
+        f"`pose-dive` has {pair(second, 'pose-dive', 'real')}. "
+        f"That is less than with the first model on {less} of {len(both)} sets."
     )
 
 
@@ -185,25 +193,29 @@ def look_alikes(table: pd.DataFrame) -> str:
     plain = [f"`{arm}`" for arm in worse["arm"].unique() if arm in PLAIN]
     if plain:
         text += (
-            f" Of these, {' and '.join(plain)} {'adds' if len(plain) == 1 else 'add'} no new poses "
-            "or views. So new views are not shown to be the cause."
+            f" But {' and '.join(plain)} {'adds' if len(plain) == 1 else 'add'} no new poses or "
+            "views. So new views are not shown to be the cause."
         )
     return text
 
 
 def frontal(sums: dict[str, pd.DataFrame]) -> str:
     """Which pairs of views gain most, by how many of the two photos are frontal."""
-    said, orders = [], []
+    said, side, grows = [], True, True
     for arm, table in sums.items():
         gains = table.set_index("frontal")["difference"].reindex(["both", "one", "none"]).dropna()
-        if len(gains):
-            words = ", ".join(f"{kind} {gain:+.1f}" for kind, gain in gains.items())
-            said.append(f"gain of `{arm}` where so many of the two photos are frontal: {words}")
-            orders.append(gains.is_monotonic_increasing)
+        if len(gains) == 3:
+            both, one, none = gains
+            side, grows = side and both < min(one, none), grows and both < one < none
+            said.append(
+                f"`{arm}` adds {both:+.1f} mAP where both photos are frontal, {one:+.1f} where one "
+                f"is and {none:+.1f} where none is"
+            )
     if not said:
         return f"It was {NOT_RUN}."
-    word = "grows" if all(orders) else "does not grow"
-    return f"The gain {word} with every step away from the front ({'; '.join(said)})."
+    text = "Frontal pairs gain least" if side else "Frontal pairs do not always gain least"
+    far = "those far from the front gain" if grows else "those far from the front do not gain"
+    return f"{text}, {'and' if grows == side else 'but'} {far} most: {'; '.join(said)}."
 
 
 def by_border(borders: pd.DataFrame, arm: str = "pose-dive") -> str:
@@ -250,10 +262,10 @@ def filters(table: pd.DataFrame) -> str:
         rules = rows[rows["score"] == "all rules"].iloc[0]
         text = f"{truth}: {rules['good_percent']:.0f} % unfiltered, "
         text += f"{100 * rules['precision']:.0f} % with the rules"
-        if len(own):
-            best = own.iloc[int(own["precision"].to_numpy().argmax())]
+        best = own.iloc[int(own["precision"].to_numpy().argmax())] if len(own) else rules
+        if best["precision"] - rules["precision"] >= 0.01:
             text += f", {100 * best['precision']:.0f} % with {best['score']}"
-            if best["score"] == "all rules":
-                text = text[: text.rindex(",")] + " (no other score keeps more)"
+        else:
+            text += " (no other score beats that by a point)"
         said.append(text)
     return "; ".join(said) + "."
