@@ -29,14 +29,14 @@ def test_arms_stand_against_data_sets():
     assert table.to_numpy().tolist() == [
         ["real", "50.0 %", "50.0 %"],
         ["repeat", "–", "-0.1"],
-        ["pose-dive", "+1.5*", "+2.4 gain"],
+        ["pose-dive", "+1.5†", "+2.4 gain"],
     ]
 
 
-def test_a_star_is_no_verdict():
+def test_a_dagger_is_no_verdict():
     said = reid_findings.grouped(reid_findings.pick(AGAINST, "pose-dive", "real"))
     assert said == (
-        "a gain on MSMT17 +2.4 [+1.8, +3.0]; no effect shown on Market-1501 +1.5 [+0.3, +2.6]*"
+        "a gain on MSMT17 +2.4 [+1.8, +3.0]; no effect shown on Market-1501 +1.5 [+0.3, +2.6]†"
     )
     assert reid_findings.grouped(AGAINST[2:3]).endswith("on MSMT17 -0.1 [-0.4, +0.2]")
     assert reid_findings.grouped(AGAINST[2:3], brief=True) == "no effect shown on MSMT17"

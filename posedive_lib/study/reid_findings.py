@@ -35,15 +35,15 @@ def save(table: pd.DataFrame, name: str, columns: Sequence[str], *, caption: str
     tables.show(named(table)[list(columns)], caption=caption)
 
 
-def star(row: pd.Series) -> str:
-    """A star where the interval excludes 0 and still no effect is shown."""
+def dagger(row: pd.Series) -> str:
+    """A dagger where the interval excludes 0 and still no effect is shown."""
     zero = contains_zero(row["ci_low"], row["ci_high"])
-    return "*" if row.get("verdict") == NO_EFFECT and not zero else ""
+    return "†" if row.get("verdict") == NO_EFFECT and not zero else ""
 
 
 def span(row: pd.Series) -> str:
-    """ "+2.4 [+1.8, +3.0]", perhaps with a star."""
-    return f"{row['difference']:+.1f} [{row['ci_low']:+.1f}, {row['ci_high']:+.1f}]{star(row)}"
+    """ "+2.4 [+1.8, +3.0]", perhaps with a dagger."""
+    return f"{row['difference']:+.1f} [{row['ci_low']:+.1f}, {row['ci_high']:+.1f}]{dagger(row)}"
 
 
 def told(row: pd.Series, *, verdict: bool = False) -> str:
@@ -53,7 +53,7 @@ def told(row: pd.Series, *, verdict: bool = False) -> str:
 
 
 def matrix(table: pd.DataFrame, metric: str, arms: Iterable[str]) -> pd.DataFrame:
-    """Arms (rows) against data sets (columns): difference to the baseline, star, gain or loss.
+    """Arms (rows) against data sets (columns): difference to the baseline, dagger, gain or loss.
 
     The first row is the baseline's mean.
     """
@@ -64,7 +64,7 @@ def matrix(table: pd.DataFrame, metric: str, arms: Iterable[str]) -> pd.DataFram
         word = "" if row["verdict"] == NO_EFFECT else f" {row['verdict']}"
         own = cells.setdefault(row["dataset"], {})
         own[row["baseline"]] = f"{row['baseline_mean']:.1f} %"
-        own[row["arm"]] = f"{row['difference']:+.1f}{star(row)}{word}"
+        own[row["arm"]] = f"{row['difference']:+.1f}{dagger(row)}{word}"
     wide = pd.DataFrame(cells, columns=list(dict.fromkeys(sets)))
     order = [arm for arm in dict.fromkeys([*rows["baseline"].unique(), *arms]) if arm in wide.index]
     wide = wide.loc[order].fillna("–").rename(columns=NAMES)
@@ -85,7 +85,7 @@ def pair(table: pd.DataFrame, arm: str, baseline: str, metric: str = "mAP") -> s
 def grouped(rows: pd.DataFrame, *, brief: bool = False) -> str:
     """Where there is a gain, a loss, and where no effect is shown.
 
-    brief: of the last ones only those with a star have their numbers.
+    brief: of the last ones only those with a dagger have their numbers.
     """
     words = {"gain": "a gain on", "loss": "a loss on", "no effect": "no effect shown on"}
     said = []
@@ -93,7 +93,7 @@ def grouped(rows: pd.DataFrame, *, brief: bool = False) -> str:
         found = [row for _, row in rows.iterrows() if row["verdict"].startswith(start)]
         names = [
             NAMES.get(row["dataset"], row["dataset"])
-            if brief and start == "no effect" and not star(row)
+            if brief and start == "no effect" and not dagger(row)
             else told(row)
             for row in found
         ]
