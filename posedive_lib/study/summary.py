@@ -231,7 +231,7 @@ def other_trainings(tables: Tables) -> str:
         stronger = all(row is not None and row["baseline_mean"] < base for row, base in pairs)
         which = ", the stronger model here," if stronger else ""
         if changes:
-            said.append(f"With a ResNet-50{which} the changes in mAP are {listed(changes)}.")
+            said.append(f"With a ResNet{which} the changes in mAP are {listed(changes)}.")
     if tables.has("training_length"):
         rows = tables.rows("training_length", arm="pose-dive", metric="mAP").sort_values("length")
         if len(rows) > 1:
