@@ -245,3 +245,11 @@ def test_a_gap_that_would_flatten_the_gains_breaks_the_axis():
     assert lower.get_ylim()[0] < -29 and lower.get_ylim()[1] < -26
     near = table.assign(gain=gains[1:].mean(), gain_low=-1.0, gain_high=7.0)
     assert len(estimates.against_quality(near, {"pck": "PCK"}).axes) == 1
+
+
+def test_one_seed_has_no_interval_and_its_axis_is_broken_all_the_same():
+    gains = np.array([-28.0, 5.0, 6.0])
+    table = pd.DataFrame({"arm": ["useless", "good", "better"], "pck": [0.2, 0.8, 0.9]})
+    table = table.assign(gain=gains, gain_low=np.nan, gain_high=np.nan)
+    (upper, lower) = estimates.against_quality(table, {"pck": "PCK"}).axes
+    assert upper.get_ylim()[1] > 6 and lower.get_ylim()[0] < -28

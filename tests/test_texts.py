@@ -35,7 +35,7 @@ def test_words_are_filled_in_and_what_is_missing_is_named(tmp_path, monkeypatch)
 def test_every_text_is_used_by_its_notebook_which_depends_on_the_file(file):
     (notebook,) = [path for path in notebooks() if path.stem.startswith(f"{file.stem}_")]
     code, entries = notebook_code(notebook), yaml.safe_load(file.read_text())
-    assert [name for name in entries if f'say("{name}"' not in code] == []
+    assert [name for name in entries if f'"{name}"' not in code] == []
     for name, entry in entries.items():
         assert entry["caption"].strip() and set(entry) <= {"caption", "alt"}, name
         assert len(entry.get("alt", "a text of ten letters")) >= 10, name

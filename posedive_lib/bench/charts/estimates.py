@@ -213,7 +213,8 @@ def _parts(table: pd.DataFrame) -> list[tuple[float, float]]:
 
     0 is in one of them.
     """
-    spans = [*zip(table["gain_low"], table["gain_high"], strict=True), (0.0, 0.0)]
+    ends = (table[end].fillna(table["gain"]) for end in ("gain_low", "gain_high"))  # of one seed
+    spans = [*zip(*ends, strict=True), (0.0, 0.0)]
     spans.sort()
     low, high = spans[0][0], max(end for _, end in spans)
     gaps = [(after[0] - before[1], n) for n, (before, after) in enumerate(pairwise(spans), start=1)]
