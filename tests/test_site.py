@@ -63,7 +63,7 @@ def outputs(picture: Path, alt: str, caption: str) -> list:
     data = {"image/png": base64.b64encode(picture.read_bytes()).decode(), "text/plain": alt}
     return [
         new_output("display_data", data, metadata={"image/png": {"alt": alt}}),
-        new_output("display_data", {"text/markdown": caption}),
+        new_output("display_data", {"text/markdown": caption, "text/plain": "<Markdown>"}),
     ]
 
 
@@ -208,9 +208,12 @@ def test_every_figure_links_to_its_notebook_data_and_stage(study, built):
 
 def test_a_figure_has_its_number_in_its_notebook_and_the_gallery_names_it(built):
     chapter = (built / "reports/notebooks/06_images_per_identity.html").read_text()
-    assert re.search(r'id="fig-06-images-per-identity".*?Fig\. 6\.1', chapter, re.DOTALL)
-    link = 'href="reports/notebooks/06_images_per_identity.html#fig-06-images-per-identity"'
-    assert re.search(rf"{link}.*?Fig\. 6\.1", (built / "figures.html").read_text(), re.DOTALL)
+    gallery = (built / "figures.html").read_text()
+    for number, name in enumerate(("nested", "images-per-identity"), start=1):
+        said = rf"Fig\. 6\.{number}"
+        assert re.search(rf'id="fig-06-{name}".*?{said}', chapter, re.DOTALL)
+        link = f'href="reports/notebooks/06_images_per_identity.html#fig-06-{name}"'
+        assert re.search(rf"{link}.*?{said}", gallery, re.DOTALL)
 
 
 def test_claims_tables_and_stages_are_all_there(study, built):

@@ -76,7 +76,7 @@ def _illustrated(outputs: list[NotebookNode], place: Place, named: set[str]) -> 
             continue
         alt = output.metadata.get(kind, {}).get("alt") or data.get("text/plain", "")
         link, name = place(base64.b64decode(data[kind]), KINDS[kind])
-        if left and left[0].get("data", {}).keys() == {MARKDOWN}:
+        if left and MARKDOWN in left[0].get("data", {}):  # IPython adds text/plain to it
             caption = left.pop(0).data[MARKDOWN]
             label = f":name: {name}\n" if name and name not in named else ""
             named |= {name} if label else set()
