@@ -143,6 +143,8 @@ def test_the_primary_comparisons_are_corrected_alone():
     assert not found.duplicated(["dataset", "arm", "baseline", "metric"]).any()
     market = found[(found["dataset"] == "market1501") & (found["baseline"] == "same-distribution")]
     assert set(market["family"]) == {"secondary"} and len(market) == 2
+    elsewhere = replication.gains(table[table["dataset"] == "market1501"])
+    assert set(elsewhere["family"]) == {"secondary"}  # no data set of the primary comparison
 
 
 def test_a_finished_world_leaves_its_rows_and_a_failed_one_its_folder(r, monkeypatch, tmp_path):

@@ -195,10 +195,11 @@ def gains(table: pd.DataFrame) -> pd.DataFrame:
     """
     runs = table.rename(columns={"world": "seed"})
     first = runs[runs["dataset"].isin(PRIMARY_DATASETS)]
-    primary = between(first, [PRIMARY], seed=0, metrics=["mAP"]).assign(family="primary")
+    primary = between(first, [PRIMARY], seed=0, metrics=["mAP"])
     others = [against(runs, "real", seed=0), between(runs, PAIRS, seed=0)]
-    found = pd.concat([part for part in (primary, *others) if len(part)], ignore_index=True)
-    found = found.fillna({"family": "secondary"})
+    named = [("primary", primary), *(("secondary", part) for part in others)]
+    parts = [part.assign(family=family) for family, part in named if len(part)]
+    found = pd.concat(parts, ignore_index=True)
     # A primary comparison has one verdict.
     found = found.drop_duplicates(["dataset", "arm", "baseline", "metric"])
     found.insert(0, "family", found.pop("family"))
