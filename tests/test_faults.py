@@ -386,7 +386,8 @@ def writes(node: ast.AST) -> bool:
         modes = [one.value for one in node.args if isinstance(one, ast.Constant)]
         return any(isinstance(mode, str) and set("wax") & set(mode) for mode in modes)
     if name == "to_csv":
-        return isinstance(function, ast.Attribute) and bool(node.args)
+        # `bench.tables.to_csv` returns text; a frame's own method with an argument writes.
+        return isinstance(function, ast.Attribute) and bool(node.args) and owner != "tables"
     return isinstance(function, ast.Attribute) and (
         name in WRITES or (owner == "shutil" and name in COPIES)
     )
