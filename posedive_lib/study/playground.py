@@ -25,6 +25,7 @@ from posedive_lib.intake.images import BROKEN, decode, to_rgb
 from posedive_lib.params import Params
 from posedive_lib.seeds import rng_for
 from posedive_lib.study import mini_world
+from posedive_lib.workers import one_thread
 
 POSE = "stand"  # begins the name of the motion of reference photos
 SHOWN = 8  # people of each test set to choose from
@@ -120,19 +121,21 @@ class Playground:
         view = wish.azimuth, wish.elevation
         betas, reference = self._who(wish.person)
         maps = self.renderer.draw(*self.renderer.place(tilt, body_pose, betas, *view)[2:])
-        generated = self.generator.generate(
-            reference[None],
-            [0],
-            maps.skeleton[None],
-            maps.depth[None],
-            maps.normals[None],
-            [0],
-            steps=wish.steps,
-            guidance=wish.guidance,
-            progress=False,
-        )[0]
-        sigma = self._estimate(np.stack([maps.neutral, generated]))
-        sigma_ref = self._sigma(reference.tobytes(), reference.shape)
+        # Two threads save little on one image, and wait long for each other on a busy machine.
+        with one_thread():
+            generated = self.generator.generate(
+                reference[None],
+                [0],
+                maps.skeleton[None],
+                maps.depth[None],
+                maps.normals[None],
+                [0],
+                steps=wish.steps,
+                guidance=wish.guidance,
+                progress=False,
+            )[0]
+            sigma = self._estimate(np.stack([maps.neutral, generated]))
+            sigma_ref = self._sigma(reference.tobytes(), reference.shape)
         rule = filtering.first_rule(
             sigma[1:],
             sigma[:1],
