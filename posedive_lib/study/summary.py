@@ -1,6 +1,6 @@
-"""Results and cost in a few sentences, for the README, from the reports alone:
+"""Results and cost in a few sentences, for the README and docs/answers.md, from the reports alone:
 
-    python -m posedive_lib.study.summary            write them between the README's markers
+    python -m posedive_lib.study.summary            write them between the pages' markers
     python -m posedive_lib.study.summary --check    say whether they are those of the reports
 
 No number there is typed: each comes from reports/tables or reports/costs.csv.
@@ -18,10 +18,12 @@ import pandas as pd
 from posedive_lib.bench.runs import write_text
 from posedive_lib.bench.statistics import contains_zero
 from posedive_lib.errors import StudyError, command
+from posedive_lib.study.answers import answers
 from posedive_lib.study.names import NAMES
 from posedive_lib.writing import placed
 
 README, TABLES = Path("README.md"), Path("reports/tables")
+ANSWERS = Path("docs/answers.md")
 COSTS = Path("reports/costs.csv")
 ARMS = {
     "pose-dive": "+ `pose-dive`",
@@ -312,19 +314,28 @@ def cost(costs: pd.DataFrame) -> str:
 
 @command()
 def main(arguments: list[str] | None = None) -> int:
-    """Write or check the README's blocks. Returns the exit status: 1 where not current."""
+    """Write or check the pages' blocks. Returns the exit status: 1 where not current."""
     parser = argparse.ArgumentParser(
         prog="python -m posedive_lib.study.summary", description="The README's results."
     )
     parser.add_argument("--check", action="store_true", help="change nothing")
     options = parser.parse_args(arguments)
-    text = README.read_text(encoding="utf-8")
-    current = placed(text, "results", summary(Tables()))
-    current = placed(current, "cost", cost(pd.read_csv(COSTS)))
+    tables = Tables()
+    blocks = {
+        README: {"results": summary(tables), "cost": cost(pd.read_csv(COSTS))},
+        ANSWERS: {"answers": "\n".join(wrapped(one, "  ") for one in answers(tables))},
+    }
+    stale = False
+    for page, named in blocks.items():
+        text = current = page.read_text(encoding="utf-8")
+        for name, block in named.items():
+            current = placed(current, name, block)
+        stale |= current != text
+        if current != text and not options.check:
+            write_text(page, current)
     if options.check:
-        print("current" if current == text else "not current: run without --check")
-        return int(current != text)
-    write_text(README, current)
+        print("not current: run without --check" if stale else "current")
+        return int(stale)
     return 0
 
 

@@ -1,0 +1,125 @@
+"""What a reviewer asks first, answered in a line each from the tables: docs/answers.md.
+
+`python -m posedive_lib.study.summary` writes the answers between the page's markers. Every word of
+judgement comes from a verdict of the one rule (docs/primary_analysis.md).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from posedive_lib.study.names import NAMES
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from posedive_lib.study.summary import Tables
+
+GENERATORS_LOSS = "cuhk03-labeled", "cuhk03-detected"  # where earlier designs lost
+NOT_RUN = "Not run in this study."
+
+
+def answers(tables: Tables) -> list[str]:
+    """Questions with their answers as items of a Markdown list."""
+    asked = {
+        "Does diversity beat volume in worlds that nobody tuned on?": fresh_worlds(tables),
+        "Is the loss on CUHK03 the generator's?": loss(tables),
+        "Does the filter matter?": filtering(tables),
+        "Does a second Re-ID model agree?": second_model(tables),
+    }
+    return [f"* **{question}** {answer}" for question, answer in asked.items()]
+
+
+def told(row: pd.Series, where: bool = True) -> str:
+    """ "+2.5 [+1.7, +3.4] on MSMT17-S (Cam) (gain)"."""
+    span = f"{row['difference']:+.1f} [{row['ci_low']:+.1f}, {row['ci_high']:+.1f}]"
+    place = f" on {NAMES[row['dataset']]}" if where else ""
+    return f"{span}{place} ({row['verdict']})"
+
+
+def verdict(words: Iterable[str], yes: str = "gain", no: str = "loss") -> str:
+    """ "Yes.", "No.", "In part." or "Not shown.": what the verdicts say together."""
+    found = list(words)
+    if not found:
+        return NOT_RUN
+    if all(word == yes for word in found):
+        return "Yes."
+    if any(word == no for word in found):
+        return "In part." if yes in found else "No."
+    return "In part." if yes in found else "Not shown."
+
+
+def rows(tables: Tables, table: str, **wanted: str) -> pd.DataFrame:
+    """Rows in mAP; none where the table is missing."""
+    if not tables.has(table):
+        return pd.DataFrame()
+    return tables.rows(table, metric="mAP", **wanted)
+
+
+def fresh_worlds(tables: Tables) -> str:
+    """The primary comparisons of the replication."""
+    found = rows(tables, "replication_gains", family="primary")
+    if found.empty:
+        return "Not known yet: `make replication` has not been run to its end."
+    parts = ", ".join(told(row) for _, row in found.iterrows())
+    said = verdict(found["verdict"])
+    return f"{said} `pose-dive` against `same-distribution` in mAP, over new worlds: {parts}."
+
+
+def loss(tables: Tables) -> str:
+    """Generated against true photos in the same poses and views, where earlier designs lost."""
+    said = []
+    for dataset in GENERATORS_LOSS:
+        own = rows(tables, "comparison", dataset=dataset, arm="pose-dive", baseline="real")
+        true = rows(tables, "comparison", dataset=dataset, arm="oracle", baseline="real")
+        pair = rows(tables, "diversity_volume", dataset=dataset, arm="pose-dive", baseline="oracle")
+        if own.empty or true.empty:
+            continue
+        first, second = own.iloc[0], true.iloc[0]
+        text = f"{NAMES[dataset]}: `pose-dive` {told(first, where=False)}"
+        text += f", true photos in its poses and views {told(second, where=False)}"
+        if len(pair):
+            text += f", the first against the second {told(pair.iloc[0], where=False)}"
+        said.append(f"{text}. {_blame(first, second, pair)}")
+    return " ".join(said) or NOT_RUN
+
+
+def _blame(own: pd.Series, true: pd.Series, pair: pd.DataFrame) -> str:
+    worse = len(pair) and pair.iloc[0]["verdict"] == "loss"
+    if own["verdict"] == "loss":
+        if true["verdict"] == "loss":
+            return "True photos lose as well, so the loss is not the generator's alone."
+        return "The loss is the generator's." if worse else "Whose the loss is, is not shown."
+    if worse:
+        return "No loss against real images is shown; against true photos generated ones lose."
+    return "No loss is shown."
+
+
+def filtering(tables: Tables) -> str:
+    """Filtered against as many unfiltered images."""
+    found = rows(tables, "diversity_volume", arm="pose-dive", baseline="unfiltered")
+    if found.empty:
+        return NOT_RUN
+    parts = ", ".join(told(row) for _, row in found.iterrows())
+    return f"{verdict(found['verdict'])} `pose-dive` against as many unfiltered images: {parts}."
+
+
+def second_model(tables: Tables) -> str:
+    """`pose-dive` against real images, by both models on the same sets."""
+    found = rows(tables, "resnet", arm="pose-dive", baseline="real")
+    said, same = [], []
+    for _, row in found.iterrows():
+        first = rows(tables, "comparison", dataset=row["dataset"], arm="pose-dive", baseline="real")
+        if len(first):
+            same.append(first.iloc[0]["verdict"] == row["verdict"])
+            name = NAMES[row["dataset"]]
+            said.append(
+                f"{told(row, where=False)} on {name}, where CLIP-ReID has "
+                f"{told(first.iloc[0], where=False)}"
+            )
+    if not said:
+        return NOT_RUN
+    word = "Yes." if all(same) else "In part." if any(same) else "No."
+    return f"{word} By verdict, on {sum(same)} of {len(same)} sets. The ResNet: {'; '.join(said)}."

@@ -1,0 +1,93 @@
+"""docs/answers.md: each answer follows the verdicts of its table."""
+
+import pandas as pd
+import pytest
+
+from posedive_lib.study import answers
+from posedive_lib.study.summary import Tables
+
+SETS = ("cuhk03-labeled", "cuhk03-detected", "msmt17-s-cam", "msmt17-s-pose")
+
+
+def row(dataset: str, arm: str, baseline: str, verdict: str, **others: str) -> dict:
+    size = {"gain": 2.0, "loss": -2.0}.get(verdict, 0.1)
+    ends = {"difference": size, "ci_low": size - 1, "ci_high": size + 1}
+    named = {"dataset": dataset, "arm": arm, "baseline": baseline, "metric": "mAP"}
+    return {**named, **ends, "verdict": verdict, **others}
+
+
+@pytest.fixture
+def write(tmp_path):
+    def table(name: str, *rows: dict) -> Tables:
+        pd.DataFrame(rows).to_csv(tmp_path / f"{name}.csv", index=False)
+        return Tables(tmp_path)
+
+    return table
+
+
+@pytest.mark.parametrize(
+    "verdicts, word",
+    [
+        (["gain", "gain"], "Yes."),
+        (["gain", "no effect shown"], "In part."),
+        (["gain", "loss"], "In part."),
+        (["loss", "no effect shown"], "No."),
+        (["no effect shown"], "Not shown."),
+        ([], answers.NOT_RUN),
+    ],
+)
+def test_what_verdicts_say_together(verdicts, word):
+    assert answers.verdict(verdicts) == word
+
+
+def test_fresh_worlds_answer_by_their_primary_comparisons(write, tmp_path):
+    assert answers.fresh_worlds(Tables(tmp_path)).startswith("Not known yet")
+    pairs = [("msmt17-s-cam", "gain"), ("msmt17-s-pose", "no effect shown")]
+    tables = write(
+        "replication_gains",
+        *[row(name, "pose-dive", "same-distribution", v, family="primary") for name, v in pairs],
+        row("market1501", "pose-dive", "real", "loss", family="secondary"),
+    )
+    said = answers.fresh_worlds(tables)
+    assert said.startswith("In part.") and "Market" not in said
+    assert "+2.0 [+1.0, +3.0] on MSMT17-S (Cam) (gain)" in said
+
+
+@pytest.mark.parametrize(
+    "own, true, pair, said",
+    [
+        ("loss", "gain", "loss", "The loss is the generator's."),
+        ("loss", "loss", "no effect shown", "True photos lose as well"),
+        ("loss", "gain", "no effect shown", "Whose the loss is, is not shown."),
+        ("no effect shown", "gain", "loss", "against true photos generated ones lose"),
+        ("gain", "gain", "no effect shown", "No loss is shown."),
+    ],
+)
+def test_whose_a_loss_is(write, own, true, pair, said):
+    name = "cuhk03-labeled"
+    write(
+        "comparison",
+        row(name, "pose-dive", "real", own),
+        row(name, "oracle", "real", true),
+    )
+    tables = write("diversity_volume", row(name, "pose-dive", "oracle", pair))
+    text = answers.loss(tables)
+    assert said in text and "CUHK03 (D)" not in text
+
+
+def test_two_models_agree_where_their_verdicts_are_the_same(write):
+    sets = SETS[2:]
+    write("comparison", *[row(name, "pose-dive", "real", "gain") for name in sets])
+    models = [row(sets[0], "pose-dive", "real", "gain"), row(sets[1], "pose-dive", "real", "loss")]
+    assert answers.second_model(write("resnet", *models)).startswith(
+        "In part. By verdict, on 1 of 2 sets."
+    )
+    assert answers.second_model(write("resnet", models[0])).startswith("Yes.")
+    assert answers.second_model(write("resnet", models[1])).startswith("No.")
+
+
+def test_the_filter_and_what_was_not_run(write, tmp_path):
+    assert answers.filtering(Tables(tmp_path)) == answers.NOT_RUN
+    tables = write("diversity_volume", row(SETS[2], "pose-dive", "unfiltered", "no effect shown"))
+    assert answers.filtering(tables).startswith("Not shown. ")
+    assert len(answers.answers(tables)) == 4
