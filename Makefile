@@ -7,6 +7,7 @@
 # make playground   a page to try the generator on, in the browser
 # make plan    what the study of params.yaml will cost on this machine
 # make replication   the frozen study in worlds that no choice has seen: hours (docs/primary_analysis.md)
+# make ablation   what each part of the generator is worth: hours (docs/experiments.md)
 # make setup   the environment alone
 # make profile NAME=paper   switch to a study of params/; the old params.yaml is kept
 #
@@ -36,7 +37,7 @@ install = if [ "$$(id -u)" = 0 ]; then sudo=; else sudo="sudo -n"; fi; \
 	  $$sudo apt-get update -q && $$sudo env DEBIAN_FRONTEND=noninteractive apt-get install -y -q $(1); \
 	else echo "Please run this first, then make again:  sudo apt-get install -y $(1)" >&2; exit 1; fi
 
-.PHONY: help setup repro replication test test-faults check audit site playground plan profile system browser data clean-runs
+.PHONY: help setup repro replication ablation test test-faults check audit site playground plan profile system browser data clean-runs
 .DEFAULT_GOAL := help
 
 help:
@@ -48,6 +49,9 @@ repro: setup data
 
 replication: setup data
 	cd replication && $(offline) dvc repro
+
+ablation: setup data
+	cd ablation && $(offline) dvc repro
 
 test: check browser data
 	OMP_NUM_THREADS=1 $(offline) python -m pytest -n $(WORKERS) --dist worksteal $(PYTEST_ARGS)

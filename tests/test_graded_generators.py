@@ -43,9 +43,9 @@ def test_generators_are_graded_by_their_training(monkeypatch, tmp_path):
     monkeypatch.setattr(
         graded_generators,
         "variant_of",
-        lambda P, images, changed: SimpleNamespace(spec=changed, P=P),
+        lambda P, images, changed, steps: SimpleNamespace(spec={"steps": steps, **changed}, P=P),
     )
-    monkeypatch.setattr(graded_generators.ablation, "STORE", RunStore(tmp_path))
+    monkeypatch.setattr(graded_generators, "STORE", RunStore(tmp_path))
     monkeypatch.setattr(
         graded_generators, "in_processes", lambda work, jobs, workers: trained.extend(jobs)
     )
@@ -56,7 +56,7 @@ def test_generators_are_graded_by_their_training(monkeypatch, tmp_path):
     )
     found = graded_generators.generators(P)
     assert list(found) == ["25 steps", "75 steps", graded_generators.PHASE1]
-    assert [job[0].spec["generator"]["steps"] for job in trained] == [25, 75]
+    assert [job[0].spec["steps"] for job in trained] == [25, 75]
     assert all(job[0].spec["paths"] == {"phase1": None} for job in trained)
     assert len(set(found.values())) == 3
     P.paths.phase1 = None

@@ -35,7 +35,7 @@ from posedive_lib.reid.learning_rate import steps_of
 if TYPE_CHECKING:
     from posedive_lib.params import Params
 
-VARIANTS = 10  # of the generator in notebook 03, each trained with every seed of study.ablation
+UNSEEN = 300  # images that notebook 03 draws of people whom the generator never saw
 PHOTO = 3  # conditions that a true photo costs as much as, about: it has clothes and a background
 FEATURES = 1280  # numbers of CLIP-ReID for an image, with ViT-B/16
 PARALLEL = 0.9  # part of the work that several GPUs share evenly (assumed)
@@ -66,7 +66,6 @@ def stages_of(P: Params, sizes: Sizes, measured: Measured) -> dict[str, Stage]:
     trained = sum({name.split("-")[0]: size.train for name, size in by_size}.values())
     # Photo, depth, normals and skeleton as bytes; latents and tokens as floats add about a tenth.
     array = 1.1 * 10 * pixels / 1e9
-    ablation, variants = P.study.ablation, VARIANTS * len(P.study.ablation.seeds)
     # Weights, gradients, Adam's two moments and the EMA lie in memory; a checkpoint holds four.
     stages = {
         "01_dataset_splits": Stage({"decode": every}, base),
@@ -74,13 +73,13 @@ def stages_of(P: Params, sizes: Sizes, measured: Measured) -> dict[str, Stage]:
         "03_generator_training": Stage(
             {
                 **dict.fromkeys(("decode", "score", "render", "encode"), trained),
-                "train": P.generator.steps + variants * ablation.steps,
-                "sample": (1 + variants) * ablation.people,
+                "train": P.generator.steps,
+                "sample": UNSEEN,
                 **_reid_run(P, sizes[P.study.main_dataset], 0),
             },
             base + 2 * min(trained, BLOCK) * array + 5 * weights,
             2 * trained * array + (8 + 2) * weights,  # in blocks, then in columns
-            10 + 3 * variants,
+            10,
         ),
     }
     if not own_data(P.paths.datasets):

@@ -5,8 +5,9 @@ or `1e-5` (text, to YAML) raises `StudyError` before anything starts. The meanin
 of each parameter stand beside it in params.yaml.
 """
 
+from posedive_lib.params.ablation import Ablation
 from posedive_lib.params.experiments import Params, PromptStage, ReID, StepStage
-from posedive_lib.params.reading import load, load_replication
+from posedive_lib.params.reading import load, load_ablation, load_replication
 from posedive_lib.params.replication import Replication
 from posedive_lib.params.sections import (
     Augment,
@@ -18,6 +19,7 @@ from posedive_lib.params.sections import (
 )
 
 __all__ = [
+    "Ablation",
     "Augment",
     "GeneratorParams",
     "Image",
@@ -30,5 +32,6 @@ __all__ = [
     "Splits",
     "StepStage",
     "load",
+    "load_ablation",
     "load_replication",
 ]

@@ -137,14 +137,6 @@ class ReID(Section):
         return self
 
 
-class Ablation(Section):
-    """The generator's variants of notebook 03."""
-
-    seeds: Seeds
-    steps: Count
-    people: Count
-
-
 class Longer(Section):
     """Runs that train so many times as long, and where."""
 
@@ -178,7 +170,6 @@ class Study(Section):
     graded_steps: Annotated[list[Count], AfterValidator(increasing)]
     failure_samples: Count
     poor_references: CountOrNone
-    ablation: Ablation
 
     @field_validator("arms", mode="before")
     @classmethod

@@ -9,6 +9,7 @@ from pydantic_core import ErrorDetails
 
 from posedive_lib.errors import StudyError
 from posedive_lib.intake.settings import read_yaml
+from posedive_lib.params.ablation import Ablation
 from posedive_lib.params.experiments import Params, value_at
 from posedive_lib.params.replication import Replication
 
@@ -35,6 +36,11 @@ def load(path: str | Path = "params.yaml", *, overrides: dict[str, Any] | None =
 def load_replication(path: str | Path) -> Replication:
     """Parameters of `make replication`; raises `StudyError` as `load` does."""
     return _validated(path, Replication, read_yaml(path, "it comes with the repository"))
+
+
+def load_ablation(path: str | Path) -> Ablation:
+    """Parameters of `make ablation`; raises `StudyError` as `load` does."""
+    return _validated(path, Ablation, read_yaml(path, "it comes with the repository"))
 
 
 Validated = TypeVar("Validated", bound=BaseModel)

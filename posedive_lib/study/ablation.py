@@ -1,80 +1,124 @@
 """What each part of the generator is worth: the choices that the paper leaves open (§B, §H).
 
-All variants train alike and are measured on the same people. These are in no data set, so choosing
-by this table does not touch what notebook 03 reports as test.
+    python -m posedive_lib.study.ablation
+
+Variants of the generator of ablation/params.yaml, in the mini world: one choice of the study's
+differs in each. All train alike and are measured on the same people. These are in no data set, so
+choosing by this table does not touch what notebook 03 reports as test. Every finished training is
+kept in runs/ablation, so a stopped run goes on. The table is written when all have finished:
+`ablation_table.TABLE`.
 """
 
 from __future__ import annotations
 
+import argparse
+import hashlib
+import json
+import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
+from posedive_lib import params
+from posedive_lib.augment.confidence import PoseEstimator
 from posedive_lib.bench.processes import in_processes
-from posedive_lib.bench.runs import RunStore
+from posedive_lib.bench.runs import write_text
 from posedive_lib.bench.statistics import bootstrap_interval
+from posedive_lib.bench.tables import to_csv
 from posedive_lib.body.poses import load_poses
-from posedive_lib.digests import array_digest
-from posedive_lib.errors import StudyError
-from posedive_lib.generator.guiders import CONDITIONS
+from posedive_lib.datasets.splits import write_msmt17_s
+from posedive_lib.digests import array_digest, code_digest, file_digest, folder_digest
+from posedive_lib.errors import StudyError, command
 from posedive_lib.seeds import rng_for
-from posedive_lib.study import mini_world, quality
-from posedive_lib.study.ablation_work import Changes, draw_variant, train_variant, variant_of
+from posedive_lib.study import mini_world, phase2, quality, reid_jobs
+from posedive_lib.study.ablation_table import AS_TRAINED, COLUMNS, RELEVANT, TABLE
+from posedive_lib.study.ablation_work import STORE, Changes, draw_variant, variant_of
 
 if TYPE_CHECKING:
-    from posedive_lib.augment.confidence import PoseEstimator
-    from posedive_lib.params import Params
+    from posedive_lib.params import Ablation, Params
 
-STORE = RunStore("runs/ablation")
+PARAMS = Path("ablation/params.yaml")
+WORK = Path("build/ablation")  # a folder per world
 SPARE = ("msmt17", "market1501", "cuhk03")  # families, whose training people the world leaves over
 WORLD = "msmt17"  # whose cameras see them
 GALLERY_VIEWS, TARGETS = 6, 2  # true photos and targets of each person
-# Least difference that counts (ours; PSNR in dB).
-RELEVANT = {"pck": 0.01, "identity_top1": 0.01, "psnr": 0.1, "ssim": 0.01}
-COLUMNS = [
-    "variant",
-    "metric",
-    "value",
-    "difference",
-    "ci_low",
-    "ci_high",
-    "seed_low",
-    "seed_high",
-    "seeds",
-    "n",
-]
 Drawn = dict[tuple[str, int], np.ndarray]  # variant, seed -> images (N, H, W, 3)
 
 
-def variants(P: Params) -> dict[str, Changes]:
-    """Name -> what differs from the parameters, for every open choice; first: nothing."""
-    generator = P.generator
-    found: dict[str, Changes] = {"as trained": {}}
+@dataclass(frozen=True)
+class Plan:
+    """A variant: what differs from the parameters, its training steps, what it is held against."""
+
+    changed: Changes
+    steps: int
+    baseline: str = AS_TRAINED
+
+
+def variants(P: Params, a: Ablation) -> dict[str, Plan]:
+    """Name -> variant, for every open choice; first: nothing differs.
+
+    Weights that were trained with one objective favour it. So the two objectives start from
+    nothing, are held against each other, and train for `objective_steps`.
+    """
+    generator, nothing = P.generator, {"phase1": None}
+    changes: dict[str, Changes] = {AS_TRAINED: {}}
     if P.paths.phase1:
-        found["without phase 1"] = {"paths": {"phase1": None}}
-    found["from nothing"] = {"generator": {"pretrained": False}, "paths": {"phase1": None}}
-    if generator.prediction_type == "v_prediction":
-        objective = {"prediction_type": "epsilon", "zero_snr": False}
-    else:
-        objective = {"prediction_type": "v_prediction", "zero_snr": True}
-    found[f"{objective['prediction_type']} objective"] = {"generator": objective}
-    for name in generator.conditions:
-        others = [other for other in generator.conditions if other != name]
-        found[f"without {name}"] = {"generator": {"conditions": others}}
-    found["without reference attention"] = {"generator": {"reference_attention": False}}
+        changes["without phase 1"] = {"paths": nothing}
+    changes["from nothing"] = {"generator": {"pretrained": False}, "paths": nothing}
+    for left_out in generator.conditions:
+        others = [other for other in generator.conditions if other != left_out]
+        changes[f"without {left_out}"] = {"generator": {"conditions": others}}
+    changes["without reference attention"] = {"generator": {"reference_attention": False}}
     if generator.token_dropout:
-        found["without token dropout"] = {"generator": {"token_dropout": 0.0}}
+        changes["without token dropout"] = {"generator": {"token_dropout": 0.0}}
     tokens = "patch" if generator.clip_tokens == "pooled" else "pooled"
-    found[f"{tokens} CLIP tokens"] = {"generator": {"clip_tokens": tokens}}
+    changes[f"{tokens} CLIP tokens"] = {"generator": {"clip_tokens": tokens}}
+    found = {name: Plan(changed, a.steps) for name, changed in changes.items()}
+
+    own = generator.prediction_type
+    other: dict[str, Any] = {"prediction_type": "epsilon", "zero_snr": False}
+    if own == "epsilon":
+        other = {"prediction_type": "v_prediction", "zero_snr": True}
+    baseline = f"{own} from nothing"
+    objectives = {baseline: {}, f"{other['prediction_type']} from nothing": other}
+    for name, objective in objectives.items():
+        changed: Changes = {"generator": {"pretrained": False, **objective}, "paths": nothing}
+        found[name] = Plan(changed, a.objective_steps, baseline)
     return found
 
 
-def spare_people(P: Params) -> list[str]:
-    """Persons of the mini world that its data sets leave over, at most `study.ablation.people`."""
+def prepared(a: Ablation) -> Params:
+    """The study's parameters, its world rendered in a folder of this command's own.
+
+    The folder's name follows all that decides the world, so what is there is up to date.
+    """
+    P = params.load(a.study)
+    inputs = {
+        **P.pick("seed", "image", "world", "splits", "conditions"),
+        "people": folder_digest(P.paths.world),
+        "motions": folder_digest(P.paths.motions),
+        "body": file_digest(P.paths.body),
+        "code": code_digest("miniworld.build", "posedive_lib.datasets.splits"),
+    }
+    key = hashlib.sha256(json.dumps(inputs, sort_keys=True).encode()).hexdigest()[:20]
+    names = {"datasets": "world", "bodies": "bodies", "splits": "splits"}
+    own = {f"paths.{name}": str(WORK / key / folder) for name, folder in names.items()}
+    P = params.load(a.study, overrides=own)
+    mini_world.make_world(P)
+    if any(name.startswith("msmt17-s-") for name in P.study.datasets):
+        write_msmt17_s(
+            P.paths.datasets, P.splits, P.paths.body, P.paths.splits, bodies=P.paths.bodies
+        )
+    return P
+
+
+def spare_people(P: Params, count: int) -> list[str]:
+    """Persons of the mini world that its data sets leave over, at most `count`."""
     people = pd.read_csv(Path(P.paths.world) / "identities.csv", keep_default_na=False)
     names: list[str] = []
     for family in SPARE:
@@ -83,9 +127,9 @@ def spare_people(P: Params) -> list[str]:
     if not names:
         raise StudyError(
             f"{P.paths.world}/identities.csv has no person beyond those of the data sets: "
-            "lower world.*.train_pids, or set study.ablation.seeds to []."
+            f"name a study in {PARAMS} with lower world.*.train_pids."
         )
-    return names[: P.study.ablation.people]
+    return names[:count]
 
 
 def spare_targets(
@@ -123,18 +167,17 @@ def spare_targets(
     return targets, photos[len(pids) :], np.repeat(pids, GALLERY_VIEWS)
 
 
-def trained(P: Params, images: pd.DataFrame, changed: Changes, seed: int) -> Path:
-    """Folder of one variant's generator, trained, or found where that was done before."""
-    variant = variant_of(P, images, changed)
-    folder = STORE.folder({**variant.spec, "seed": seed})
-    in_processes(train_variant, [(variant, seed, folder)], 1)  # of one thread, as all variants
-    return train_variant(variant, seed, folder)
-
-
-def draw_all(P: Params, images: pd.DataFrame, targets: quality.Targets) -> Drawn:
+def draw_all(
+    P: Params,
+    plans: dict[str, Plan],
+    seeds: Sequence[int],
+    images: pd.DataFrame,
+    targets: quality.Targets,
+) -> Drawn:
     """Images of the targets by every variant and seed.
 
-    Every training has a process of one thread. One that was made before is found again.
+    images: of phase 2. Every training has a process of one thread. One that was made before is
+    found again.
     """
     files, waiting = {}, []
     drawn_by = STORE.key(
@@ -143,9 +186,9 @@ def draw_all(P: Params, images: pd.DataFrame, targets: quality.Targets) -> Drawn
             "targets": [array_digest(array) for array in vars(targets).values()],
         }
     )
-    for name, changed in variants(P).items():
-        variant = variant_of(P, images, changed)
-        for seed in P.study.ablation.seeds:
+    for name, plan in plans.items():
+        variant = variant_of(P, images, plan.changed, plan.steps)
+        for seed in seeds:
             folder = STORE.folder({**variant.spec, "seed": seed})
             file = files[name, seed] = folder / f"unseen-{drawn_by}.npy"
             if not file.is_file():
@@ -158,6 +201,7 @@ def draw_all(P: Params, images: pd.DataFrame, targets: quality.Targets) -> Drawn
 
 
 def table(
+    plans: dict[str, Plan],
     drawn: Drawn,
     targets: quality.Targets,
     estimator: PoseEstimator,
@@ -166,9 +210,9 @@ def table(
     *,
     seed: int,
 ) -> pd.DataFrame:
-    """Every variant and metric, with its difference to the first variant: COLUMNS.
+    """Every variant and metric, with its difference to the variant's baseline: COLUMNS.
 
-    A person's value is a mean over the seeds. ci_low, ci_high: interval of the difference, by
+    A person's value is a mean over the seeds. ci_low, ci_high: 95 % interval of the difference, by
     resampling people. seed_low, seed_high: least and greatest difference of the seeds.
     gallery: photos and pids of the true people.
     """
@@ -178,18 +222,19 @@ def table(
         key: quality.per_person(images, targets, estimator, reid, known, pids)
         for key, images in drawn.items()
     }
-    names = list(dict.fromkeys(name for name, _ in drawn))
     seeds = sorted({seed for _, seed in drawn})
     rows = []
-    for name in names:
+    for name, plan in plans.items():
         for metric in (m for m in RELEVANT if m in per_person[name, seeds[0]]):
             own = np.stack([per_person[name, s][metric] for s in seeds])  # (seeds, people)
-            difference = own - np.stack([per_person[names[0], s][metric] for s in seeds])
+            difference = own - np.stack([per_person[plan.baseline, s][metric] for s in seeds])
             interval = bootstrap_interval(difference.mean(0), seed=seed)
             by_seed = difference.mean(1)
             rows.append(
                 {
                     "variant": name,
+                    "baseline": plan.baseline,
+                    "steps": plan.steps,
                     "metric": metric,
                     "value": own.mean(),
                     "difference": interval.mean,
@@ -204,54 +249,30 @@ def table(
     return pd.DataFrame(rows, columns=COLUMNS)
 
 
-def run(
-    P: Params, images: pd.DataFrame, estimator: PoseEstimator, reid: quality.Extractor
-) -> pd.DataFrame:
-    """The whole comparison as one `table`.
-
-    Without rows where `study.ablation.seeds` is empty, and on data without the truth: its cameras
-    see nobody else. images: of phase 2. reid: tells who is shown.
-    """
-    if not P.study.ablation.seeds or not mini_world.has_people(images):
-        return pd.DataFrame(columns=COLUMNS)
-    targets, photos, pids = spare_targets(P, spare_people(P))
-    drawn = draw_all(P, images, targets)
-    return table(drawn, targets, estimator, reid, (photos, pids), seed=P.seed)
+def run(a: Ablation) -> pd.DataFrame:
+    """The whole comparison as one `table`, which is also written to TABLE."""
+    P = prepared(a)
+    targets, photos, pids = spare_targets(P, spare_people(P, a.people))
+    plans = variants(P, a)
+    drawn = draw_all(P, plans, a.seeds, phase2.training_images(P), targets)
+    estimator = PoseEstimator(P.paths.pose_estimator)
+    reid = reid_jobs.trained_on_real(P, P.study.main_dataset)  # tells who is shown
+    found = table(plans, drawn, targets, estimator, reid, (photos, pids), seed=P.seed)
+    write_text(TABLE, to_csv(found))
+    return found
 
 
-def verdict(result: pd.DataFrame) -> str:
-    """One sentence: which variants beat the parameters as they are by at least RELEVANT."""
-    if result.empty:
-        return (
-            "The variants are switched off (`study.ablation.seeds`), or the data lack the truth "
-            "that they are measured by."
-        )
-    sure = (result["ci_low"] > 0) & (result["seed_low"] > 0)
-    better = result[sure & (result["difference"] >= result["metric"].map(RELEVANT))]
-    if better.empty:
-        return (
-            "No variant is shown to beat the parameters as they are by as much as is worth a word, "
-            "in any measure."
-        )
-    found = ", ".join(
-        f"{row.variant} in {row.metric} (+{row.difference:.3f})" for row in better.itertuples()
-    )
-    return (
-        f"The default is not the best in everything: {found}, by the interval over people and in "
-        "every seed."
-    )
+@command("Stopped: the same command goes on from here.")
+def main(arguments: list[str] | None = None) -> int:
+    """Returns the exit status."""
+    argparse.ArgumentParser(
+        prog="python -m posedive_lib.study.ablation",
+        description=f"Train and measure the generator's variants of {PARAMS}, as {TABLE}.",
+    ).parse_args(arguments)
+    found = run(params.load_ablation(PARAMS))
+    print(f"{TABLE}: {found['variant'].nunique()} variants.")
+    return 0
 
 
-def spare_conditions(result: pd.DataFrame) -> tuple[list[str], list[str]]:
-    """Conditions that training can do without, and those whose absence is not shown to cost much.
-
-    The first: the interval of every measure's change lies within ±RELEVANT. The second: the mean of
-    every change is above -RELEVANT, although intervals reach further.
-    """
-    without = result[result["variant"].isin([f"without {name}" for name in CONDITIONS])]
-    names = without["variant"].str.removeprefix("without ")
-    relevant = without["metric"].map(RELEVANT)
-    largest = without[["ci_low", "ci_high"]].abs().max(axis=1)
-    sure = (largest < relevant).groupby(names, sort=False).all()
-    small = (without["difference"] > -relevant).groupby(names, sort=False).all()
-    return sure.index[sure].tolist(), small.index[small & ~sure].tolist()
+if __name__ == "__main__":
+    sys.exit(main())

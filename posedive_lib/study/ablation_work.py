@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from posedive_lib.augment.photo_arrays import stable_diffusion_folder
-from posedive_lib.bench.runs import write_array
+from posedive_lib.bench.runs import RunStore, write_array
 from posedive_lib.digests import code_digest
 from posedive_lib.generator.arrays import TrainingArrays
 from posedive_lib.generator.sampling import load
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from posedive_lib.params import Params
     from posedive_lib.study.quality import Targets
 
+STORE = RunStore("runs/ablation")
 Changes = dict[str, dict[str, Any]]  # section of the parameters -> entry -> value
 
 
@@ -40,10 +41,10 @@ class Variant:
     spec: dict[str, Any]
 
 
-def variant_of(P: Params, images: pd.DataFrame, changed: Changes) -> Variant:
-    """The parameters with changes, for `study.ablation.steps` steps on the given images."""
-    steps = {"steps": P.study.ablation.steps, "sample_every": 0}
-    generator = P.generator.model_copy(update=steps | changed.get("generator", {}))
+def variant_of(P: Params, images: pd.DataFrame, changed: Changes, steps: int) -> Variant:
+    """The parameters with changes, for so many training steps on the given images."""
+    pace = {"steps": steps, "sample_every": 0}
+    generator = P.generator.model_copy(update=pace | changed.get("generator", {}))
     paths = P.paths.model_copy(update=changed.get("paths", {}))
     own = P.model_copy(update={"generator": generator, "paths": paths})
     arrays, spec = encoded(own, images)

@@ -14,8 +14,8 @@ import pandas as pd
 from posedive_lib.augment.candidates import load_bodies
 from posedive_lib.augment.measures import body_pck
 from posedive_lib.bench.processes import in_processes
-from posedive_lib.study import ablation, design, mini_world, person_judge, phase2
-from posedive_lib.study.ablation_work import Changes, train_variant, variant_of
+from posedive_lib.study import design, mini_world, person_judge, phase2
+from posedive_lib.study.ablation_work import STORE, Changes, train_variant, variant_of
 from posedive_lib.study.candidate_files import candidate_images, candidates_folder
 from posedive_lib.study.comparison import against, between
 from posedive_lib.study.job import Job
@@ -39,9 +39,9 @@ def generators(P: Params) -> dict[str, Path]:
     """
     images, found, jobs = phase2.training_images(P), {}, []
     for steps in P.study.graded_steps:
-        changed: Changes = {"paths": {"phase1": None}, "generator": {"steps": steps}}
-        variant = variant_of(P, images, changed)
-        folder = ablation.STORE.folder({**variant.spec, "seed": P.seed})
+        changed: Changes = {"paths": {"phase1": None}}
+        variant = variant_of(P, images, changed, steps)
+        folder = STORE.folder({**variant.spec, "seed": P.seed})
         jobs.append((variant, P.seed, folder))
         found[f"{steps} steps"] = folder / "generator"
     in_processes(train_variant, jobs, P.study.workers)

@@ -209,15 +209,11 @@ def gains(table: pd.DataFrame) -> pd.DataFrame:
 def cost(r: Replication) -> pd.DataFrame:
     """Hours, memory, disk and files of each stage of one world on this machine, as `make plan`.
 
-    Figures, statistics, the ablation and longer trainings are no part of a world.
+    Figures, statistics and longer trainings are no part of a world.
     """
     P = Params.model_validate(world_values(r, r.worlds[0]))
-    none: dict[str, list[int]] = {"seeds": []}
-    parts = {
-        "ablation": P.study.ablation.model_copy(update=none),
-        "longer": P.study.longer.model_copy(update=none),
-    }
-    P = P.model_copy(update={"study": P.study.model_copy(update=parts)})
+    longer = P.study.longer.model_copy(update={"seeds": []})
+    P = P.model_copy(update={"study": P.study.model_copy(update={"longer": longer})})
     measured = rates.known(P)
     sizes: plan.Sizes = {name: size_of(P, name) for name in P.study.datasets}
     wanted = ("world", "03", "04", "05")

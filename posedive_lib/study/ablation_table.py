@@ -1,0 +1,155 @@
+"""ablation/generator_ablation.csv, the result of `make ablation`, and what can be said of it (§B).
+
+It is of the mini world, so nothing here needs the generator.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+
+from posedive_lib.errors import StudyError
+from posedive_lib.generator.guiders import CONDITIONS
+from posedive_lib.intake.tables import read_table
+
+TABLE = Path("ablation/generator_ablation.csv")
+NAMES = ["variant", "baseline", "metric"]
+COUNTS = ["steps", "seeds", "n"]
+COLUMNS = [
+    "variant",
+    "baseline",
+    "steps",
+    "metric",
+    "value",
+    "difference",
+    "ci_low",
+    "ci_high",
+    "seed_low",
+    "seed_high",
+    "seeds",
+    "n",
+]
+# Least difference that counts (ours; PSNR in dB).
+RELEVANT = {"pck": 0.01, "identity_top1": 0.01, "psnr": 0.1, "ssim": 0.01}
+AS_TRAINED = "as trained"  # the variant in which nothing differs
+# Parts of the design that a variant leaves out.
+PARTS = [*CONDITIONS, "reference attention"]
+
+
+def empty() -> pd.DataFrame:
+    """A table without rows: nothing was measured."""
+    return pd.DataFrame(columns=COLUMNS)
+
+
+def read(path: Path = TABLE) -> pd.DataFrame:
+    """The table, or `empty()` where there is none.
+
+    StudyError for another table: other columns, an unknown measure, or a word for a number.
+    """
+    if not path.exists():
+        return empty()
+    mend = "restore it from git, or run `make ablation`"
+    cells = read_table(path)
+    if cells.columns.tolist() != COLUMNS:
+        raise StudyError(f"{path} has other columns than {', '.join(COLUMNS)}: {mend}.")
+    unknown = sorted(set(cells["metric"]) - set(RELEVANT))
+    if unknown:
+        raise StudyError(f"{path} has a measure {unknown[0]!r} that nothing here knows: {mend}.")
+    numbers = [name for name in COLUMNS if name not in NAMES]
+    try:
+        found = cells.astype(dict.fromkeys(numbers, float)).astype(dict.fromkeys(COUNTS, int))
+    except ValueError as error:
+        raise StudyError(f"{path} has a word for a number ({error}): {mend}.") from None
+    return found.reset_index(drop=True)
+
+
+def compared(result: pd.DataFrame) -> pd.DataFrame:
+    """The rows of variants that are compared with another one."""
+    return result[result["variant"] != result["baseline"]]
+
+
+def made(result: pd.DataFrame) -> str:
+    """How its variants were trained, in a few words, such as "2 seeds, 300 or 1500 steps"."""
+    if result.empty:
+        return "none on these data"
+    steps = " or ".join(map(str, sorted(set(result["steps"]))))
+    return f"{result['seeds'].max()} seeds, {steps} steps"
+
+
+def verdict(result: pd.DataFrame) -> str:
+    """One sentence: which variants beat what they are compared with by at least RELEVANT."""
+    if result.empty:
+        return (
+            "The variants of the generator were not compared on these data: `make ablation` does "
+            "that, in the mini world."
+        )
+    better = result[_sure(result, 1)]
+    if better.empty:
+        return (
+            "No variant is shown to beat the parameters as they are by as much as is worth a word, "
+            "in any measure."
+        )
+    found = ", ".join(
+        f"{row.variant} in {row.metric} (+{row.difference:.3f})" for row in better.itertuples()
+    )
+    return (
+        f"The default is not the best in everything: {found}, by the interval over people and in "
+        "every seed."
+    )
+
+
+def needed(result: pd.DataFrame) -> str:
+    """Sentences: which parts are missed when left out, which are not, and how objectives compare.
+
+    "" for a table without rows.
+    """
+    if result.empty:
+        return ""
+    missed = missed_parts(result)
+    said = [f"Missed when left out: {', '.join(missed) or 'no part for sure'}."]
+    spare, cheap = spare_conditions(result)
+    if spare:
+        said.append(f"Training can do without {' or without '.join(spare)}.")
+    if cheap := [name for name in cheap if name not in missed]:
+        said.append(f"Without {' or '.join(cheap)} no measure falls by much on average.")
+    others = compared(result)
+    for pair, rows in others[others["baseline"] != AS_TRAINED].groupby(["variant", "baseline"]):
+        changes = ", ".join(
+            f"{row.metric} {row.difference:+.3f} [{row.ci_low:+.3f}, {row.ci_high:+.3f}]"
+            for row in rows.itertuples()
+        )
+        said.append(f"{pair[0]} against {pair[1]} ({rows['steps'].max()} steps): {changes}.")
+    return " ".join(said)
+
+
+def missed_parts(result: pd.DataFrame) -> list[str]:
+    """The parts of the design, of PARTS, without which some measure surely falls.
+
+    By at least RELEVANT, by the interval over people and in every seed.
+    """
+    worse = set(result["variant"][_sure(result, -1)])
+    return [name for name in PARTS if f"without {name}" in worse]
+
+
+def _sure(result: pd.DataFrame, sign: int) -> pd.Series:
+    """Rows that are better (sign 1) or worse (-1) by RELEVANT, in the interval and every seed."""
+    low, high = sign * result["ci_low"], sign * result["ci_high"]
+    seeds = sign * result["seed_low"], sign * result["seed_high"]
+    sure = (low > 0) & (high > 0) & (seeds[0] > 0) & (seeds[1] > 0)
+    return sure & (sign * result["difference"] >= result["metric"].map(RELEVANT))
+
+
+def spare_conditions(result: pd.DataFrame) -> tuple[list[str], list[str]]:
+    """Conditions that training can do without, and those whose absence is not shown to cost much.
+
+    The first: the interval of every measure's change lies within ±RELEVANT. The second: the mean of
+    every change is above -RELEVANT, although intervals reach further.
+    """
+    without = result[result["variant"].isin([f"without {name}" for name in CONDITIONS])]
+    names = without["variant"].str.removeprefix("without ")
+    relevant = without["metric"].map(RELEVANT)
+    largest = without[["ci_low", "ci_high"]].abs().max(axis=1)
+    sure = (largest < relevant).groupby(names, sort=False).all()
+    small = (without["difference"] > -relevant).groupby(names, sort=False).all()
+    return sure.index[sure].tolist(), small.index[small & ~sure].tolist()
