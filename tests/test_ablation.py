@@ -220,7 +220,7 @@ def tiny(tmp_path, monkeypatch):
     values = yaml.safe_load((ROOT / "params/smoke.yaml").read_text())
     few = {"train_pids": 3, "test_pids": 2}
     values["world"] = {
-        "workers": 2,
+        "workers": 1,
         "market1501": {**few, "images_per_train_pid": 2, "images_per_test_pid": 3}
         | {"distractors": 1, "junk": 1},
         "msmt17": {**few, "images_per_train_pid": 2, "images_per_test_pid": 3},
@@ -231,6 +231,7 @@ def tiny(tmp_path, monkeypatch):
         "datasets": ["market1501"],
         "arms": {"real": "all", "pose-dive": "all"},
         "resnet_arms": ["real"],
+        "workers": 1,
     }
     values["reid"] |= {"batch_size": 4, "instances": 2}
     own = {"study": "tiny.yaml", "seeds": [0], "steps": 1, "objective_steps": 2, "people": 2}

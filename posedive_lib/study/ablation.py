@@ -38,6 +38,7 @@ from posedive_lib.seeds import rng_for
 from posedive_lib.study import mini_world, phase2, quality, reid_jobs
 from posedive_lib.study.ablation_table import AS_TRAINED, COLUMNS, RELEVANT, TABLE
 from posedive_lib.study.ablation_work import STORE, Changes, draw_variant, variant_of
+from posedive_lib.workers import worker_pool
 
 if TYPE_CHECKING:
     from posedive_lib.params import Ablation, Params
@@ -92,8 +93,8 @@ def variants(P: Params, a: Ablation) -> dict[str, Plan]:
     return found
 
 
-def prepared(a: Ablation) -> Params:
-    """The study's parameters, its world rendered in a folder of this command's own.
+def study_of(a: Ablation) -> Params:
+    """The study's parameters, with a folder of this command's own for its world.
 
     The folder's name follows all that decides the world, so what is there is up to date.
     """
@@ -108,13 +109,16 @@ def prepared(a: Ablation) -> Params:
     key = hashlib.sha256(json.dumps(inputs, sort_keys=True).encode()).hexdigest()[:20]
     names = {"datasets": "world", "bodies": "bodies", "splits": "splits"}
     own = {f"paths.{name}": str(WORK / key / folder) for name, folder in names.items()}
-    P = params.load(a.study, overrides=own)
+    return params.load(a.study, overrides=own)
+
+
+def make_world(P: Params) -> None:
+    """The data sets and splits of the study, where they are not there yet."""
     mini_world.make_world(P)
     if any(name.startswith("msmt17-s-") for name in P.study.datasets):
         write_msmt17_s(
             P.paths.datasets, P.splits, P.paths.body, P.paths.splits, bodies=P.paths.bodies
         )
-    return P
 
 
 def spare_people(P: Params, count: int) -> list[str]:
@@ -251,8 +255,10 @@ def table(
 
 def run(a: Ablation) -> pd.DataFrame:
     """The whole comparison as one `table`, which is also written to TABLE."""
-    P = prepared(a)
-    targets, photos, pids = spare_targets(P, spare_people(P, a.people))
+    P = study_of(a)
+    with worker_pool(P.world.workers):
+        make_world(P)
+        targets, photos, pids = spare_targets(P, spare_people(P, a.people))
     plans = variants(P, a)
     drawn = draw_all(P, plans, a.seeds, phase2.training_images(P), targets)
     estimator = PoseEstimator(P.paths.pose_estimator)
