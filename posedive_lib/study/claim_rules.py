@@ -36,7 +36,8 @@ if TYPE_CHECKING:
 # Our limits.
 ALIKE = 0.99  # share of the candidates that two thresholds both keep: from here they are one
 SAME = 1.0  # points of mAP: levels whose interval of the difference stays inside ±SAME are equal
-PLAIN = ("same-distribution", "repeat")  # more images without diversity, against real ones again
+# more images without diversity, against real ones again
+MORE_ALONE = ("same-distribution", "repeat")
 
 
 def gains(e: Evidence, dataset: str) -> tuple[str, list[str]]:
@@ -155,12 +156,12 @@ def _by_border(e: Evidence, dataset: str) -> pd.DataFrame:
 def diversity_not_volume(e: Evidence) -> Finding:
     """Diversified arms gain over arms that add as many images without diversity, on every set.
 
-    Against it speaks a gain by generated images that diversify nothing (`PLAIN`).
+    Against it speaks a gain by generated images that diversify nothing (`MORE_ALONE`).
     """
     table = e.rows("tables/diversity_volume", metric="mAP")
     pairs = list(zip(table["arm"], table["baseline"], strict=True))
-    plain = table[[pair == PLAIN for pair in pairs]]
-    table = table[[pair in VOLUME and pair != PLAIN for pair in pairs]]
+    plain = table[[pair == MORE_ALONE for pair in pairs]]
+    table = table[[pair in VOLUME and pair != MORE_ALONE for pair in pairs]]
     if table.empty:
         raise NotCovered("this study has no arm that adds as many images without diversity")
     texts = [
@@ -178,9 +179,9 @@ def diversity_not_volume(e: Evidence) -> Finding:
 
 
 def _plain_over_real(e: Evidence) -> pd.DataFrame:
-    """Generated images without diversity against real ones; a run without the pair `PLAIN`."""
+    """Generated images without diversity against real ones; a run without the pair `MORE_ALONE`."""
     table = e.table("tables/comparison")
-    return table[(table["arm"] == PLAIN[0]) & (table["metric"] == "mAP")]
+    return table[(table["arm"] == MORE_ALONE[0]) & (table["metric"] == "mAP")]
 
 
 @rule

@@ -15,7 +15,8 @@ from posedive_lib.bench.runs import write_text
 from posedive_lib.bench.statistics import NO_EFFECT, contains_zero
 from posedive_lib.study.names import NAMES
 
-PLAIN = ("repeat", "same-distribution", "oracle-same")  # arms without new poses and views
+# arms without new poses and views
+OLD_VIEWS = ("repeat", "same-distribution", "oracle-same")
 NOT_RUN = "not run in this study"
 UNITS = {"mAP": "mAP", "rank1": "rank-1"}
 
@@ -190,7 +191,7 @@ def look_alikes(table: pd.DataFrame) -> str:
         return "No arm's interval for the rank-1 of look-alikes lies below 0." if len(rows) else ""
     said = ", ".join(f"`{row['arm']}` on {told(row)}" for _, row in worse.iterrows())
     text = f"Look-alikes lose rank-1 with {said}."
-    plain = [f"`{arm}`" for arm in worse["arm"].unique() if arm in PLAIN]
+    plain = [f"`{arm}`" for arm in worse["arm"].unique() if arm in OLD_VIEWS]
     if plain:
         text += (
             f" But {' and '.join(plain)} {'adds' if len(plain) == 1 else 'add'} no new poses or "
