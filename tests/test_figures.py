@@ -16,6 +16,7 @@ import pytest
 
 from posedive_lib.bench import figures, tables
 from posedive_lib.errors import StudyError
+from posedive_lib.study.names import WORDS
 
 
 @pytest.fixture(autouse=True)
@@ -149,6 +150,17 @@ def test_a_page_may_show_fewer_columns_than_the_file_has(inside, monkeypatch):
     assert re.findall("<t[hd]>(.)</t[hd]>", shown[0]) == ["c", "a", "3", "1"]
 
 
+def test_a_page_may_call_things_otherwise_than_the_file(inside, monkeypatch):
+    shown = []
+    monkeypatch.setattr("IPython.get_ipython", lambda: object())
+    monkeypatch.setattr("IPython.display.display", lambda page: shown.append(page.data))
+    table = pd.DataFrame({"dataset": ["msmt17"], "metric": ["rank1"], "n": [3]})
+    tables.save(table, "t", caption="T.", names=WORDS)
+    assert (inside / "reports/tables/t.csv").read_text() == "dataset,metric,n\nmsmt17,rank1,3\n"
+    assert re.findall("<td>(.*)</td>", shown[0]) == ["MSMT17", "rank-1", "3"]
+    assert table.loc[0, "dataset"] == "msmt17"
+
+
 def test_tables(inside):
     tables.save(
         pd.DataFrame({"dataset": ["msmt17"], "mAP": [12.3456789]}), "comparison", caption="Gain."
@@ -156,3 +168,5 @@ def test_tables(inside):
     assert (inside / "reports/tables/comparison.csv").read_text() == "dataset,mAP\nmsmt17,12.3457\n"
     with pytest.raises(StudyError, match="Table comparison has no caption"):
         tables.save(pd.DataFrame(), "comparison", caption="")
+    with pytest.raises(StudyError, match="A table of a, b has no caption"):
+        tables.show(pd.DataFrame({"a": [1], "b": [2]}), caption=" ")

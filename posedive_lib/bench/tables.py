@@ -1,6 +1,6 @@
 """Tables of the study: a CSV each in reports/tables; the same numbers, rounded, in the notebook."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,16 +20,17 @@ def save(
     caption: str,
     digits: int = 2,
     columns: Sequence[str] | None = None,
+    names: Mapping[str, str] | None = None,
 ) -> None:
     """Write `tables/NAME.csv` of the reports and show the table with `digits` decimals.
 
     columns: those that the page shows, in this order; the file has all.
+    names: cells of the file that the page calls otherwise, and how. StudyError without a caption.
     """
-    if not caption.strip():
-        raise StudyError(f"Table {name} has no caption; say in a sentence what it shows.")
+    _check(caption, f"Table {name}")
     write_text(reports.folder() / f"tables/{name}.csv", to_csv(table))
     shown = table if columns is None else table[list(columns)]
-    show(shown, caption=caption, digits=digits)
+    show(shown, caption=caption, digits=digits, names=names)
 
 
 def rendered(where: Path) -> bool:
@@ -59,16 +60,26 @@ def to_markdown(table: pd.DataFrame, digits: int = 2) -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
-def show(table: pd.DataFrame, *, caption: str, digits: int = 2) -> None:
-    """Display a table with its caption in a notebook; elsewhere nothing happens.
+def show(
+    table: pd.DataFrame,
+    *,
+    caption: str,
+    digits: int = 2,
+    names: Mapping[str, str] | None = None,
+) -> None:
+    """Display a table with its caption in a notebook; elsewhere nothing is shown.
 
-    A table of more than LONGEST rows is folded: its caption opens it.
+    names: as in `save`. A table of more than LONGEST rows is folded: its caption opens it.
+    StudyError without a caption.
     """
     from IPython import get_ipython
     from IPython.display import HTML, display
 
+    _check(caption, f"A table of {', '.join(map(str, table.columns))}")
     if get_ipython() is None:
         return
+    if names:
+        table = table.replace(dict(names))
     html = table.to_html(
         index=False, border=0, na_rep="–", float_format=lambda value: f"{value:.{digits}f}"
     )
@@ -79,3 +90,8 @@ def show(table: pd.DataFrame, *, caption: str, digits: int = 2) -> None:
         return
     head, _, body = html.partition(">\n")
     display(HTML(f"{head}>\n<caption>{caption}</caption>\n{body}"))
+
+
+def _check(caption: str, table: str) -> None:
+    if not caption.strip():
+        raise StudyError(f"{table} has no caption; say in a sentence what it shows.")

@@ -11,6 +11,7 @@ NAMES = {
     "cuhk03-detected": "CUHK03 (D)",
     "folder": "own photos",
 }
+WORDS = NAMES | {"rank1": "rank-1"}  # what pages call data sets and metrics
 SPLIT_OF_MSMT17 = "msmt17-s-"
 
 

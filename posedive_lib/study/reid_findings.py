@@ -6,34 +6,16 @@ arms or data sets has other sentences, or says that something was not run.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 import pandas as pd
 
-from posedive_lib.bench import reports, tables
-from posedive_lib.bench.runs import write_text
 from posedive_lib.bench.statistics import NO_EFFECT, contains_zero
 from posedive_lib.study.names import NAMES
 
 # arms without new poses and views
 OLD_VIEWS = ("repeat", "same-distribution", "oracle-same")
 NOT_RUN = "not run in this study"
-UNITS = {"mAP": "mAP", "rank1": "rank-1"}
-
-
-def named(table: pd.DataFrame) -> pd.DataFrame:
-    """The table with data sets and metrics as people write them."""
-    said = table.copy()
-    for column, words in {"dataset": NAMES, "metric": UNITS}.items():
-        if column in said:
-            said[column] = said[column].replace(words)
-    return said
-
-
-def save(table: pd.DataFrame, name: str, columns: Sequence[str], *, caption: str) -> None:
-    """Write `tables/NAME.csv` whole, and show these columns with people's names."""
-    write_text(reports.folder() / f"tables/{name}.csv", tables.to_csv(table))
-    tables.show(named(table)[list(columns)], caption=caption)
 
 
 def dagger(row: pd.Series) -> str:
@@ -126,7 +108,7 @@ def no_ceiling(table: pd.DataFrame) -> str:
 def captured(shares: pd.DataFrame) -> str:
     """Shares of what true photos bring, with intervals; where they are not defined."""
     words = {"gain": "of the whole gain", "diversity": "of what new poses and views alone bring"}
-    said, shares = [], named(shares)
+    said, shares = [], shares.replace(NAMES)
     for of, word in words.items():
         for _, row in shares[(shares["of"] == of) & shares["share"].notna()].iterrows():
             ends = f"[{row['ci_low']:.0f}, {row['ci_high']:.0f}]"
@@ -146,7 +128,7 @@ def second_model(second: pd.DataFrame, first: pd.DataFrame) -> str:
         return f"It was {NOT_RUN}."
     levels = ", ".join(
         f"{row['dataset']} {row['baseline_mean']:.1f} % ({row['baseline_mean_first']:.1f} %)"
-        for _, row in named(both).iterrows()
+        for _, row in both.replace(NAMES).iterrows()
     )
     stronger = both["baseline_mean"] > both["baseline_mean_first"]
     word = "not stronger everywhere"
