@@ -2,13 +2,18 @@
 
 import subprocess
 import sys
+import time
+from contextlib import nullcontext
 from pathlib import Path
+from types import SimpleNamespace
 
 import pandas as pd
 import pytest
 from pipeline import ROOT, stages
 
 from posedive_lib.bench import costs
+
+ENDS = nullcontext()  # a block that raises nothing
 
 
 @pytest.fixture(autouse=True)
@@ -60,6 +65,54 @@ def test_a_stage_that_found_its_records_keeps_the_cost_of_making_them():
     with costs.measured("05"):
         pass
     assert costs.RECORDS.get({"stage": "05"})["files_made"] == 0
+
+
+def sitting(seconds: float, files: int, monkeypatch, *, fails: bool = False) -> None:
+    """One of stage 05 that makes some files; its clock goes forward by so many seconds."""
+    clock = iter([0.0, *[seconds] * 9])
+    with monkeypatch.context() as patch, pytest.raises(ZeroDivisionError) if fails else ENDS:
+        patch.setattr(costs, "time", SimpleNamespace(time=time.time, monotonic=lambda: next(clock)))
+        with costs.measured("05"):
+            for number in range(files):
+                costs.RunStore("runs/reid").put({"run": time.monotonic(), "n": number}, 1)
+            if fails:
+                raise ZeroDivisionError
+
+
+def test_a_stage_that_was_stopped_costs_all_its_sittings(monkeypatch):
+    sitting(60.0, 2, monkeypatch, fails=True)
+    sitting(30.0, 1, monkeypatch, fails=True)
+    assert costs.RECORDS.get({"stage": "05"}) is None
+    sitting(10.0, 1, monkeypatch)
+    first = costs.RECORDS.get({"stage": "05"})
+    assert (first["wall_seconds"], first["files_made"]) == (100.0, 4)
+    assert not [*costs.SITTINGS.path.iterdir()]
+    sitting(7.0, 0, monkeypatch, fails=True)  # nothing made anew, before and after the stop
+    sitting(7.0, 0, monkeypatch)
+    assert costs.RECORDS.get({"stage": "05"}) == first
+    sitting(50.0, 2, monkeypatch, fails=True)
+    Path("params.yaml").write_text("seed: 0\nreid: {steps: 2, seeds: [0]}\n")
+    sitting(5.0, 1, monkeypatch)  # of other parameters: the sitting before was not of this work
+    assert costs.RECORDS.get({"stage": "05"})["wall_seconds"] == 5.0
+
+
+def test_a_killed_sitting_counts_until_its_last_note(monkeypatch):
+    work = (
+        "import time\nfrom pathlib import Path\nfrom posedive_lib.bench import costs\n"
+        "costs.EVERY = 0.05\nwith costs.measured('05'):\n    time.sleep(100)"
+    )
+    killed = subprocess.Popen([sys.executable, "-c", work])
+    for _ in range(600):
+        noted = costs.SITTINGS.get({"stage": "05"})
+        if noted is not None and noted["wall_seconds"] > 0.2:
+            break
+        time.sleep(0.1)
+    killed.kill()
+    killed.wait()
+    before = costs.SITTINGS.get({"stage": "05"})["wall_seconds"]
+    sitting(10.0, 0, monkeypatch)
+    assert costs.RECORDS.get({"stage": "05"})["wall_seconds"] == pytest.approx(10.0 + before)
+    assert before > 0.2
 
 
 def test_the_table_has_the_pipelines_order_and_keeps_what_it_knows():

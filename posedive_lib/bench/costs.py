@@ -6,7 +6,8 @@
 Times differ from run to run, so they are no result: records lie in runs/costs/, the table lies
 beside the reports' tables and not among them, and no stage depends on it. A stage that found the
 files of earlier runs in runs/ keeps the cost of the run that made them, while its parameters are
-the same.
+the same. A stage that was stopped and went on costs all its sittings together. What they cost so
+far lies in runs/costs/unfinished/ until the stage has succeeded.
 """
 
 import os
@@ -15,10 +16,11 @@ import resource
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from functools import reduce
 from pathlib import Path
+from threading import Event, Thread
 from typing import Any
 
 import pandas as pd
@@ -31,6 +33,8 @@ from posedive_lib.bench.tables import to_csv
 from posedive_lib.errors import command
 
 RECORDS, WORK = RunStore("runs/costs"), Path("runs")
+SITTINGS = RunStore("runs/costs/unfinished")
+EVERY = 20.0  # seconds between notes of a sitting: so much of it a kill may lose
 TARGET = "costs.csv"  # in `paths.reports`
 COLUMNS = ["stage", "wall_seconds", "cpu_seconds", "peak_gigabytes", "files_made", "machine"]
 DIGITS = {"wall_seconds": 1, "cpu_seconds": 1, "peak_gigabytes": 2}
@@ -38,23 +42,58 @@ DIGITS = {"wall_seconds": 1, "cpu_seconds": 1, "peak_gigabytes": 2}
 
 @contextmanager
 def measured(stage: str, params_file: str = "params.yaml") -> Iterator[None]:
-    """Record what the block and its child processes cost, unless it raises."""
-    start, clock, before = time.time(), time.monotonic(), _cpu()
-    yield
-    cost = {
-        "wall_seconds": time.monotonic() - clock,
-        "cpu_seconds": _cpu() - before,
-        "peak_gigabytes": _peak(),
-        "files_made": _made(start),
-        "machine": f"{len(os.sched_getaffinity(0))} CPU cores, {platform.machine()}",
-        "params": RECORDS.key(parameters_of(stage, params_file)),
-    }
-    known = RECORDS.get({"stage": stage})
+    """Record what the block and its child processes cost, unless it raises.
+
+    With the cost of its earlier sittings, which raised or were killed, if their parameters were the
+    same. Of a killed one the processor time of child processes that were at work is not known.
+    """
+    cost, ended = _meter(stage, params_file), Event()
+    notes = Thread(target=_note, args=(stage, cost, ended), daemon=True)
+    notes.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        notes.join()
+    whole, known = cost(), RECORDS.get({"stage": stage})
     # A stage that found earlier files did not do the work: its cost then stays.
-    if known is not None and known["params"] == cost["params"]:
-        if known["files_made"] > cost["files_made"]:
-            return
-    RECORDS.put({"stage": stage}, cost)
+    same = known is not None and known["params"] == whole["params"]
+    if not same or known["files_made"] <= whole["files_made"]:
+        RECORDS.put({"stage": stage}, whole)
+    SITTINGS.put({"stage": stage}, whole).unlink()
+
+
+def _meter(stage: str, params_file: str) -> Callable[[], dict[str, Any]]:
+    """A function that says what the stage cost so far, from now on and in earlier sittings."""
+    start, clock, before = time.time(), time.monotonic(), _cpu()
+    earlier = SITTINGS.get({"stage": stage})
+
+    def cost() -> dict[str, Any]:
+        now = {
+            "wall_seconds": time.monotonic() - clock,
+            "cpu_seconds": _cpu() - before,
+            "peak_gigabytes": _peak(),
+            "files_made": _made(start),
+            "machine": f"{len(os.sched_getaffinity(0))} CPU cores, {platform.machine()}",
+            "params": RECORDS.key(parameters_of(stage, params_file)),
+        }
+        if earlier is None or earlier["params"] != now["params"]:
+            return now
+        sums = ("wall_seconds", "cpu_seconds", "files_made")
+        peak = max(earlier["peak_gigabytes"], now["peak_gigabytes"])
+        return now | {name: earlier[name] + now[name] for name in sums} | {"peak_gigabytes": peak}
+
+    return cost
+
+
+def _note(stage: str, cost: Callable[[], dict[str, Any]], ended: Event) -> None:
+    """Write down what an unfinished stage cost so far, now and then and at the end."""
+    over = False
+    while not over:
+        over = ended.wait(EVERY)
+        # Where this fails, the stage itself has an error to show; and a cost is worth no stop.
+        with suppress(Exception):
+            SITTINGS.put({"stage": stage}, cost())
 
 
 def parameters_of(stage: str, params_file: str) -> dict[str, Any]:
