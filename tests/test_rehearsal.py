@@ -19,6 +19,7 @@ LAST = "03_generator_training"
 # GPU, and what a generator of random weights can pass of the filter.
 REDUCED = {
     "image": {"height": 128, "width": 64},
+    "world": {"workers": 1},
     "splits": {  # of few photos more has to be left
         "cam": {"train_max_azimuth": 75.0, "test_min_azimuth": 90.0},
         "pose": {"clusters": 3, "train_clusters": 2},
@@ -51,6 +52,7 @@ REDUCED = {
         "resnet": {"steps": 2},
     },
     "study": {
+        "workers": 1,
         "counts": [0, 1, 2],
         "thresholds": [0.6, 0.9],
         "quantiles": [0.0],
@@ -79,7 +81,7 @@ def files(folder: Path) -> dict[Path, tuple[bytes, int]]:
     }
 
 
-@pytest.mark.slow
+@pytest.mark.slow(seconds=150)
 def test_the_paper_s_profile_on_licensed_files(tmp_path, monkeypatch):
     own, study = tmp_path / "licensed", tmp_path / "study"
     own.mkdir()
