@@ -15,7 +15,7 @@ from pipeline import ROOT
 
 from posedive_lib import datasets, params
 from posedive_lib.augment import __main__ as command
-from posedive_lib.augment import augmenter
+from posedive_lib.augment import augmenter, product
 from posedive_lib.augment.confidence import PoseEstimator
 from posedive_lib.body.camera import orient
 from posedive_lib.body.table import BodyTable
@@ -158,7 +158,7 @@ def test_a_stop_before_the_last_file_leaves_nothing_that_the_next_run_refuses(
 
     with monkeypatch.context() as patched:
         patched.setattr(
-            augment, "contact_sheet", lambda *args, **options: SimpleNamespace(save=stop)
+            product, "contact_sheet", lambda *args, **options: SimpleNamespace(save=stop)
         )
         with pytest.raises(KeyboardInterrupt):
             augment.augment(

@@ -4,8 +4,13 @@ Rendering, painter and estimator are stand-ins here.
 """
 
 import fcntl
+import io
+import json
+import os
+import signal
 import subprocess
 import sys
+import tarfile
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass
 from types import SimpleNamespace
@@ -35,6 +40,7 @@ from posedive_lib.body.poses import PoseSource
 from posedive_lib.body.rendering import Rendering
 from posedive_lib.body.smpl import pose
 from posedive_lib.body.table import BodyTable
+from posedive_lib.datasets.archives import PLACE, Archived
 from posedive_lib.errors import StudyError
 
 H, W = 32, 16
@@ -73,6 +79,22 @@ class Painter:
         self.painted += len(rows)
         grey = (rows["seed"].to_numpy() % 256).astype(np.uint8)
         return np.broadcast_to(grey[:, None, None, None], (len(rows), H, W, 3)).copy()
+
+
+class Noise(Painter):
+    """Soft noise of one's own for each image, which JPEG keeps."""
+
+    key = "noise"
+
+    def __call__(self, wanted):
+        super().__call__(wanted)
+        pairs = zip(wanted.rows["pid"], wanted.rows["index"], strict=True)
+        return np.stack([self.of(*pair) for pair in pairs])
+
+    @staticmethod
+    def of(pid, index):
+        coarse = np.random.default_rng((pid, index)).integers(60, 200, (4, 2, 3), np.uint8)
+        return np.asarray(Image.fromarray(coarse).resize((W, H), Image.Resampling.BICUBIC))
 
 
 @pytest.fixture
@@ -141,7 +163,6 @@ def test_blank_and_equal_images_are_counted_once_when_they_are_made(study, caplo
 def test_manifest_holds_every_candidate_with_its_scores(study):
     manifest = study.run(4, Painter())
     assert len(manifest) == 12 and manifest["path"].is_unique
-    assert all((study.out / path).is_file() for path in manifest["path"])
     np.testing.assert_allclose(manifest["tar_mean"], 160 / 255, atol=1e-5)
     grey = manifest["seed"] % 256
     np.testing.assert_allclose(
@@ -229,7 +250,8 @@ def test_a_run_broken_off_in_a_later_round_resumes(study):
     rest = Painter()
     resumed = study.run(6, rest, images_per_pid=3, key="r", shard=2, block=1)
     assert 0 < rest.painted < len(whole)
-    pd.testing.assert_frame_equal(resumed.drop(columns="path"), whole.drop(columns="path"))
+    where = ["path", *PLACE]  # which follow the size of the shards
+    pd.testing.assert_frame_equal(resumed.drop(columns=where), whole.drop(columns=where))
 
 
 def test_an_empty_plan_gives_an_empty_manifest(study):
@@ -249,26 +271,120 @@ def test_unwritable_output_and_unknown_reference_are_named(study, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "file, content",
+    "kind, content",
     [
-        ("scores.csv", b""),
-        ("scores.csv", b"pid,index\n"),
-        ("scores.csv", None),
-        ("bodies.npz", b""),
-        ("0002_000.jpg", b""),
+        (".csv", b""),
+        (".csv", b"pid,index\n"),
+        (".csv", None),
+        (".tar", b""),
+        (".tar", None),
     ],
 )
-def test_what_a_full_disk_left_of_a_shard_is_made_anew(file, content, study):
+def test_what_a_full_disk_left_of_a_shard_is_made_anew(kind, content, study):
     whole = study.run(3, Painter())
-    (shard,) = {path.parent for path in study.out.glob("shards/*/0002_000.jpg")}
-    broken = shard / file
-    content = (
-        broken.read_bytes()[:-200] if content is None else content
-    )  # cut short in the middle of a row
-    broken.write_bytes(content)
+    broken = study.out / f"{whole['path'].iloc[0].split('.tar')[0]}{kind}"
+    before = broken.read_bytes()
+    broken.write_bytes(before[:-200] if content is None else content)  # cut short in a row
     again = Painter()
     pd.testing.assert_frame_equal(study.run(3, again), whole)
-    assert again.painted == 2 and broken.stat().st_size > len(content)
+    assert again.painted == 2 and broken.read_bytes() == before
+
+
+def test_a_shard_is_an_archive_of_samples_and_every_image_is_read_from_its_place(study):
+    manifest = study.run(3, Noise())
+    archives = {path.split(".tar/")[0] for path in manifest["path"]}
+    files = {path.relative_to(study.out) for path in study.out.glob("shards/[!.]*")}
+    assert {str(file) for file in files} == {
+        f"{a}{kind}" for a in archives for kind in (".tar", ".csv")
+    }
+    images = Archived(manifest, study.out, H, W)
+    for place, row in enumerate(manifest.itertuples()):
+        archive, name = f"{study.out}/{row.path}".rsplit("/", 1)
+        with tarfile.open(archive) as members:
+            assert [m.name for m in members][0].startswith("__shard__/")
+            stored = members.extractfile(name).read()
+            about = json.load(members.extractfile(name.replace(".jpg", ".json")))
+        assert images.bytes_of(place) == stored
+        pixels = np.asarray(Image.open(io.BytesIO(stored)))
+        np.testing.assert_array_equal(images[place], pixels)
+        drawn = Noise.of(row.pid, row.index).astype(int)
+        assert np.abs(drawn - pixels).mean() < 3  # JPEG of quality 95
+        assert (about["pid"], about["seed"]) == (row.pid, row.seed)
+        assert about[SIGMA_GEN[0]] == pytest.approx(manifest[SIGMA_GEN[0]].iloc[place])
+    shuffled = np.random.default_rng(0).permutation(len(manifest))
+    np.testing.assert_array_equal(images[shuffled], np.stack(list(images))[shuffled])
+    mask = manifest["pid"].to_numpy() == 7
+    np.testing.assert_array_equal(images[mask], images[:][mask])
+    assert images[[]].shape == (0, H, W, 3) and len(Archived(manifest, study.out, 8, 4)[:2]) == 2
+
+
+def test_an_archive_that_is_cut_short_or_gone_is_one_sentence(study):
+    manifest = study.run(2, Painter())
+    file = study.out / manifest["path"].iloc[0].rsplit("/", 1)[0]
+    images = Archived(manifest, study.out, H, W)
+    file.write_bytes(file.read_bytes()[: images.places[0, 0] + 9])
+    with pytest.raises(StudyError, match=f"{file} is cut short .*makes it again .*04_augment"):
+        images[:]
+    file.write_bytes(file.read_bytes()[:300])
+    with pytest.raises(StudyError, match=f"{file} is cut short .*makes it again"):
+        candidates.load_bodies(manifest, study.out)
+    file.unlink()
+    with pytest.raises(StudyError, match=f"{file} is missing: .*makes it again"):
+        images[0]
+
+
+def test_a_killed_run_leaves_whole_archives_and_goes_on_with_them(study):
+    """The process ends in the middle of writing an archive, at the third shard."""
+    whole = study.run(4, Painter(), key="whole")
+    child = os.fork()
+    if not child:  # a copy of this process, which kills itself
+        write = shards.archives.write
+        done = []
+
+        def torn(path, members):
+            if len(done) == 2:
+                with shards.archives.replacing(path) as draft:
+                    draft.write_bytes(b"half an archive")
+                    os.kill(os.getpid(), signal.SIGKILL)
+            done.append(path)
+            return write(path, members)
+
+        shards.archives.write = torn
+        study.run(4, Painter(), key="killed")
+        os._exit(0)
+    assert os.WTERMSIG(os.waitpid(child, 0)[1]) == signal.SIGKILL
+    made = Painter()
+    manifest = study.run(4, made, key="killed")
+    assert made.painted == 12 - 2 - 1  # two shards, of two images and of one, were there
+    pd.testing.assert_frame_equal(manifest.drop(columns="path"), whole.drop(columns="path"))
+    assert not [file for file in study.out.glob("shards/.*") if file.name != ".lock"]
+
+
+def test_few_shards_are_in_work_at_a_time_however_many_there_are(study, monkeypatch):
+    """Counted from where a shard is cut from the plan to where its table is written."""
+    cut, write = shards.cut, shards.Maker._write
+    begun, most = set(), []
+
+    def counted(*arguments):
+        for part in cut(*arguments):
+            if not part.table.exists():
+                begun.add(part.archive)
+                most.append(len(begun))
+            yield part
+
+    def written(maker, shard, *arguments):
+        write(maker, shard, *arguments)
+        begun.discard(shard.archive)
+
+    monkeypatch.setattr(shards, "cut", counted)
+    monkeypatch.setattr(shards.Maker, "_write", written)
+    monkeypatch.setattr(candidates, "JOINED", 7)
+    manifest = study.run(20, Painter(), shard=1, block=2)
+    assert len(manifest) == len(most) == 60
+    assert max(most) <= 2 * 2 + 2  # two blocks, one shard that is written, one that is looked at
+    assert (
+        manifest["path"].is_unique and (manifest.groupby("pid")["index"].diff().dropna() == 1).all()
+    )
 
 
 def test_a_second_run_in_one_folder_is_refused_and_a_killed_one_holds_nothing(study):
@@ -310,8 +426,9 @@ def test_bodies_and_estimates_come_back_in_the_manifest_s_order(study):
     bodies, estimated = candidates.load_bodies(manifest, study.out)
     assert bodies.path.tolist() == manifest["path"].tolist() and estimated.shape == (9, 17, 2)
     writing = candidates.for_writing(manifest, study.out)
-    assert list(writing.columns) == ["pid", "camid", "index", "reference", "image_path"]
-    assert Image.open(writing["image_path"].iloc[0]).size == (W, H)
+    assert list(writing.columns) == ["pid", "camid", "index", "reference", *PLACE, "image_path"]
+    archive = writing["image_path"].iloc[0].rsplit("/", 1)[0]
+    assert archive.endswith(".tar") and tarfile.is_tarfile(archive)
 
 
 def table(means: dict[int, list[float]]) -> pd.DataFrame:

@@ -86,7 +86,7 @@ ALLOWED = {
     ("generator/loss_log.py", "read_text"): WORK,
     ("generator/saved.py", "json.loads"): TEXT,
     ("generator/training_pictures.py", "read_text"): WORK,
-    ("own_data/card.py", "read_text"): SOURCE,
+    ("augment/card.py", "read_text"): SOURCE,
     ("own_data/hmr2.py", "json.loads"): TEXT,
     ("own_data/train.py", "read_text"): WORK,
     ("params/profile.py", "read_bytes"): SOURCE,

@@ -3,11 +3,16 @@
 All candidates are painted and scored, also those that a threshold rejects. So another threshold is
 a selection of rows (`posedive_lib.augment.selection`) and never a new generation. The work is cut
 into shards of one index each. An interrupted run resumes, and a longer plan only adds shards.
+
+Images stay in the shards' archives. A row of the manifest says where its image lies, and
+`posedive_lib.datasets.archives.Archived` reads it. Shards are planned, made and collected one after
+the other: only the table of all rows grows with their number.
 """
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,7 +26,8 @@ from posedive_lib.augment.manifest import SIGMA_GEN, SIGMA_TAR
 from posedive_lib.augment.selection import judge
 from posedive_lib.augment.shards import Maker, Shard
 from posedive_lib.body.table import BodyTable
-from posedive_lib.datasets.images import FLAT, inspect
+from posedive_lib.datasets import archives
+from posedive_lib.datasets.images import FLAT, inspect_bytes
 from posedive_lib.devices import processes
 from posedive_lib.errors import StudyError
 from posedive_lib.intake.arrays import read_npz
@@ -30,6 +36,8 @@ from posedive_lib.writing import alone_in, replacing
 
 if TYPE_CHECKING:
     from posedive_lib.params import Augment
+
+JOINED = 256  # tables of shards that are kept apart, at most
 
 
 def generate(
@@ -40,7 +48,7 @@ def generate(
     *,
     inputs: str,
     images_per_pid: int | pd.Series | None = None,
-    shard: int = 256,
+    shard: int = shards.SIZE,
     block: int = 512,
     progress: bool = True,
 ) -> pd.DataFrame:
@@ -53,9 +61,9 @@ def generate(
     StudyError where `out` cannot be written, or another run is making candidates there.
     """
     out, key = Path(out), maker.key(inputs)
-    empty = pd.DataFrame(columns=[*plan.columns, *SIGMA_GEN, *SIGMA_TAR, "path"])
-    tables: list[pd.DataFrame] = []
-    made: list[Shard] = []
+    columns = [*plan.columns, *SIGMA_GEN, *SIGMA_TAR, *archives.PLACE, "path"]
+    empty = pd.DataFrame(columns=columns)
+    table, made = empty, set[str]()
     manifest = judge(empty, limits)
     with (
         alone_in(out / "shards", "making candidates", first=processes().is_main_process),
@@ -64,39 +72,57 @@ def generate(
     ):
         while len(rows := _still_wanted(plan, manifest, images_per_pid)):
             bar.total = len(manifest) + len(rows)
-            parts = shards.cut(rows, shard, out, key)
-            missing = [part for part in parts if part.finished() is None]
-            _count_found(bar, len(rows) - sum(map(len, missing)))
+            missing = _missing(shards.cut(rows, shard, out, key), bar, made)
             maker.make(missing, block, pool, bar)
-            made += missing
-            for part in parts:
-                table = part.finished()
-                if table is None:
-                    raise StudyError(f"{part.folder} was written but is not whole: check the disk")
-                tables.append(table)
-            manifest = judge(pd.concat(tables, ignore_index=True), limits)
+            table = _joined(table, shards.cut(rows, shard, out, key))
+            manifest = judge(table, limits)
         if processes().is_main_process:
             with replacing(out / "manifest.csv") as draft:
                 manifest.to_csv(draft, index=False, lineterminator="\n")
-            _warn_of_odd(made)
+            new = manifest["path"].map(lambda path: Path(path).parent.name in made)
+            _warn_of_odd(archives.Archived(manifest[new.astype(bool)], out, 0, 0))
     return manifest
 
 
-def _warn_of_odd(made: list[Shard]) -> None:
+def _missing(parts: Iterable[Shard], bar: tqdm, made: set[str]) -> Iterator[Shard]:
+    """The shards that are to be made, whose names go to `made`; the bar counts the others."""
+    for part in parts:
+        if part.finished() is None:
+            made.add(part.archive.name)
+            yield part
+        else:
+            _count_found(bar, len(part))
+
+
+def _joined(table: pd.DataFrame, parts: Iterable[Shard]) -> pd.DataFrame:
+    """The table with the rows of finished shards behind it."""
+    tables = [table] if len(table) else []
+    for part in parts:
+        found = part.finished()
+        if found is None:
+            raise StudyError(f"{part.archive} was written but is not whole: check the disk")
+        tables.append(found)
+        if len(tables) == JOINED:  # a table of a few rows takes more memory than its rows do
+            tables = [pd.concat(tables, ignore_index=True)]
+    return pd.concat(tables, ignore_index=True)
+
+
+def _warn_of_odd(images: archives.Archived) -> None:
     """One sentence on new images that show nothing, or that are equal byte for byte."""
-    files = [shard.folder / name for shard in made for name in shard.names]
-    found = inspect(files)
-    looks = [image.look or b"\0\xff" for image in found]
-    blank = np.array([max(look) - min(look) < FLAT for look in looks], bool)
-    equal = pd.Series([image.digest for image in found]).duplicated(keep=False).to_numpy(bool)
+    blank, digests = np.zeros(len(images), bool), np.zeros(len(images), "S16")
+    for row in range(len(images)):
+        found = inspect_bytes(images.bytes_of(row))
+        look = found.look or b"\0\xff"
+        blank[row], digests[row] = max(look) - min(look) < FLAT, found.digest[:16]
+    equal = pd.Series(digests).duplicated(keep=False).to_numpy(bool)
     if (blank | equal).any():
         logging.getLogger(__name__).warning(
             "%d of %d generated images are blank and %d are equal to others, %s is the first: look "
             "at them before training, for their generator may be damaged.",
             blank.sum(),
-            len(files),
+            len(images),
             equal.sum(),
-            files[(blank | equal).argmax()],
+            images.folder / images.paths[(blank | equal).argmax()],
         )
 
 
@@ -130,7 +156,7 @@ def _still_wanted(
 def for_writing(rows: pd.DataFrame, out: str | Path) -> pd.DataFrame:
     """The table that `datasets.write.write_augmented` takes."""
     folder = Path(out).resolve()
-    return rows[["pid", "camid", "index", "reference"]].assign(
+    return rows[["pid", "camid", "index", "reference", *archives.PLACE]].assign(
         image_path=[str(folder / path) for path in rows["path"]]
     )
 
@@ -142,12 +168,12 @@ def load_bodies(rows: pd.DataFrame, out: str | Path) -> tuple[BodyTable, np.ndar
     """
     tables: list[BodyTable] = []
     estimates: dict[str, np.ndarray] = {}
-    for folder in sorted({str(Path(path).parent) for path in rows["path"]}):
-        file = Path(out) / folder / "bodies.npz"
-        table = BodyTable.load(file)
-        tables.append(replace(table, path=np.array([f"{folder}/{name}" for name in table.path])))
-        estimated = read_npz(file, ("estimated",), what="the bodies of candidates")["estimated"]
-        estimates |= zip(tables[-1].path.tolist(), estimated, strict=True)
+    for archive in sorted({str(Path(path).parent) for path in rows["path"]}):
+        file = Path(out) / archive
+        columns = read_npz(file, what="the bodies of candidates", content=archives.first(file))
+        table = BodyTable.of(columns, file)
+        tables.append(replace(table, path=np.array([f"{archive}/{name}" for name in table.path])))
+        estimates |= zip(tables[-1].path.tolist(), columns["estimated"], strict=True)
     if not tables:
         raise StudyError(
             f"No candidates of {out} were asked for: give at least one row of its manifest"

@@ -1,15 +1,16 @@
-"""Shards: candidates rendered, painted, scored (Eq. 2) and written, a folder at a time (§B, §E).
+"""Shards: candidates rendered, painted, scored (Eq. 2) and written, an archive at a time (§B, §E).
 
-A shard's folder is named after everything that determines it. It appears whole or not at all; what
-a crash or a full disk left of one is made anew.
+A shard is a tar archive in WebDataset's layout: `KEY.jpg` and `KEY.json` (the row of the plan, and
+the scores) of each candidate, and first `__shard__/bodies.npz` with the bodies of all. Its table
+beside it says where each image lies. Both are named after everything that determines them. The
+table is written last, so what a crash or a full disk left of a shard is made anew.
 """
 
 from __future__ import annotations
 
 import hashlib
 import io
-from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, fields, replace
 from functools import cached_property
@@ -24,12 +25,13 @@ from tqdm import tqdm
 from posedive_lib.augment.manifest import SIGMA_GEN, SIGMA_TAR
 from posedive_lib.augment.targets import start_rendering
 from posedive_lib.body.table import BodyTable
+from posedive_lib.datasets import archives
 from posedive_lib.datasets.images import read as read_images
 from posedive_lib.devices import processes
 from posedive_lib.errors import StudyError
 from posedive_lib.intake.images import decode
 from posedive_lib.workers import one_thread
-from posedive_lib.writing import replacing_folder
+from posedive_lib.writing import replacing, writing
 
 if TYPE_CHECKING:
     from posedive_lib.augment.confidence import PoseEstimator
@@ -37,6 +39,9 @@ if TYPE_CHECKING:
     from posedive_lib.body.conditions import Conditions
     from posedive_lib.body.poses import PoseSource
     from posedive_lib.body.rendering import Rendering
+
+SIZE = 256  # images of a shard, at most
+BODIES = "__shard__/bodies.npz"  # WebDataset passes such members by
 
 
 @dataclass(frozen=True)
@@ -67,56 +72,64 @@ class Painter(Protocol):
 
 @dataclass(frozen=True)
 class Shard:
-    """Rows of a plan, all with one index, and the folder of their candidates."""
+    """Rows of a plan, all with one index, and the archive of their candidates."""
 
-    folder: Path
+    archive: Path
     rows: pd.DataFrame
 
     def __len__(self) -> int:
         return len(self.rows)
 
     @property
-    def names(self) -> list[str]:
-        """File names of the images."""
+    def keys(self) -> list[str]:
+        """Names of the samples."""
         pairs = zip(self.rows["pid"], self.rows["index"], strict=True)
-        return [f"{pid:04d}_{index:03d}.jpg" for pid, index in pairs]
+        return [f"{pid:04d}_{index:03d}" for pid, index in pairs]
+
+    @property
+    def names(self) -> list[str]:
+        """Names of the images."""
+        return [f"{key}.jpg" for key in self.keys]
+
+    @property
+    def table(self) -> Path:
+        """The file with the rows, their scores and the places of their images."""
+        return self.archive.with_suffix(".csv")
 
     def finished(self) -> pd.DataFrame | None:
-        """The rows with their scores and paths; None where the folder is missing or not whole."""
+        """The rows with scores, places and paths; None where the shard is missing or not whole."""
         try:
-            files = [self.folder / name for name in (*self.names, "bodies.npz")]
-            if not all(file.stat().st_size for file in files):
-                return None
-            table = pd.read_csv(self.folder / "scores.csv", keep_default_na=False)
+            table = pd.read_csv(self.table, keep_default_na=False)
             scored = np.isfinite(table[[*SIGMA_GEN, *SIGMA_TAR]].to_numpy(float)).all()
-        except (OSError, ValueError, KeyError):  # an empty or cut CSV file is a ValueError
+            whole = archives.is_whole(self.archive, table[archives.PLACE].sum(axis=1).max())
+        except (OSError, ValueError, KeyError, TypeError):  # an empty or cut CSV file
             return None
-        if not scored or len(table) != len(self):
+        if not (scored and whole) or len(table) != len(self):
             return None
-        return table.assign(path=[f"shards/{self.folder.name}/{name}" for name in self.names])
+        return table.assign(path=[f"shards/{self.archive.name}/{name}" for name in self.names])
 
 
-def cut(plan: pd.DataFrame, size: int, store: Path, key: str) -> list[Shard]:
+def cut(plan: pd.DataFrame, size: int, store: Path, key: str) -> Iterator[Shard]:
     """The shards of a plan, with `size` rows at most. key: what decides a candidate but its row."""
-    shards = []
     for _, rows in plan.groupby("index"):
         rows = rows.sort_values("pid")
         for start in range(0, len(rows), size):
             part = rows.iloc[start : start + size].reset_index(drop=True)
             text = f"{key}\n{part.to_csv(index=False, float_format='%.9g')}"
             name = hashlib.sha256(text.encode()).hexdigest()[:16]
-            shards.append(Shard(store / "shards" / name, part))
-    return shards
+            yield Shard(store / "shards" / f"{name}.tar", part)
 
 
-def _blocks(shards: list[Shard], size: int) -> list[list[Shard]]:
+def _blocks(shards: Iterable[Shard], size: int) -> Iterator[list[Shard]]:
     """Groups of shards with about `size` images, to be rendered together."""
-    groups: list[list[Shard]] = []
+    group: list[Shard] = []
     for shard in shards:
-        if not groups or sum(map(len, groups[-1])) + len(shard) > size:
-            groups.append([])
-        groups[-1].append(shard)
-    return groups
+        if group and sum(map(len, group)) + len(shard) > size:
+            yield group
+            group = []
+        group.append(shard)
+    if group:
+        yield group
 
 
 @dataclass(frozen=True)
@@ -143,31 +156,40 @@ class Maker:
         settings = {k: v for k, v in asdict(self.rendering).items() if k not in ("body", "workers")}
         return f"{inputs}\n{self.painter.key}\n{sorted(settings.items())}"
 
-    def make(self, shards: list[Shard], block: int, pool: Executor, bar: tqdm) -> None:
-        """Write the shards.
+    def make(self, shards: Iterable[Shard], block: int, pool: Executor, bar: tqdm) -> None:
+        """Write the shards; at any time two blocks of them are in work, and one shard is written.
 
         The pool renders the next block while this one is painted, and a shard is scored and written
         while the next one is painted. Of several processes that `accelerate launch` started, all
         paint and the first one writes.
         """
-        blocks = _blocks(shards, block)
-        begun = deque(self._begin(first, pool) for first in blocks[:1])
-        writing: list[Future] = []
+        written: list[Future] = []
         with one_thread(), ThreadPoolExecutor(1) as writer:
-            for number, current in enumerate(blocks, 1):
-                bodies, conditions = begun.popleft()()
-                begun.extend(self._begin(following, pool) for following in blocks[number:][:1])
+            for current, bodies, conditions in self._rendered(_blocks(shards, block), pool):
                 painted = self._painted(current, bodies, conditions, pool)
                 for shard, own, images, sigma_tar in painted:
-                    if writing:
-                        writing.pop().result()
+                    if written:
+                        written.pop().result()
                     if processes().is_main_process:
                         work = writer.submit(self._write, shard, own, images, sigma_tar)
-                        writing.append(work)
+                        written.append(work)
                     bar.update(len(shard))
-            if writing:
-                writing.pop().result()
+            if written:
+                written.pop().result()
         processes().wait_for_everyone()  # the first may still be writing
+
+    def _rendered(
+        self, blocks: Iterator[list[Shard]], pool: Executor
+    ) -> Iterator[tuple[list[Shard], BodyTable, Conditions]]:
+        """Block after block with its bodies and conditions, while the pool renders the next."""
+        current = next(blocks, None)
+        begun = None if current is None else self._begin(current, pool)
+        while current is not None and begun is not None:
+            bodies, conditions = begun()
+            following = next(blocks, None)
+            begun = None if following is None else self._begin(following, pool)
+            yield current, bodies, conditions
+            current = following
 
     def _begin(
         self, shards: list[Shard], pool: Executor
@@ -209,11 +231,19 @@ class Maker:
             columns=[*SIGMA_GEN, *SIGMA_TAR],
         )
         columns = {field.name: getattr(bodies, field.name) for field in fields(bodies)}
-        with replacing_folder(shard.folder) as draft:
-            for name, file in zip(shard.names, files, strict=True):
-                (draft / name).write_bytes(file)
-            np.savez_compressed(draft / "bodies.npz", **columns, estimated=estimated)
-            pd.concat([shard.rows, scores], axis=1).to_csv(draft / "scores.csv", index=False)
+        table = pd.concat([shard.rows, scores], axis=1)
+        packed = io.BytesIO()
+        np.savez_compressed(packed, **columns, estimated=estimated)
+        members = [(BODIES, packed.getvalue())]
+        lines = table.to_json(orient="records", lines=True).splitlines()
+        for key, file, line in zip(shard.keys, files, lines, strict=True):
+            members += [(f"{key}.jpg", file), (f"{key}.json", line.encode())]
+        with writing(shard.table):
+            shard.table.unlink(missing_ok=True)  # of an archive that was not whole
+        places = archives.write(shard.archive, members)
+        found = pd.DataFrame([places[name] for name in shard.names], columns=archives.PLACE)
+        with replacing(shard.table) as draft:
+            pd.concat([table, found], axis=1).to_csv(draft, index=False)
 
 
 def _jpeg(image: np.ndarray) -> bytes:

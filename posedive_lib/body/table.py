@@ -63,7 +63,11 @@ class BodyTable:
             raise StudyError(
                 f"{path} is missing: fit or import SMPL parameters for this data set first."
             )
-        columns = read_npz(path, what="a table of bodies")
+        return cls.of(read_npz(path, what="a table of bodies"), path)
+
+    @classmethod
+    def of(cls, columns: dict[str, np.ndarray], path: str | Path) -> "BodyTable":
+        """The table of these columns, which `path` held; others are left out. Errors as `load`."""
         missing = [f.name for f in fields(cls) if f.name not in columns]
         if missing:
             raise StudyError(

@@ -97,18 +97,28 @@ def read_sizes(paths: Sequence[str | Path], workers: int | None = None) -> np.nd
 
 def inspect_one(path: str | Path) -> Inspection:
     """Read one file as `open_rgb` does, without keeping its pixels; never raises on a bad file."""
-    digest = ""
     try:
-        content = read_bytes(path)
-        digest = hashlib.blake2b(content, digest_size=16).hexdigest()
+        return inspect_bytes(read_bytes(path))
+    except BROKEN as error:
+        return _unread("", error)
+
+
+def inspect_bytes(content: bytes) -> Inspection:
+    """`inspect_one` of a file's bytes."""
+    digest = hashlib.blake2b(content, digest_size=16).hexdigest()
+    try:
         image = decode(content)
         turned = turn(image)
         rgb = to_rgb(image)
         look = rgb.convert("L").resize((9, 8), Image.Resampling.BOX).tobytes()
         return Inspection(*rgb.size, digest, "", turned, look)
     except BROKEN as error:
-        reason = str(getattr(error, "strerror", None) or error).replace("\n", " ")
-        return Inspection(0, 0, digest, reason or type(error).__name__)
+        return _unread(digest, error)
+
+
+def _unread(digest: str, error: Exception) -> Inspection:
+    reason = str(getattr(error, "strerror", None) or error).replace("\n", " ")
+    return Inspection(0, 0, digest, reason or type(error).__name__)
 
 
 def inspect(

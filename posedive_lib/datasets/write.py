@@ -1,6 +1,7 @@
 """Write a data set with generated training images, in its own layout or in another code base's.
 
-Real files are hard-linked where the file system allows, else copied. Generated images are named so
+Real files are hard-linked where the file system allows, else copied; so are generated images that
+are files of their own, and those in archives are written as they lie there. They are named so
 that the usual parsers find identity and camera: Market-1501 and CUHK03-NP
 `0002_c1s1_000000_00_gen07.jpg`; MSMT17 `0002/0002_000_01_generated_0000_0_gen07.jpg`, with the
 camera as third field and a line in list_train.txt. The tree is built beside its place and renamed
@@ -17,7 +18,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from posedive_lib.datasets import compatibility, folder, msmt17, splits, trees
+from posedive_lib.datasets import archives, compatibility, folder, msmt17, splits, trees
 from posedive_lib.datasets.images import RESAMPLING, read_sizes
 from posedive_lib.datasets.loading import load
 from posedive_lib.datasets.table import BODIES, TRUTH, ReIDDataset
@@ -47,7 +48,8 @@ def write_augmented(
     """§B: write `dataset` plus `generated` as a complete tree below `out_root`.
 
     generated: columns image_path, pid, camid (from 0) and index. With the column reference (`rel`
-    of a training photo), an image gets that photo's size: the stretch of reading is undone.
+    of a training photo), an image gets that photo's size: the stretch of reading is undone. With
+    the columns offset and length, images lie in archives (see `datasets.archives`).
     layout: "source" (the data set's own; CUHK03 always as CUHK03-NP); the root that "clip-reid",
     "transreid", "fast-reid" or "torchreid" is to be given (CUHK03 and one's own data become a
     Market-1501 tree, because those code bases have no other reader); or "folder" (images.csv).
@@ -102,7 +104,8 @@ def check(dataset: ReIDDataset, generated: pd.DataFrame) -> pd.DataFrame:
             f"The table of generated images lacks the column(s) {', '.join(missing)}: "
             f"it needs {', '.join(NEEDED)}."
         )
-    table = generated[[*NEEDED, *generated.columns.intersection(["reference"])]].copy()
+    more = generated.columns.intersection(["reference", *archives.PLACE])
+    table = generated[[*NEEDED, *more]].copy()
     numbers = ["pid", "camid", "index"]
     for column in numbers:
         values = pd.to_numeric(table[column], errors="coerce").astype("float64")
@@ -167,12 +170,12 @@ def _write_tree(dataset: ReIDDataset, generated: pd.DataFrame, root: Path, layou
     where = root / name
     table = trees.files(dataset, generated, layout)
     files = table.drop_duplicates("rel")
-    sizes = _reference_sizes(dataset, generated)
+    sizes, places = _reference_sizes(dataset, generated), _places(generated)
     for source, rel, old in zip(files["source"], files["rel"], files["old"], strict=True):
         if old:
             _link(source, where / rel)
         else:
-            _place_generated(source, where / rel, sizes.get(source))
+            _place_generated(source, where / rel, sizes.get(source), places.get(source))
     if kind == "msmt17":
         _write_lists(dataset, table, root, where, inner)
     if kind == "folder":
@@ -198,6 +201,14 @@ def _reference_sizes(dataset: ReIDDataset, generated: pd.DataFrame) -> dict[str,
     photos = dataset.train.drop_duplicates("rel").set_index("rel")["path"]
     sizes = read_sizes(photos.loc[references].tolist())[row]
     return dict(zip(generated["image_path"], map(tuple, sizes.tolist()), strict=True))
+
+
+def _places(generated: pd.DataFrame) -> dict[str, tuple[int, int]]:
+    """Offset and length of each generated image in its archive, by its path; else nothing."""
+    if not {*archives.PLACE} <= {*generated}:
+        return {}
+    pairs = generated[archives.PLACE].to_numpy(np.int64).tolist()
+    return dict(zip(generated["image_path"], map(tuple, pairs), strict=True))
 
 
 def _write_lists(
@@ -261,27 +272,40 @@ def _write_new(path: Path, text: str) -> None:
         file.write(text)
 
 
-def _place_generated(source: str | Path, target: Path, size: tuple[int, int] | None) -> None:
-    """Link an image that every reader sees alike, in the tree's format; else write it anew.
+def _place_generated(
+    source: str | Path,
+    target: Path,
+    size: tuple[int, int] | None,
+    place: tuple[int, int] | None,
+) -> None:
+    """Link or copy an image that every reader sees alike, in the tree's format; else encode it.
 
-    size: width and height that it is to have; None for its own.
+    size: width and height that it is to have; None for its own. place: offset and length in the
+    archive that holds it; None for a file of its own.
     """
     options = FORMATS[target.suffix.lower()]
     try:
-        image = decode(read_bytes(source))
+        content = archives.content(Path(source).parent, *place) if place else read_bytes(source)
+        image = decode(content)
         same_format = image.format == options["format"]
         plain = same_format and not turn(image) and not image.has_transparency_data
         rgb = to_rgb(image)
+    except StudyError:
+        raise
     except BROKEN as error:
         raise unreadable(
             f"The generated image {source}", error, "cannot be read", "generate it again"
         ) from None
     size = size or rgb.size
-    if plain and rgb.size == size:
+    plain = plain and rgb.size == size
+    if plain and not place:
         _link(source, target)
         return
     if rgb.size != size:
         rgb = rgb.resize(size, RESAMPLING["bicubic"])
     target.parent.mkdir(parents=True, exist_ok=True)
     with open(target, "xb") as file:
-        rgb.save(file, **options)
+        if plain:
+            file.write(content)
+        else:
+            rgb.save(file, **options)

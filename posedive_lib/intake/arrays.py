@@ -1,5 +1,6 @@
 """Read `.npz` and `.npy` files from anywhere; write whole ones."""
 
+import io
 import math
 import zipfile
 from collections.abc import Collection
@@ -15,11 +16,17 @@ from posedive_lib.writing import replacing
 
 
 def read_npz(
-    path: str | Path, keys: Collection[str] | None = None, *, what: str, limit: int = MAX_BYTES
+    path: str | Path,
+    keys: Collection[str] | None = None,
+    *,
+    what: str,
+    limit: int = MAX_BYTES,
+    content: bytes | None = None,
 ) -> dict[str, np.ndarray]:
     """The arrays of an `.npz`, or those of `keys` that it has.
 
-    what: the kind of file, for messages. StudyError naming the file: missing, empty, cut short,
+    what: the kind of file, for messages. content: its bytes, where `path` is an archive that holds
+    it. StudyError naming the file: missing, empty, cut short,
     no archive, Python objects among the arrays asked for, an array that claims more or less than
     it holds, or more than `limit` bytes unpacked (a zip bomb).
     """
@@ -29,7 +36,8 @@ def read_npz(
     if not path.stat().st_size:
         raise StudyError(f"{path} is empty, not {what}: copy or download it again")
     try:
-        with open_file(path) as file, zipfile.ZipFile(file) as archive:
+        opened = open_file(path) if content is None else io.BytesIO(content)
+        with opened as file, zipfile.ZipFile(file) as archive:
             unpacked = sum(item.file_size for item in archive.infolist())
             if unpacked > limit:
                 size = f"{unpacked / 2**30:.1f} GiB"

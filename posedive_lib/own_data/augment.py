@@ -14,15 +14,12 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from posedive_lib import datasets
+from posedive_lib.augment import product
 from posedive_lib.augment.augmenter import Augmenter
-from posedive_lib.augment.candidates import for_writing
 from posedive_lib.augment.selection import select, shortfall
-from posedive_lib.datasets.write import check_free, write_augmented
+from posedive_lib.datasets.write import check_free
 from posedive_lib.devices import processes
 from posedive_lib.errors import StudyError
-from posedive_lib.own_data.card import NAME as CARD
-from posedive_lib.own_data.card import card
-from posedive_lib.own_data.contact_sheet import contact_sheet
 
 if TYPE_CHECKING:
     from posedive_lib.augment.shards import Painter
@@ -77,18 +74,20 @@ def augment(
     added = select(manifest, P.augment, images_per_pid=wanted)
     if added.empty:
         raise StudyError(_nothing_kept(manifest, store))
-    manifest = manifest.assign(added=_pairs(manifest).isin(_pairs(added)))
     written = None
     if processes().is_main_process:
-        about = card(
+        written = product.write(
             P,
             dataset,
             manifest,
+            added,
+            out,
+            store,
             arm=arm,
             generator=None if generator is None else Path(generator),
             painter=painter.key,
+            overwrite=overwrite,
         )
-        written = _write(P, dataset, manifest, added, out, store, overwrite, about)
     processes().wait_for_everyone()
     short = shortfall(manifest, added, wanted)
     return Augmented(written or datasets.load(name, out), manifest, added, short)
@@ -120,10 +119,6 @@ def _diffusion(P: Params, folder: str | Path) -> Painter:
     return Diffusion.of(P, folder)
 
 
-def _pairs(table: pd.DataFrame) -> pd.MultiIndex:
-    return pd.MultiIndex.from_frame(table[["pid", "index"]])
-
-
 def _nothing_kept(manifest: pd.DataFrame, store: Path) -> str:
     counts = manifest["rejected_by"].value_counts()
     rules = ", ".join(f"{rule} {count}" for rule, count in counts.items())
@@ -132,25 +127,3 @@ def _nothing_kept(manifest: pd.DataFrame, store: Path) -> str:
         f"look at them in {store}, and lower the limits of `augment` in the parameters. "
         "No data set was written."
     )
-
-
-def _write(
-    P: Params,
-    dataset: datasets.ReIDDataset,
-    manifest: pd.DataFrame,
-    added: pd.DataFrame,
-    out: Path,
-    store: Path,
-    overwrite: bool,
-    about: str,
-) -> datasets.ReIDDataset:
-    size = {"height": P.image.height, "width": P.image.width}
-    sheet = contact_sheet(manifest, dataset.train, store, **size)
-
-    def describe(tree: Path) -> None:
-        manifest.to_csv(tree / "manifest.csv", index=False, lineterminator="\n")
-        sheet.save(tree / "contact_sheet.jpg", quality=92)
-        (tree / CARD).write_text(about, encoding="utf-8")
-
-    images = for_writing(added, store)
-    return write_augmented(dataset, images, out, overwrite=overwrite, also=describe)

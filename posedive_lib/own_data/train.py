@@ -23,6 +23,7 @@ import pandas as pd
 
 from posedive_lib import datasets
 from posedive_lib import params as parameters
+from posedive_lib.augment.card import PHOTOS
 from posedive_lib.augment.confidence import PoseEstimator
 from posedive_lib.augment.photo_arrays import (
     PhotoEncoder,
@@ -41,7 +42,6 @@ from posedive_lib.errors import StudyError, command
 from posedive_lib.generator.arrays import TrainingArrays
 from posedive_lib.generator.trainer import check_batch, check_data
 from posedive_lib.generator.training import starting_model, train
-from posedive_lib.own_data.card import PHOTOS
 from posedive_lib.weights import local_folder
 from posedive_lib.writing import replacing, writing
 

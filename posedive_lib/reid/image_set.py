@@ -1,4 +1,8 @@
-"""Images of a Re-ID table as uint8 arrays: read once per run, not once per batch."""
+"""Images of a Re-ID table as uint8 arrays, on the disk or in memory.
+
+Photos are decoded once. Generated images stay in their archives, and are decoded when a batch asks
+for them.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +15,7 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
+from posedive_lib.datasets.archives import Archived
 from posedive_lib.datasets.images import RESAMPLING, read
 from posedive_lib.errors import StudyError
 
@@ -46,7 +51,7 @@ class Joined:
         return found
 
 
-Images: TypeAlias = np.ndarray | Joined
+Images: TypeAlias = np.ndarray | Archived | Joined
 
 
 @dataclass(frozen=True, init=False)
@@ -88,9 +93,10 @@ class ImageSet:
 
     def copies(self) -> np.ndarray:
         """(N,) numbers, equal for photos with the same pixels; generated images are all apart."""
-        digests = [hashlib.blake2b(image.tobytes()).digest() for image in self.images]
-        numbers = np.unique(np.array(digests, object), return_inverse=True)[1]
-        return np.where(self.generated, len(self) + np.arange(len(self)), numbers)
+        numbers, real = len(self) + np.arange(len(self)), np.flatnonzero(~self.generated)
+        digests = [hashlib.blake2b(self.images[row].tobytes()).digest() for row in real.tolist()]
+        numbers[real] = np.unique(np.array(digests, object), return_inverse=True)[1]
+        return numbers
 
     def take(self, rows: np.ndarray) -> ImageSet:
         """The given rows (indices, possibly repeated, or a mask)."""

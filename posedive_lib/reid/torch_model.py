@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from posedive_lib.datasets.archives import Archived
 from posedive_lib.errors import StudyError
 from posedive_lib.intake.tensors import load_tensors
 from posedive_lib.reid.image_set import Images, ImageSet, Joined, check_pixels, resized
@@ -118,7 +119,7 @@ class TorchReIDModel:
 
     def sized(self, images: Images, resample: str = "bilinear") -> Images:
         """(N, H, W, 3) uint8 in the size of the model."""
-        given = images if isinstance(images, Joined) else np.asarray(images)
+        given = images if isinstance(images, Archived | Joined) else np.asarray(images)
         check_pixels(given)
         return resized(given, self.height, self.width, resample)
 

@@ -1,4 +1,8 @@
-"""Where the pipeline keeps generated images, and how they are read: `build/candidates`."""
+"""Where the pipeline keeps generated images, and how they are read.
+
+Manifests lie in `build/candidates`, where stages depend on them. The images are kept once, in the
+archives of `runs/candidates`.
+"""
 
 from __future__ import annotations
 
@@ -8,17 +12,23 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from posedive_lib.datasets.images import read as read_images
+from posedive_lib.datasets.archives import Archived
 
 if TYPE_CHECKING:
     from posedive_lib.params import Image
 
 CANDIDATES = Path("build/candidates")
+RUNS = Path("runs/candidates")
 
 
 def candidates_folder(name: str, arm: str = "pose-dive") -> Path:
-    """Folder of a data set's candidates; those of a control arm lie in a folder inside it."""
+    """Folder of a data set's manifest; that of a control arm lies in a folder inside it."""
     return CANDIDATES / name if arm == "pose-dive" else CANDIDATES / name / arm
+
+
+def store_of(name: str, arm: str = "pose-dive") -> Path:
+    """Folder of a data set's and arm's archives; the paths of a manifest are relative to it."""
+    return RUNS / name / arm
 
 
 def load_manifest(name: str, arm: str = "pose-dive") -> pd.DataFrame:
@@ -30,5 +40,9 @@ def candidate_images(
     name: str, rows: pd.DataFrame, size: Image, arm: str = "pose-dive"
 ) -> np.ndarray:
     """(N, H, W, 3) uint8: the images of a manifest's rows, in the given size."""
-    folder = candidates_folder(name, arm)
-    return read_images([folder / path for path in rows["path"]], size.height, size.width)
+    return archived(name, rows, size, arm)[:]
+
+
+def archived(name: str, rows: pd.DataFrame, size: Image, arm: str = "pose-dive") -> Archived:
+    """`candidate_images` that are read when they are asked for."""
+    return Archived(rows, store_of(name, arm), size.height, size.width)

@@ -167,9 +167,7 @@ def inspect(P: Params, table: pd.DataFrame) -> tuple[Samples, Studio | None]:
     # what is read below comes data set by data set, whatever the order of the table
     by_dataset = list(table.groupby("dataset", sort=False))
     table = pd.concat([rows for _, rows in by_dataset], ignore_index=True)
-    loaded = [
-        load_bodies(rows, candidate_files.CANDIDATES / str(name)) for name, rows in by_dataset
-    ]
+    loaded = [load_bodies(rows, candidate_files.store_of(str(name))) for name, rows in by_dataset]
     generated = [
         candidate_files.candidate_images(str(name), rows, P.image) for name, rows in by_dataset
     ]

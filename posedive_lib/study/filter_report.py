@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,7 +10,7 @@ import pandas as pd
 
 from posedive_lib import datasets
 from posedive_lib.augment import filter_quality, filtering, measures
-from posedive_lib.augment.candidates import for_writing, load_bodies
+from posedive_lib.augment.candidates import load_bodies
 from posedive_lib.augment.distribution import pose_cells
 from posedive_lib.augment.selection import select
 from posedive_lib.augment.targets import rendering_of
@@ -23,16 +22,14 @@ from posedive_lib.body.poses import load_poses
 from posedive_lib.body.rendering import render_many
 from posedive_lib.datasets.images import read as read_images
 from posedive_lib.datasets.images import read_blocks
-from posedive_lib.datasets.write import write_augmented
 from posedive_lib.seeds import rng_for
-from posedive_lib.study.candidate_files import CANDIDATES
+from posedive_lib.study.candidate_files import candidate_images, store_of
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from posedive_lib.params import Params
 
-AUGMENTED = Path("build/augmented")
 GOOD = 0.9  # PCK from which an image shows the wanted pose
 Pairs = dict[str, tuple[Training, Training | None]]  # real and generated images by data set
 
@@ -44,7 +41,7 @@ def real_and_generated(
     real = Training.of(datasets.of_study(name, P.paths))
     if not len(rows):
         return real, None
-    return real, Training.seen(load_bodies(rows, CANDIDATES / name)[0])
+    return real, Training.seen(load_bodies(rows, store_of(name))[0])
 
 
 def spread(P: Params, sets: Pairs) -> pd.DataFrame:
@@ -119,8 +116,8 @@ def examples(
         words: list[str | None] = []
         for reference, rows in list(own.groupby("reference", sort=False))[:references]:
             rows = rows.head(images)
-            wanted = render_many(load_bodies(rows, CANDIDATES / name)[0], rendering).normals
-            drawn = read_images([CANDIDATES / name / path for path in rows["path"]], *size)
+            wanted = render_many(load_bodies(rows, store_of(name))[0], rendering).normals
+            drawn = candidate_images(name, rows, P.image)
             gap = [None] * 2 * (images - len(rows))  # so that references stay in their columns
             pairs = [picture for pair in zip(wanted, drawn, strict=True) for picture in pair]
             line += [read_images([paths[reference]], *size)[0], *pairs, *gap]
@@ -148,7 +145,7 @@ def _note(row: dict[Any, Any]) -> str:
 
 def estimated_pck(P: Params, name: str, manifest: pd.DataFrame) -> np.ndarray:
     """(N,) share of the visible target key points that the estimator finds (PCK@0.1)."""
-    return measures.body_pck(*load_bodies(manifest, CANDIDATES / name), P.augment.keypoints)
+    return measures.body_pck(*load_bodies(manifest, store_of(name)), P.augment.keypoints)
 
 
 def filter_check(P: Params, name: str, manifest: pd.DataFrame, *, seed: int) -> pd.DataFrame:
@@ -221,7 +218,7 @@ def filters_compared(
     real = datasets.of_study(name, P.paths).train
     photos = read_blocks(real["path"].tolist(), P.image.height, P.image.width)
     known = np.concatenate([extract(block) for block in photos])
-    bodies, estimated = load_bodies(manifest, CANDIDATES / name)
+    bodies, estimated = load_bodies(manifest, store_of(name))
     pose = measures.body_pck(bodies, estimated, P.augment.keypoints) >= GOOD
     truths = {"right pose": pose, "right person": person, "both": pose & person}
 
@@ -247,18 +244,3 @@ def filters_compared(
     good = {truth: 100 * right.mean() for truth, right in truths.items()}
     table.insert(2, "good_percent", table["truth"].map(good))
     return table
-
-
-def write(P: Params, name: str, rows: pd.DataFrame) -> None:
-    """The augmented data set in its source's layout, with its manifest: `build/augmented/NAME`."""
-
-    def manifest(root: Path) -> None:
-        rows.to_csv(root / "manifest.csv", index=False, lineterminator="\n")
-
-    write_augmented(
-        datasets.of_study(name, P.paths),
-        for_writing(rows, CANDIDATES / name),
-        AUGMENTED / name,
-        overwrite=True,
-        also=manifest,
-    )

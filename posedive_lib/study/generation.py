@@ -1,14 +1,12 @@
 """The candidates of every data set and arm of the study (§B, §E).
 
-Long work lives in `runs/`, keyed by everything that determines it. What the pipeline passes on is
-copied to `build/`.
+Images live in `runs/`, keyed by everything that determines them. The pipeline passes on the
+manifests, in `build/`.
 """
 
 from __future__ import annotations
 
-import shutil
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -20,15 +18,14 @@ from posedive_lib.augment.painting import Diffusion
 from posedive_lib.augment.selection import select
 from posedive_lib.digests import file_digest
 from posedive_lib.study import candidate_files
-from posedive_lib.study.candidate_files import candidates_folder, load_manifest
+from posedive_lib.study.candidate_files import candidates_folder, load_manifest, store_of
 from posedive_lib.study.phase2_work import GENERATOR
-from posedive_lib.writing import replacing, replacing_folder
+from posedive_lib.writing import replacing
 
 if TYPE_CHECKING:
     from posedive_lib.params import Image, Params
     from posedive_lib.params.sections import Paths
 
-RUNS = Path("runs/candidates")
 SCORED: dict[tuple[str, Paths, Image], np.ndarray] = {}  # confidences of training photos
 
 
@@ -58,7 +55,7 @@ def make_candidates(
 ) -> pd.DataFrame:
     """Candidates of a data set and arm, painted and scored; returns the manifest.
 
-    They are copied to `candidates_folder`, the manifest too. `pose-dive` paints its whole plan, so
+    The manifest is also written to `candidates_folder`. `pose-dive` paints its whole plan, so
     that every threshold and count can be selected later; with `enough` it stops at an identity once
     so many of its images are kept, which are the first ones of the whole plan. A control arm stops
     once as many are kept as `pose-dive` adds, whose candidates must be there. It may draw
@@ -69,19 +66,14 @@ def make_candidates(
     if arm != "pose-dive":
         count = P.study.control_budget * P.augment.candidates_per_pid
         wanted = added_per_pid(P, name)
-    maker, store = augmenter(P, name), RUNS / name / arm
+    maker = augmenter(P, name)
     manifest = maker.make(
         maker.plan(arm, count),
         Diffusion.of(P, GENERATOR),
-        store,
+        store_of(name, arm),
         images_per_pid=wanted,
     ).assign(arm=arm)
-    out = candidates_folder(name, arm)
-    # Only the shards of this manifest: the store keeps those of other parameters too.
-    with replacing_folder(out / "shards") as draft:
-        for shard in sorted({Path(path).parent for path in manifest["path"]}):
-            shutil.copytree(store / shard, draft / shard.name)
-    with replacing(out / "manifest.csv") as file:
+    with replacing(candidates_folder(name, arm) / "manifest.csv") as file:
         manifest.to_csv(file, index=False, lineterminator="\n")
     return manifest
 

@@ -16,7 +16,7 @@ from posedive_lib.augment.measures import body_pck
 from posedive_lib.bench.processes import in_processes
 from posedive_lib.study import design, mini_world, person_judge, phase2
 from posedive_lib.study.ablation_work import STORE, Changes, train_variant, variant_of
-from posedive_lib.study.candidate_files import candidate_images, candidates_folder
+from posedive_lib.study.candidate_files import candidate_images, store_of
 from posedive_lib.study.comparison import against, between
 from posedive_lib.study.job import Job
 from posedive_lib.study.redrawing import draw
@@ -81,7 +81,7 @@ def quality(
     columns = ["arm", "pck", "right_percent", "right_low", "right_high", "judged"]
     if not drawn:
         return pd.DataFrame(columns=columns)
-    bodies, _ = load_bodies(rows, candidates_folder(name))
+    bodies, _ = load_bodies(rows, store_of(name))
     right, _ = person_judge.judge(P, name, rows, extract)
     table = []
     for arm, file in drawn.items():

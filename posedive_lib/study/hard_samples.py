@@ -19,7 +19,7 @@ from posedive_lib.bench.runs import RunStore
 from posedive_lib.digests import code_digest, file_digest
 from posedive_lib.errors import StudyError
 from posedive_lib.study import mini_world
-from posedive_lib.study.candidate_files import candidate_images, candidates_folder, load_manifest
+from posedive_lib.study.candidate_files import candidate_images, load_manifest, store_of
 
 if TYPE_CHECKING:
     from posedive_lib.params import Params
@@ -89,7 +89,7 @@ def _judged(P: Params, name: str, rows: pd.DataFrame) -> list[bool]:
     found = np.zeros(len(rows), bool)
     if bagless.any():
         table = table[bagless].reset_index(drop=True)
-        studio = failure_samples.Studio(P, table, load_bodies(table, candidates_folder(name))[0])
+        studio = failure_samples.Studio(P, table, load_bodies(table, store_of(name))[0])
         scores = failures.bag_scores(studio, candidate_images(name, table, P.image))
         found[bagless] = scores["bag appeared"] > 0
     return found.tolist()

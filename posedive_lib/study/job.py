@@ -16,7 +16,7 @@ class Job:
     by_azimuth: also measure mAP for every pair of query and gallery azimuth sectors.
     longer: how many times as long as `reid` says the run trains.
     borders: degrees; also test on the photos alone whose azimuth is beyond each of them.
-    drawn: .npy file with the images (N, H, W, 3) of the rows; None means their candidate files.
+    drawn: .npy file with the images (N, H, W, 3) of the rows; None means the candidates' archives.
     """
 
     experiment: str

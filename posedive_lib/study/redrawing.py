@@ -20,7 +20,7 @@ from posedive_lib.body.rendering import render_many
 from posedive_lib.datasets.images import read as read_images
 from posedive_lib.digests import array_digest, code_digest, folder_digest
 from posedive_lib.generator.drawing import SavedGenerator
-from posedive_lib.study.candidate_files import candidates_folder
+from posedive_lib.study.candidate_files import store_of
 from posedive_lib.workers import worker_pool
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ def draw(P: Params, name: str, rows: pd.DataFrame, folder: Path) -> Path:
     references, index = np.unique(rows["reference"], return_inverse=True)
     paths = dataset.train.set_index("rel")["path"].loc[references].tolist()
     photos = read_images(paths, P.image.height, P.image.width)
-    bodies, _ = load_bodies(rows, candidates_folder(name))
+    bodies, _ = load_bodies(rows, store_of(name))
     frozen = stable_diffusion_folder(P)
     spec = {
         "rows": rows[["path", "reference", "seed"]].to_numpy().tolist(),

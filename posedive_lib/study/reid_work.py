@@ -23,7 +23,7 @@ from posedive_lib.digests import code_digest, file_digest, folder_digest
 from posedive_lib.intake.arrays import begin_npy, map_npy
 from posedive_lib.reid.breakdown import azimuth_bins
 from posedive_lib.reid.clip_reid_training import ClipReIDModel
-from posedive_lib.reid.image_set import ImageSet, resized
+from posedive_lib.reid.image_set import Images, ImageSet, resized
 from posedive_lib.reid.loop import Machine
 from posedive_lib.reid.models import (
     Subsets,
@@ -33,7 +33,7 @@ from posedive_lib.reid.models import (
     train_and_evaluate,
 )
 from posedive_lib.seeds import rng_for
-from posedive_lib.study.candidate_files import candidate_images
+from posedive_lib.study.candidate_files import archived
 from posedive_lib.study.job import Job
 from posedive_lib.weights import published_folders
 from posedive_lib.writing import replacing
@@ -172,7 +172,7 @@ def stored_images(P: Params, file: Path) -> np.ndarray:
     return resized(np.load(file, allow_pickle=False), size.height, size.width, "bicubic")
 
 
-def generated_set(rows: pd.DataFrame, images: np.ndarray) -> ImageSet:
+def generated_set(rows: pd.DataFrame, images: Images) -> ImageSet:
     """Images (N, H, W, 3) of rows, with the identity and the camera of their references."""
     generated = np.ones(len(rows), bool)
     return ImageSet(images, rows["pid"].to_numpy(int), rows["camid"].to_numpy(int), generated)
@@ -202,7 +202,7 @@ def _added(P: Params, job: Job, train: ImageSet) -> ImageSet | None:
     if job.drawn is not None:
         return generated_set(job.rows, stored_images(P, job.drawn))
     # The arm that drew them: other arms choose among the same images.
-    images = candidate_images(job.dataset, job.rows, P.reid.image, job.rows["arm"].iloc[0])
+    images = archived(job.dataset, job.rows, P.reid.image, job.rows["arm"].iloc[0])
     return generated_set(job.rows, images)
 
 

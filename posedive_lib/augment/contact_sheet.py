@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 from PIL import Image, ImageDraw
 
+from posedive_lib.datasets.archives import Archived
 from posedive_lib.datasets.images import read as read_images
 from posedive_lib.seeds import rng_for
 
@@ -25,7 +26,8 @@ def contact_sheet(
     """One row per person, chosen by a fixed key: the reference, then the first candidates.
 
     Each candidate has its mean confidence; a rejected one a red frame and the rule's name.
-    manifest: judged rows, their paths relative to `out`. train: path and rel of the real images.
+    manifest: judged rows, their archives' paths relative to `out`. train: path and rel of the real
+    images.
     """
     pids = np.unique(manifest["pid"].to_numpy(int))
     pids = np.sort(rng_for("contact sheet").permutation(pids)[:people])
@@ -35,8 +37,8 @@ def contact_sheet(
     draw, paths = ImageDraw.Draw(sheet), dict(zip(train["rel"], train["path"], strict=True))
     for number, pid in enumerate(pids):
         rows = manifest[manifest["pid"] == pid].sort_values("index").head(images)
-        files = [paths[rows["reference"].iloc[0]], *(Path(out) / path for path in rows["path"])]
-        photos = read_images(files, height, width)
+        reference = read_images([paths[rows["reference"].iloc[0]]], height, width)
+        photos = [*reference, *Archived(rows, out, height, width)]
         notes = [f"{pid}", *(f"{row.gen_mean:.2f}\n{row.rejected_by}" for row in rows.itertuples())]
         for column, (photo, note) in enumerate(zip(photos, notes, strict=True)):
             x, y = GAP + column * across, GAP + number * down
