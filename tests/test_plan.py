@@ -65,7 +65,9 @@ def test_work_is_what_one_counts_by_hand(P):
     assert third.disk == pytest.approx(2 * 8 * array + 10 * 2)
     # 5 people with 20 each, twice as many for 20 images each; 4 people in two arms.
     fourth = stages["04_augmentation_filtering"]
-    assert fourth.work["sample"] == 5 * 20 * 2 + 4 * 20 * 2 and fourth.files == 2 * 360
+    assert fourth.work["sample"] == 5 * 20 * 2 + 4 * 20 * 2
+    # Two files for each index: all people of a set go into one shard.
+    assert fourth.files == 2 * (20 * 2 + 20 * 2)
     assert fourth.work["score"] == 10 + 8 + 2 * 360
     steps = P.reid.stage2.steps
     # Two arms trained longer on the part, and real ones: each counts as three by two seeds.

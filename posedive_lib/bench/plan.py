@@ -11,6 +11,7 @@ sentence each (`preflight`); the exit status is then 1.
 from __future__ import annotations
 
 import argparse
+import math
 import os
 import sys
 from collections.abc import Mapping
@@ -25,6 +26,7 @@ import yaml
 from posedive_lib import params as parameters
 from posedive_lib.augment.diversify import CONTROLS
 from posedive_lib.augment.photo_arrays import BLOCK
+from posedive_lib.augment.shards import SIZE as SHARD
 from posedive_lib.bench import costs, preflight, rates, reports
 from posedive_lib.bench.rates import ASSUMED, UNITS, Measured
 from posedive_lib.bench.reports import own_data
@@ -38,6 +40,7 @@ if TYPE_CHECKING:
 UNSEEN = 300  # images that notebook 03 draws of people whom the generator never saw
 PHOTO = 3  # conditions that a true photo costs as much as, about: it has clothes and a background
 FEATURES = 1280  # numbers of CLIP-ReID for an image, with ViT-B/16
+ABOUT = 3e-6  # gigabytes in an archive beside each image: scores, body, the padding of tar
 PARALLEL = 0.9  # part of the work that several GPUs share evenly (assumed)
 
 
@@ -95,8 +98,8 @@ def stages_of(P: Params, sizes: Sizes, measured: Measured) -> dict[str, Stage]:
     stages["04_augmentation_filtering"] = Stage(
         {"decode": scored, "score": scored + 2 * count, "render": count, "sample": count},
         base + 2 * weights + BLOCK * array,
-        2 * count * photo,  # in runs/ and in build/
-        2 * count,
+        count * (photo + ABOUT),
+        2 * sum(_shards(P, name, size) for name, size in sizes.items()),  # archives, and tables
     )
     for name, runs in _runs(P, sizes).items():
         work: dict[str, float] = {}
@@ -104,7 +107,7 @@ def stages_of(P: Params, sizes: Sizes, measured: Measured) -> dict[str, Stage]:
             for rate, units in _reid_run(P, sizes[set_name], generated).items():
                 work[rate] = work.get(rate, 0) + number * units
         largest = max((sizes[set_name] for set_name, _, _ in runs), key=lambda size: size.images)
-        # Photos lie on the disk, generated images and features in memory.
+        # Photos and candidates lie on the disk; features, true photos and redrawn images in memory.
         features = 3 * FEATURES * largest.images * 4
         memory = base + (largest.pids * P.augment.images_per_pid * 3 * small + features) / 1e9
         if name.startswith("08"):
@@ -146,6 +149,11 @@ def _candidates(P: Params, name: str, size: Size) -> float:
     if name == P.study.count_dataset:
         own *= max(1.0, max(P.study.counts, default=0) / P.augment.images_per_pid)
     return size.pids * (own + len(_generated_arms(P, name)) * per_pid)
+
+
+def _shards(P: Params, name: str, size: Size) -> int:
+    """Archives of a data set's candidates: the rows of one index, in parts."""
+    return round(_candidates(P, name, size) / size.pids) * math.ceil(size.pids / SHARD)
 
 
 def _runs(P: Params, sizes: Sizes) -> dict[str, Runs]:
