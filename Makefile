@@ -124,5 +124,6 @@ data: setup
 	  echo "data/ could not be restored from .dvc/bundle; is the clone complete?" >&2; exit 1; }
 
 # Run records and checkpoints let a stopped study resume; without them everything is computed again.
+# The generated images lie there, too: docs/experiments.md says how to make them again.
 clean-runs:
 	rm -rf runs

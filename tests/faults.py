@@ -12,7 +12,7 @@ disturbed run fails, it must say one sentence and show no traceback. The faults:
     worker killed       SIGKILL of one of its worker processes
     full disk           half of what it writes to build/, reports/ or runs/ fits (root may mount)
     input removed       a folder that it reads vanishes, and is put back before the second start
-    runs/ removed       all of its intermediate files vanish
+    runs/ removed       all of its intermediate files vanish; candidates are those of stage 04
     clock set back      three days, while it runs; all files it finds are from the future
 
 The table goes to the terminal; --write FILE also saves it as Markdown.
@@ -46,7 +46,7 @@ KINDS = {
     "world": ("world", "data/motions"),
     "splits and a notebook": ("01_dataset_splits", "build/world/MSMT17_V1"),
     "encoding and generator training": ("03_generator_training", "data/pretrained"),
-    "candidates and augmented sets": ("04_augmentation_filtering", "build/generator"),
+    "candidates": ("04_augmentation_filtering", "build/generator"),
     "Re-ID runs": ("06_images_per_identity", "build/candidates"),
 }
 WRITTEN = ("build", "reports", "runs")
@@ -250,7 +250,9 @@ def remove_input(work: Work, moment: float) -> Disturbed:
 
 def remove_runs(work: Work, moment: float) -> Disturbed:
     process = work.until(moment)
-    shutil.rmtree(work.study.folder / "runs", ignore_errors=True)
+    for part in (work.study.folder / "runs").glob("*"):
+        if part.name != "candidates" or work.stage.startswith("04"):  # the input of later stages
+            shutil.rmtree(part, ignore_errors=True)
     return work.study.end(process)
 
 

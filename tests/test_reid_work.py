@@ -10,10 +10,11 @@ from pipeline import ROOT
 
 from posedive_lib import datasets, params
 from posedive_lib.bench.runs import RunStore
-from posedive_lib.datasets.images import read_blocks
+from posedive_lib.datasets import archives
+from posedive_lib.datasets.images import read, read_blocks
 from posedive_lib.digests import Code
 from posedive_lib.reid.image_set import ImageSet, Joined
-from posedive_lib.study import reid_jobs, reid_work
+from posedive_lib.study import candidate_files, reid_jobs, reid_work
 from posedive_lib.study.collect import RESULT
 from posedive_lib.study.job import Job
 
@@ -74,6 +75,28 @@ def test_images_of_two_sets_are_one_without_a_copy():
         assert np.array_equal(both[rows], whole[rows]) and both[rows].dtype == np.uint8
     assert np.array_equal(list(both), whole)
     assert one.plus(other).pids.tolist() == [0, 1, 2, 0, 1]
+
+
+def test_generated_images_are_read_from_their_archives(P, tmp_path, monkeypatch):
+    """Also behind real photos, in the order of any batch."""
+    monkeypatch.chdir(tmp_path)
+    files = [trees.paint(tmp_path / f"drawn/{n}.png", size=(16, 32)) for n in range(5)]
+    archive = candidate_files.store_of("market1501", "pose") / "shards/a.tar"
+    places = archives.write(archive, [(file.name, file.read_bytes()) for file in files])
+    rows = pd.DataFrame({"path": [f"shards/a.tar/{file.name}" for file in files], "arm": "pose"})
+    rows[archives.PLACE] = [places[file.name] for file in files]
+    rows = rows.assign(pid=[2, 2, 7, 7, 9], camid=1)
+    train = reid_work.photos(P, "market1501")[0]
+    made = reid_work._added(P, Job("comparison", "market1501", "pose", 0, rows), train)
+    assert isinstance(made.images, archives.Archived) and made.generated.all()
+    size = P.reid.image.height, P.reid.image.width
+    whole = np.concatenate([train.images, read(files, *size)])
+    both = train.plus(made)
+    for batch in ([len(whole) - 1, 0, 3, len(whole) - 4], slice(None), whole[:, 0, 0, 0] > 99):
+        assert np.array_equal(both.images[batch], whole[batch])
+    assert np.array_equal(list(both.images), whole)
+    in_memory = train.plus(reid_work.generated_set(rows, read(files, *size)))
+    assert both.copies().tolist() == in_memory.copies().tolist()
 
 
 @pytest.mark.parametrize(
