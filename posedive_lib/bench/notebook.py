@@ -32,6 +32,7 @@ from posedive_lib.bench import reports
 from posedive_lib.bench.code import read_notebook
 from posedive_lib.bench.costs import measured
 from posedive_lib.bench.runs import make_folder, write_text
+from posedive_lib.body.motions import check_size
 from posedive_lib.errors import StudyError, command
 from posedive_lib.params import Params
 from posedive_lib.writing import writing
@@ -129,6 +130,7 @@ def check_inputs(params: Params, params_file: str = "params.yaml") -> None:
             f"{params_file}: paths.{key} names {value}, which does not exist; "
             f"{mend} or change the parameter."
         )
+    check_size(params.paths.motions)
 
 
 def _check_own_place(name: str, parameter: str) -> None:

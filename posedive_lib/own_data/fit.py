@@ -23,6 +23,7 @@ from tqdm import tqdm
 from posedive_lib import datasets
 from posedive_lib import params as parameters
 from posedive_lib.augment.confidence import PoseEstimator
+from posedive_lib.body.motions import check_size
 from posedive_lib.body.poses import load_poses
 from posedive_lib.body.smpl import load_smpl
 from posedive_lib.body.table import BodyTable
@@ -110,6 +111,7 @@ def fit_images(
         raise StudyError(f"{out} is no .npz: name the table of bodies, such as smpl.npz")
     if images.empty:
         raise StudyError("There are no images to fit: give at least one")
+    check_size(motions)
     pose_estimator = PoseEstimator(estimator)
     fitter = Fitter(load_smpl(body), load_poses(motions, fps=FPS), focal=focal, settings=settings)
     models = {"body": body, "motions": motions, "estimator": estimator}

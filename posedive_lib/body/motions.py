@@ -1,0 +1,149 @@
+"""Pose sources of any size: counted before they are loaded, thinned where they are too large.
+
+    python -m posedive_lib.body.motions AMASS --out MOTIONS
+
+All of AMASS is 18 million frames, and `load_poses` holds every frame of a folder. So the study
+takes at most `MOST`. The command writes a folder with so many of them, evenly spaced over all
+motions, and holds one motion at a time. The motions of a folder become one file, named after it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import zipfile
+from collections.abc import Iterator
+from itertools import accumulate
+from pathlib import Path
+
+import numpy as np
+from numpy.lib import format as npy
+from tqdm import tqdm
+
+# Their names stay as they are: the keys of run records follow the code of `poses`.
+from posedive_lib.body.poses import FOLDERS, _is_motion, _load_one, load_poses
+from posedive_lib.digests import files_below
+from posedive_lib.errors import StudyError, command
+from posedive_lib.intake.arrays import write_npz
+from posedive_lib.writing import replacing_folder
+
+MOST = 200_000  # frames: 0.2 GB as `load_poses` holds them, 1 every 0.8 s of AMASS
+MEMBERS = ("poses.npy", "body_pose.npy")  # whose length is the number of frames
+DOMAINS = {short: folder for folder, short in FOLDERS.items()}
+
+
+def check_size(folder: str | Path, most: int = MOST) -> None:
+    """StudyError where a folder of motions has more frames than the study holds in memory.
+
+    Frames are counted by the heads of the files, and only until there are too many.
+    """
+    if any(frames > most for frames in accumulate(map(frames_of, motion_files(folder)))):
+        raise StudyError(
+            f"{folder} has more than {most:,} frames of motion, which the study would hold in "
+            f"memory: thin them once with `python -m posedive_lib.body.motions {folder} --out "
+            "FOLDER`, and name that folder in paths.motions."
+        )
+
+
+def motion_files(folder: str | Path) -> list[Path]:
+    """The files that `load_poses` reads below a folder, in its order; none where it is missing."""
+    folder = Path(folder)
+    found = files_below(folder) if folder.is_dir() else []
+    files = [f for f in found if f.suffix == ".npz" and _is_motion(f.relative_to(folder))]
+    return sorted(files, key=lambda path: path.relative_to(folder).as_posix())
+
+
+def frames_of(path: Path) -> int:
+    """Frames of a motion, by the head of its array; 0 for what only reading it can tell."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = [name for name in MEMBERS if name in archive.namelist()]
+            with archive.open(names[0]) as member:
+                version = npy.read_magic(member)
+                read = npy.read_array_header_2_0
+                if version == (1, 0):
+                    read = npy.read_array_header_1_0
+                return int(read(member)[0][0])
+    except Exception:  # damaged files fail in many ways, and have their sentence when they are read
+        return 0
+
+
+def thin(folder: str | Path, out: str | Path, most: int = MOST) -> list[str]:
+    """Write `most` frames of the motions below `folder` into the new folder `out`.
+
+    They are evenly spaced over all motions in the order of `load_poses`. Their heading is removed,
+    and their domain is kept. Returns a sentence for each motion that is left out, because
+    `load_poses` would refuse it. StudyError where there is nothing to thin, or `out` exists.
+    """
+    folder, out = Path(folder), Path(out)
+    if out.exists():
+        raise StudyError(f"{out} exists: name a new folder with --out, or remove it first")
+    files = motion_files(folder)
+    counts = [frames_of(path) for path in files]
+    total, refused = sum(counts), list[str]()
+    if most < 1:
+        raise StudyError(f"--frames is {most}: it must be at least 1")
+    if total <= most:
+        raise StudyError(
+            f"{folder} has {total:,} frames, not more than {most:,}: name it in paths.motions as "
+            "it is"
+        )
+    kept = np.floor((np.arange(most) + 0.5) * (total / most)).astype(int)
+    groups: dict[str, list[tuple[Path, np.ndarray]]] = {}
+    for path, count, end in zip(files, counts, accumulate(counts), strict=True):
+        first, last = np.searchsorted(kept, (end - count, end))
+        groups.setdefault(_target(path, folder), []).append((path, kept[first:last] - end + count))
+    with replacing_folder(out) as draft:
+        for target, members in tqdm(groups.items(), desc="motions", unit="folder"):
+            parts = list(_parts(folder, members, refused))
+            if parts:
+                root, pose = (np.concatenate(columns) for columns in zip(*parts, strict=True))
+                write_npz(draft / target, {"global_orient": root, "body_pose": pose})
+        if not motion_files(draft):
+            raise StudyError(f"Of no motion in {folder} a frame can be read: {refused[0]}")
+        load_poses(draft)  # what is written can be read
+    return refused
+
+
+def _target(path: Path, folder: Path) -> str:
+    """The file that a motion goes into: that of its folder, in its domain's."""
+    parts = path.relative_to(folder).parts[:-1]
+    domains = [FOLDERS[part] for part in parts if part in FOLDERS]
+    domain = domains[-1] if domains else FOLDERS.get(folder.name, "in")
+    name = "_".join(part for part in parts if part not in FOLDERS) or "motions"
+    return f"{DOMAINS[domain]}/{name}.npz"
+
+
+def _parts(
+    folder: Path, members: list[tuple[Path, np.ndarray]], refused: list[str]
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """root_tilt (n, 3) and body_pose (n, 69) of the chosen frames, a motion at a time."""
+    for path, frames in members:
+        if len(frames):
+            try:
+                root, pose, *_ = _load_one(path, folder, None)
+            except StudyError as error:
+                refused.append(str(error))
+                continue
+            yield root[frames], pose[frames]
+
+
+@command("Stopped: nothing was written.")
+def main(arguments: list[str] | None = None) -> int:
+    """The command; 0 when the folder is written."""
+    parser = argparse.ArgumentParser(
+        prog="python -m posedive_lib.body.motions",
+        description="Thin a folder of motions to what the study holds in memory.",
+    )
+    parser.add_argument("folder", help="motions, such as all of AMASS")
+    parser.add_argument("--out", required=True, help="a new folder, for paths.motions")
+    parser.add_argument("--frames", type=int, default=MOST, help="default: %(default)s")
+    given = parser.parse_args(arguments)
+    refused = thin(given.folder, given.out, given.frames)
+    print(*(f"left out: {sentence}" for sentence in refused), sep="\n")
+    print(f"{given.out}: {len(load_poses(given.out)):,} frames, {len(refused):,} motions left out")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
