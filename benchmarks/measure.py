@@ -1,6 +1,7 @@
 """Time, processor time and peak memory of one call, and tables of them."""
 
 import os
+import resource
 import time
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
@@ -20,6 +21,20 @@ def peak_memory() -> float:
     """Largest resident memory of this process so far, GB (Linux)."""
     status = Path("/proc/self/status").read_text()
     return int(status.split("VmHWM:")[1].split()[0]) * 1024 / 1e9
+
+
+def peaks() -> float:
+    """Largest resident memory so far of this process or of one that it started and awaited, GB."""
+    children = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024 / 1e9
+    return max(peak_memory(), children)
+
+
+def used(call) -> tuple[float, float]:
+    """Wall-clock and processor seconds of a call, with those of the processes that it awaited."""
+    wall, before = time.perf_counter(), os.times()
+    call()
+    after = os.times()
+    return time.perf_counter() - wall, sum(after[:4]) - sum(before[:4])
 
 
 def timed(call) -> tuple[float, float, object]:
