@@ -4,6 +4,7 @@ import json
 
 import pandas as pd
 import pytest
+import torch
 import trees
 import yaml
 from pipeline import ROOT
@@ -13,6 +14,7 @@ from posedive_lib.bench import plan, preflight, rates
 from posedive_lib.bench.plan import Stage
 from posedive_lib.bench.rates import ASSUMED, UNITS, Measured, Rate
 from posedive_lib.bench.sizes import Size, size_of
+from posedive_lib.errors import StudyError
 
 MEASURED = Measured({name: Rate(1.0) for name in UNITS}, weights=2.0, memory=0.5)
 TEN = Size(train=10, pids=5, query=3, gallery=7)
@@ -131,15 +133,59 @@ def test_what_would_stop_the_study_is_said_before_it_starts(P, tmp_path, monkeyp
     (tmp_path / "params.yaml").write_text("paths: {datasets: sets, reports: reports}\n")
     trees.msmt17(tmp_path / "sets/MSMT17_V1")
     said = preflight.problems(own, "params.yaml")
-    assert len(said) == 4
-    assert "paths.body names licensed/SMPL.pkl, which does not exist" in said[0]
-    assert "paths.reports is reports, but the data sets in sets are your own" in said[1]
-    assert "18 training photos of 3 people, 9 queries and 9 gallery photos, but the" in said[2]
-    assert "32621, 1041, 11659, 82161" in said[2] and "fp16 needs a GPU" in said[3]
+    *missing, reports, counts, precision = said
+    assert "paths.body names licensed/SMPL.pkl, which does not exist" in missing[0]
+    # Every input that is missing, each model among them, and not the first alone.
+    models = "motions", "stable_diffusion", "clip", "resnet", "pose_estimator", "phase1"
+    assert len(missing) == 1 + len(models)
+    for name, sentence in zip(models, missing[1:], strict=True):
+        assert f"paths.{name} names data/" in sentence and "dvc pull data.dvc" in sentence
+    assert "paths.reports is reports, but the data sets in sets are your own" in reports
+    assert "18 training photos of 3 people, 9 queries and 9 gallery photos, but the" in counts
+    assert "32621, 1041, 11659, 82161" in counts and "fp16 needs a GPU" in precision
     assert preflight.problems(P, "params.yaml") == []  # the mini world, not rendered yet
     rows = pd.DataFrame({"disk GB": [1e9, 1.0], "memory GB": [1e9, 1.0]})
     assert "GB free, but 1000000001.0 GB are needed" in next(preflight.room(rows))
     assert len(list(preflight.room(rows))) == 2 and not list(preflight.room(rows * 0))
+
+
+def test_a_full_gpu_is_a_problem_with_its_mend(P, monkeypatch):
+    def full(P):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB.\nMore")
+
+    def missing(P):
+        raise StudyError("nowhere")
+
+    for name, work in {"_decode": full, "_render": missing, "_score": missing}.items():
+        monkeypatch.setattr(rates, name, work)
+    for name in ("_generator", "_reid"):
+        monkeypatch.setattr(rates, name, lambda P: pytest.fail("is to stay out"))
+    found = rates.measure(P, but=("train", "reid"))
+    assert {*found.rates} == {"decode", "render", "score"}
+    (said,) = preflight.gpu_memory(found)
+    assert said.startswith("The GPU's memory is full (CUDA out of memory. Tried to allocate 2 GiB)")
+    assert "one photo: lower its batch_size" in said
+
+
+def test_versions_that_are_not_the_lock_s_are_one_note(tmp_path, monkeypatch):
+    here = {"numpy": "2.4.6", "torch": "2.13.0+cu128", "pandas": "3.0.0"}
+    monkeypatch.setattr(preflight.metadata, "version", lambda name: _version(here, name))
+    lock = tmp_path / "requirements.lock"
+    assert not list(preflight.versions(lock))
+    lock.write_text("# Every package\nnumpy==2.4.6\ntorch==2.13.0\n")
+    assert not list(preflight.versions(lock))
+    lock.write_text("numpy==2.4.6\ntorch==2.12.0\npandas==3.1.1\nscipy==1.17.1\n")
+    (said,) = preflight.versions(lock)
+    assert "has torch 2.12.0 (here 2.13.0), pandas 3.1.1 (here 3.0.0), scipy 1.17.1 (here" in said
+    assert "missing): run `make setup`" in said
+    lock.write_text("".join(f"p{n}==1\n" for n in range(7)))
+    assert "p4 1 (here missing) and 2 more: run" in next(preflight.versions(lock))
+
+
+def _version(here, name):
+    if name not in here:
+        raise preflight.metadata.PackageNotFoundError(name)
+    return here[name]
 
 
 def test_truth_counts_only_for_the_same_parameters(tmp_path, monkeypatch):

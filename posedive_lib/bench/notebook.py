@@ -19,8 +19,9 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -107,30 +108,45 @@ def check_inputs(params: Params, params_file: str = "params.yaml") -> None:
 
     A model may also be named by its hub id; see `local_folder`.
     """
+    for check in input_checks(params, params_file):
+        check()
+
+
+def input_checks(params: Params, params_file: str) -> list[Callable[[], None]]:
+    """One check for each input, which raises a StudyError where that is missing."""
+    checks: list[Callable[[], None]] = []
     for part in ("vae", "image_encoder"):
-        _check_model(getattr(params.generator, part), None, f"{params_file}: generator.{part}")
+        place = f"{params_file}: generator.{part}"
+        checks.append(partial(_check_model, getattr(params.generator, part), None, place))
     for key in ("body", "datasets"):
-        _check_own_place(getattr(params.paths, key), f"{params_file}: paths.{key}")
+        place = f"{params_file}: paths.{key}"
+        checks.append(partial(_check_own_place, getattr(params.paths, key), place))
     unneeded = {"splits", "bodies", "reports"}  # which are written
     if reports.own_data(params.paths.datasets):
         unneeded.add("world")
     for key, value in params.paths.model_dump().items():
-        if value is None or key in unneeded or Path(value).exists():
-            continue
-        mend = "put it there"
-        if key in MODELS and not value.startswith("data/"):
-            revision = params.generator.revision if key == "stable_diffusion" else None
-            _check_model(value, revision, f"{params_file}: paths.{key}")
-            continue
-        if value.startswith("data/"):
-            mend = "run `dvc pull data.dvc`"
-        elif key == "datasets":
-            mend = "run `dvc repro world`"
-        raise StudyError(
-            f"{params_file}: paths.{key} names {value}, which does not exist; "
-            f"{mend} or change the parameter."
-        )
-    check_size(params.paths.motions)
+        if value is not None and key not in unneeded:
+            checks.append(partial(_check_path, key, value, params, params_file))
+    return [*checks, partial(check_size, params.paths.motions)]
+
+
+def _check_path(key: str, value: str, params: Params, params_file: str) -> None:
+    """StudyError unless what `paths.key` names is there."""
+    if Path(value).exists():
+        return
+    mend = "put it there"
+    if key in MODELS and not value.startswith("data/"):
+        revision = params.generator.revision if key == "stable_diffusion" else None
+        _check_model(value, revision, f"{params_file}: paths.{key}")
+        return
+    if value.startswith("data/"):
+        mend = "run `dvc pull data.dvc`"
+    elif key == "datasets":
+        mend = "run `dvc repro world`"
+    raise StudyError(
+        f"{params_file}: paths.{key} names {value}, which does not exist; "
+        f"{mend} or change the parameter."
+    )
 
 
 def _check_own_place(name: str, parameter: str) -> None:

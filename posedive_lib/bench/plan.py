@@ -264,8 +264,14 @@ def main(arguments: list[str] | None = None) -> int:
         "reckoned, not measured. What one GPU does is assumed unless this machine has one; that "
         "eight share the work evenly always is."
     )
+    if torch.cuda.is_available():
+        there = torch.cuda.mem_get_info()[1] / 1e9
+        used = max(rate.gpu for rate in measured.rates.values())
+        print(f"The GPU has {there:.1f} GB; what was measured took {used:.1f} GB of it at most.")
+    notes = [f"note: {sentence}" for sentence in preflight.versions()]
     missing = [*preflight.problems(P, given.params), *preflight.room(made)]
-    print(*(f"PROBLEM: {sentence}" for sentence in missing), sep="\n")
+    missing += preflight.gpu_memory(measured)
+    print(*notes, *(f"PROBLEM: {sentence}" for sentence in missing), sep="\n")
     return 1 if missing else 0
 
 

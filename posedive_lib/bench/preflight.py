@@ -10,12 +10,14 @@ import os
 import shutil
 from collections.abc import Callable, Iterator
 from functools import partial
+from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from posedive_lib import datasets
 from posedive_lib.bench import reports
-from posedive_lib.bench.notebook import check_inputs
+from posedive_lib.bench.notebook import input_checks
+from posedive_lib.bench.rates import FULL, UNITS
 from posedive_lib.bench.sizes import PUBLISHED
 from posedive_lib.devices import chosen_precision, processes
 from posedive_lib.errors import StudyError
@@ -23,14 +25,17 @@ from posedive_lib.errors import StudyError
 if TYPE_CHECKING:
     import pandas as pd
 
+    from posedive_lib.bench.rates import Measured
     from posedive_lib.params import Params
+
+LOCK = Path("requirements.lock")
 
 
 def problems(P: Params, params_file: str) -> list[str]:
-    """Of inputs and data sets. Where the mini world will be rendered, there are none to look at."""
+    """Of every input and data set; where the mini world will be rendered, there are none yet."""
     device, checks = processes().device, list[Callable[[], object]]()
     if reports.own_data(P.paths.datasets):
-        checks = [partial(check_inputs, P, params_file), partial(reports.folder, params_file)]
+        checks = [*input_checks(P, params_file), partial(reports.folder, params_file)]
         checks += [partial(_check_set, P, name) for name in P.study.whole]
     for section in ("generator", "reid"):
         precision = getattr(P, section).precision
@@ -70,4 +75,36 @@ def room(stages: pd.DataFrame, here: Path = Path()) -> Iterator[str]:
         yield (
             f"This machine has {there:.1f} GB of memory, but {memory:.1f} GB are needed: "
             "set study.workers lower, or take another machine."
+        )
+
+
+def gpu_memory(measured: Measured) -> Iterator[str]:
+    """Of the GPU, by what was tried on it with the study's own batches."""
+    full = {rate.assumed: name for name, rate in measured.rates.items() if FULL in rate.assumed}
+    for reason, name in full.items():
+        yield (
+            f"{reason}. That was for one {UNITS[name]}: lower its batch_size in the parameters, "
+            "or of the generator's steps raise generator.gradient_accumulation."
+        )
+
+
+def versions(lock: Path = LOCK) -> Iterator[str]:
+    """Of packages whose version is not that of the lock: one sentence, or none."""
+    if not lock.is_file():
+        return
+    lines = (line.strip() for line in lock.read_text(encoding="utf-8").splitlines())
+    pinned = dict(line.split("==") for line in lines if "==" in line and line[0] != "#")
+    other = []
+    for name, version in pinned.items():
+        try:
+            here = metadata.version(name).split("+")[0]  # +cu128 says how torch was built
+        except metadata.PackageNotFoundError:
+            here = "missing"
+        if here != version:
+            other.append(f"{name} {version} (here {here})")
+    if other:
+        more = f" and {len(other) - 5} more" if len(other) > 5 else ""
+        yield (
+            f"{lock} has {', '.join(other[:5])}{more}: run `make setup`, or expect results that "
+            "differ in their last digits."
         )

@@ -11,7 +11,7 @@ import platform
 import resource
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -66,14 +66,19 @@ UNITS = {
     "extract": "image, Re-ID features",
 }
 LONG = 1.5  # seconds that a rate is measured for, after one call to warm up
+FULL = "The GPU's memory is full"  # begins the reason where a rate could not be measured for that
 
 
 @dataclass(frozen=True)
 class Rate:
-    """Seconds per unit; measured here, or else why it had to be assumed."""
+    """Seconds per unit; measured here, or else why it had to be assumed.
+
+    gpu: gigabytes of the GPU at most, of all rates that were measured together; 0 without one.
+    """
 
     seconds: float
     assumed: str = ""
+    gpu: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -109,8 +114,11 @@ def machine() -> str:
     return f"{platform.node()}, {len(os.sched_getaffinity(0))} CPU cores, {name}"
 
 
-def measure(P: Params) -> Measured:
-    """A processor is measured with one thread: its time per unit is then free of other programs."""
+def measure(P: Params, but: Collection[str] = ()) -> Measured:
+    """All rates; those of `but` stay out, with the others that are measured together with them.
+
+    A processor is measured with one thread: its time per unit is then free of other programs.
+    """
     rates: dict[str, Rate] = {}
     weights = 7.0  # of two U-Nets of Stable Diffusion
     threads = torch.get_num_threads()
@@ -122,17 +130,26 @@ def measure(P: Params) -> Measured:
         (("encode", "train", "sample", "weights"), _generator),
         (("prompt", "reid", "extract"), _reid),
     ):
+        if {*names} & {*but}:
+            continue
+        gpu = torch.cuda.is_available()
+        if gpu:
+            torch.cuda.empty_cache()
+            torch.cuda.reset_peak_memory_stats()
         try:
             found = dict(zip(names, work(P), strict=True))
         except (StudyError, MemoryError, torch.OutOfMemoryError) as error:
             reason = str(error).split("\n")[0] or type(error).__name__
+            if isinstance(error, torch.OutOfMemoryError):
+                reason = f"{FULL} ({reason.rstrip('.')})"
             rates |= {name: Rate(ASSUMED[name], reason) for name in names if name in ASSUMED}
             continue
         weights = found.pop("weights", weights)
-        rates |= {name: Rate(value) for name, value in found.items()}
+        peak = torch.cuda.max_memory_allocated() / 1e9 if gpu else 0.0
+        rates |= {name: Rate(value, gpu=peak) for name, value in found.items()}
     torch.set_num_threads(threads)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
-    return Measured(rates, weights, peak)
+    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
+    return Measured(rates, weights, memory)
 
 
 def clock() -> float:
