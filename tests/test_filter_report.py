@@ -66,7 +66,7 @@ def test_filters_are_compared_at_the_same_loss(monkeypatch):
 
     images = np.stack([photos[path] for path in manifest["path"]])
     table = filter_report.filters_compared(
-        P, "x", manifest, images, shown == pids, colour
+        P, "x", manifest, colour(images), shown == pids, colour
     ).set_index(["score", "truth"])
     assert (table["lost_percent"] <= 50).all() and table.loc[
         ("all rules", "right person"), "lost_percent"

@@ -202,16 +202,16 @@ def filters_compared(
     P: Params,
     name: str,
     manifest: pd.DataFrame,
-    images: np.ndarray,
+    features: np.ndarray,
     person: np.ndarray,
     extract: Callable[[np.ndarray], np.ndarray],
 ) -> pd.DataFrame:
     """The filter's rules beside alternatives, over all candidates of a data set.
 
-    Truths: the pose is right, the person is right (`person` (N,) bool, of the `images`
-    (N, H, W, 3)), both. Alternatives: the key points' distance from the wanted ones, the similarity
-    to the person's real photos by `extract` (images to features (N, D)), and the worse rank of the
-    two. Every score is cut where it loses as many images as the filter, `all rules`.
+    Truths: the pose is right, the person is right (`person` (N,) bool), both. Alternatives: the key
+    points' distance from the wanted ones, the similarity to the person's real photos by `extract`
+    (images to features; `features` (N, D) are the candidates'), and the worse rank of the two. Every
+    score is cut where it loses as many images as the filter, `all rules`.
 
     Columns: score, truth, good_percent, lost_percent, precision, recall, auc.
     """
@@ -227,7 +227,7 @@ def filters_compared(
     # An image without a visible key point is the worst; more is better in every score.
     scores["key points"] = -np.where(np.isnan(error), np.inf, error)
     scores["Re-ID similarity"] = measures.identity_similarity(
-        extract(images), manifest["pid"].to_numpy(), known, real["pid"].to_numpy()
+        features, manifest["pid"].to_numpy(), known, real["pid"].to_numpy()
     )[0]
     scores["key points and Re-ID"] = filter_quality.both(
         scores["key points"], scores["Re-ID similarity"]

@@ -90,7 +90,7 @@ def quality(
         else:
             images = np.load(file, allow_pickle=False)
         pck = body_pck(bodies, estimator.estimate(images)[0], P.augment.keypoints)
-        named = person_judge.rate(right(images), rows["pid"].to_numpy(), seed=P.seed)
+        named = person_judge.rate(right(extract(images)), rows["pid"].to_numpy(), seed=P.seed)
         table.append({"arm": arm, "pck": pck.mean(), **named})
     return pd.DataFrame(table, columns=columns)
 

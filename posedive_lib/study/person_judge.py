@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from posedive_lib.params import Params
 
 OfImages = Callable[[np.ndarray], np.ndarray]
+OfFeatures = Callable[[np.ndarray], np.ndarray]
 
 
 def elsewhere(P: Params, name: str) -> str:
@@ -33,12 +34,12 @@ def elsewhere(P: Params, name: str) -> str:
     return others[0] if others else name
 
 
-def judge(P: Params, name: str, rows: pd.DataFrame, extract: OfImages) -> tuple[OfImages, float]:
+def judge(P: Params, name: str, rows: pd.DataFrame, extract: OfImages) -> tuple[OfFeatures, float]:
     """A function that says of images of manifest rows whether each shows the right person.
 
-    It takes images (N, H, W, 3), one of each row, and gives (N,) 1 or 0, or NaN where the person
-    has no other row to compare with. Second: the share that is right among the true photos that it
-    compares with.
+    It takes their features (N, D) by `extract`, one of each row, and gives (N,) 1 or 0, or NaN
+    where the person has no other row to compare with. Second: the share that is right among the
+    true photos that it compares with.
 
     The person named is the one whose photos are nearest by `extract` (images to features (N, D)).
     The mini world photographs its people in the *other* rows' poses and views: real photos show few
@@ -49,16 +50,16 @@ def judge(P: Params, name: str, rows: pd.DataFrame, extract: OfImages) -> tuple[
     if mini_world.has_people(train):
         known = extract(np.load(mini_world.true_photos(P, name, rows), allow_pickle=False))
 
-        def by_the_others(images: np.ndarray) -> np.ndarray:
-            return named_by_the_others(extract(images), pids, known)
+        def by_the_others(features: np.ndarray) -> np.ndarray:
+            return named_by_the_others(features, pids, known)
 
         return by_the_others, share(named_by_the_others(known, pids))
     photos = read_blocks(train["path"].tolist(), P.image.height, P.image.width)
     real = np.concatenate([extract(block) for block in photos])
     real_pids = train["pid"].to_numpy()
 
-    def by_real_photos(images: np.ndarray) -> np.ndarray:
-        return identity_similarity(extract(images), pids, real, real_pids)[1].astype(float)
+    def by_real_photos(features: np.ndarray) -> np.ndarray:
+        return identity_similarity(features, pids, real, real_pids)[1].astype(float)
 
     return by_real_photos, share(named_by_the_others(real, real_pids))
 
