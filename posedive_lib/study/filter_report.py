@@ -210,8 +210,8 @@ def filters_compared(
 
     Truths: the pose is right, the person is right (`person` (N,) bool), both. Alternatives: the key
     points' distance from the wanted ones, the similarity to the person's real photos by `extract`
-    (images to features; `features` (N, D) are the candidates'), and the worse rank of the two. Every
-    score is cut where it loses as many images as the filter, `all rules`.
+    (images to features; `features` (N, D) are the candidates'), and the worse rank of the two.
+    Every score is cut where it loses as many images as the filter, `all rules`.
 
     Columns: score, truth, good_percent, lost_percent, precision, recall, auc.
     """
