@@ -57,8 +57,11 @@ def measured(stage: str, params_file: str = "params.yaml") -> Iterator[None]:
         notes.join()
     whole, known = cost(), RECORDS.get({"stage": stage})
     # A stage that found earlier files did not do the work: its cost then stays.
-    same = known is not None and known["params"] == whole["params"]
-    if not same or known["files_made"] <= whole["files_made"]:
+    if (
+        known is None
+        or known["params"] != whole["params"]
+        or known["files_made"] <= whole["files_made"]
+    ):
         RECORDS.put({"stage": stage}, whole)
     SITTINGS.put({"stage": stage}, whole).unlink()
 
