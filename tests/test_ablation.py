@@ -240,7 +240,7 @@ def tiny(tmp_path, monkeypatch):
     (tmp_path / ablation.PARAMS).write_text(yaml.safe_dump(own))
     (tmp_path / "data").symlink_to(ROOT / "data")
     monkeypatch.chdir(tmp_path)
-    wanted = ("as trained", "without depth", "v_prediction from nothing", "epsilon from nothing")
+    wanted = ("as trained", "v_prediction from nothing", "epsilon from nothing")
     every = ablation.variants
     monkeypatch.setattr(
         ablation, "variants", lambda P, a: {name: every(P, a)[name] for name in wanted}
@@ -268,16 +268,16 @@ def test_the_command_makes_the_table_and_a_stopped_one_goes_on(tiny, monkeypatch
 
     monkeypatch.setattr(ablation, "in_processes", noted)
     assert ablation.main([]) == 0
-    assert made == [4, 3]  # the first training is not repeated
+    assert made == [3, 2]  # the first training is not repeated
     found = ablation_table.read()
     assert found["variant"].drop_duplicates().tolist() == list(tiny)
     assert set(found["metric"]) == set(ablation_table.RELEVANT) and (found["n"] == 2).all()
     steps = found.groupby("variant")["steps"].first()
-    assert steps.to_dict() == dict(zip(tiny, (1, 1, 2, 2), strict=True))
+    assert steps.to_dict() == dict(zip(tiny, (1, 2, 2), strict=True))
     before = ablation_table.TABLE.read_bytes()
     ablation_table.TABLE.unlink()
     assert ablation.main([]) == 0
-    assert made == [4, 3] and ablation_table.TABLE.read_bytes() == before
+    assert made == [3, 2] and ablation_table.TABLE.read_bytes() == before
 
 
 def test_the_stage_is_the_command_and_its_parameters_exist():
