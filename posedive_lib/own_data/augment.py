@@ -124,6 +124,6 @@ def _nothing_kept(manifest: pd.DataFrame, store: Path) -> str:
     rules = ", ".join(f"{rule} {count}" for rule, count in counts.items())
     return (
         f"The filter keeps none of {len(manifest)} generated images (rejected by {rules}): "
-        f"look at them in {store}, and lower the limits of `augment` in the parameters. "
-        "No data set was written."
+        f"look at them in the archives of {store}, and lower the limits of `augment` in the "
+        "parameters. No data set was written."
     )
