@@ -293,7 +293,7 @@ def test_what_a_full_disk_left_of_a_shard_is_made_anew(kind, content, study):
 def test_a_shard_is_an_archive_of_samples_and_every_image_is_read_from_its_place(study):
     manifest = study.run(3, Noise())
     archives = {path.split(".tar/")[0] for path in manifest["path"]}
-    files = {path.relative_to(study.out) for path in study.out.glob("shards/[!.]*")}
+    files = {path.relative_to(study.out) for path in study.out.glob("shards/*/[!.]*")}
     assert {str(file) for file in files} == {
         f"{a}{kind}" for a in archives for kind in (".tar", ".csv")
     }
@@ -357,7 +357,7 @@ def test_a_killed_run_leaves_whole_archives_and_goes_on_with_them(study):
     manifest = study.run(4, made, key="killed")
     assert made.painted == 12 - 2 - 1  # two shards, of two images and of one, were there
     pd.testing.assert_frame_equal(manifest.drop(columns="path"), whole.drop(columns="path"))
-    assert not [file for file in study.out.glob("shards/.*") if file.name != ".lock"]
+    assert not [file for file in study.out.rglob(".*") if file.name != ".lock"]
 
 
 def test_few_shards_are_in_work_at_a_time_however_many_there_are(study, monkeypatch):

@@ -359,10 +359,9 @@ IN_A_DRAFT = {  # their callers have opened it
     "posedive_lib.datasets.write._write_new",
     "posedive_lib.datasets.write._write_tree",
     "posedive_lib.datasets.write._write_truth",
-    "posedive_lib.own_data.augment._write.describe",
-    "posedive_lib.study.filter_report.write.manifest",
+    "posedive_lib.augment.product.write.describe",
 }
-NO_FILE = {"posedive_lib.bench.figures._render"}  # into memory
+NO_FILE = {"posedive_lib.augment.shards._packed", "posedive_lib.bench.figures._render"}  # memory
 BY_HAND = {  # made data/ once, and are no part of the study; a marker of an empty folder
     "miniworld.body.write_body",
     "miniworld.build.leave_outputs",

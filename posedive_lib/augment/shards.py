@@ -106,7 +106,8 @@ class Shard:
             return None
         if not (scored and whole) or len(table) != len(self):
             return None
-        return table.assign(path=[f"shards/{self.archive.name}/{name}" for name in self.names])
+        place = "/".join(self.archive.parts[-3:])
+        return table.assign(path=[f"{place}/{name}" for name in self.names])
 
 
 def cut(plan: pd.DataFrame, size: int, store: Path, key: str) -> Iterator[Shard]:
@@ -117,7 +118,8 @@ def cut(plan: pd.DataFrame, size: int, store: Path, key: str) -> Iterator[Shard]
             part = rows.iloc[start : start + size].reset_index(drop=True)
             text = f"{key}\n{part.to_csv(index=False, float_format='%.9g')}"
             name = hashlib.sha256(text.encode()).hexdigest()[:16]
-            yield Shard(store / "shards" / f"{name}.tar", part)
+            # Folders of some hundred files: a writer looks through all of its folder for drafts.
+            yield Shard(store / "shards" / name[:2] / f"{name}.tar", part)
 
 
 def _blocks(shards: Iterable[Shard], size: int) -> Iterator[list[Shard]]:
@@ -230,11 +232,8 @@ class Maker:
             np.hstack([sigma_gen, sigma_tar]).astype(float).round(6),
             columns=[*SIGMA_GEN, *SIGMA_TAR],
         )
-        columns = {field.name: getattr(bodies, field.name) for field in fields(bodies)}
         table = pd.concat([shard.rows, scores], axis=1)
-        packed = io.BytesIO()
-        np.savez_compressed(packed, **columns, estimated=estimated)
-        members = [(BODIES, packed.getvalue())]
+        members = [(BODIES, _packed(bodies, estimated))]
         lines = table.to_json(orient="records", lines=True).splitlines()
         for key, file, line in zip(shard.keys, files, lines, strict=True):
             members += [(f"{key}.jpg", file), (f"{key}.json", line.encode())]
@@ -244,6 +243,14 @@ class Maker:
         found = pd.DataFrame([places[name] for name in shard.names], columns=archives.PLACE)
         with replacing(shard.table) as draft:
             pd.concat([table, found], axis=1).to_csv(draft, index=False)
+
+
+def _packed(bodies: BodyTable, estimated: np.ndarray) -> bytes:
+    """An `.npz` of the bodies, and of the key points (N, 17, 2) found on their images."""
+    columns = {field.name: getattr(bodies, field.name) for field in fields(bodies)}
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, **columns, estimated=estimated)
+    return buffer.getvalue()
 
 
 def _jpeg(image: np.ndarray) -> bytes:
