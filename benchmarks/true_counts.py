@@ -142,18 +142,18 @@ def rows_of(names: list[str], shares: list[float]) -> list[list]:
     """A row (COLUMNS) per part and share."""
     rows: list[list] = []
     for share in shares:
-        for name in names:
-            with TemporaryDirectory() as place:
-                folder = Path(place)
-                if name == "poses":
-                    amass(folder, share)
-                elif name != "retrieval":
-                    msmt17(folder / SETS, share, ROOT / "data/motions")
+        with TemporaryDirectory() as place:
+            folder = Path(place)
+            if "poses" in names:
+                amass(folder, share)
+            if {*names} - {"poses", "retrieval"}:
+                msmt17(folder / SETS, share, ROOT / "data/motions")
+            for name in names:
                 wall, cpu, peak = alone(measured, name, folder, share)
-            # Retrieval compares all queries with all photos: both shrink.
-            count = PARTS[name][2] * (share**2 if name == "retrieval" else share)
-            rows.append([name, PARTS[name][1], round(count), wall, cpu, peak])
-            print(f"{name}, {rows[-1][2]:,}: {cpu:.0f} s, {peak:.2f} GB", file=sys.stderr)
+                # Retrieval compares all queries with all photos: both shrink.
+                count = PARTS[name][2] * (share**2 if name == "retrieval" else share)
+                rows.append([name, PARTS[name][1], round(count), wall, cpu, peak])
+                print(f"{name}, {rows[-1][2]:,}: {cpu:.0f} s, {peak:.2f} GB", file=sys.stderr)
     return sorted(rows, key=lambda row: names.index(row[0]))
 
 

@@ -72,6 +72,7 @@ ALLOWED = {
     ("bench/plan.py", "yaml.safe_load"): SOURCE,
     ("bench/plan.py", "read_text"): SOURCE,
     ("bench/plan.py", "pandas.read_csv"): OURS,
+    ("bench/preflight.py", "read_text"): SOURCE,
     ("bench/rates.py", "json.loads"): WORK,
     ("bench/rates.py", "read_text"): WORK,
     ("bench/runs.py", "json.loads"): TEXT,

@@ -12,6 +12,7 @@ from posedive_lib.body import motions
 from posedive_lib.body.kinematics import joint_positions
 from posedive_lib.body.poses import load_poses
 from posedive_lib.errors import StudyError
+from posedive_lib.intake.heads import length_of
 
 Z_UP = Rotation.from_euler("x", 90, degrees=True)
 
@@ -36,17 +37,22 @@ def amass(tmp_path):
 
 
 def test_frames_are_counted_as_they_are_loaded(amass):
-    counts = [motions.frames_of(path) for path in motions.motion_files(amass)]
+    counts = [length_of(path, motions.FRAMES) for path in motions.motion_files(amass)]
     assert counts == [100, 300, 600] and sum(counts) == len(load_poses(amass))
     np.savez(amass / "fit.npz", global_orient=np.zeros((7, 3)), body_pose=np.zeros((7, 69)))
     (amass / "broken.npz").write_bytes(b"PK")
-    assert motions.frames_of(amass / "fit.npz") == 7
-    assert motions.frames_of(amass / "broken.npz") == 0
+    assert length_of(amass / "fit.npz", motions.FRAMES) == 7
+    for name in ("broken.npz", "missing.npz", "in-domain/CMU/01/shape.npz"):
+        assert length_of(amass / name, motions.FRAMES) == 0
+    np.savez(amass / "number.npz", poses=np.float64(3))
+    assert length_of(amass / "number.npz", motions.FRAMES) == 0
 
 
 def test_counting_stops_when_there_are_too_many(amass, monkeypatch):
-    read, count = [], motions.frames_of
-    monkeypatch.setattr(motions, "frames_of", lambda path: read.append(path) or count(path))
+    read = []
+    monkeypatch.setattr(
+        motions, "length_of", lambda *given: read.append(given) or length_of(*given)
+    )
     motions.check_size(amass, 1000)
     assert len(read) == 3
     with pytest.raises(StudyError, match=r"more than 399 frames.*--out FOLDER.*paths.motions"):

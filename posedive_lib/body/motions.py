@@ -11,13 +11,11 @@ from __future__ import annotations
 
 import argparse
 import sys
-import zipfile
 from collections.abc import Iterator
 from itertools import accumulate
 from pathlib import Path
 
 import numpy as np
-from numpy.lib import format as npy
 from tqdm import tqdm
 
 # Their names stay as they are: the keys of run records follow the code of `poses`.
@@ -25,10 +23,11 @@ from posedive_lib.body.poses import FOLDERS, _is_motion, _load_one, load_poses
 from posedive_lib.digests import files_below
 from posedive_lib.errors import StudyError, command
 from posedive_lib.intake.arrays import write_npz
+from posedive_lib.intake.heads import length_of
 from posedive_lib.writing import replacing_folder
 
 MOST = 200_000  # frames: 0.2 GB as `load_poses` holds them, 1 every 0.8 s of AMASS
-MEMBERS = ("poses.npy", "body_pose.npy")  # whose length is the number of frames
+FRAMES = ("poses", "body_pose")  # arrays with a row per frame
 DOMAINS = {short: folder for folder, short in FOLDERS.items()}
 
 
@@ -37,7 +36,8 @@ def check_size(folder: str | Path, most: int = MOST) -> None:
 
     Frames are counted by the heads of the files, and only until there are too many.
     """
-    if any(frames > most for frames in accumulate(map(frames_of, motion_files(folder)))):
+    counts = (length_of(path, FRAMES) for path in motion_files(folder))
+    if any(frames > most for frames in accumulate(counts)):
         raise StudyError(
             f"{folder} has more than {most:,} frames of motion, which the study would hold in "
             f"memory: thin them once with `python -m posedive_lib.body.motions {folder} --out "
@@ -53,21 +53,6 @@ def motion_files(folder: str | Path) -> list[Path]:
     return sorted(files, key=lambda path: path.relative_to(folder).as_posix())
 
 
-def frames_of(path: Path) -> int:
-    """Frames of a motion, by the head of its array; 0 for what only reading it can tell."""
-    try:
-        with zipfile.ZipFile(path) as archive:
-            names = [name for name in MEMBERS if name in archive.namelist()]
-            with archive.open(names[0]) as member:
-                version = npy.read_magic(member)
-                read = npy.read_array_header_2_0
-                if version == (1, 0):
-                    read = npy.read_array_header_1_0
-                return int(read(member)[0][0])
-    except Exception:  # damaged files fail in many ways, and have their sentence when they are read
-        return 0
-
-
 def thin(folder: str | Path, out: str | Path, most: int = MOST) -> list[str]:
     """Write `most` frames of the motions below `folder` into the new folder `out`.
 
@@ -79,7 +64,7 @@ def thin(folder: str | Path, out: str | Path, most: int = MOST) -> list[str]:
     if out.exists():
         raise StudyError(f"{out} exists: name a new folder with --out, or remove it first")
     files = motion_files(folder)
-    counts = [frames_of(path) for path in files]
+    counts = [length_of(path, FRAMES) for path in files]
     total, refused = sum(counts), list[str]()
     if most < 1:
         raise StudyError(f"--frames is {most}: it must be at least 1")
