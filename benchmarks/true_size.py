@@ -133,7 +133,7 @@ def main() -> None:
     rows = [*rows_of(P, measured), retrieval(device, given.tiny)]
     text = f"{rates.machine()}\n\n{text_of(rows, projected(P, measured), measured)}"
     if given.tiny:
-        print(text)
+        print(f"Tiny networks: what they take says nothing of the planner's figures.\n\n{text}")
         return
     report("true_size", text)
     frame = pd.DataFrame(rows, columns=RATES)
