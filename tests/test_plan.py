@@ -164,7 +164,7 @@ def test_a_full_gpu_is_a_problem_with_its_mend(P, monkeypatch):
     assert {*found.rates} == {"decode", "render", "score"}
     (said,) = preflight.gpu_memory(found)
     assert said.startswith("The GPU's memory is full (CUDA out of memory. Tried to allocate 2 GiB)")
-    assert "one photo: lower its batch_size" in said
+    assert "what was tried is a photo: lower batch_size under generator, " in said
 
 
 def test_versions_that_are_not_the_lock_s_are_one_note(tmp_path, monkeypatch):

@@ -80,11 +80,14 @@ def room(stages: pd.DataFrame, here: Path = Path()) -> Iterator[str]:
 
 def gpu_memory(measured: Measured) -> Iterator[str]:
     """Of the GPU, by what was tried on it with the study's own batches."""
-    full = {rate.assumed: name for name, rate in measured.rates.items() if FULL in rate.assumed}
-    for reason, name in full.items():
+    full: dict[str, list[str]] = {}
+    for name, rate in measured.rates.items():
+        if rate.assumed.startswith(FULL):
+            full.setdefault(rate.assumed, []).append(UNITS[name])
+    for reason, units in full.items():
         yield (
-            f"{reason}. That was for one {UNITS[name]}: lower its batch_size in the parameters, "
-            "or of the generator's steps raise generator.gradient_accumulation."
+            f"{reason}; what was tried is a {' and a '.join(units)}: lower batch_size under "
+            "generator, generator.sampling or reid, or raise generator.gradient_accumulation."
         )
 
 
