@@ -46,7 +46,7 @@ COLUMNS = ["part", "unit", "count", "seconds", "cpu_seconds", "peak_gigabytes"]
 def study(folder: Path) -> params.Params:
     """The default study of MSMT17 alone, in `folder`; its parameters are written there."""
     values = params.load(ROOT / "params.yaml").model_dump()
-    own = {name: str(folder / name) for name in ("bodies", "splits", "reports")}
+    own = {name: str(folder / "build" / name) for name in ("bodies", "splits", "reports")}
     data = {n: str(ROOT / p) for n, p in values["paths"].items() if p and p.startswith("data/")}
     values["paths"] |= own | data | {"datasets": str(folder / SETS)}
     names = ["msmt17", "msmt17-s-cam", "msmt17-s-pose"]
@@ -87,7 +87,7 @@ def notebook_01(folder: Path, share: float) -> None:
         (folder / name).symlink_to(ROOT / name)
     command = [sys.executable, "-m", "posedive_lib.bench.notebook", "01_dataset_splits"]
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
-    subprocess.run(command, cwd=folder, env=environment, check=True, stderr=subprocess.DEVNULL)
+    subprocess.run(command, cwd=folder, env=environment, check=True, capture_output=True)
 
 
 def poses(folder: Path, share: float) -> None:

@@ -12,7 +12,8 @@ from posedive_lib.body import motions
 from posedive_lib.body.kinematics import joint_positions
 from posedive_lib.body.poses import load_poses
 from posedive_lib.errors import StudyError
-from posedive_lib.intake.heads import length_of
+from posedive_lib.intake import frames
+from posedive_lib.intake.frames import check_frames, frames_of
 
 Z_UP = Rotation.from_euler("x", 90, degrees=True)
 
@@ -37,27 +38,30 @@ def amass(tmp_path):
 
 
 def test_frames_are_counted_as_they_are_loaded(amass):
-    counts = [length_of(path, motions.FRAMES) for path in motions.motion_files(amass)]
+    counts = [frames_of(path) for path in motions.motion_files(amass)]
     assert counts == [100, 300, 600] and sum(counts) == len(load_poses(amass))
     np.savez(amass / "fit.npz", global_orient=np.zeros((7, 3)), body_pose=np.zeros((7, 69)))
     (amass / "broken.npz").write_bytes(b"PK")
-    assert length_of(amass / "fit.npz", motions.FRAMES) == 7
+    assert frames_of(amass / "fit.npz") == 7
     for name in ("broken.npz", "missing.npz", "in-domain/CMU/01/shape.npz"):
-        assert length_of(amass / name, motions.FRAMES) == 0
+        assert frames_of(amass / name) == 0
     np.savez(amass / "number.npz", poses=np.float64(3))
-    assert length_of(amass / "number.npz", motions.FRAMES) == 0
+    assert frames_of(amass / "number.npz") == 0
 
 
 def test_counting_stops_when_there_are_too_many(amass, monkeypatch):
     read = []
-    monkeypatch.setattr(
-        motions, "length_of", lambda *given: read.append(given) or length_of(*given)
-    )
-    motions.check_size(amass, 1000)
-    assert len(read) == 3
+
+    def counted(path):
+        read.append(path)
+        return frames_of(path)
+
+    monkeypatch.setattr(frames, "frames_of", counted)
+    check_frames(amass, 1000)
+    assert len(read) == 4
     with pytest.raises(StudyError, match=r"more than 399 frames.*--out FOLDER.*paths.motions"):
-        motions.check_size(amass, 399)
-    assert len(read) == 5
+        check_frames(amass, 399)
+    assert len(read) == 7  # both walks, and what is no motion
 
 
 def test_thinned_frames_are_evenly_spaced_and_keep_domain_and_folder(amass, tmp_path):
@@ -104,7 +108,7 @@ def test_no_notebook_starts_with_more_frames_than_memory_holds(monkeypatch):
     P = params.load("params.yaml")
     here = P.model_copy(update={"paths": P.paths.model_copy(update={"datasets": "docs"})})
     notebook.check_inputs(here)
-    monkeypatch.setattr(motions.check_size, "__defaults__", (100,))
+    monkeypatch.setattr(check_frames, "__defaults__", (100,))
     with pytest.raises(StudyError, match="data/motions has more than 100 frames of motion"):
         notebook.check_inputs(here)
 

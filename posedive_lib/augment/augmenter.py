@@ -16,9 +16,9 @@ from posedive_lib.augment.selection import usable_references
 from posedive_lib.augment.shards import Maker, Painter
 from posedive_lib.augment.targets import rendering_of
 from posedive_lib.augment.training_set import Training
-from posedive_lib.body.motions import check_size
 from posedive_lib.body.poses import PoseSource, load_poses
 from posedive_lib.digests import code_digest, file_digest, folder_digest
+from posedive_lib.intake.frames import check_frames
 from posedive_lib.weights import local_folder
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ class Augmenter:
     @classmethod
     def of(cls, P: Params, dataset: ReIDDataset) -> Augmenter:
         """Load bodies, poses and pose estimator; StudyError where one is missing or too large."""
-        check_size(P.paths.motions)
+        check_frames(P.paths.motions)
         estimator = PoseEstimator(local_folder(P.paths.pose_estimator))
         return cls(P, dataset, Training.of(dataset), load_poses(P.paths.motions), estimator)
 

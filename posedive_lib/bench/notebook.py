@@ -33,8 +33,8 @@ from posedive_lib.bench import reports
 from posedive_lib.bench.code import read_notebook
 from posedive_lib.bench.costs import measured
 from posedive_lib.bench.runs import make_folder, write_text
-from posedive_lib.body.motions import check_size
 from posedive_lib.errors import StudyError, command
+from posedive_lib.intake.frames import check_frames
 from posedive_lib.params import Params
 from posedive_lib.writing import writing
 
@@ -127,7 +127,7 @@ def input_checks(params: Params, params_file: str) -> list[Callable[[], None]]:
     for key, value in params.paths.model_dump().items():
         if value is not None and key not in unneeded:
             checks.append(partial(_check_path, key, value, params, params_file))
-    return [*checks, partial(check_size, params.paths.motions)]
+    return [*checks, partial(check_frames, params.paths.motions)]
 
 
 def _check_path(key: str, value: str, params: Params, params_file: str) -> None:

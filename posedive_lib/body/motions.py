@@ -3,8 +3,9 @@
     python -m posedive_lib.body.motions AMASS --out MOTIONS
 
 All of AMASS is 18 million frames, and `load_poses` holds every frame of a folder. So the study
-takes at most `MOST`. The command writes a folder with so many of them, evenly spaced over all
-motions, and holds one motion at a time. The motions of a folder become one file, named after it.
+takes at most `MOST` (`posedive_lib.intake.frames` refuses more). The command writes a folder with
+so many of them, evenly spaced over all motions, and holds one motion at a time. The motions of a
+folder become one file, named after it.
 """
 
 from __future__ import annotations
@@ -23,26 +24,10 @@ from posedive_lib.body.poses import FOLDERS, _is_motion, _load_one, load_poses
 from posedive_lib.digests import files_below
 from posedive_lib.errors import StudyError, command
 from posedive_lib.intake.arrays import write_npz
-from posedive_lib.intake.heads import length_of
+from posedive_lib.intake.frames import MOST, frames_of
 from posedive_lib.writing import replacing_folder
 
-MOST = 200_000  # frames: 0.2 GB as `load_poses` holds them, 1 every 0.8 s of AMASS
-FRAMES = ("poses", "body_pose")  # arrays with a row per frame
 DOMAINS = {short: folder for folder, short in FOLDERS.items()}
-
-
-def check_size(folder: str | Path, most: int = MOST) -> None:
-    """StudyError where a folder of motions has more frames than the study holds in memory.
-
-    Frames are counted by the heads of the files, and only until there are too many.
-    """
-    counts = (length_of(path, FRAMES) for path in motion_files(folder))
-    if any(frames > most for frames in accumulate(counts)):
-        raise StudyError(
-            f"{folder} has more than {most:,} frames of motion, which the study would hold in "
-            f"memory: thin them once with `python -m posedive_lib.body.motions {folder} --out "
-            "FOLDER`, and name that folder in paths.motions."
-        )
 
 
 def motion_files(folder: str | Path) -> list[Path]:
@@ -64,7 +49,7 @@ def thin(folder: str | Path, out: str | Path, most: int = MOST) -> list[str]:
     if out.exists():
         raise StudyError(f"{out} exists: name a new folder with --out, or remove it first")
     files = motion_files(folder)
-    counts = [length_of(path, FRAMES) for path in files]
+    counts = [frames_of(path) for path in files]
     total, refused = sum(counts), list[str]()
     if most < 1:
         raise StudyError(f"--frames is {most}: it must be at least 1")

@@ -23,7 +23,6 @@ from tqdm import tqdm
 from posedive_lib import datasets
 from posedive_lib import params as parameters
 from posedive_lib.augment.confidence import PoseEstimator
-from posedive_lib.body.motions import check_size
 from posedive_lib.body.poses import load_poses
 from posedive_lib.body.smpl import load_smpl
 from posedive_lib.body.table import BodyTable
@@ -31,6 +30,7 @@ from posedive_lib.datasets.images import resized
 from posedive_lib.digests import code_digest, file_digest, files_below
 from posedive_lib.errors import StudyError, command
 from posedive_lib.intake.arrays import read_npz, write_npz
+from posedive_lib.intake.frames import check_frames
 from posedive_lib.intake.images import open_rgb
 from posedive_lib.own_data.fitting import FitSettings, Fitter, fit_rows
 from posedive_lib.weights import local_folder
@@ -111,7 +111,7 @@ def fit_images(
         raise StudyError(f"{out} is no .npz: name the table of bodies, such as smpl.npz")
     if images.empty:
         raise StudyError("There are no images to fit: give at least one")
-    check_size(motions)
+    check_frames(motions)
     pose_estimator = PoseEstimator(estimator)
     fitter = Fitter(load_smpl(body), load_poses(motions, fps=FPS), focal=focal, settings=settings)
     models = {"body": body, "motions": motions, "estimator": estimator}
