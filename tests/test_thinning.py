@@ -6,10 +6,8 @@ from pipeline import ROOT
 from scipy.spatial.transform import Rotation
 
 from posedive_lib import params
-from posedive_lib.augment import distribution
 from posedive_lib.bench import notebook
 from posedive_lib.body import motions
-from posedive_lib.body.kinematics import joint_positions
 from posedive_lib.body.poses import load_poses
 from posedive_lib.errors import StudyError
 from posedive_lib.intake import frames
@@ -111,12 +109,3 @@ def test_no_notebook_starts_with_more_frames_than_memory_holds(monkeypatch):
     monkeypatch.setattr(check_frames, "__defaults__", (100,))
     with pytest.raises(StudyError, match="data/motions has more than 100 frames of motion"):
         notebook.check_inputs(here)
-
-
-def test_features_in_blocks_have_the_same_bits(monkeypatch):
-    poses = np.random.default_rng(0).normal(0, 0.5, (1000, 69))
-    whole = joint_positions(np.zeros((1000, 3)), poses).reshape(1000, 72)
-    for block in (1, 7, 512, 8192):
-        monkeypatch.setattr(distribution, "BLOCK", block)
-        np.testing.assert_array_equal(distribution.pose_features(poses), whole)
-    assert distribution.pose_features(np.zeros((0, 69))).shape == (0, 72)

@@ -18,7 +18,6 @@ from posedive_lib.augment.targets import rendering_of
 from posedive_lib.augment.training_set import Training
 from posedive_lib.body.poses import PoseSource, load_poses
 from posedive_lib.digests import code_digest, file_digest, folder_digest
-from posedive_lib.intake.frames import check_frames
 from posedive_lib.weights import local_folder
 
 if TYPE_CHECKING:
@@ -45,8 +44,7 @@ class Augmenter:
 
     @classmethod
     def of(cls, P: Params, dataset: ReIDDataset) -> Augmenter:
-        """Load bodies, poses and pose estimator; StudyError where one is missing or too large."""
-        check_frames(P.paths.motions)
+        """Load bodies, poses and pose estimator; StudyError where one is missing."""
         estimator = PoseEstimator(local_folder(P.paths.pose_estimator))
         return cls(P, dataset, Training.of(dataset), load_poses(P.paths.motions), estimator)
 

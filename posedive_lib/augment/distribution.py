@@ -13,7 +13,6 @@ from posedive_lib.body.kinematics import joint_positions
 AZIMUTH_BINS, ELEVATION_BINS, ELEVATION_RANGE = 12, 3, (0.0, 30.0)
 NEIGHBOURS = 10  # k of the k-NN density
 CELLS = 24  # of pose space
-BLOCK = 8192  # poses that are posed at a time: each takes some kilobytes meanwhile
 
 
 def pose_features(body_pose: np.ndarray) -> np.ndarray:
@@ -21,12 +20,8 @@ def pose_features(body_pose: np.ndarray) -> np.ndarray:
 
     They are in the body's own frame, with average proportions.
     """
-    features = np.empty((len(body_pose), 72))
-    for start in range(0, len(body_pose), BLOCK):
-        block = np.asarray(body_pose[start : start + BLOCK], float)
-        joints = joint_positions(np.zeros((len(block), 3)), block)
-        features[start : start + BLOCK] = joints.reshape(-1, 72)
-    return features
+    body_pose = np.asarray(body_pose, float)
+    return joint_positions(np.zeros((len(body_pose), 3)), body_pose).reshape(len(body_pose), 72)
 
 
 def neighbour_distance(points: np.ndarray, among: np.ndarray, itself: bool = False) -> np.ndarray:

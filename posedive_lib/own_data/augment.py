@@ -20,6 +20,7 @@ from posedive_lib.augment.selection import select, shortfall
 from posedive_lib.datasets.write import check_free
 from posedive_lib.devices import processes
 from posedive_lib.errors import StudyError
+from posedive_lib.intake.frames import check_frames
 
 if TYPE_CHECKING:
     from posedive_lib.augment.shards import Painter
@@ -64,6 +65,7 @@ def augment(
         generator = checked_generator(generator)
     dataset = datasets.load(name, root)
     check_free(dataset, out, overwrite)
+    check_frames(P.paths.motions)
     augmenter = Augmenter.of(P, dataset)
     wanted = P.augment.images_per_pid
     rows = augmenter.plan(arm, P.augment.candidates_per_pid, "references" if progress else None)
