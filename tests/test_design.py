@@ -149,7 +149,9 @@ def test_bags_are_asked_of_people_without_one_alone(P, monkeypatch, tmp_path):
     monkeypatch.setattr(failures, "bag_scores", scores)
     monkeypatch.setattr(hard_samples, "STORE", RunStore(tmp_path / "runs"))
     monkeypatch.setattr(
-        hard_samples, "in_processes", lambda work, jobs, workers: [work(*job) for job in jobs]
+        hard_samples,
+        "in_processes",
+        lambda work, jobs, workers, **options: [work(*job) for job in jobs],
     )
     for _ in range(2):  # the second time from the record
         found = hard_samples.bag_appeared(P, "msmt17-s-cam", rows)

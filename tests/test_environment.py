@@ -29,8 +29,8 @@ def locked() -> dict[str, str]:
 
 
 def declared() -> dict[str, str]:
-    """Package → version, from pyproject.toml (the test extra included)."""
-    lines = PROJECT["dependencies"] + PROJECT["optional-dependencies"]["test"]
+    """Package → version, from pyproject.toml (the extras included)."""
+    lines = PROJECT["dependencies"] + sum(PROJECT["optional-dependencies"].values(), [])
     pins = {}
     for requirement in map(Requirement, lines):
         (specifier,) = requirement.specifier

@@ -47,12 +47,15 @@ def test_generators_are_graded_by_their_training(monkeypatch, tmp_path):
     )
     monkeypatch.setattr(graded_generators, "STORE", RunStore(tmp_path))
     monkeypatch.setattr(
-        graded_generators, "in_processes", lambda work, jobs, workers: trained.extend(jobs)
+        graded_generators,
+        "in_processes",
+        lambda work, jobs, workers, **options: trained.extend(jobs),
     )
     P = SimpleNamespace(
         seed=0,
         study=SimpleNamespace(graded_steps=[25, 75], workers=2),
         paths=SimpleNamespace(phase1=str(tmp_path)),
+        scale=SimpleNamespace(scheduler=""),
     )
     found = graded_generators.generators(P)
     assert list(found) == ["25 steps", "75 steps", graded_generators.PHASE1]

@@ -34,7 +34,8 @@ def copy_repository(target: Path) -> None:
     subprocess.run(["git", "init", "-q"], cwd=target, check=True)
 
 
-PACE = {"study.workers", "world.workers"}  # how many work at a time changes no result
+# Who works, and how many at a time, changes no result.
+PACE = {"study.workers", "world.workers", "scale.scheduler"}
 
 
 def parameters_read(folder: Path) -> dict[str, set[str]]:

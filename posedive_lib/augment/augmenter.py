@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,11 +13,13 @@ import pandas as pd
 
 from posedive_lib.augment import candidates, diversify
 from posedive_lib.augment.confidence import PoseEstimator
+from posedive_lib.augment.scoring import confidence_of
 from posedive_lib.augment.selection import usable_references
 from posedive_lib.augment.shards import Maker, Painter
 from posedive_lib.augment.targets import rendering_of
 from posedive_lib.augment.training_set import Training
 from posedive_lib.body.poses import PoseSource, load_poses
+from posedive_lib.cluster import elsewhere, spread
 from posedive_lib.digests import code_digest, file_digest, folder_digest
 from posedive_lib.weights import local_folder
 
@@ -51,7 +54,8 @@ class Augmenter:
     def confidence(self, progress: str | None = None) -> np.ndarray:
         """σ (N, 17) of the training images (Eq. 2). progress: a bar's label."""
         size = self.params.image.height, self.params.image.width
-        return self.estimator.confidence_of(self.dataset.train["path"].tolist(), *size, progress)
+        files, scheduler = self.dataset.train["path"].tolist(), self.params.scale.scheduler
+        return confidence_of(self.estimator, files, *size, scheduler=scheduler, progress=progress)
 
     def references(self, progress: str | None = None) -> pd.DataFrame:
         """Eq. 3: the training images that may serve as references (`usable_references`)."""
@@ -84,6 +88,7 @@ class Augmenter:
         progress: bool = True,
     ) -> pd.DataFrame:
         """Make what `out` lacks of the plan's candidates; see `candidates.generate`."""
+        scheduler = self.params.scale.scheduler
         maker = Maker(
             self.dataset.train,
             self.training,
@@ -99,6 +104,7 @@ class Augmenter:
             out,
             inputs=self._inputs(),
             images_per_pid=images_per_pid,
+            spread=partial(spread, scheduler) if elsewhere(scheduler) else None,
             progress=progress,
         )
 

@@ -35,6 +35,7 @@ from posedive_lib.workers import worker_pool
 from posedive_lib.writing import alone_in, replacing
 
 if TYPE_CHECKING:
+    from posedive_lib.cluster import Spread
     from posedive_lib.params import Augment
 
 JOINED = 256  # tables of shards that are kept apart, at most
@@ -50,6 +51,7 @@ def generate(
     images_per_pid: int | pd.Series | None = None,
     shard: int = shards.SIZE,
     block: int = 512,
+    spread: Spread | None = None,
     progress: bool = True,
 ) -> pd.DataFrame:
     """Make what `out` lacks of the plan's candidates; returns the manifest, also written there.
@@ -57,7 +59,8 @@ def generate(
     inputs: digests of the maker's files and code (weights, body, photos, …). images_per_pid: the
     plan is then a budget; an identity gets no more candidates once so many of its images are kept.
     A series has the number by pid, 0 where it has none. None: every row of the plan. shard, block:
-    images written and rendered at a time.
+    images written and rendered at a time. spread: who makes each shard; None: this process, which
+    `maker.rendering.workers` processes help.
     StudyError where `out` cannot be written, or another run is making candidates there.
     """
     out, key = Path(out), maker.key(inputs)
@@ -73,7 +76,10 @@ def generate(
         while len(rows := _still_wanted(plan, manifest, images_per_pid)):
             bar.total = len(manifest) + len(rows)
             missing = _missing(shards.cut(rows, shard, out, key), bar, made)
-            maker.make(missing, block, pool, bar)
+            if spread is None:
+                maker.make(missing, block, pool, bar)
+            else:
+                _spread(spread, maker, missing, bar)
             table = _joined(table, shards.cut(rows, shard, out, key))
             manifest = judge(table, limits)
         if processes().is_main_process:
@@ -92,6 +98,19 @@ def _missing(parts: Iterable[Shard], bar: tqdm, made: set[str]) -> Iterator[Shar
             yield part
         else:
             _count_found(bar, len(part))
+
+
+def _spread(spread: Spread, maker: Maker, parts: Iterable[Shard], bar: tqdm) -> None:
+    """Let the workers of a cluster make shards, a shard each at a time."""
+    sizes: list[int] = []
+
+    def jobs() -> Iterator[tuple[Shard]]:
+        for part in parts:
+            sizes.append(len(part))
+            yield (part,)
+
+    for i, _ in spread(maker.make_one, jobs()):
+        bar.update(sizes[i])
 
 
 def _joined(table: pd.DataFrame, parts: Iterable[Shard]) -> pd.DataFrame:

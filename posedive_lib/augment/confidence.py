@@ -14,7 +14,6 @@ import torch
 from torch.nn import functional as F
 from tqdm import tqdm
 
-from posedive_lib.datasets.images import read_blocks
 from posedive_lib.devices import processes
 from posedive_lib.errors import StudyError
 from posedive_lib.intake.files import read_json
@@ -127,7 +126,8 @@ class PoseEstimator:
                 f"{folder} predicts {model.config.num_labels} key points, expected COCO's 17"
             )
         device = device or str(processes().device)
-        self.model, self.device, self.padding = model.to(device), device, padding
+        self.model, self.device = model.to(device), device
+        self.folder, self.padding = folder, padding
         backbone = model.config.backbone_config
         self.input_size = tuple(backbone.image_size)
         self.experts = backbone.num_experts > 1
@@ -142,6 +142,10 @@ class PoseEstimator:
             raise StudyError(
                 f"{file}: image_mean and image_std are not three numbers each: fetch it again."
             ) from None
+
+    def __reduce__(self) -> tuple:
+        """Another process loads it from its folder, on its own device."""
+        return PoseEstimator, (self.folder, self.padding)
 
     def _frame(self, height: int, width: int) -> tuple[int, int, int, int]:
         """Where the image lies in the input: top, left, height, width."""
@@ -189,17 +193,6 @@ class PoseEstimator:
                 sigma[rows] = value.clamp(0, 1).cpu().numpy()
                 bar.update(len(inputs))
         return keypoints, sigma
-
-    def confidence_of(
-        self, paths: list[str], height: int, width: int, progress: str | None = None
-    ) -> np.ndarray:
-        """σ (N, 17) of image files, a block in memory at a time. progress: a bar's label."""
-        found = [np.zeros((0, len(KEYPOINTS)), np.float32)]
-        with tqdm(total=len(paths), desc=progress, unit="image", disable=progress is None) as bar:
-            for images in read_blocks(paths, height, width):
-                found.append(self.estimate(images)[1])
-                bar.update(len(images))
-        return np.concatenate(found)
 
     @torch.inference_mode()
     def heatmaps(self, images: np.ndarray) -> torch.Tensor:

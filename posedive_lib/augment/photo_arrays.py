@@ -6,8 +6,10 @@ imported here that encoding does not use.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
+from itertools import starmap
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +30,7 @@ from posedive_lib.writing import writing
 if TYPE_CHECKING:
     import pandas as pd
 
+    from posedive_lib.cluster import Spread, Work
     from posedive_lib.params import Params
 
 
@@ -67,6 +70,10 @@ class PhotoEncoder:
         folder, device = stable_diffusion_folder(P), processes().device
         return cls(P, Encoders.from_stable_diffusion(folder, device, **parts))
 
+    def __reduce__(self) -> tuple:
+        """Another process loads it from its folders, on its own device."""
+        return PhotoEncoder.of, (self.params.alone(),)
+
     def arrays(self, images: pd.DataFrame, *, progress: bool = True) -> TrainingArrays:
         """images: path, rel, bodies (their file), pid, camid, reference_ok and target_ok."""
         P = self.params
@@ -96,17 +103,23 @@ class PhotoEncoder:
         )
 
 
+def in_order(work: Work, jobs: Sequence[tuple]) -> Iterator[tuple[int, Any]]:
+    """The jobs one after another, in this process (`cluster.Spread`)."""
+    return enumerate(starmap(work, jobs))
+
+
 def encoded_in_blocks(
     images: pd.DataFrame,
     folder: Path,
     make: Callable[[pd.DataFrame], TrainingArrays],
     *,
+    spread: Spread = in_order,
     progress: bool = True,
 ) -> Path:
     """`make(images)`, a block at a time, as a folder of arrays (`join`), or what is there already.
 
-    The processes of a launch share the blocks. Blocks of a stopped call, `folder`-00000.npz and so
-    on, are used again.
+    The processes of a launch share the blocks, or those that `spread` gives them to. Blocks of a
+    stopped call, `folder`-00000.npz and so on, are used again.
     """
     team = processes()
     blocks = [images.iloc[start : start + BLOCK] for start in range(0, len(images), BLOCK)]
@@ -115,9 +128,11 @@ def encoded_in_blocks(
         return folder
     own = range(team.process_index, len(blocks), team.num_processes)
     hidden = not (progress and team.is_main_process)
-    for i in tqdm(own, desc="encode", unit="block", disable=hidden):
-        if not paths[i].exists():
-            make(blocks[i]).save(paths[i])
+    jobs = [(blocks[i], paths[i]) for i in own if not paths[i].exists()]
+    with tqdm(total=len(own), desc="encode", unit="block", disable=hidden) as bar:
+        bar.update(len(own) - len(jobs))
+        for _ in spread(partial(_save_block, make), jobs):
+            bar.update()
     team.wait_for_everyone()
     if team.is_main_process:
         join(paths, len(images), folder)
@@ -126,3 +141,10 @@ def encoded_in_blocks(
                 path.unlink()
     team.wait_for_everyone()
     return folder
+
+
+def _save_block(
+    make: Callable[[pd.DataFrame], TrainingArrays], images: pd.DataFrame, path: Path
+) -> None:
+    if not path.exists():  # the worker that wrote it may be lost since
+        make(images).save(path)

@@ -158,7 +158,13 @@ class Maker:
         settings = {k: v for k, v in asdict(self.rendering).items() if k not in ("body", "workers")}
         return f"{inputs}\n{self.painter.key}\n{sorted(settings.items())}"
 
-    def make(self, shards: Iterable[Shard], block: int, pool: Executor, bar: tqdm) -> None:
+    def make_one(self, shard: Shard) -> None:
+        """Write one shard, by this process alone, where it is not there yet."""
+        if shard.finished() is None:
+            with tqdm(disable=True) as bar:
+                self.make([shard], len(shard), None, bar)
+
+    def make(self, shards: Iterable[Shard], block: int, pool: Executor | None, bar: tqdm) -> None:
         """Write the shards; at any time two blocks of them are in work, and one shard is written.
 
         The pool renders the next block while this one is painted, and a shard is scored and written
@@ -181,7 +187,7 @@ class Maker:
         processes().wait_for_everyone()  # the first may still be writing
 
     def _rendered(
-        self, blocks: Iterator[list[Shard]], pool: Executor
+        self, blocks: Iterator[list[Shard]], pool: Executor | None
     ) -> Iterator[tuple[list[Shard], BodyTable, Conditions]]:
         """Block after block with its bodies and conditions, while the pool renders the next."""
         current = next(blocks, None)
@@ -194,7 +200,7 @@ class Maker:
             current = following
 
     def _begin(
-        self, shards: list[Shard], pool: Executor
+        self, shards: list[Shard], pool: Executor | None
     ) -> Callable[[], tuple[BodyTable, Conditions]]:
         rows = pd.concat([shard.rows for shard in shards], ignore_index=True)
         unknown = sorted(set(rows["reference"]) - set(self._paths))
@@ -206,7 +212,7 @@ class Maker:
         return start_rendering(rows, self.training, self.source, self.rendering, pool)
 
     def _painted(
-        self, shards: list[Shard], bodies: BodyTable, conditions: Conditions, pool: Executor
+        self, shards: list[Shard], bodies: BodyTable, conditions: Conditions, pool: Executor | None
     ) -> Iterator[tuple[Shard, BodyTable, np.ndarray, np.ndarray]]:
         """Shard after shard with its bodies, images and σ_tar (Eq. 4, on the neutral rendering)."""
         _, sigma_tar = self.estimator.estimate(conditions.neutral)

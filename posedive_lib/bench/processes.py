@@ -8,21 +8,28 @@ from typing import TYPE_CHECKING, Any
 
 from transformers.utils.logging import disable_progress_bar
 
-from posedive_lib.workers import begin_worker, worker_pool
+from posedive_lib.cluster import pieces
+from posedive_lib.workers import begin_worker
 
 if TYPE_CHECKING:
     from tqdm import tqdm
 
 
 def in_processes(
-    work: Callable[..., Any], jobs: Sequence[tuple], workers: int, bar: tqdm | None = None
+    work: Callable[..., Any],
+    jobs: Sequence[tuple],
+    workers: int,
+    bar: tqdm | None = None,
+    *,
+    scheduler: str = "",
 ) -> None:
     """`work(*job)` for every job, in at most `workers` processes; what it returns is dropped.
 
-    Each process has one thread, so the number of processes changes no result. The first error
-    stops the jobs that have not begun. StudyError where a process is lost.
+    Or by the workers of a Dask scheduler (`scale.scheduler`). Each process has one thread, so the
+    number of processes changes no result. The first error stops the jobs that have not begun.
+    StudyError where a process of this machine is lost.
     """
-    with worker_pool(min(workers, len(jobs)), _begin) as pool:
+    with pieces(min(workers, len(jobs)), scheduler, _begin) as pool:
         futures = [pool.submit(work, *job) for job in jobs]
         for future in as_completed(futures):
             future.result()

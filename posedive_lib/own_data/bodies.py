@@ -61,7 +61,7 @@ def make(P: Params) -> pd.DataFrame:
             taken = set() if known is None else set(known.path.tolist())
             rest = photos[~photos["rel"].isin(taken)].reset_index(drop=True)
             if P.bodies.source != "truth":
-                parts = known, _fitted(name, rest, inputs)
+                parts = known, _fitted(name, rest, inputs, P.scale.scheduler)
                 table = BodyTable.joined([part for part in parts if part is not None])
                 table.save(draft / f"{name}.npz")
             rows.append((name, P.bodies.source, len(photos) - len(rest), len(rest)))
@@ -119,12 +119,16 @@ def _check(file: Path, dataset: datasets.ReIDDataset) -> None:
         )
 
 
-def _fitted(name: str, photos: pd.DataFrame, inputs: dict[str, Any]) -> BodyTable | None:
+def _fitted(
+    name: str, photos: pd.DataFrame, inputs: dict[str, Any], scheduler: str
+) -> BodyTable | None:
     """Bodies fitted to the photos, once; None where there are no photos."""
     if photos.empty:
         return None
     out = RUNS / f"{name}-{fit.key_of(photos, **inputs)}.npz"
-    return BodyTable.load(out) if out.is_file() else fit.fit_images(photos, out, **inputs)
+    if out.is_file():
+        return BodyTable.load(out)
+    return fit.fit_images(photos, out, **inputs, scheduler=scheduler)
 
 
 @command("Stopped: the stage goes on from here.")

@@ -12,8 +12,8 @@ import argparse
 import hashlib
 import shutil
 import sys
-from collections.abc import Callable
 from dataclasses import asdict, fields
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +26,7 @@ from posedive_lib.augment.confidence import PoseEstimator
 from posedive_lib.body.poses import load_poses
 from posedive_lib.body.smpl import load_smpl
 from posedive_lib.body.table import BodyTable
+from posedive_lib.cluster import Work, spread
 from posedive_lib.datasets.images import resized
 from posedive_lib.digests import code_digest, file_digest, files_below
 from posedive_lib.errors import StudyError, command
@@ -33,6 +34,7 @@ from posedive_lib.intake.arrays import read_npz, write_npz
 from posedive_lib.intake.frames import check_frames
 from posedive_lib.intake.images import open_rgb
 from posedive_lib.own_data.fitting import FitSettings, Fitter, fit_rows
+from posedive_lib.own_data.heading import Heading
 from posedive_lib.weights import local_folder
 from posedive_lib.writing import writing
 
@@ -99,10 +101,12 @@ def fit_images(
     estimator: str,
     focal: float,
     settings: FitSettings | None = None,
+    scheduler: str = "",
     progress: bool = True,
 ) -> BodyTable:
     """Fit every image (columns path, rel) and write the table to `out`.
 
+    scheduler: of a cluster whose workers take the batches (`scale.scheduler`).
     Goes on where a stopped call with the same inputs was. StudyError for an input that is missing
     or broken, and for a place that cannot be written.
     """
@@ -125,27 +129,20 @@ def fit_images(
     batches = [images.iloc[start : start + BATCH] for start in range(0, len(images), BATCH)]
     sizes = [len(batch) for batch in batches]
 
-    def find(i: int) -> Columns:
-        return estimate(batches[i]["path"].tolist(), pose_estimator)
+    def made(what: str, work: Work, jobs: list[tuple], label: str) -> list[Columns]:
+        return _parts(sizes, parts / f"{key}-{what}", work, jobs, label, scheduler, progress)
 
-    found = _parts(sizes, parts / f"{key}-points", find, "key points", progress)
+    files = [(batch["path"].tolist(),) for batch in batches]
+    found = made("points", partial(_found, pose_estimator), files, "key points")
     everything = {name: np.concatenate([part[name] for part in found]) for name in found[0]}
     cue = fitter.heading(everything["keypoints"], everything["confidence"])
-
-    def fit(i: int) -> Columns:
-        rows, part = slice(i * BATCH, i * BATCH + len(batches[i])), found[i]
-        table = fit_rows(
-            fitter,
-            part["keypoints"],
-            part["confidence"],
-            part["size"][:, 0],
-            part["size"][:, 1],
-            batches[i]["rel"].to_numpy(str),
-            None if cue is None else cue[rows],
-        )
-        return {field.name: getattr(table, field.name) for field in fields(table)}
-
-    columns = _parts(sizes, parts / f"{key}-bodies", fit, "fit", progress)
+    cues = [
+        None if cue is None else cue[start : start + BATCH]
+        for start in range(0, len(images), BATCH)
+    ]
+    names = [batch["rel"].to_numpy(str) for batch in batches]
+    jobs = list(zip(found, names, cues, strict=True))
+    columns = made("bodies", partial(_fitted, fitter), jobs, "fit")
     table = BodyTable.joined([BodyTable(**part) for part in columns])
     table.save(out)
     with writing(parts):
@@ -153,19 +150,39 @@ def fit_images(
     return table
 
 
+def _found(estimator: PoseEstimator, paths: list[str]) -> Columns:
+    return estimate(paths, estimator)
+
+
+def _fitted(fitter: Fitter, found: Columns, names: np.ndarray, cue: Heading | None) -> Columns:
+    height, width = found["size"].T
+    table = fit_rows(fitter, found["keypoints"], found["confidence"], height, width, names, cue)
+    return {field.name: getattr(table, field.name) for field in fields(table)}
+
+
 def _parts(
-    sizes: list[int], stem: Path, make: Callable[[int], Columns], label: str, progress: bool
+    sizes: list[int],
+    stem: Path,
+    work: Work,
+    jobs: list[tuple],
+    label: str,
+    scheduler: str,
+    progress: bool,
 ) -> list[Columns]:
-    """`make(i)` of every batch, or what an earlier call left of it in `stem`-i.npz."""
-    made = []
+    """`work(*job)` of every batch, or what an earlier call left of it in `stem`-i.npz."""
+    paths = [stem.with_name(f"{stem.name}-{i:05d}.npz") for i in range(len(sizes))]
+    waiting = [i for i, path in enumerate(paths) if not path.exists()]
     with tqdm(total=sum(sizes), desc=label, unit="image", disable=not progress) as bar:
-        for i, size in enumerate(sizes):
-            path = stem.with_name(f"{stem.name}-{i:05d}.npz")
-            if not path.exists():
-                write_npz(path, make(i))
-            made.append(read_npz(path, what="a finished batch"))
-            bar.update(size)
-    return made
+        bar.update(sum(sizes) - sum(sizes[i] for i in waiting))
+        written = [(paths[i], *jobs[i]) for i in waiting]
+        for number, _ in spread(scheduler, partial(_write, work), written):
+            bar.update(sizes[waiting[number]])
+    return [read_npz(path, what="a finished batch") for path in paths]
+
+
+def _write(work: Work, path: Path, *job: object) -> None:
+    if not path.exists():  # the worker that wrote it may be lost since
+        write_npz(path, work(*job))
 
 
 @command("Stopped: the same command goes on from here.")
@@ -178,7 +195,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument(
         "--params",
         default="params.yaml",
-        help="paths.body, paths.motions, paths.pose_estimator and conditions.focal",
+        help="paths.body, paths.motions, paths.pose_estimator, conditions.focal and scale",
     )
     given = parser.parse_args(arguments)
     P, dataset = parameters.load(given.params), datasets.load(given.dataset, given.root)
@@ -192,6 +209,7 @@ def main(arguments: list[str] | None = None) -> int:
         motions=P.paths.motions,
         estimator=P.paths.pose_estimator,
         focal=P.conditions.focal,
+        scheduler=P.scale.scheduler,
     )
     print(f"{out}: {len(table)} bodies")
     return 0

@@ -16,6 +16,7 @@ import hashlib
 import json
 import shutil
 import sys
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -33,6 +34,7 @@ from posedive_lib.augment.photo_arrays import (
 )
 from posedive_lib.augment.selection import training_roles
 from posedive_lib.augment.training_set import Training
+from posedive_lib.cluster import spread
 from posedive_lib.datasets import checks
 from posedive_lib.datasets.images import inspect
 from posedive_lib.datasets.images import read as read_images
@@ -153,6 +155,10 @@ class _Encoding:
         self.params, self.encoder = P, PhotoEncoder.of(P)
         self.estimator = PoseEstimator(local_folder(P.paths.pose_estimator))
 
+    def __reduce__(self) -> tuple:
+        """Another process loads them itself."""
+        return _Encoding, (self.params.alone(),)
+
     def arrays(self, images: pd.DataFrame) -> TrainingArrays:
         """Arrays of some photos, with Eq. 3 and 4."""
         P = self.params
@@ -183,7 +189,8 @@ def _encoded(work: _Encoding, images: pd.DataFrame, folder: Path, progress: bool
                 if not other.name.startswith((key, f".{key}")):
                     shutil.rmtree(other) if other.is_dir() else other.unlink()
     team.wait_for_everyone()
-    made = encoded_in_blocks(images, folder / key, work.arrays, progress=progress)
+    by = partial(spread, work.params.scale.scheduler)
+    made = encoded_in_blocks(images, folder / key, work.arrays, spread=by, progress=progress)
     return TrainingArrays.read(made)
 
 

@@ -27,6 +27,7 @@ from posedive_lib.params.sections import (
     GeneratorParams,
     Image,
     Paths,
+    Scale,
     Splits,
     World,
 )
@@ -213,6 +214,7 @@ class Params(Section):
     paths: Paths
     bodies: Bodies
     image: Image
+    scale: Scale
     world: World
     splits: Splits
     conditions: Conditions
@@ -220,6 +222,12 @@ class Params(Section):
     augment: Augment
     reid: ReID
     study: Study
+
+    def alone(self) -> "Params":
+        """The same study for a worker that starts no processes of its own."""
+        world, study = (part.model_copy(update={"workers": 1}) for part in (self.world, self.study))
+        scale = self.scale.model_copy(update={"scheduler": ""})
+        return self.model_copy(update={"world": world, "study": study, "scale": scale})
 
     def pick(self, *keys: str) -> dict[str, Any]:
         """Dotted key → plain value, for run records: ``pick("seed", "generator.sampling")``."""

@@ -71,6 +71,15 @@ class Image(Section):
     width: Pixels
 
 
+class Scale(Section):
+    """Who computes independent pieces of work: this machine, or the workers of a Dask scheduler.
+
+    No result depends on it, so it is in no key of a record.
+    """
+
+    scheduler: str
+
+
 class MSMT17World(Section):
     """Size of the mini world's MSMT17."""
 

@@ -200,7 +200,8 @@ def draw_all(
     done = len(files) - len(waiting)
     with tqdm(total=len(files), initial=done, desc="ablation", unit="training") as bar:
         if waiting:
-            in_processes(draw_variant, waiting, P.study.workers, bar)
+            scheduler = P.scale.scheduler
+            in_processes(draw_variant, waiting, P.study.workers, bar, scheduler=scheduler)
     return {key: np.load(file, allow_pickle=False) for key, file in files.items()}
 
 

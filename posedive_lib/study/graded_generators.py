@@ -14,6 +14,7 @@ import pandas as pd
 from posedive_lib.augment.candidates import load_bodies
 from posedive_lib.augment.measures import body_pck
 from posedive_lib.bench.processes import in_processes
+from posedive_lib.cluster import pieces
 from posedive_lib.study import design, mini_world, person_judge, phase2
 from posedive_lib.study.ablation_work import STORE, Changes, train_variant, variant_of
 from posedive_lib.study.candidate_files import candidate_images, store_of
@@ -44,7 +45,7 @@ def generators(P: Params) -> dict[str, Path]:
         folder = STORE.folder({**variant.spec, "seed": P.seed})
         jobs.append((variant, P.seed, folder))
         found[f"{steps} steps"] = folder / "generator"
-    in_processes(train_variant, jobs, P.study.workers)
+    in_processes(train_variant, jobs, P.study.workers, scheduler=P.scale.scheduler)
     if P.paths.phase1:
         found[PHASE1] = local_folder(P.paths.phase1)
     return found
@@ -57,7 +58,9 @@ def files(P: Params, name: str, rows: pd.DataFrame) -> Drawn:
     """
     if rows.empty:
         return {}
-    found: Drawn = {arm: draw(P, name, rows, folder) for arm, folder in generators(P).items()}
+    folders = generators(P)
+    with pieces(P.study.workers, P.scale.scheduler) as pool:
+        found: Drawn = {arm: draw(P, name, rows, folders[arm], pool) for arm in folders}
     found["pose-dive"] = None
     if "oracle" in design.arms(P, name):
         found["oracle"] = mini_world.true_photos(P, name, rows)

@@ -68,9 +68,9 @@ def bag_appeared(P: Params, name: str, rows: pd.DataFrame) -> np.ndarray:
             "without-bags out of study.arms."
         )
     parts = [rows.iloc[first : first + BLOCK] for first in range(0, len(rows), BLOCK)]
-    waiting = [(P, name, part) for part in parts if STORE.get(_spec(P, name, part)) is None]
+    waiting = [(P.alone(), name, part) for part in parts if STORE.get(_spec(P, name, part)) is None]
     if waiting:
-        in_processes(judge, waiting, P.study.workers)
+        in_processes(judge, waiting, P.study.workers, scheduler=P.scale.scheduler)
     found = [judge(P, name, part) for part in parts]
     return np.concatenate([np.zeros(0, bool), *(np.array(part, bool) for part in found)])
 

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterable
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -17,11 +18,14 @@ import pandas as pd
 from posedive_lib import datasets
 from posedive_lib.augment.confidence import PoseEstimator
 from posedive_lib.augment.photo_arrays import stable_diffusion_folder
+from posedive_lib.augment.scoring import confidence_of
 from posedive_lib.augment.selection import training_roles
+from posedive_lib.cluster import spread
 from posedive_lib.generator.arrays import TrainingArrays
 from posedive_lib.generator.training import train
+from posedive_lib.study import phase2_work
 from posedive_lib.study.names import SPLIT_OF_MSMT17, sources
-from posedive_lib.study.phase2_work import GENERATOR, STORE, encoded, recipe_of
+from posedive_lib.study.phase2_work import GENERATOR, STORE, recipe_of
 from posedive_lib.writing import replacing_folder
 
 if TYPE_CHECKING:
@@ -61,7 +65,13 @@ def training_images(P: Params) -> pd.DataFrame:
 def confidence(P: Params, paths: Iterable[str | Path]) -> np.ndarray:
     """Eq. 2: confidence σ_k (N, 17) of photos."""
     estimator, size = PoseEstimator(P.paths.pose_estimator), (P.image.height, P.image.width)
-    return estimator.confidence_of([str(path) for path in paths], *size)
+    files = [str(path) for path in paths]
+    return confidence_of(estimator, files, *size, scheduler=P.scale.scheduler)
+
+
+def encoded(P: Params, images: pd.DataFrame) -> tuple[Path, dict[str, Any]]:
+    """`phase2_work.encoded`, by a scheduler's workers where the parameters name one."""
+    return phase2_work.encoded(P, images, partial(spread, P.scale.scheduler))
 
 
 def train_generator(P: Params, images: pd.DataFrame) -> Path:

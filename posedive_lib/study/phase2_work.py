@@ -6,10 +6,16 @@ imported here that encoding does not use.
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from posedive_lib.augment.photo_arrays import PhotoEncoder, encoded_in_blocks, encoding_inputs
+from posedive_lib.augment.photo_arrays import (
+    PhotoEncoder,
+    encoded_in_blocks,
+    encoding_inputs,
+    in_order,
+)
 from posedive_lib.bench.runs import RunStore
 from posedive_lib.digests import code_digest, folder_digest
 from posedive_lib.weights import local_folder
@@ -17,6 +23,7 @@ from posedive_lib.weights import local_folder
 if TYPE_CHECKING:
     import pandas as pd
 
+    from posedive_lib.cluster import Spread
     from posedive_lib.params import Params
 
 STORE = RunStore("runs/generator")
@@ -31,17 +38,19 @@ def recipe_of(P: Params) -> dict[str, Any]:
     return P.generator.model_dump(exclude=NOT_OF_A_TRAINING)
 
 
-def encoded(P: Params, images: pd.DataFrame) -> tuple[Path, dict[str, Any]]:
+def encoded(
+    P: Params, images: pd.DataFrame, spread: Spread = in_order
+) -> tuple[Path, dict[str, Any]]:
     """Folder of the arrays that the generator trains on, made once.
 
-    images: as `phase2.training_images` gives them. With it all that determines a training on these
-    arrays, but for its recipe and seed.
+    images: as `phase2.training_images` gives them. spread: who encodes the blocks.
+    With it all that determines a training on these arrays, but for its recipe and seed.
     """
     spec = _spec(P, images)
     path = STORE.folder(spec) / "arrays"
     if not path.is_dir():
-        encoder = PhotoEncoder.of(P)
-        encoded_in_blocks(images, path, lambda block: encoder.arrays(block, progress=False))
+        make = partial(PhotoEncoder.of(P).arrays, progress=False)
+        encoded_in_blocks(images, path, make, spread=spread)
     phase1 = folder_digest(local_folder(P.paths.phase1)) if P.paths.phase1 else None
     return path, {"arrays": spec, "phase1": phase1, "code": code_digest(TRAINING)}
 

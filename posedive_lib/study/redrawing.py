@@ -5,6 +5,7 @@ The key of a record follows the code of this module and of all that it imports.
 
 from __future__ import annotations
 
+from concurrent.futures import Executor
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,14 +22,16 @@ from posedive_lib.datasets.images import read as read_images
 from posedive_lib.digests import array_digest, code_digest, folder_digest
 from posedive_lib.generator.drawing import SavedGenerator
 from posedive_lib.study.candidate_files import store_of
-from posedive_lib.workers import worker_pool
 
 if TYPE_CHECKING:
     from posedive_lib.params import Params
 
 
-def draw(P: Params, name: str, rows: pd.DataFrame, folder: Path) -> Path:
-    """File with images (N, H, W, 3) of manifest rows by the generator in `folder`, drawn once."""
+def draw(P: Params, name: str, rows: pd.DataFrame, folder: Path, pool: Executor) -> Path:
+    """File with images (N, H, W, 3) of manifest rows by the generator in `folder`, drawn once.
+
+    pool: who draws, where this process has no GPU.
+    """
     dataset = datasets.of_study(name, P.paths)
     references, index = np.unique(rows["reference"], return_inverse=True)
     paths = dataset.train.set_index("rel")["path"].loc[references].tolist()
@@ -49,6 +52,5 @@ def draw(P: Params, name: str, rows: pd.DataFrame, folder: Path) -> Path:
         maps = render_many(bodies, rendering_of(P))
         generator = SavedGenerator.of(folder, frozen, P.generator.sampling)
         inputs = index, maps.skeleton, maps.depth, maps.normals, rows["seed"].to_numpy()
-        with worker_pool(P.study.workers) as pool:
-            write_array(file, generator.draw(photos, *inputs, pool))
+        write_array(file, generator.draw(photos, *inputs, pool))
     return file

@@ -19,7 +19,7 @@ from posedive_lib.reid.torch_model import MODEL_FILE, TorchReIDModel
 from posedive_lib.study.collect import IDENTITY, RESULT
 from posedive_lib.study.job import Job
 from posedive_lib.study.mini_world import true_photos
-from posedive_lib.study.reid_work import result_of, save_trained_on_real, spec_of
+from posedive_lib.study.reid_work import photos, result_of, save_trained_on_real, spec_of
 
 if TYPE_CHECKING:
     from posedive_lib.params import Params
@@ -60,7 +60,11 @@ def many(P: Params, jobs: list[Job]) -> tuple[pd.DataFrame, list[dict[str, Any]]
         if waiting:
             # Jobs of one data set follow each other: a process reads its images once.
             ordered = sorted(waiting.values(), key=lambda job: job.dataset)
-            in_processes(_make, [(P, job) for job in ordered], P.study.workers, bar)
+            if P.scale.scheduler:  # what all runs read is written once, not by every machine
+                for name in dict.fromkeys(job.dataset for job in ordered):
+                    photos(P, name)
+            own = [(P, job) for job in ordered]
+            in_processes(_make, own, P.study.workers, bar, scheduler=P.scale.scheduler)
     records = [record_of(P, job) for job in jobs]
     rows = [{name: record[name] for name in COLUMNS} for record in records]
     return pd.DataFrame(rows, columns=COLUMNS), records
@@ -133,7 +137,7 @@ def trained_on_real(P: Params, name: str) -> TorchReIDModel:
     job = Job("trained-on-real", name, "real", P.seed, model="clip-reid")
     folder = STORE.folder({**spec_of(P, job), "keeps": "weights"})
     if not (folder / MODEL_FILE).is_file():
-        in_processes(save_trained_on_real, [(P, name, folder)], 1)
+        in_processes(save_trained_on_real, [(P, name, folder)], 1, scheduler=P.scale.scheduler)
     return load_trained(folder)
 
 
