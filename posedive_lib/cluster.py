@@ -18,7 +18,7 @@ import pickle
 import uuid
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from functools import cache, lru_cache, partial
 from itertools import starmap
@@ -110,7 +110,7 @@ def connected(scheduler: str) -> Iterator[Cluster]:
     if scheduler in _open:
         yield _open[scheduler]
         return
-    with _client(scheduler) as client:
+    with _client(scheduler) as client, _large_pieces():
         here = Here(str(Path.cwd()), _mark(), code(), versions())
         cluster = Cluster(client, scheduler, here)
         if not cluster.size():
@@ -123,6 +123,13 @@ def connected(scheduler: str) -> Iterator[Cluster]:
         finally:
             del _open[scheduler]
             cluster.shutdown(wait=False, cancel_futures=True)
+
+
+def _large_pieces() -> AbstractContextManager:
+    """Dask advises against tasks that carry much data, but it is sent once to each worker here."""
+    import dask
+
+    return dask.config.set({"distributed.admin.large-graph-warning-threshold": "1 TB"})
 
 
 def _client(scheduler: str) -> Client:
@@ -281,16 +288,16 @@ def versions() -> tuple[tuple[str, str], ...]:
 
 def run(here: bytes, work: bytes, args: bytes) -> Any:
     """A piece, in a worker; StudyError where the worker does not fit."""
+    _fits(pickle.loads(here))
     import torch
 
-    _fits(pickle.loads(here))
     torch.set_num_threads(1)  # as in `workers.begin_worker`: the workers are the parallelism
     return _unpickled(work)(*pickle.loads(args))
 
 
-@lru_cache(maxsize=2)
+@lru_cache(maxsize=1)
 def _unpickled(work: bytes) -> Work:
-    """Kept between pieces, with the models that it may hold."""
+    """The last one is kept between pieces, with the models that it may hold."""
     return pickle.loads(work)
 
 

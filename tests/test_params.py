@@ -103,6 +103,7 @@ def test_overrides_change_one_value(mini):
         ("seed: 0", "", "seed is missing"),
         ("seed: 0", "seed: 0\nseed: 1", "line 5: the key 'seed' stands there twice"),
         ("seeds: [0, 1, 2, 3, 4, 5]", "seeds: [0, 1, 2", "not valid YAML on line"),
+        ("scheduler: ''", "scheduler: null", "scale.scheduler is None, but it must be a valid"),
         ("[0.15, 0.30,", "[0.30, 0.15,", "study.thresholds is [0.3, 0.15"),
         (
             "batch_size: 64              # P",
