@@ -6,7 +6,7 @@ imported here that encoding does not use.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import starmap
@@ -103,7 +103,7 @@ class PhotoEncoder:
         )
 
 
-def in_order(work: Work, jobs: Sequence[tuple]) -> Iterator[tuple[int, Any]]:
+def in_order(work: Work, jobs: Iterable[tuple]) -> Iterator[tuple[int, Any]]:
     """The jobs one after another, in this process (`cluster.Spread`)."""
     return enumerate(starmap(work, jobs))
 
