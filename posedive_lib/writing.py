@@ -4,6 +4,7 @@ import fcntl
 import os
 import re
 import shutil
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -34,10 +35,11 @@ def replacing(path: str | Path) -> Iterator[Path]:
     """Yields a draft beside `path`, which takes its place when the block ends well.
 
     A kill or a full disk leaves the last good file. Makes the folder where there is none. The
-    draft's name is this process's own, so that several may write the same file.
+    draft's name is this process's own, so that several may write the same file, also on several
+    machines.
     """
     path = Path(path)
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    draft = path.with_name(f".{path.name}.{_host()}.{os.getpid()}")
     with writing(path):
         _remove_drafts(path)
         try:
@@ -58,7 +60,7 @@ def replacing_folder(path: str | Path, *, keep: bool = False) -> Iterator[Path]:
     """
     path = Path(path)
     draft, old = (
-        path.with_name(f".{path.name}.{os.getpid()}.new"),
+        path.with_name(f".{path.name}.{_host()}.{os.getpid()}.new"),
         path.with_name(f".{path.name}.old"),
     )
     with writing(path):
@@ -109,9 +111,14 @@ def _put_back(old: Path, path: Path) -> None:
     shutil.rmtree(old, ignore_errors=True)
 
 
+def _host() -> str:
+    """This machine's name: processes of several machines may have one number."""
+    return socket.gethostname().partition(".")[0]
+
+
 def _remove_drafts(path: Path) -> None:
-    """Remove drafts of `path` that this process or a killed one has left."""
-    pattern = re.compile(re.escape(f".{path.name}.") + r"(\d+)(\.new)?")
+    """Remove drafts of `path` that this process or a killed one of this machine has left."""
+    pattern = re.compile(re.escape(f".{path.name}.{_host()}.") + r"(\d+)(\.new)?")
     for name in os.listdir(path.parent) if path.parent.is_dir() else ():
         match = pattern.fullmatch(name)
         if not match or (_runs(int(match[1])) and int(match[1]) != os.getpid()):

@@ -31,7 +31,7 @@ from posedive_lib.errors import StudyError, command
 from posedive_lib.generator.loss_log import LossLog
 from posedive_lib.intake.arrays import write_npz
 from posedive_lib.workers import worker_pool
-from posedive_lib.writing import replacing, replacing_folder
+from posedive_lib.writing import _host, replacing, replacing_folder
 
 
 def test_a_killed_worker_is_reported_in_one_sentence(tmp_path):
@@ -340,9 +340,12 @@ def test_drafts_of_killed_processes_do_not_pile_up(tmp_path):
     killed = subprocess.Popen(["true"])
     killed.wait()
     for process in (killed.pid, os.getppid()):
-        (tmp_path / f".table.csv.{process}").write_text("half")
+        (tmp_path / f".table.csv.{_host()}.{process}").write_text("half")
     write_text(tmp_path / "table.csv", "whole")
-    assert sorted(os.listdir(tmp_path)) == [f".table.csv.{os.getppid()}", "table.csv"]
+    assert sorted(os.listdir(tmp_path)) == [
+        f".table.csv.{_host()}.{os.getppid()}",
+        "table.csv",
+    ]
 
 
 # Writers that are found by reading the code

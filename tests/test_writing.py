@@ -5,6 +5,7 @@ import subprocess
 
 import pytest
 
+from posedive_lib import writing as writers
 from posedive_lib.errors import StudyError
 from posedive_lib.writing import replacing, replacing_folder, writing
 
@@ -84,10 +85,12 @@ def test_drafts_of_killed_processes_are_removed_and_those_of_running_ones_stay(t
     killed = subprocess.Popen(["true"])
     killed.wait()
     for process in (killed.pid, os.getppid()):
-        (tmp_path / f".images.{process}.new").mkdir()
+        (tmp_path / f".images.{writers._host()}.{process}.new").mkdir()
     with replacing_folder(folder) as draft:
         (draft / "photo").write_text("new")
-    assert sorted(os.listdir(tmp_path)) == sorted([f".images.{os.getppid()}.new", "images"])
+    assert sorted(os.listdir(tmp_path)) == sorted(
+        [f".images.{writers._host()}.{os.getppid()}.new", "images"]
+    )
 
 
 def test_a_folder_that_another_process_has_made_meanwhile_is_kept(tmp_path):
@@ -97,3 +100,15 @@ def test_a_folder_that_another_process_has_made_meanwhile_is_kept(tmp_path):
         folder.mkdir()
         (folder / "photo").write_text("theirs")
     assert (folder / "photo").read_text() == "theirs" and os.listdir(tmp_path) == ["images"]
+
+
+def test_a_draft_of_another_machine_is_left_alone(tmp_path, monkeypatch):
+    """Its process may have a number that no process has here."""
+    path = tmp_path / "file.txt"
+    with monkeypatch.context() as there, replacing(path) as draft:
+        draft.write_text("theirs")
+        there.setattr(writers, "_host", lambda: "other")
+        with replacing(path) as other:
+            other.write_text("ours")
+        assert other != draft and draft.read_text() == "theirs"
+    assert path.read_text() == "theirs" and os.listdir(tmp_path) == ["file.txt"]
