@@ -126,4 +126,4 @@ data: setup
 # Run records and checkpoints let a stopped study resume; without them everything is computed again.
 # The generated images lie there, too: docs/experiments.md says how to make them again.
 clean-runs:
-	rm -rf runs
+	rm -rf runs build/candidates
