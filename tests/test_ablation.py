@@ -252,9 +252,9 @@ def test_the_command_makes_the_table_and_a_stopped_one_goes_on(tiny, monkeypatch
     made = []
     work = ablation.in_processes
 
-    def stopped(function, jobs, workers, bar):
+    def stopped(function, jobs, workers, bar, **options):
         made.append(len(jobs))
-        work(function, jobs[:1], workers, bar)
+        work(function, jobs[:1], workers, bar, **options)
         raise KeyboardInterrupt
 
     monkeypatch.setattr(ablation, "in_processes", stopped)
