@@ -262,9 +262,9 @@ def test_the_command_makes_the_table_and_a_stopped_one_goes_on(tiny, monkeypatch
     assert "goes on from here" in capsys.readouterr().err
     assert not ablation_table.TABLE.exists()
 
-    def noted(function, jobs, workers, bar):
+    def noted(function, jobs, workers, bar, **options):
         made.append(len(jobs))
-        work(function, jobs, workers, bar)
+        work(function, jobs, workers, bar, **options)
 
     monkeypatch.setattr(ablation, "in_processes", noted)
     assert ablation.main([]) == 0
