@@ -57,6 +57,14 @@ def manifest(kept: int) -> pd.DataFrame:
     )
 
 
+def test_a_data_set_without_arms_needs_no_candidates(P, monkeypatch, tmp_path):
+    """MSMT17 is there for its splits alone where a study names arms for these only."""
+    monkeypatch.chdir(tmp_path)
+    assert design.images(P, "msmt17", []) == {}
+    with pytest.raises(FileNotFoundError):
+        design.images(P, "msmt17", ["pose-dive"])
+
+
 def test_controls_run_on_their_data_sets_and_generated_ones_on_fewer(P):
     assert design.arms(P, "market1501") == ["real", "repeat", "pose-dive"]
     assert design.arms(P, "msmt17-s-pose") == [

@@ -2,11 +2,12 @@
 
 Viewpoints are azimuth and elevation of the camera in the body's own frame
 (`posedive_lib.body.camera.viewpoint`). Poses are root-relative joints.
+
+scikit-learn takes seconds to import, and most processes that import this module need nothing of it.
+So its functions are imported where they are used.
 """
 
 import numpy as np
-from sklearn.cluster import KMeans
-from sklearn.neighbors import NearestNeighbors
 
 from posedive_lib.body.kinematics import joint_positions
 
@@ -29,6 +30,8 @@ def neighbour_distance(points: np.ndarray, among: np.ndarray, itself: bool = Fal
 
     itself: the points are among them.
     """
+    from sklearn.neighbors import NearestNeighbors
+
     k = min(NEIGHBOURS + itself, len(among))
     return NearestNeighbors(n_neighbors=k).fit(among).kneighbors(points)[0][:, -1]
 
@@ -50,6 +53,8 @@ def viewpoint_histogram(azimuth: np.ndarray, elevation: np.ndarray) -> np.ndarra
 
 def pose_cells(body_pose: np.ndarray, cells: int = CELLS, seed: int = 0) -> np.ndarray:
     """Centres (cells, 72) that divide pose space, by k-means on the poses (N, 69) of a source."""
+    from sklearn.cluster import KMeans
+
     features = pose_features(body_pose)
     means = KMeans(min(cells, len(features)), n_init=4, random_state=seed).fit(features)
     return means.cluster_centers_
@@ -57,4 +62,6 @@ def pose_cells(body_pose: np.ndarray, cells: int = CELLS, seed: int = 0) -> np.n
 
 def nearest_cell(body_pose: np.ndarray, cells: np.ndarray) -> np.ndarray:
     """Which of the cells (C, 72) of pose space each pose (N, 69) falls into."""
+    from sklearn.neighbors import NearestNeighbors
+
     return NearestNeighbors(n_neighbors=1).fit(cells).kneighbors(pose_features(body_pose))[1][:, 0]

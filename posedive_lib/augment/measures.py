@@ -5,7 +5,6 @@ cosine. Features are computed in the precision in which they are given.
 """
 
 import numpy as np
-from sklearn.metrics.pairwise import polynomial_kernel
 
 from posedive_lib.augment.confidence import keypoint_subset
 from posedive_lib.body.table import BodyTable
@@ -84,6 +83,8 @@ def kernel_distance(
     an image and its truth in each row, which are not compared. counts (..., N): how often each row
     counts, as in a bootstrap; a value for each.
     """
+    from sklearn.metrics.pairwise import polynomial_kernel  # seconds, and not needed elsewhere
+
     count = np.ones(len(features)) if counts is None else counts
     left, right = _unit(features), _unit(known)
 

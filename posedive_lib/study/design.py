@@ -48,6 +48,8 @@ def controlled(P: Params) -> list[str]:
 
 def images(P: Params, name: str, wanted: list[str]) -> dict[str, pd.DataFrame | None]:
     """Arm -> rows that it adds to the real images of a data set."""
+    if not wanted:  # such as MSMT17 where only its splits are studied: it has no candidates
+        return {}
     base = added(P, name)
     counts = base["pid"].value_counts()
     bags = hard_samples.arms(P, name, base) if {"with-bags", "without-bags"} & set(wanted) else {}
