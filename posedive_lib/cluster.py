@@ -74,7 +74,7 @@ def pieces(
 
 
 def spread(scheduler: str, work: Work, jobs: Iterable[tuple]) -> Iterator[tuple[int, Any]]:
-    """(i, work(*jobs[i])) of all jobs, as they come: in order here, or by a scheduler's workers.
+    """`(i, work(*jobs[i]))` of all jobs, as they come: in order here, or by a scheduler's workers.
 
     What `work` holds, such as the object of a bound method, goes to each worker once. Few pieces
     are in flight at a time, so any number of jobs takes little memory.
