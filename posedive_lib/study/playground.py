@@ -203,4 +203,4 @@ class Playground:
         return self.estimator.estimate(images)[1][:, keypoint_subset(self.limits.keypoints)]
 
     def _estimate_reference(self, content: bytes, shape: tuple[int, ...]) -> np.ndarray:
-        return self._estimate(np.frombuffer(content, np.uint8).reshape(1, *shape))[0]
+        return self._estimate(np.frombuffer(content, np.uint8).reshape(1, *shape).copy())[0]
