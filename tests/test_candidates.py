@@ -18,6 +18,7 @@ from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 import pytest
+import trees
 from PIL import Image
 from pipeline import ROOT
 
@@ -39,7 +40,6 @@ from posedive_lib.body import rendering as many
 from posedive_lib.body.poses import PoseSource
 from posedive_lib.body.rendering import Rendering
 from posedive_lib.body.smpl import pose
-from posedive_lib.body.table import BodyTable
 from posedive_lib.datasets.archives import PLACE, Archived
 from posedive_lib.errors import StudyError
 
@@ -105,16 +105,7 @@ def study(tmp_path, monkeypatch):
     for path in train["path"]:
         Image.new("RGB", (20, 40), (90, 60, 30)).save(path)
     n = len(train)
-    bodies = BodyTable(
-        train["rel"].to_numpy(str),
-        np.zeros((n, 3)),
-        np.zeros((n, 69)),
-        np.zeros((n, 10)),
-        np.tile([0.0, 0, 4], (n, 1)),
-        np.full(n, 128.0),
-        np.zeros((n, 17, 2)),
-        np.full((n, 17), 2),
-    )
+    bodies = trees.standing(train["rel"], 128.0)
     training = Training(bodies, np.zeros(n), np.full(n, 10.0))
     rng = np.random.default_rng(0)
     source = PoseSource(

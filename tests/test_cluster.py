@@ -28,7 +28,6 @@ from posedive_lib.augment.training_set import Training
 from posedive_lib.bench.processes import in_processes
 from posedive_lib.body.poses import load_poses
 from posedive_lib.body.rendering import Rendering
-from posedive_lib.body.table import BodyTable
 from posedive_lib.digests import Code, files_below
 from posedive_lib.errors import StudyError
 from posedive_lib.generator.arrays import TrainingArrays
@@ -102,16 +101,7 @@ def sample(here):
     train = pd.DataFrame({"pid": np.repeat([2, 7, 11], 2), "camid": np.tile([0, 1], 3)})
     train["rel"] = [f"{i}.png" for i in range(n)]
     train["path"] = [str(trees.paint(here / name)) for name in train["rel"]]
-    bodies = BodyTable(
-        train["rel"].to_numpy(str),
-        np.zeros((n, 3)),
-        np.zeros((n, 69)),
-        np.zeros((n, 10)),
-        np.tile([0.0, 0, 4], (n, 1)),
-        np.full(n, 80.0),
-        np.zeros((n, 17, 2)),
-        np.full((n, 17), 2),
-    )
+    bodies = trees.standing(train["rel"], 80.0)
     training = Training(bodies, np.zeros(n), np.full(n, 10.0))
     plan = diversify.plan("market1501", train, training, source, n_per_pid=5)
     rendering = Rendering(BODY, 32, 16, 2.5, 10.5, 2.5, workers=1)

@@ -7,6 +7,8 @@ import numpy as np
 from PIL import Image
 from scipy.io import savemat
 
+from posedive_lib.body.table import BodyTable
+
 CAMERAS = (1, 2, 3)
 
 
@@ -19,6 +21,21 @@ def paint(path, key=None, size=(16, 32)):
     rng = np.random.default_rng(crc32(str(key if key is not None else path).encode()))
     Image.fromarray(rng.integers(0, 255, (size[1], size[0], 3), dtype=np.uint8)).save(path)
     return path
+
+
+def standing(rels, focal):
+    """Bodies of photos: at rest, of mean shape, 4 m before a camera. focal: its focal length, pixels."""
+    n = len(rels)
+    return BodyTable(
+        np.asarray(rels, str),
+        np.zeros((n, 3)),
+        np.zeros((n, 69)),
+        np.zeros((n, 10)),
+        np.tile([0.0, 0, 4], (n, 1)),
+        np.full(n, focal),
+        np.zeros((n, 17, 2)),
+        np.full((n, 17), 2),
+    )
 
 
 def market(folder, people=(2, 7, 9), test=(1, 3), suffix=".jpg", cameras=CAMERAS, distractor=True):

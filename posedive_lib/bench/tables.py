@@ -51,6 +51,11 @@ def rounded(value: Any, digits: int = 2) -> str:
     return f"{value:.{digits}f}" if isinstance(value, float) else str(value)
 
 
+def span(row: pd.Series) -> str:
+    """A row's difference with its 95 % interval: "+6.4 [+6.2, +6.8]"."""
+    return f"{row['difference']:+.1f} [{row['ci_low']:+.1f}, {row['ci_high']:+.1f}]"
+
+
 def to_markdown(table: pd.DataFrame, digits: int = 2) -> str:
     """A table for a Markdown page."""
     lines = [list(table.columns), ["---"] * table.shape[1]]

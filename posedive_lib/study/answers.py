@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
+from posedive_lib.bench.tables import span
 from posedive_lib.study.names import NAMES
 
 if TYPE_CHECKING:
@@ -34,9 +35,8 @@ def answers(tables: Tables) -> list[str]:
 
 def told(row: pd.Series, where: bool = True) -> str:
     """ "+2.5 [+1.7, +3.4] on MSMT17-S (Cam) (gain)"."""
-    span = f"{row['difference']:+.1f} [{row['ci_low']:+.1f}, {row['ci_high']:+.1f}]"
     place = f" on {NAMES[row['dataset']]}" if where else ""
-    return f"{span}{place} ({row['verdict']})"
+    return f"{span(row)}{place} ({row['verdict']})"
 
 
 def verdict(words: Iterable[str], yes: str = "gain", no: str = "loss") -> str:

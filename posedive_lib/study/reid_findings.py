@@ -10,6 +10,7 @@ from collections.abc import Iterable
 
 import pandas as pd
 
+from posedive_lib.bench import tables
 from posedive_lib.bench.statistics import NO_EFFECT, contains_zero
 from posedive_lib.study.names import NAMES
 
@@ -26,7 +27,7 @@ def dagger(row: pd.Series) -> str:
 
 def span(row: pd.Series) -> str:
     """ "+2.4 [+1.8, +3.0]", perhaps with a dagger."""
-    return f"{row['difference']:+.1f} [{row['ci_low']:+.1f}, {row['ci_high']:+.1f}]{dagger(row)}"
+    return tables.span(row) + dagger(row)
 
 
 def told(row: pd.Series, *, verdict: bool = False) -> str:

@@ -17,6 +17,7 @@ import pandas as pd
 
 from posedive_lib.bench.runs import write_text
 from posedive_lib.bench.statistics import contains_zero
+from posedive_lib.bench.tables import span
 from posedive_lib.errors import StudyError, command
 from posedive_lib.study.answers import answers
 from posedive_lib.study.names import NAMES
@@ -56,13 +57,6 @@ class Tables:
         return found
 
 
-def interval(row: pd.Series, column: str = "difference", digits: int = 1) -> str:
-    """A difference with its 95 % interval: "+6.4 [+6.2, +6.8]"."""
-    values = [row[column], row["ci_low"], row["ci_high"]]
-    middle, low, high = (f"{value:+.{digits}f}" for value in values)
-    return f"{middle} [{low}, {high}]"
-
-
 def gain(
     tables: Tables, dataset: str, arm: str, table: str, metric: str = "mAP"
 ) -> pd.Series | None:
@@ -81,7 +75,7 @@ def results_table(tables: Tables, table: str = "comparison") -> str:
     for dataset, name in NAMES.items():
         if dataset in there:
             rows = [gain(tables, dataset, arm, table) for arm in ARMS]
-            cells = ["–" if row is None else interval(row) + mark(row) for row in rows]
+            cells = ["–" if row is None else span(row) + mark(row) for row in rows]
             base = next(row["baseline_mean"] for row in rows if row is not None)
             lines.append(f"| {name}, {base:.1f} | {' | '.join(cells)} |")
     return "\n".join(lines)
@@ -139,7 +133,7 @@ def diversity(tables: Tables, table: str = "diversity_volume", gains: str = "com
     wanted = {"arm": "pose-dive", "baseline": "same-distribution", "metric": "mAP"}
     for dataset, name in NAMES.items():
         pair = tables.rows(table, dataset=dataset, **wanted)
-        said += [f"{interval(row)} mAP on {name}{found(row)}" for _, row in pair.iterrows()]
+        said += [f"{span(row)} mAP on {name}{found(row)}" for _, row in pair.iterrows()]
         over_real = gain(tables, dataset, "pose-dive", gains)
         if pair.empty and over_real is not None and over_real["verdict"] == "gain":
             alone.append(name)
@@ -213,7 +207,7 @@ def phases(tables: Tables) -> str:
     said = own["step_verdict"].replace("no effect shown", "no difference shown")
     return (
         f"The same images by the generator of *{before['arm']}* show {right(before)} right persons "
-        f"and gain {interval(gained)} mAP. Those of `pose-dive` show "
+        f"and gain {span(gained)} mAP. Those of `pose-dive` show "
         f"{right(own)} and bring {own['step']:+.1f} mAP against that ({said})."
     )
 
