@@ -24,7 +24,7 @@ def paint(path, key=None, size=(16, 32)):
 
 
 def standing(rels, focal):
-    """Bodies of photos: at rest, of mean shape, 4 m before a camera. focal: its focal length, pixels."""
+    """Bodies of photos: at rest, of mean shape, 4 m before a camera; focal: in pixels."""
     n = len(rels)
     return BodyTable(
         np.asarray(rels, str),
