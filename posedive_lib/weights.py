@@ -9,6 +9,7 @@ import json
 import logging
 import re
 import sys
+import textwrap
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -269,8 +270,9 @@ def plain(section: Any) -> Any:
 
 
 def first_line(error: Exception) -> str:
-    """The first line of an error's text, 200 characters at most, or its class."""
-    return str(error).strip().split("\n")[0][:200] or type(error).__name__
+    """The first line of an error's text, whole words up to 300 characters, or its class."""
+    line = str(error).strip().split("\n")[0]
+    return textwrap.shorten(line, 300, placeholder=" …") or type(error).__name__
 
 
 def _transformers_folder(source: str | Path) -> Path:
