@@ -44,6 +44,7 @@ def test_other_tables_give_other_sentences(tmp_path):
     assert said != before
     first = summary.verdicts(summary.Tables(tmp_path))
     gained = summary.verdicts(summary.Tables(ROOT / "reports/tables"))
+    assert "not been run to its end" in summary.trust(summary.Tables(tmp_path))
     assert "gains on MSMT17-S (Cam)" in gained and "loses on MSMT17-S (Cam)" in first
 
 
@@ -77,9 +78,40 @@ def test_fresh_worlds_lead_once_they_were_run(tmp_path):
         in first
     )
     assert "`pose-dive` gains on MSMT17-S (Cam)." in first
+    trusted = summary.trust(tables)
+    assert "Over 6 such worlds" in trusted and f"{new.difference:+.1f} [" in trusted
+    assert "MSMT17-S (Cam) (loss)" in trusted
     assert (
         f"new ones are worth {new.difference:+.1f} [" in first and "MSMT17-S (Cam) (loss)" in first
     )
+
+
+def test_true_photos_are_no_ceiling_only_by_a_verdict(tmp_path):
+    """A lower mean alone is told as such."""
+    for name in ("comparison", "diversity_volume"):
+        table(name).to_csv(tmp_path / f"{name}.csv", index=False)
+    pairs = pd.read_csv(tmp_path / "diversity_volume.csv")
+    own = (pairs["arm"] == "pose-dive") & (pairs["baseline"] == "oracle")
+    pairs.loc[own, ["difference", "verdict"]] = 2.0, "no effect shown"
+    for verdict, said, other in (
+        ("no effect shown", "nothing shows there that they are a ceiling", "no ceiling"),
+        ("gain", "True photos bring less on", "nothing shows"),
+    ):
+        pairs.loc[own, "verdict"] = verdict
+        pairs.to_csv(tmp_path / "diversity_volume.csv", index=False)
+        text = summary.rank1(summary.Tables(tmp_path))
+        assert said in text and other not in text
+    pairs.loc[own, "difference"] = -1.0
+    pairs.to_csv(tmp_path / "diversity_volume.csv", index=False)
+    assert "ceiling" not in summary.rank1(summary.Tables(tmp_path))
+
+
+def test_holm_s_least_p_is_told_where_nothing_can_pass_it(tmp_path):
+    comparison = table("comparison")
+    for least, told in ((0.5, True), (0.03, False)):
+        comparison["smallest_p_holm"] = least
+        comparison.to_csv(tmp_path / "comparison.csv", index=False)
+        assert ("Holm" in summary.correction(summary.Tables(tmp_path))) == told
 
 
 def test_a_star_marks_what_the_interval_alone_would_show():

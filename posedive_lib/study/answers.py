@@ -26,7 +26,7 @@ def answers(tables: Tables) -> list[str]:
     """Questions with their answers as items of a Markdown list."""
     asked = {
         "Does diversity beat volume in worlds that nobody tuned on?": fresh_worlds(tables),
-        "Is the loss on CUHK03 the generator's?": loss(tables),
+        "Do generated images harm on CUHK03, and is it the generator's doing?": loss(tables),
         "Does the filter matter?": filtering(tables),
         "Does a second Re-ID model agree?": second_model(tables),
     }
