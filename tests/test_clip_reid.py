@@ -4,6 +4,8 @@ import json
 import re
 import subprocess
 import sys
+from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -384,6 +386,30 @@ def test_generated_images_can_weigh_nothing(clip):
     assert full["stage2"]["image_to_text"] != pytest.approx(
         histories[0]["stage2"]["image_to_text"], abs=1e-6
     )
+
+
+def test_a_camera_that_only_the_test_has_is_named_before_training(clip):
+    images = people(4, 6)
+    other = replace(images, camids=images.camids + 1)
+    params = tiny_params(camera_weight=1.0, stage1__steps=2, stage2__steps=3)
+    with pytest.raises(StudyError, match="is among the test images only"):
+        train_and_evaluate(
+            images, other, other, params, pretrained=clip, seed=0, progress=pytest.fail
+        )
+
+
+def test_a_model_on_the_cpu_leaves_the_others_their_gpu(monkeypatch):
+    """The first state that `accelerate` makes decides for the process: it is the machine's."""
+    asked = []
+
+    def state(**options):
+        asked.append(options)
+        return SimpleNamespace(num_processes=1, process_index=0, device=torch.device("cuda"))
+
+    monkeypatch.setattr(devices, "PartialState", state)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert loop.Machine("cpu", "fp32").device.type == "cpu"
+    assert asked == [{"cpu": False}]
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,7 @@
 """extract(images, model_folder): features of one's own images in one line."""
 
+import shutil
+
 import numpy as np
 import pytest
 import torch
@@ -105,6 +107,18 @@ def test_mistakes_get_one_sentence(trained, tmp_path):
     ):
         with pytest.raises(StudyError, match=said):
             load_trained(folder, **options)
+
+
+def test_a_model_trained_in_half_precision_gives_features_on_a_cpu(trained, tmp_path):
+    _, folder = trained
+    own = tmp_path / "fp16"
+    shutil.copytree(folder, own)
+    tensors, about = load_tensors(own / "model.safetensors")
+    save_tensors(tensors, own / "model.safetensors", {**about, "precision": "fp16"})
+    images = np.zeros((2, 32, 16, 3), np.uint8)
+    assert np.isfinite(extract(images, own, device="cpu")).all()
+    with pytest.raises(StudyError, match="fp16 needs a GPU"):
+        extract(images, own, device="cpu", precision="fp16")
 
 
 def test_features_that_are_not_finite_are_refused(trained, tmp_path):

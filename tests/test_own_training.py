@@ -4,6 +4,7 @@ The bundled small models do the work, on a tiny Market-1501 of plain photos.
 """
 
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -177,6 +178,7 @@ def test_two_processes_share_encoding_and_training(market, profile, tmp_path):
         ("bodies", {}, "smpl.npz is missing: fit SMPL"),
         ("full", {}, "GB free, but arrays, checkpoint and generator need"),
         ("foreign", {}, "holds something else than a training"),
+        ("arrays", {}, "holds something else than a training"),
     ],
 )
 def test_what_cannot_work_is_said_before_anything_is_encoded(
@@ -196,7 +198,30 @@ def test_what_cannot_work_is_said_before_anything_is_encoded(
     elif spoil == "foreign":
         out.mkdir()
         (out / "holiday.jpg").write_bytes(b"mine")
+    elif spoil == "arrays":  # a folder that happens to have our name
+        (out / "arrays").mkdir(parents=True)
+        (out / "arrays/features.npy").write_bytes(b"mine")
     monkeypatch.setattr(train, "_encoded", lambda *arguments: pytest.fail("too late"))
     with pytest.raises(StudyError, match=sentence):
         train.train_on(datasets.load("market1501", market), out, profile(**changes))
     assert spoil != "foreign" or [path.name for path in out.iterdir()] == ["holiday.jpg"]
+    assert spoil != "arrays" or (out / "arrays/features.npy").read_bytes() == b"mine"
+
+
+def test_a_training_is_known_by_its_list_of_photos(market, profile, tmp_path):
+    """So its arrays may go, as the guide says."""
+    dataset, out = datasets.load("market1501", market), tmp_path / "run"
+    train.train_on(dataset, out, profile(), progress=False)
+    before = folder_digest(out / "generator")
+    shutil.rmtree(out / "arrays")
+    train.train_on(dataset, out, profile(), progress=False)
+    assert folder_digest(out / "generator") == before
+
+
+def test_generated_images_of_an_augmented_set_need_no_body(market):
+    dataset = datasets.load("market1501", market)
+    rows = dataset.train
+    more = rows.iloc[:1].assign(rel="bounding_box_train/0002_gen00.jpg", generated=True)
+    dataset = replace(dataset, train=pd.concat([rows, more], ignore_index=True))
+    images = train.training_photos(dataset)
+    assert len(images) == 4 and not images["generated"].any()

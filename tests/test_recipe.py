@@ -9,6 +9,7 @@ from types import SimpleNamespace as Section
 
 import pytest
 import torch
+from torch.nn import functional
 from transformers import CLIPConfig, CLIPModel
 
 from posedive_lib import params
@@ -150,6 +151,29 @@ def test_values_that_can_be_worked_out_on_paper():
     losses.hard_triplet(twins, labels, 0.3).backward()
     assert torch.isfinite(twins.grad).all()
     assert float(losses.identity(torch.zeros(2, 5), torch.tensor([0, 3]), 0.1, torch.zeros(2))) == 0
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_losses_are_as_exact_under_autocast(dtype):
+    """Features of one person are near each other and far from zero: rounded products lose that."""
+    source = torch.Generator().manual_seed(0)
+    people = 20 * functional.normalize(torch.randn(16, 128, generator=source), dim=1)
+    labels = torch.arange(16).repeat_interleave(4)
+    x = people[labels] + 0.05 * torch.randn(64, 128, generator=source)
+    for loss in (
+        lambda x: losses.hard_triplet(x, labels, 25.0),
+        lambda x: losses.supervised_contrastive(x / 4, x / 4, labels),
+        lambda x: losses.image_to_text(x / 4, people, labels, 0.1),
+    ):
+        plain = x.clone().requires_grad_()
+        rounded = x.clone().requires_grad_()
+        expected = loss(plain)
+        with torch.autocast("cpu", dtype):
+            found = loss(rounded)
+        assert torch.equal(found, expected)
+        for value in (expected, found):
+            value.backward()
+        assert torch.equal(rounded.grad, plain.grad)
 
 
 def test_terms_of_stage_2():

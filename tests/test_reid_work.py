@@ -45,6 +45,15 @@ def test_the_key_of_a_run_follows_the_code_that_it_uses():
     assert not [name for name in reached if name.startswith(apart)]
 
 
+def test_features_before_training_need_no_gpu(P, tmp_path, monkeypatch):
+    """The paper's profile trains in fp16."""
+    paths = P.paths.model_copy(update={"clip": str(ROOT / "data/pretrained/clip")})
+    P = P.model_copy(update={"reid": P.reid.model_copy(update={"precision": "fp16"})})
+    monkeypatch.chdir(tmp_path)
+    found = reid_work.before_training(P.model_copy(update={"paths": paths}), "market1501")
+    assert 0 <= found <= 100
+
+
 def test_photos_are_read_once_and_stay_on_the_disk(P, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     found, reading = [], []

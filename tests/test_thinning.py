@@ -86,6 +86,21 @@ def test_a_refused_motion_is_left_out_and_named(amass, tmp_path, capsys):
     assert len(load_poses(out)) == 100
 
 
+def test_a_folder_whose_kept_frames_lie_is_left_out_and_named(amass, tmp_path):
+    """Its motion is upright in most of its frames, but not in the few that are kept."""
+    path = amass / "in-domain/Yoga/rest_poses.npz"
+    motion(path, 120)
+    with np.load(path) as file:
+        poses = file["poses"]
+    poses[40:80, :3] = 0  # lying; one frame of this motion is kept, in its middle
+    np.savez(path, poses=poses, mocap_framerate=120.0)
+    assert len(load_poses(amass)) == 1120
+    out = tmp_path / "thin"
+    refused = motions.thin(amass, out, 9)
+    assert len(refused) == 1 and refused[0].startswith("in-domain/Yoga.npz: the person lies flat")
+    assert len(load_poses(out)) == 8
+
+
 @pytest.mark.parametrize(
     "options, said",
     [

@@ -69,6 +69,11 @@ def thin(folder: str | Path, out: str | Path, most: int = MOST) -> list[str]:
             if parts:
                 root, pose = (np.concatenate(columns) for columns in zip(*parts, strict=True))
                 write_npz(draft / target, {"global_orient": root, "body_pose": pose})
+                try:  # of frames that are upright in most of a motion, few may be kept
+                    _load_one(draft / target, draft, None)
+                except StudyError:
+                    (draft / target).unlink()
+                    refused.append(f"{target}: the person lies flat in most of the frames kept")
         if not motion_files(draft):
             raise StudyError(f"Of no motion in {folder} a frame can be read: {refused[0]}")
         load_poses(draft)  # what is written can be read

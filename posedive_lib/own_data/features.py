@@ -23,16 +23,18 @@ def extract(
     *,
     camids: Sequence[int] | None = None,
     device: str | None = None,
+    precision: str = "auto",
 ) -> np.ndarray:
     """(N, D) float32 features of length 1: their dot product is the cosine similarity.
 
     images: paths, images of PIL, arrays (H, W, 3) uint8 RGB, each of any size, or one array
     (N, H, W, 3). model_folder: what a model's `save` wrote. camids (N,): 0-based cameras, used by
-    a model with camera embeddings (SIE) only.
+    a model with camera embeddings (SIE) only. precision: as `reid.precision`; the training's may
+    need a GPU.
 
     StudyError on an unreadable image, an incomplete folder, or features that are not finite.
     """
-    model = models.load_trained(model_folder, device)
+    model = models.load_trained(model_folder, device, precision)
     if isinstance(images, str | Path | Image.Image) or not isinstance(images, Iterable):
         raise StudyError(
             f"{images} is no list of images: give a list of paths, of images of PIL or of arrays."

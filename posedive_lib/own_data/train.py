@@ -16,6 +16,7 @@ import hashlib
 import json
 import shutil
 import sys
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -92,8 +93,8 @@ def training_photos(dataset: datasets.ReIDDataset) -> pd.DataFrame:
 
     With column `bodies`, their file. StudyError where there is none, or where a photo has no body.
     """
-    Training.of(dataset)
     rows = dataset.train[~dataset.train["generated"].astype(bool)]
+    Training.of(replace(dataset, train=rows))  # generated images of an augmented set have no body
     rows = rows[rows.groupby("pid")["pid"].transform("size") > 1]
     if rows.empty:
         raise StudyError(
@@ -112,11 +113,17 @@ def check_out(out: Path, dataset: datasets.ReIDDataset) -> None:
         )
     if out.exists() and not out.is_dir():
         raise StudyError(f"{out} is a file: choose a folder for the training.")
-    if out.is_dir() and any(out.iterdir()) and not (out / ARRAYS).is_dir():
+    if out.is_dir() and any(out.iterdir()) and not _ours(out):
         raise StudyError(
-            f"{out} holds something else than a training (it has no {ARRAYS}/): "
-            "choose a new folder."
+            f"{out} holds something else than a training (it has no {PHOTOS}): choose a new folder."
         )
+
+
+def _ours(out: Path) -> bool:
+    """Whether a folder is that of a training: it lists its photos, or has just been begun."""
+    arrays = out / ARRAYS
+    begun = [*out.iterdir()] == [arrays] and not any(arrays.iterdir())
+    return begun or (out / PHOTOS).is_file()
 
 
 def _list_photos(images: pd.DataFrame, file: Path) -> None:

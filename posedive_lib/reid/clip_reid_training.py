@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 import torch
 from torch import Generator, Tensor, nn
-from torch.nn import functional
 from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
 from posedive_lib.checkpoints import load_checkpoint
@@ -278,7 +277,8 @@ def stage2_terms(
         "triplet_x11": p.triplet_weight * triplet(x11),
         "triplet_x12": p.triplet_weight * triplet(x12),
         "triplet_proj": p.triplet_weight * triplet(proj),
-        "image_to_text": p.i2t_weight * identity(functional.linear(proj, text)),  # (B, P) logits
+        "image_to_text": p.i2t_weight
+        * losses.image_to_text(proj, text, labels, p.label_smoothing, weights),
     }
 
 

@@ -13,11 +13,17 @@ from typing import Any
 
 import numpy as np
 import torch
-from accelerate import Accelerator, PartialState
+from accelerate import Accelerator
 from torch import Tensor, nn
 
 from posedive_lib.checkpoints import load_checkpoint, save_checkpoint
-from posedive_lib.devices import PRECISIONS, autocast, checked_device, chosen_precision
+from posedive_lib.devices import (
+    PRECISIONS,
+    autocast,
+    checked_device,
+    chosen_precision,
+    processes,
+)
 from posedive_lib.errors import StudyError
 
 History = dict[str, list[float]]  # learning rate, loss and its weighted terms, per step
@@ -33,7 +39,7 @@ class Machine:
 
     def __init__(self, device: str | None, precision: str) -> None:
         chosen = checked_device(device) if device else None
-        state = PartialState(cpu=True) if device == "cpu" else PartialState()
+        state = processes()  # one for all: the first that is made decides where later ones compute
         self.processes, self.index = state.num_processes, state.process_index
         self.device = chosen if chosen and self.processes == 1 else state.device
         self.precision = chosen_precision(self.device, precision, "reid.precision")

@@ -1,12 +1,31 @@
 """Losses of CLIP-ReID (Li et al., 2023): contrastive, identity, triplet and image-to-text.
 
 `weights` (N,) are those of the images: generated ones may count less. None weighs all alike.
-The result is the weighted mean, in float32.
+The result is the weighted mean. All arithmetic is in float32, also under autocast. That would round
+the products, and distances of nearly equal features would be lost.
 """
+
+from collections.abc import Callable
+from functools import wraps
+from typing import Concatenate, ParamSpec
 
 import torch
 from torch import Tensor
 from torch.nn import functional
+
+Rest = ParamSpec("Rest")
+Loss = Callable[Concatenate[Tensor, Rest], Tensor]
+
+
+def in_float32(loss: Loss[Rest]) -> Loss[Rest]:
+    """A function of tensors, the first one given by position, computed without autocast."""
+
+    @wraps(loss)
+    def exact(first: Tensor, *rest: Rest.args, **named: Rest.kwargs) -> Tensor:
+        with torch.autocast(first.device.type, enabled=False):
+            return loss(first, *rest, **named)
+
+    return exact
 
 
 def weighted_mean(values: Tensor, weights: Tensor | None) -> Tensor:
@@ -16,6 +35,7 @@ def weighted_mean(values: Tensor, weights: Tensor | None) -> Tensor:
     return (values * weights).sum() / weights.sum().clamp_min(torch.finfo(values.dtype).tiny)
 
 
+@in_float32
 def supervised_contrastive(
     anchors: Tensor, others: Tensor, labels: Tensor, weights: Tensor | None = None
 ) -> Tensor:
@@ -29,6 +49,7 @@ def supervised_contrastive(
     return weighted_mean(-(same * log_probability).sum(dim=1) / same.sum(dim=1), weights)
 
 
+@in_float32
 def hard_triplet(
     features: Tensor, labels: Tensor, margin: float, weights: Tensor | None = None
 ) -> Tensor:
@@ -49,8 +70,20 @@ def hard_triplet(
 def identity(
     logits: Tensor, labels: Tensor, smoothing: float, weights: Tensor | None = None
 ) -> Tensor:
-    """L_id and L_i2tce: label-smoothed cross-entropy of logits (N, identities)."""
+    """L_id: label-smoothed cross-entropy of logits (N, identities)."""
     each = functional.cross_entropy(
         logits.float(), labels, label_smoothing=smoothing, reduction="none"
     )
     return weighted_mean(each, weights)
+
+
+@in_float32
+def image_to_text(
+    features: Tensor,
+    text: Tensor,
+    labels: Tensor,
+    smoothing: float,
+    weights: Tensor | None = None,
+) -> Tensor:
+    """L_i2tce: `identity` of the dot products of images (N, E) with all prompts' text (P, E)."""
+    return identity(features.float() @ text.float().T, labels, smoothing, weights)

@@ -146,6 +146,20 @@ def protocol(model: TorchReIDModel) -> dict[str, Any]:
     }
 
 
+def _check_cameras(
+    model: str, params: ReID, train: ImageSet, tested: tuple[ImageSet, ImageSet]
+) -> None:
+    """StudyError where a camera embedding would be asked for a camera that no training has."""
+    if model != "clip-reid" or not params.camera_weight:
+        return
+    new = np.setdiff1d(np.concatenate([images.camids for images in tested]), train.camids)
+    if len(new):
+        raise StudyError(
+            f"Camera {new[0]} is among the test images only, so it would have no embedding: "
+            "set reid.camera_weight to 0."
+        )
+
+
 def train_and_evaluate(
     train: ImageSet,
     query: ImageSet,
@@ -171,6 +185,7 @@ def train_and_evaluate(
     """
     started = time.perf_counter()
     size = params.image
+    _check_cameras(model, params, train, (query, gallery))
     trained = create_model(model, params, pretrained, size.height, size.width, device)
     history = trained.fit(train, seed=seed, progress=progress, checkpoints=checkpoints)
     metrics = evaluate_model(trained, query, gallery, groups=groups, subsets=subsets)

@@ -117,7 +117,7 @@ def before_training(P: Params, name: str) -> float:
     """mAP (percent) of the pre-trained CLIP features on a data set's test images."""
     _, query, gallery = photos(P, name)
     size = P.reid.image
-    model = ClipReIDModel(P.reid, P.paths.clip, size.height, size.width, "cpu")
+    model = ClipReIDModel(P.reid, P.paths.clip, size.height, size.width, precision="fp32")
     return evaluate_model(model.start(), query, gallery)["mAP"]
 
 
