@@ -3,10 +3,10 @@
     python -m benchmarks.borders [--world-seed 1] [--seeds 4] [--borders 30 35 40 45 60 75 90]
 
 This is how the border of that split was chosen. The world is another one than the study's: other
-poses, views and photos of the same people. So the choice has seen nothing of what the study
-reports. CLIP-ReID trains on the training photos alone (`real`), and with 15 true photos of each
-person in the poses and views that `pose-dive` plans (`oracle`). Every trained model is then tested
-at every border. Takes about five minutes on 2 cores.
+poses, views and photos of the same people. So the choice has seen none of the study's photos, but
+its people and cameras. CLIP-ReID trains on the training photos alone (`real`), and with 15 true
+photos of each person in the poses and views that `pose-dive` plans (`oracle`). Every trained model
+is then tested at every border. Takes about five minutes on 2 cores.
 """
 
 import argparse

@@ -30,8 +30,9 @@ def write(tmp_path):
     [
         (["gain", "gain"], "Yes."),
         (["gain", "no effect shown"], "In part."),
-        (["gain", "loss"], "In part."),
-        (["loss", "no effect shown"], "No."),
+        (["gain", "loss"], "Mixed."),
+        (["loss", "loss"], "No."),
+        (["loss", "no effect shown"], "In part against it."),
         (["no effect shown"], "Not shown."),
         ([], answers.NOT_RUN),
     ],
@@ -78,12 +79,16 @@ def test_whose_a_loss_is(write, own, true, pair, said):
 def test_two_models_agree_where_their_verdicts_are_the_same(write):
     sets = SETS[2:]
     write("comparison", *[row(name, "pose-dive", "real", "gain") for name in sets])
-    models = [row(sets[0], "pose-dive", "real", "gain"), row(sets[1], "pose-dive", "real", "loss")]
-    assert answers.second_model(write("resnet", *models)).startswith(
-        "In part. By verdict, on 1 of 2 sets."
-    )
-    assert answers.second_model(write("resnet", models[0])).startswith("Yes.")
-    assert answers.second_model(write("resnet", models[1])).startswith("No.")
+    for verdicts, said in (
+        (("gain", "loss"), "Mixed. Both models show the same on 1 of 2 sets, the opposite on 1."),
+        (("gain", "no effect shown"), "In part. Both models show the same on 1 of 2 sets"),
+        (("gain", "gain"), "Yes."),
+        (("loss", "no effect shown"), "No."),
+        (("no effect shown", "no effect shown"), "Not shown."),
+    ):
+        pairs = zip(sets, verdicts, strict=True)
+        found = [row(name, "pose-dive", "real", verdict) for name, verdict in pairs]
+        assert answers.second_model(write("resnet", *found)).startswith(said)
 
 
 def test_the_filter_and_what_was_not_run(write, tmp_path):

@@ -14,7 +14,7 @@ from posedive_lib import params
 from posedive_lib.bench.runs import RunStore
 from posedive_lib.errors import StudyError
 from posedive_lib.params import Params
-from posedive_lib.study import mini_world, replication, replication_world
+from posedive_lib.study import mini_world, replication, replication_gains, replication_world
 
 
 @pytest.fixture
@@ -22,7 +22,8 @@ def r(tmp_path, monkeypatch):
     """A folder with the parameters alone, two worlds to run, and code that does not change."""
     for name in ("params", "replication"):
         shutil.copytree(ROOT / name, tmp_path / name)
-    (tmp_path / "replication/freeze.json").unlink(missing_ok=True)
+    for name in ("freeze.json", "begun.json"):
+        (tmp_path / "replication" / name).unlink(missing_ok=True)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(replication, "code_digest", lambda module: "code")
     monkeypatch.setattr(replication, "STORE", RunStore(tmp_path / "runs"))
@@ -47,7 +48,7 @@ def rows_of(seed: int) -> list[dict]:
 def test_the_replication_of_the_repository_is_a_study_of_fresh_worlds():
     file = ROOT / "replication/params.yaml"
     r = params.load_replication(file)
-    assert len(r.worlds) >= 6 and params.load(ROOT / "params.yaml").seed not in r.worlds
+    assert len(r.worlds) >= 7 and params.load(ROOT / "params.yaml").seed not in r.worlds
     assert {"real", "repeat", "same-distribution", "pose-dive", "oracle", "oracle-same"} == set(
         r.arms
     )
@@ -110,7 +111,7 @@ def test_a_stopped_run_goes_on_and_the_tables_come_last(r, monkeypatch):
     with pytest.raises(StudyError, match="stopped"):
         replication.run(r)
     assert not replication.REPORTS.exists()
-    assert json.loads(replication.FREEZE.read_text())["begun"] == [5, 9]
+    assert json.loads(replication.BEGUN.read_text()) == {"worlds": [5, 9]}
     table = replication.run(r)
     assert asked == [5, 9, 9]
     written = pd.read_csv("reports/tables/replication.csv")
@@ -123,28 +124,52 @@ def test_a_stopped_run_goes_on_and_the_tables_come_last(r, monkeypatch):
     # What was begun may be known, so another freeze needs other worlds.
     with pytest.raises(StudyError, match="World 5 was begun under an earlier freeze"):
         replication.freeze(r)
-    record = replication.freeze(edited(worlds=[11, 12]))
-    assert record["begun"] == [5, 9] and record["worlds"] == [11, 12]
+    replication.FREEZE.unlink()
+    with pytest.raises(StudyError, match="World 5 was begun under an earlier freeze"):
+        replication.freeze(r)
+    assert replication.freeze(edited(worlds=[11, 12]))["worlds"] == [11, 12]
+
+
+def test_tables_of_finished_worlds_can_be_made_again_by_the_same_analysis(r, monkeypatch):
+    replication.freeze(r)
+    monkeypatch.setattr(replication, "one_world", lambda r, seed, folder: rows_of(seed))
+    first = replication.run(r)
+    shutil.rmtree(replication.REPORTS)
+    world, analysis = replication.CODE, replication.ANALYSIS
+    digests = {world: "the study went on", analysis: "code"}
+    monkeypatch.setattr(replication, "code_digest", digests.get)
+    pd.testing.assert_frame_equal(replication.run(r), first)
+    assert (replication.REPORTS / "tables/replication_gains.csv").is_file()
+    digests[analysis] = "chosen afterwards"
+    with pytest.raises(StudyError, match="The analysis changed after the freeze"):
+        replication.run(r)
+
+
+def test_another_arithmetic_is_another_experiment(r, monkeypatch):
+    replication.freeze(r)
+    monkeypatch.setattr(replication, "chosen_precision", lambda *given: "another")
+    with pytest.raises(StudyError, match="The arithmetic changed after the freeze"):
+        replication.held(r)
 
 
 def test_the_primary_comparisons_are_corrected_alone():
     rows = []
     for world in range(6):
-        for dataset in (*replication.PRIMARY_DATASETS, "market1501"):
+        for dataset in (*replication_gains.PRIMARY_DATASETS, "market1501"):
             for number, arm in enumerate(("real", "same-distribution", "repeat", "pose-dive")):
                 noise = ((world * 7 + number * 3 + len(dataset)) % 5) / 10
                 value = 50.0 + world + number + noise
                 rows.append((world, dataset, arm, value, value))
     table = pd.DataFrame(rows, columns=["world", "dataset", "arm", "mAP", "rank1"])
-    found = replication.gains(table)
+    found = replication_gains.gains(table)
     primary = found[found["family"] == "primary"]
-    assert primary["dataset"].tolist() == list(replication.PRIMARY_DATASETS)
+    assert primary["dataset"].tolist() == list(replication_gains.PRIMARY_DATASETS)
     assert set(primary["metric"]) == {"mAP"} and set(primary["arm"]) == {"pose-dive"}
     assert (primary["p_holm"] == 2 * primary["p"]).all()  # two tests, and no other
     assert not found.duplicated(["dataset", "arm", "baseline", "metric"]).any()
     market = found[(found["dataset"] == "market1501") & (found["baseline"] == "same-distribution")]
     assert set(market["family"]) == {"secondary"} and len(market) == 2
-    elsewhere = replication.gains(table[table["dataset"] == "market1501"])
+    elsewhere = replication_gains.gains(table[table["dataset"] == "market1501"])
     assert set(elsewhere["family"]) == {"secondary"}  # no data set of the primary comparison
 
 
@@ -164,7 +189,17 @@ def test_a_finished_world_leaves_its_rows_and_a_failed_one_its_folder(r, monkeyp
     assert folder.is_dir()
     status["returncode"] = 0
     assert replication.one_world(r, 5, folder) == rows_of(5)
-    assert not folder.exists()
+    replication.freeze(r)
+    folders = []
+
+    def full(spec, rows):
+        folders.extend(replication.WORK.iterdir())
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr(replication.STORE, "put", full)
+    with pytest.raises(OSError):
+        replication.run(r)
+    assert folders and folders[0].is_dir()  # a world that could not be recorded is not removed
 
 
 def test_a_world_makes_its_candidates_before_its_runs(r, monkeypatch):
@@ -181,8 +216,11 @@ def test_a_world_makes_its_candidates_before_its_runs(r, monkeypatch):
     monkeypatch.setattr(replication_world.generation, "make_candidates", noted("candidates"))
     monkeypatch.setattr(replication_world.design, "jobs", lambda P: ["job"])
     table = pd.DataFrame(rows_of(9)).assign(seed=9)
+    table = table.assign(n_real=8, n_generated=4, n_valid=2)
     monkeypatch.setattr(replication_world.reid_jobs, "many", lambda P, jobs: (table, []))
-    assert replication_world.results(P).to_dict("records") == rows_of(9)
+    found = replication_world.results(P)
+    assert found[["dataset", "arm", "mAP", "rank1"]].to_dict("records") == rows_of(9)
+    assert set(found["n_generated"]) == {4}
     assert [step[0] for step in done[:3]] == ["world", "splits", "generator"]
     made = [step[1:] for step in done[3:]]
     assert made[:2] == [
@@ -201,7 +239,8 @@ def test_two_small_worlds_from_nothing(tmp_path, monkeypatch):
     for name in ("params", "replication"):
         shutil.copytree(ROOT / name, tmp_path / name)
     (tmp_path / "data").symlink_to(ROOT / "data")
-    (tmp_path / "replication/freeze.json").unlink(missing_ok=True)
+    for name in ("freeze.json", "begun.json"):
+        (tmp_path / "replication" / name).unlink(missing_ok=True)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(replication, "STORE", RunStore(tmp_path / "runs"))
     smoke = Path("params/smoke.yaml")

@@ -8,7 +8,7 @@ import pytest
 from pipeline import ROOT, executed
 
 from posedive_lib.errors import StudyError
-from posedive_lib.study import replication, summary
+from posedive_lib.study import replication_gains, summary
 from posedive_lib.study.names import NAMES
 from posedive_lib.writing import placed
 
@@ -64,7 +64,7 @@ def test_fresh_worlds_lead_once_they_were_run(tmp_path):
         table(name).to_csv(tmp_path / f"{name}.csv", index=False)
     tables = summary.Tables(tmp_path)
     before = summary.summary(tables)
-    gains = replication.gains(runs)
+    gains = replication_gains.gains(runs)
     gains.to_csv(tmp_path / "replication_gains.csv", index=False)
     said = summary.summary(tables)
     assert said.endswith(before) and len(said) > len(before)

@@ -25,7 +25,7 @@ NOT_RUN = "Not run in this study."
 def answers(tables: Tables) -> list[str]:
     """Questions with their answers as items of a Markdown list."""
     asked = {
-        "Does diversity beat volume in worlds that nobody tuned on?": fresh_worlds(tables),
+        "Does diversity beat volume in worlds that nobody looked at?": fresh_worlds(tables),
         "Do generated images harm on CUHK03, and is it the generator's doing?": loss(tables),
         "Does the filter matter?": filtering(tables),
         "Does a second Re-ID model agree?": second_model(tables),
@@ -40,15 +40,16 @@ def told(row: pd.Series, where: bool = True) -> str:
 
 
 def verdict(words: Iterable[str], yes: str = "gain", no: str = "loss") -> str:
-    """ "Yes.", "No.", "In part." or "Not shown.": what the verdicts say together."""
+    """What verdicts say together; a yes needs as much as a no (docs/primary_analysis.md)."""
     found = list(words)
     if not found:
         return NOT_RUN
-    if all(word == yes for word in found):
-        return "Yes."
-    if any(word == no for word in found):
-        return "In part." if yes in found else "No."
-    return "In part." if yes in found else "Not shown."
+    if {yes, no} <= set(found):
+        return "Mixed."
+    for word, all_of_them, some in ((yes, "Yes.", "In part."), (no, "No.", "In part against it.")):
+        if word in found:
+            return all_of_them if set(found) == {word} else some
+    return "Not shown."
 
 
 def rows(tables: Tables, table: str, **wanted: str) -> pd.DataFrame:
@@ -107,13 +108,16 @@ def filtering(tables: Tables) -> str:
 
 
 def second_model(tables: Tables) -> str:
-    """`pose-dive` against real images, by both models on the same sets."""
+    """`pose-dive` against real images, by both models on the same sets.
+
+    They agree where both show a gain, or both a loss; they disagree where one shows each.
+    """
     found = rows(tables, "resnet", arm="pose-dive", baseline="real")
-    said, same = [], []
+    said, both = [], []
     for _, row in found.iterrows():
         first = rows(tables, "comparison", dataset=row["dataset"], arm="pose-dive", baseline="real")
         if len(first):
-            same.append(first.iloc[0]["verdict"] == row["verdict"])
+            both.append({first.iloc[0]["verdict"], row["verdict"]})
             name = NAMES[row["dataset"]]
             said.append(
                 f"{told(row, where=False)} on {name}, where CLIP-ReID has "
@@ -121,5 +125,13 @@ def second_model(tables: Tables) -> str:
             )
     if not said:
         return NOT_RUN
-    word = "Yes." if all(same) else "In part." if any(same) else "No."
-    return f"{word} By verdict, on {sum(same)} of {len(same)} sets. The ResNet: {'; '.join(said)}."
+    agreed = sum(pair in ({"gain"}, {"loss"}) for pair in both)
+    against = sum({"gain", "loss"} <= pair for pair in both)
+    if agreed and against:
+        word = "Mixed."
+    elif agreed:
+        word = "Yes." if agreed == len(both) else "In part."
+    else:
+        word = "No." if against else "Not shown."
+    counts = f"Both models show the same on {agreed} of {len(both)} sets, the opposite on {against}"
+    return f"{word} {counts}. The ResNet: {'; '.join(said)}."

@@ -149,12 +149,12 @@ def identity_preserved(e: Evidence) -> Finding:
 def _as_often(made: pd.Series, true: pd.Series) -> str:
     """Verdict on "generated images show it as often as true ones", from two intervals.
 
-    Supported: less than NEAR points below, by the ends of both intervals. Contradicted: the
-    intervals do not meet. Intervals that meet alone show nothing.
+    By the ends of both intervals. Supported: less than NEAR points below. Contradicted: more than
+    NEAR points below. Anything else shows nothing.
     """
     if made["ci_low"] > true["ci_high"] - NEAR / 100:
         return "supported"
-    return "contradicted" if made["ci_high"] < true["ci_low"] else "not shown"
+    return "contradicted" if made["ci_high"] < true["ci_low"] - NEAR / 100 else "not shown"
 
 
 @rule

@@ -8,8 +8,8 @@ with-bags, without-bags: `pose-dive` with as many images as may be in which a ba
 none (§G). oracle: true photos in exactly the poses and views of `pose-dive`. oracle-same: true
 photos in poses and views of the training set.
 
-Every arm but the last pair adds as many images of each identity as `pose-dive`; the last pair adds
-as many as each other.
+Every arm but with-bags and without-bags adds as many images of each identity as `pose-dive`; these
+two add as many as each other.
 """
 
 from __future__ import annotations

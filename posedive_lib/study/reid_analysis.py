@@ -11,7 +11,7 @@ import pandas as pd
 from posedive_lib import datasets
 from posedive_lib.bench.statistics import identity_interval
 from posedive_lib.study import design
-from posedive_lib.study.comparison import Pair, against, family
+from posedive_lib.study.comparison import Pair, family
 from posedive_lib.study.mini_world import look_alikes
 
 if TYPE_CHECKING:
@@ -181,16 +181,19 @@ def longer_gains(
 ) -> pd.DataFrame:
     """Each arm against `real` after the usual training and after one `factor` times as long.
 
-    Columns: length (1 or `factor`) and those of `comparison.against`. Of the usual runs only the
-    data sets, arms and seeds of the longer ones.
+    Columns: length (1 or `factor`) and those of `comparison.family`; p is corrected over both
+    lengths. Of the usual runs only the data sets, arms and seeds of the longer ones.
     """
     same = runs.merge(longer[["dataset", "arm", "seed"]].drop_duplicates())
-    parts = [
-        against(table, "real", seed=seed).assign(length=length)
+    pairs = [
+        Pair({"length": length, "dataset": name, "arm": arm, "baseline": "real"}, own, before)
         for length, table in ((1, same), (factor, longer))
+        for name, of_set in table.groupby("dataset", sort=False)
+        for before in [of_set[of_set["arm"] == "real"]]
+        for arm, own in of_set.groupby("arm", sort=False)
+        if arm != "real"
     ]
-    found = pd.concat(parts, ignore_index=True)
-    return found[["length", *[column for column in found if column != "length"]]]
+    return family(pairs, seed=seed)
 
 
 def _per_query(records: list[Record], arm: str, metric: str) -> np.ndarray:

@@ -5,12 +5,12 @@
     python -m posedive_lib.study.replication run      every world, then the two tables
 
 The worlds' seeds, data sets and arms are in replication/params.yaml. The freeze, in
-replication/freeze.json, holds digests of all parameters, of the code and of the inputs. `run`
-refuses to go on where one of them has changed, and a new freeze refuses worlds that an earlier one
-has begun. A finished world is kept in replication/worlds, which git tracks, and its folder is
-removed. The tables are written when all worlds are finished, so that nobody stops at a result:
-tables/replication.csv of the reports (a row per world, data set and arm) and
-tables/replication_gains.csv (`gains`).
+replication/freeze.json, holds digests of what decides the result (`frozen`). `run` refuses to go on
+where one of them has changed. A new freeze refuses worlds that an earlier one has begun; these are
+in replication/begun.json. A finished world is kept in replication/worlds, which git tracks, and its
+folder is removed. The tables are written when all worlds are finished, so that nobody stops at a
+result: tables/replication.csv of the reports (a row per world, data set and arm) and
+tables/replication_gains.csv (`replication_gains.gains`).
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import torch
 import yaml
 
 from posedive_lib import params
@@ -33,28 +34,23 @@ from posedive_lib.bench import plan, rates
 from posedive_lib.bench.runs import RunStore, make_folder, write_text
 from posedive_lib.bench.sizes import size_of
 from posedive_lib.bench.tables import to_csv
+from posedive_lib.devices import chosen_precision, processes
 from posedive_lib.digests import code_digest, folder_digest
 from posedive_lib.errors import StudyError, command
 from posedive_lib.intake.files import read_json
 from posedive_lib.params import Params, Replication
-from posedive_lib.study.comparison import against, between
+from posedive_lib.study.replication_gains import gains
 
 FOLDER = Path("replication")
 FREEZE = FOLDER / "freeze.json"
+BEGUN = FOLDER / "begun.json"  # seeds of every world that ever began
 STORE = RunStore(FOLDER / "worlds")  # in git: hours of work, and few lines
 REPORTS = Path("reports")  # of the mini world
 WORK = Path("build/replication")  # a folder per world, while it runs
 CODE = "posedive_lib.study.replication_world"
+ANALYSIS = "posedive_lib.study.replication_gains"
+OF_A_WORLD = ("parameters", "code", "inputs", "arithmetic")
 OWN_PATHS = {"world", "datasets", "bodies", "splits", "reports"}  # of a world, below its folder
-# The primary comparison (docs/primary_analysis.md): a family of its own, so corrected alone.
-PRIMARY = ("pose-dive", "same-distribution")
-PRIMARY_DATASETS = ("msmt17-s-cam", "msmt17-s-pose")
-PAIRS = (
-    ("pose-dive", "same-distribution"),
-    ("pose-dive", "repeat"),
-    ("oracle", "oracle-same"),
-    ("pose-dive", "oracle"),
-)
 
 
 def world_values(r: Replication, seed: int) -> dict[str, Any]:
@@ -83,7 +79,12 @@ def world_values(r: Replication, seed: int) -> dict[str, Any]:
 
 
 def frozen(r: Replication) -> dict[str, str]:
-    """Digests of all that decides a world's results, but for its seed."""
+    """Digests of all that decides the result, but for the worlds' seeds.
+
+    Of a world (OF_A_WORLD): parameters, code, inputs, and the arithmetic of this machine, which is
+    PyTorch's version, the locked packages and what `auto` precision means here. Of all worlds
+    together: the code of the analysis.
+    """
     values = world_values(r, 0)
     inputs = {
         name: folder_digest(path) if Path(path).is_dir() else _file(path)
@@ -92,10 +93,17 @@ def frozen(r: Replication) -> dict[str, str]:
     }
     # Where this copy of the project lies decides nothing.
     values["paths"] = dict.fromkeys(values["paths"])
+    device = processes().device
+    precisions = [
+        chosen_precision(device, values[part]["precision"], f"{part}.precision")
+        for part in ("generator", "reid")
+    ]
     return {
         "parameters": _digest(values),
         "code": code_digest(CODE),
+        "analysis": code_digest(ANALYSIS),
         "inputs": _digest(inputs),
+        "arithmetic": _digest([torch.__version__, _file("requirements.lock"), *precisions]),
     }
 
 
@@ -109,27 +117,32 @@ def _digest(value: Any) -> str:
 
 def freeze(r: Replication) -> dict[str, Any]:
     """Write the freeze; StudyError for a world that an earlier one has begun."""
-    begun = _read()["begun"] if FREEZE.is_file() else []
-    seen = sorted(set(begun) & set(r.worlds))
+    seen = sorted(set(_begun()) & set(r.worlds))
     if seen:
         raise StudyError(
             f"World {seen[0]} was begun under an earlier freeze, so its results may be known: name "
             f"other seeds in {FOLDER}/params.yaml."
         )
-    record = {**frozen(r), "worlds": r.worlds, "begun": begun}
+    record = {**frozen(r), "worlds": r.worlds}
     write_text(FREEZE, json.dumps(record, indent=2) + "\n")
     return record
 
 
 def held(r: Replication) -> dict[str, Any]:
-    """The freeze, if everything is as it says; StudyError otherwise."""
+    """The freeze, if everything is as it says; StudyError otherwise.
+
+    Once all worlds are finished, only the worlds and the analysis have to be as they were: the
+    tables can be made again when the study has moved on.
+    """
     if not FREEZE.is_file():
         raise StudyError(
             f"There is no {FREEZE}: run `python -m posedive_lib.study.replication freeze`, and "
             "commit it, before anything runs."
         )
-    record = _read()
     now = {**frozen(r), "worlds": r.worlds}
+    record = dict(read_json(FREEZE, *now))
+    if all(STORE.get(_world(record, seed)) is not None for seed in record["worlds"]):
+        now = {name: now[name] for name in ("analysis", "worlds")}
     changed = [name for name, value in now.items() if record[name] != value]
     if changed:
         raise StudyError(
@@ -139,25 +152,30 @@ def held(r: Replication) -> dict[str, Any]:
     return record
 
 
-def _read() -> dict[str, Any]:
-    record = read_json(FREEZE, "parameters", "code", "inputs", "worlds", "begun")
-    return dict(record)
+def _begun() -> list[int]:
+    return list(read_json(BEGUN, "worlds")["worlds"]) if BEGUN.is_file() else []
+
+
+def _world(record: dict[str, Any], seed: int) -> dict[str, Any]:
+    """What the rows of a world are kept under."""
+    return {**{name: record[name] for name in OF_A_WORLD}, "world": seed}
 
 
 def run(r: Replication) -> pd.DataFrame:
     """Every world that has no result yet, then both tables; returns that of all runs."""
     record = held(r)
-    key = {name: record[name] for name in ("parameters", "code", "inputs")}
     rows = []
     for number, seed in enumerate(r.worlds, start=1):
-        spec = {**key, "world": seed}
+        spec = _world(record, seed)
         if STORE.get(spec) is None:
             print(f"World {seed}, {number} of {len(r.worlds)}", flush=True)
-            record["begun"] = sorted({*record["begun"], seed})
-            write_text(FREEZE, json.dumps(record, indent=2) + "\n")
-            STORE.put(spec, one_world(r, seed, WORK / f"{seed}-{STORE.key(spec)}"))
+            begun = {"worlds": sorted({*_begun(), seed})}
+            write_text(BEGUN, json.dumps(begun, indent=2) + "\n")
+            folder = WORK / f"{seed}-{STORE.key(spec)}"
+            STORE.put(spec, one_world(r, seed, folder))
+            shutil.rmtree(folder, ignore_errors=True)  # only when its rows are safe
         rows += [{"world": seed, **row} for row in STORE.get(spec) or []]
-    table = pd.DataFrame(rows, columns=["world", "dataset", "arm", "mAP", "rank1"])
+    table = pd.DataFrame(rows)
     folder = make_folder(REPORTS / "tables")
     write_text(folder / "replication.csv", to_csv(table))
     write_text(folder / "replication_gains.csv", to_csv(gains(table)))
@@ -165,7 +183,7 @@ def run(r: Replication) -> pd.DataFrame:
 
 
 def one_world(r: Replication, seed: int, folder: Path) -> list[dict[str, Any]]:
-    """The rows of one world, made in `folder`, which is removed afterwards.
+    """The rows of one world, made in `folder`.
 
     In a process of its own: what a process remembers of files by their names must not reach
     another world. StudyError where it fails; what is finished stays in the folder.
@@ -182,28 +200,7 @@ def one_world(r: Replication, seed: int, folder: Path) -> list[dict[str, Any]]:
             f"again to go on; what is finished is in {folder}."
         )
     rows = pd.read_csv(folder / "result.csv").to_dict("records")
-    shutil.rmtree(folder)
     return rows  # type: ignore[return-value]
-
-
-def gains(table: pd.DataFrame) -> pd.DataFrame:
-    """PRIMARY in mAP, each arm against `real`, then PAIRS; the replicate is the world.
-
-    Columns as in comparison.csv, and first `family`: primary, or secondary. The interval and the
-    test speak of other people, cameras, generators and trainings at once. Corrected over the
-    comparisons of each part.
-    """
-    runs = table.rename(columns={"world": "seed"})
-    first = runs[runs["dataset"].isin(PRIMARY_DATASETS)]
-    primary = between(first, [PRIMARY], seed=0, metrics=["mAP"])
-    others = [against(runs, "real", seed=0), between(runs, PAIRS, seed=0)]
-    named = [("primary", primary), *(("secondary", part) for part in others)]
-    parts = [part.assign(family=family) for family, part in named if len(part)]
-    found = pd.concat(parts, ignore_index=True)
-    # A primary comparison has one verdict.
-    found = found.drop_duplicates(["dataset", "arm", "baseline", "metric"])
-    found.insert(0, "family", found.pop("family"))
-    return found.rename(columns={"seeds": "worlds"})
 
 
 def cost(r: Replication) -> pd.DataFrame:

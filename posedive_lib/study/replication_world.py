@@ -26,11 +26,11 @@ if TYPE_CHECKING:
     from posedive_lib.params import Params
 
 RESULT = Path("result.csv")
-COLUMNS = ["dataset", "arm", "mAP", "rank1"]
+COLUMNS = ["dataset", "arm", "mAP", "rank1", "n_real", "n_generated", "n_valid"]
 
 
 def results(P: Params) -> pd.DataFrame:
-    """One row per data set and arm (COLUMNS, in percent), of one Re-ID run each.
+    """One row per data set and arm (COLUMNS, mAP and rank1 in percent), of one Re-ID run each.
 
     Makes the world, its splits, the generator and the candidates on the way.
     """

@@ -249,8 +249,8 @@ def other_trainings(tables: Tables) -> str:
             added = tables.rows("comparison", dataset=last["dataset"], metric="mAP")["difference"]
             said.append(
                 f"Training {last['length'] / first['length']:g} times as long on real images alone "
-                f"brings {rise:+.1f} on {NAMES[last['dataset']]} ({last['seeds']:.0f} seeds, which "
-                f"are too few to test). The best arm there brings {added.max():+.1f}."
+                f"brings {rise:+.1f} on {NAMES[last['dataset']]} ({last['seeds']:.0f} seeds, not "
+                f"tested). The best arm there brings {added.max():+.1f}."
             )
     return " ".join(said)
 
@@ -294,8 +294,8 @@ def trust(tables: Tables) -> str:
     first = "`make replication` repeats the study in new worlds, with every setting fixed before. "
     if not tables.has("replication_gains"):
         return (
-            f"{first}It has not been run to its end. Until then every result depends on our "
-            "choices."
+            f"{first}It has not been run to its end. Until then every result is of the one world "
+            "that we looked at."
         )
     rows = tables.rows("replication_gains", family="primary", metric="mAP")
     worlds = int(rows["worlds"].max())
@@ -304,8 +304,8 @@ def trust(tables: Tables) -> str:
     ]
     return (
         f"{first}Over {worlds} such worlds, against as many generated images in the old poses and "
-        f"views, new ones are worth in mAP {listed(parts)}. Only this result depends on none of "
-        "our choices."
+        f"views, new ones are worth in mAP {listed(parts)}. These worlds are new draws. The rules "
+        "that draw them, the splits and the recipe are those that we chose with results in view."
     )
 
 
