@@ -115,7 +115,7 @@ def test_a_peak_is_reported_with_its_neighbours():
         "Highest mean mAP: 5.00 at 5; "
         "+3.00 [+3.00, +3.00] against 0 (gain, too few seeds to test); "
     )
-    assert sentence.endswith("against 9 (no difference shown).") and "against 20" not in sentence
+    assert sentence.endswith("against 9 (no effect shown).") and "against 20" not in sentence
 
 
 def test_a_level_is_compared_with_every_other_one():

@@ -51,9 +51,17 @@ def test_a_gain_without_a_control_has_no_known_cause():
     assert reid_findings.uncontrolled(pd.concat([AGAINST, control])) == ""
 
 
-def test_true_photos_are_a_ceiling_only_where_nothing_lies_above():
+def test_true_photos_are_no_ceiling_only_where_a_gain_over_them_is_shown():
     rows = ("msmt17", "pose-dive", "oracle", "rank1")
-    assert "no ceiling" in reid_findings.no_ceiling(comparison((*rows, 1.0, -0.1, 2.1, NONE)))
+    chance = comparison((*rows, 3.1, 1.2, 4.9, NONE))
+    said = reid_findings.no_ceiling(chance)
+    assert "is no ceiling" not in said
+    assert said.endswith("Nothing shows that `oracle` is a ceiling in rank-1.")
+    gain = comparison(("market1501", *rows[1:], 3.1, 1.2, 4.9, "gain"))
+    said = reid_findings.no_ceiling(pd.concat([chance, gain]))
+    assert said.endswith("So `oracle` is no ceiling on Market-1501.")
+    few = reid_findings.no_ceiling(gain.assign(verdict="gain, too few seeds to test"))
+    assert "is no ceiling" not in few
     assert reid_findings.no_ceiling(comparison((*rows, -1.0, -2.0, -0.1, NONE))) == ""
 
 
@@ -63,7 +71,12 @@ def test_a_share_that_is_not_defined_is_named():
         columns=["dataset", "of", "share", "ci_low", "ci_high"],
     )
     said = reid_findings.captured(shares)
-    assert said == "MSMT17 56 % [50, 63] of the whole gain. Not defined: Market-1501 (gain)."
+    assert said == (
+        "MSMT17 56 % [50, 63] of the whole gain. "
+        "Not defined on Market-1501, where no gain of true photos is shown."
+    )
+    said = reid_findings.captured(shares.replace({"of": {"gain": "diversity"}}))
+    assert said.endswith("not defined on Market-1501, where true photos show no gain by them.")
 
 
 def test_the_second_model_is_told_with_its_level():

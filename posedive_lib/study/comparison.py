@@ -11,7 +11,6 @@ import numpy as np
 import pandas as pd
 
 from posedive_lib.bench.statistics import (
-    NO_EFFECT,
     captured_share,
     holm,
     joint_p,
@@ -294,9 +293,9 @@ def best_sentence(runs: pd.DataFrame, column: str, metric: str, *, seed: int) ->
         return f"{said}; there is no other level."
     parts = []
     for row in table[table["beside"]].to_dict("records"):
-        verdict = row["verdict"].replace(NO_EFFECT, "no difference shown")
         interval = f"[{row['ci_low']:+.2f}, {row['ci_high']:+.2f}]"
-        parts.append(f"{row['difference']:+.2f} {interval} against {row['other']:g} ({verdict})")
+        against = f"against {row['other']:g} ({row['verdict']})"
+        parts.append(f"{row['difference']:+.2f} {interval} {against}")
     return f"{said}; {'; '.join(parts)}."
 
 
