@@ -32,6 +32,8 @@ COLUMNS = [
 ]
 # Least difference that counts (ours; PSNR in dB).
 RELEVANT = {"pck": 0.01, "identity_top1": 0.01, "psnr": 0.1, "ssim": 0.01}
+SHORT = {"pck": "PCK", "identity_top1": "top-1", "psnr": "PSNR", "ssim": "SSIM"}
+UNITS = {"psnr": " dB"}
 AS_TRAINED = "as trained"  # the variant in which nothing differs
 # Parts of the design that a variant leaves out.
 PARTS = [*CONDITIONS, "reference attention"]
@@ -77,8 +79,19 @@ def made(result: pd.DataFrame) -> str:
     return f"{result['seeds'].max()} seeds, {steps} steps"
 
 
+def limits() -> str:
+    """RELEVANT in words: "0.01 in PCK, top-1 or SSIM, 0.1 dB in PSNR"."""
+    by_limit: dict[str, list[str]] = {}
+    for metric, limit in RELEVANT.items():
+        by_limit.setdefault(f"{limit:g}{UNITS.get(metric, '')}", []).append(SHORT[metric])
+    said = []
+    for limit, (*names, last) in by_limit.items():
+        said.append(f"{limit} in {', '.join(names)} or {last}" if names else f"{limit} in {last}")
+    return ", ".join(said)
+
+
 def verdict(result: pd.DataFrame) -> str:
-    """One sentence: which variants beat what they are compared with by at least RELEVANT."""
+    """Which variants beat what they are compared with by at least RELEVANT, which is named."""
     if result.empty:
         return (
             "The variants of the generator were not compared on these data: `make ablation` does "
@@ -86,23 +99,20 @@ def verdict(result: pd.DataFrame) -> str:
         )
     better = result[_sure(result, 1)]
     if better.empty:
-        return (
-            "No variant is shown to beat the parameters as they are by as much as is worth a word, "
-            "in any measure."
-        )
+        return f"No variant is shown to beat the parameters as they are by our limits: {limits()}."
     found = ", ".join(
         f"{row.variant} in {row.metric} (+{row.difference:.3f})" for row in better.itertuples()
     )
     return (
         f"The default is not the best in everything: {found}, by the interval over people and in "
-        "every seed."
+        f"every seed. Our limits are {limits()}."
     )
 
 
 def needed(result: pd.DataFrame) -> str:
     """Sentences: which parts are missed when left out, which are not, and how objectives compare.
 
-    "" for a table without rows.
+    They follow `verdict`, which names the limits. "" for a table without rows.
     """
     if result.empty:
         return ""
@@ -112,7 +122,9 @@ def needed(result: pd.DataFrame) -> str:
     if spare:
         said.append(f"Training can do without {' or without '.join(spare)}.")
     if cheap := [name for name in cheap if name not in missed]:
-        said.append(f"Without {' or '.join(cheap)} no measure falls by much on average.")
+        said.append(
+            f"Without {' or '.join(cheap)} no measure falls by one of these limits on average."
+        )
     others = compared(result)
     for pair, rows in others[others["baseline"] != AS_TRAINED].groupby(["variant", "baseline"]):
         changes = ", ".join(

@@ -118,7 +118,8 @@ def captured(shares: pd.DataFrame) -> str:
     words = {"gain": "of the whole gain", "diversity": "of what new poses and views alone bring"}
     undefined = {
         "gain": "Not defined on {}, where no gain of true photos is shown.",
-        "diversity": "For new poses and views alone not defined on {}, where true photos show no gain by them.",
+        "diversity": "For new poses and views alone not defined on {}, where true photos show no "
+        "gain by them.",
     }
     said, shares = [], shares.replace(NAMES)
     for of, word in words.items():
