@@ -102,13 +102,20 @@ def test_gains_have_a_line_per_arm_and_a_zero():
 
 def test_the_heat_map_writes_each_number_into_its_cell():
     table = pd.DataFrame(
-        {"query": [0, 0, 90], "gallery": [0, -180, 90], "difference": [1.0, -2.0, 0.5]}
+        {"query": [0, 0, 90], "gallery": [0, -180, 90], "difference": [1.0, -2.0, -0.4]}
     )
     fig = azimuths.heat_map(table, label="gain")
     texts = {(text.get_position()): text.get_text() for text in fig.axes[0].texts}
-    assert sorted(texts.values()) == ["+0.5", "+1", "-2"]
+    assert sorted(texts.values()) == ["+1", "-2", "0"]
     columns = [tick.get_text() for tick in fig.axes[0].get_xticklabels()]
     assert columns == ["180°", "0°", "90°"] and texts[0.5, 0.5] == "-2"
+
+
+def test_a_heat_map_without_gaps_explains_no_hatching():
+    table = pd.DataFrame({"query": [0, 0, 90], "gallery": [0, 90, 0], "difference": [1.0, 2.0, 3]})
+    assert "hatched" in str(azimuths.words(table)["hatched"])
+    corner = pd.DataFrame({"query": [90], "gallery": [90], "difference": [4.0]})
+    assert azimuths.words(pd.concat([table, corner]))["hatched"] == ""
 
 
 def test_the_heat_map_brackets_cells_of_few_queries_and_takes_a_common_limit():
@@ -125,7 +132,7 @@ def test_the_heat_map_brackets_cells_of_few_queries_and_takes_a_common_limit():
     assert fig.axes[0].collections[0].get_clim() == (-8.0, 8.0)
 
 
-def test_roc_curves_name_their_areas_and_mark_the_chosen_threshold():
+def test_roc_curves_name_their_areas():
     points = {
         "threshold": [np.inf, 0.8, 0.5, 0.2],
         "false_positive_rate": [0.0, 0.1, 0.4, 1.0],
@@ -137,14 +144,9 @@ def test_roc_curves_name_their_areas_and_mark_the_chosen_threshold():
             pd.DataFrame(points).assign(score="difference", auc=0.52),
         ]
     )
-    fig = roc.curves(table, chosen={"confidence": 0.45, "difference": 2.0})
-    marks = [
-        line.get_xydata()[0].tolist() for line in fig.axes[0].lines if line.get_markersize() == 11
-    ]
-    assert marks == [
-        [0.4, 0.9],
-        [0.0, 0.0],
-    ]  # the last point that passes; a threshold that only infinity passes
+    fig = roc.curves(table)
+    drawn = [line.get_xydata().tolist() for line in fig.axes[0].lines[:2]]
+    assert drawn == 2 * [list(map(list, zip(*list(points.values())[1:], strict=True)))]
     labels = [text.get_text() for text in fig.axes[0].get_legend().get_texts()]
     assert labels == ["confidence (AUC 0.81)", "difference (AUC 0.52)", "guessing"]
 
@@ -160,7 +162,7 @@ def test_differences_has_a_panel_per_measure_and_marks_what_excludes_zero():
         }
     )
     fig = estimates.differences(table, "variant", "metric")
-    assert [axes.get_title() for axes in fig.axes] == ["pose right (PCK)", "SSIM"]
+    assert [axes.get_title() for axes in fig.axes] == ["key points right (PCK)", "SSIM"]
     filled = [
         [line.get_markerfacecolor() != "white" for line in axes.lines if line.get_marker() == "o"]
         for axes in fig.axes
@@ -179,6 +181,15 @@ def test_differences_end_where_most_rows_end_and_name_what_lies_beyond():
     assert not axes.texts and axes.get_xlim()[0] < -0.1
 
 
+def test_an_interval_whose_dot_is_shown_does_not_run_into_the_frame():
+    ends = {"ci_low": [-0.1, -0.1, -0.1, -0.2, -9.0], "ci_high": [0.1, 0.1, 0.1, 0.0, -8.9]}
+    table = pd.DataFrame({"variant": list("abcde"), "metric": "pck", **ends})
+    table["difference"] = table[["ci_low", "ci_high"]].mean(axis=1)
+    (axes,) = estimates.differences(table, "variant", "metric").axes
+    assert axes.get_xlim() == pytest.approx((-0.21, 0.21))
+    assert [text.get_text() for text in axes.texts] == ["◂ -8.95"]
+
+
 def test_values_have_a_panel_per_measure_and_a_row_per_label():
     table = pd.DataFrame(
         {
@@ -190,7 +201,7 @@ def test_values_have_a_panel_per_measure_and_a_row_per_label():
         }
     )
     fig = estimates.values(table, "method", "metric")
-    assert [axes.get_title() for axes in fig.axes] == ["pose right (PCK)", "SSIM"]
+    assert [axes.get_title() for axes in fig.axes] == ["key points right (PCK)", "SSIM"]
     drawn = [axes.containers[0].lines[0].get_xydata().tolist() for axes in fig.axes]
     assert drawn == [[[0.5, 0.0], [0.7, 1.0]], [[0.2, 1.0]]]
     bars = fig.axes[0].containers[0].lines[2][0].get_segments()[0][:, 0].tolist()
@@ -233,6 +244,22 @@ def test_gains_stand_where_their_quality_is():
         ]
         assert bars == [[-2.0, 0.5], [3.0, 6.0]]
     assert [text.get_text() for text in fig.legends[0].get_texts()] == ["poor", "good"]
+
+
+def test_an_arm_looks_the_same_in_every_figure_and_others_like_none():
+    names = ["25 steps", "100 steps", "pose-dive", "oracle"]
+    table = pd.DataFrame({"arm": names, "pck": [0.2, 0.3, 0.8, 0.9], "gain": 1.0})
+    fig = estimates.against_quality(table.assign(gain_low=0.0, gain_high=2.0), {"pck": "PCK"})
+    looks = {
+        container.get_label(): (container.lines[0].get_color(), container.lines[0].get_marker())
+        for container in fig.axes[0].containers
+    }
+    for arm in names[2:]:
+        style = figures.arm_style(arm)
+        assert looks[arm] == (style["color"], style["marker"])
+    assert len(set(looks.values())) == len(names)
+    taken = {figures.arm_style(arm)[part] for arm in figures.ARMS for part in ("color", "marker")}
+    assert not taken & {part for name in names[:2] for part in looks[name]}
 
 
 def test_a_gap_that_would_flatten_the_gains_breaks_the_axis():

@@ -7,7 +7,13 @@ import pytest
 
 from posedive_lib.errors import StudyError
 from posedive_lib.reid.image_set import ImageSet
-from posedive_lib.reid.ranking_pictures import MARKS, picture, ranked_gallery, typical_queries
+from posedive_lib.reid.ranking_pictures import (
+    MARKS,
+    PER_LINE,
+    picture,
+    ranked_gallery,
+    typical_queries,
+)
 from posedive_lib.reid.retrieval import evaluate
 
 
@@ -77,13 +83,15 @@ def test_picture_marks_by_sign_and_line_and_keeps_the_aspect(case):
     for ax in shown:
         box = ax.get_window_extent()
         assert box.height / box.width == pytest.approx(2, rel=0.02)
+    assert figure.get_figwidth() < 7  # as wide as a page, so that its words stay large
+    lines = {round(ax.get_position().y0, 3) for ax in shown}
+    assert len(lines) == 3 * 10 / PER_LINE
     for ax, row in zip(
         [ax for i, ax in enumerate(shown) if i % 11], table.itertuples(), strict=True
     ):
-        assert (
-            ax.get_title().startswith(MARKS[row.kind][2])
-            and f"id {case[3].pids[row.gallery]} · cam" in ax.get_title()
-        )
+        assert ax.get_title().startswith(MARKS[row.kind][2])
+        of_gallery = case[3].pids[row.gallery], case[3].camids[row.gallery]
+        assert (row.pid, row.camid) == of_gallery
         assert np.array_equal(ax.images[0].get_array(), case[3].images[row.gallery])
     assert (
         len({str(line) for _, line, _ in MARKS.values()})

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import io
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from textwrap import wrap
@@ -37,7 +38,7 @@ DPI = 110
 SVG_LIMIT = 200_000  # bytes; larger vector files load more slowly than their PNG
 METRICS = {
     "rank1": "rank-1",
-    "pck": "pose right (PCK)",
+    "pck": "key points right (PCK)",
     "identity_top1": "person right (top-1)",
     "psnr": "PSNR (dB)",
     "psnr_same_side": "PSNR, same side (dB)",
@@ -189,8 +190,12 @@ def _render(fig: Figure, kind: str) -> bytes:
 
 
 def wrapped(name: str, width: int = 9) -> str:
-    """A name such as "raised_arms" in lines of about `width` letters, for a narrow label."""
-    return "\n".join(wrap(name.replace("_", " "), width))
+    """A name such as "raised_arms_1" in lines of about `width` letters, for a narrow label.
+
+    Its number stays with the word before it: alone on a line it reads like an angle.
+    """
+    words = re.sub(r" (?=\d+$)", "\xa0", name.replace("_", " "))
+    return "\n".join(wrap(words, width)).replace("\xa0", " ")
 
 
 @style()

@@ -26,6 +26,7 @@ MARKS: dict[str, tuple[str, Any, str]] = {
     "not counted": ("#949494", (0, (1, 1.5)), "–"),
 }
 WIDTH = 0.95  # inches, of one picture
+PER_LINE = 5  # gallery images in a line, so that a page need not shrink the picture
 
 
 def ranked_gallery(
@@ -42,9 +43,10 @@ def ranked_gallery(
     """The `top` nearest gallery images of each query by cosine distance, ties by gallery index.
 
     queries: row numbers; None for `count` of `typical_queries`. Columns: query, query_ap (fraction,
-    NaN where the query has no match), place (1-based), gallery, kind ("right", "wrong",
-    "not counted"), rank (1-based among counted images). Images that the protocol removes are listed
-    where they would stand, as "not counted" and without a rank; removed: False leaves them out.
+    NaN where the query has no match), place (1-based), gallery, pid and camid (of that image), kind
+    ("right", "wrong", "not counted"), rank (1-based among counted images). Images that the protocol
+    removes are listed where they would stand, as "not counted" and without a rank; removed: False
+    leaves them out.
     """
     result = evaluate(
         query_features, query.pids, query.camids, gallery_features, gallery.pids, gallery.camids
@@ -81,6 +83,8 @@ def _judged(nearest: np.ndarray, gallery: ImageSet, pid: int, camid: int) -> pd.
     return pd.DataFrame(
         {
             "gallery": nearest,
+            "pid": gallery.pids[nearest],
+            "camid": gallery.camids[nearest],
             "kind": np.where(removed, "not counted", np.where(same, "right", "wrong")),
             "rank": rank,
         }
@@ -99,25 +103,29 @@ def typical_queries(average_precision: np.ndarray, count: int) -> np.ndarray:
 
 
 def picture(table: pd.DataFrame, query: ImageSet, gallery: ImageSet) -> Figure:
-    """One row per query of `ranked_gallery`: the query, then its list."""
+    """The queries of `ranked_gallery`, each before its list in lines of PER_LINE images.
+
+    A picture is named by sign and rank alone; the table has its identity and camera.
+    """
     numbers = table["query"].drop_duplicates().tolist()
-    columns = 1 + int(table["place"].max())
+    longest = int(table["place"].max())
+    wide = min(PER_LINE, longest)
+    lines = -(-longest // wide)  # of one query
     height = WIDTH * query.images.shape[1] / query.images.shape[2]
-    size = WIDTH * columns * 1.12, (height + 0.62) * len(numbers) + 0.45
+    size = WIDTH * (1 + wide) * 1.12, (height + 0.45) * lines * len(numbers) + 0.45
     fig = Figure(figsize=size, layout="constrained")
-    axes = fig.subplots(len(numbers), columns, squeeze=False)
+    axes = fig.subplots(lines * len(numbers), 1 + wide, squeeze=False)
     for ax in axes.flat:
         ax.set_axis_off()
-    for line, number in zip(axes, numbers, strict=True):
+    for own, number in zip(np.split(axes, len(numbers)), numbers, strict=True):
         found = table[table["query"] == number]
         precision = found["query_ap"].iloc[0]
         score = "no match" if np.isnan(precision) else f"AP {100 * precision:.0f} %"
-        title = f"query {number}\n{_who(query, number)}\n{score}"
-        _show(line[0], query.images[number], title, "black", "-")
-        for ax, row in zip(line[1:], found.itertuples(), strict=False):  # a list may be shorter
+        _show(own[0, 0], query.images[number], f"query\n{score}", "black", "-")
+        places = own[:, 1:].flat  # a list may be shorter
+        for ax, row in zip(places, found.itertuples(), strict=False):
             colour, style, sign = MARKS[row.kind]
-            place = sign if row.kind == "not counted" else f"{sign} {row.rank}"
-            title = f"{place}\n{_who(gallery, row.gallery)}"
+            title = sign if row.kind == "not counted" else f"{sign} {row.rank}"
             _show(ax, gallery.images[row.gallery], title, colour, style)
     frames = [
         _frame(colour, style, linewidth=2, label=f"{sign} {kind}")
@@ -130,16 +138,12 @@ def picture(table: pd.DataFrame, query: ImageSet, gallery: ImageSet) -> Figure:
     return fig
 
 
-def _who(images: ImageSet, row: int) -> str:
-    return f"id {images.pids[row]} · cam {images.camids[row] + 1}"  # cameras as people count them
-
-
 def _frame(colour: str, style: Any, **options: Any) -> Rectangle:
     return Rectangle((0, 0), 1, 1, fill=False, edgecolor=colour, linestyle=style, **options)
 
 
 def _show(ax: Axes, image: np.ndarray, title: str, colour: str, style: Any) -> None:
     ax.imshow(image, aspect="equal", interpolation="nearest")
-    ax.set_title(title, fontsize=7, color="black", pad=4)
+    ax.set_title(title, fontsize=10, color="black", pad=4)
     frame = _frame(colour, style, linewidth=2.5, transform=ax.transAxes, clip_on=False)
     ax.add_patch(frame)

@@ -90,7 +90,7 @@ def cross(
         **P.generator.sampling.model_dump(),
     )
     shape = (people, poses, *made.shape[1:])
-    names = [figures.wrapped(str(source.name[row])) for row in rows]
+    names = [figures.wrapped(str(source.name[row]), 11) for row in rows]
     labels = [f"{named}\n{azimuth:.0f}°" for named, azimuth in zip(names, azimuths, strict=True)]
     crossed = Crossing(references, made.reshape(shape), None, normals.reshape(shape), labels)
     if "image" in found[0]:

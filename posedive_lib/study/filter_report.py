@@ -127,8 +127,9 @@ def examples(
             words += gap
         pictures.append(line)
         notes.append(words)
-    labels = ["reference", *["wanted", "drawn"] * images] * references
-    return figures.image_grid(pictures, column_labels=labels, captions=notes)
+    labels = ["reference", *["wanted", "generated"] * images] * references
+    # wide enough that the labels do not touch
+    return figures.image_grid(pictures, column_labels=labels, captions=notes, scale=1.15)
 
 
 def _note(row: dict[Any, Any]) -> str:

@@ -1,6 +1,12 @@
 """The study's data sets: how people write their names, and which of them share photos."""
 
+from __future__ import annotations
+
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 NAMES = {
     "msmt17-s-cam": "MSMT17-S (Cam)",
@@ -13,6 +19,13 @@ NAMES = {
 }
 WORDS = NAMES | {"rank1": "rank-1"}  # what pages call data sets and metrics
 SPLIT_OF_MSMT17 = "msmt17-s-"
+
+
+def in_order(table: pd.DataFrame) -> pd.DataFrame:
+    """A table with its data sets in the order of NAMES, as every page has them; others last."""
+    places = {name: place for place, name in enumerate(NAMES)}
+    rank = table["dataset"].map(places).fillna(len(places))
+    return table.iloc[rank.argsort(kind="stable")].reset_index(drop=True)
 
 
 def sources(names: Iterable[str]) -> list[str]:

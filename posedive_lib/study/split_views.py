@@ -215,7 +215,7 @@ def distance_histogram(distances: dict[str, np.ndarray]) -> tuple[Figure, pd.Dat
     # At least a millimetre wide, for poses that are all in training
     edges = np.linspace(0, max(max(d.max() for d in distances.values()), 1e-3), 31)
     records = []
-    looks = zip(distances.items(), ((figures.COLOURS[7], False), (TEST, True)), strict=False)
+    looks = zip(distances.items(), (("#444444", False), (TEST, True)), strict=False)
     for (name, values), (colour, fill) in looks:
         share = np.histogram(values, edges)[0] / len(values)
         ax.stairs(
@@ -225,7 +225,8 @@ def distance_histogram(distances: dict[str, np.ndarray]) -> tuple[Figure, pd.Dat
             color=colour,
             linewidth=2,
             fill=fill,
-            alpha=0.75,
+            alpha=0.75 if fill else 1.0,
+            zorder=2 if fill else 3,  # the line runs over the bars
         )
         bins = zip(edges[:-1], edges[1:], share, strict=True)
         records += [(name, low, high, s) for low, high, s in bins]

@@ -21,7 +21,8 @@ def heat_map(table: pd.DataFrame, *, label: str, limit: float | None = None) -> 
     """Heat map of a difference; orange: gain, purple: loss, hatched: no such row.
 
     table: query and gallery (degrees), difference, and perhaps queries. Every cell holds its
-    number, in brackets where fewer than `FEW` queries speak. limit: where the colours end.
+    number, all to the same precision, in brackets where fewer than `FEW` queries speak. limit:
+    where the colours end. `words` says which of this a caption has to explain.
     """
     wide = _wide(table, "difference")
     values = wide.to_numpy()
@@ -41,12 +42,12 @@ def heat_map(table: pd.DataFrame, *, label: str, limit: float | None = None) -> 
         linewidth=0.5,
     )
     for y, x in zip(*np.nonzero(np.isfinite(values)), strict=True):
-        # A difference that is 0 but for rounding is written as 0.
-        value = values[y, x] if abs(values[y, x]) > 1e-9 * limit else 0.0
+        value = values[y, x]
+        said = f"{round(value):+d}".replace("+0", "0")  # whole points: cells hold few queries
         axes.text(
             x + 0.5,
             y + 0.5,
-            f"({value:+.2g})" if few[y, x] else f"{value:+.2g}",
+            f"({said})" if few[y, x] else said,
             ha="center",
             va="center",
             fontsize=7,
@@ -64,6 +65,12 @@ def heat_map(table: pd.DataFrame, *, label: str, limit: float | None = None) -> 
     axes.grid(False)
     fig.colorbar(mesh, label=label)
     return fig
+
+
+def words(table: pd.DataFrame) -> dict[str, object]:
+    """What the caption of `heat_map` needs: `few`, and `hatched` only where a cell is."""
+    gaps = _wide(table, "difference").isna().any(axis=None)
+    return {"few": FEW, "hatched": "; hatched: no such pair" if gaps else ""}
 
 
 def _wide(table: pd.DataFrame, values: str) -> pd.DataFrame:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable
-from itertools import pairwise
+from itertools import cycle, pairwise
 from typing import TYPE_CHECKING, Any
 
 import matplotlib.pyplot as plt
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+# Looks of arms of one chart alone, that no arm of the study has
+OTHERS = (("#332288", "<"), ("#56b4e9", ">"), ("black", "p"), ("#882255", "h"))
 FAR = 2  # a row that reaches so many times as far as the others flattens them
 ZERO: dict[str, Any] = {"color": "black", "linewidth": 1, "linestyle": "-", "marker": ""}
 
@@ -84,16 +86,23 @@ def differences(table: pd.DataFrame, label: str, panel: str) -> Figure:
 
 
 def _cut(axes: Axes, part: pd.DataFrame) -> None:
-    """End the axis where most rows end, if a few reach more than FAR times as far."""
+    """End the axis where most rows end, if a few reach more than FAR times as far.
+
+    The interval of a row whose dot is shown is shown whole, with 5 % to the frame.
+    """
     ends = part[["ci_low", "ci_high"]].abs().max(axis=1)
     limit = float(1.2 * ends.quantile(0.6))
     if not 0 < FAR * limit < ends.max():
         return
+    # A wider axis may show another dot, so until none is new.
+    while (wider := 1.05 * ends[part["difference"].abs() <= limit].max()) > limit:
+        limit = wider
     axes.set_xlim(-limit, limit)
+    axes.locator_params(axis="x", nbins=5)  # more numbers would touch
     for y, difference in enumerate(part["difference"]):
         if abs(difference) > limit:
             side, said = ("left", "◂ {:+.2f}") if difference < 0 else ("right", "{:+.2f} ▸")
-            look: dict[str, Any] = {"fontsize": 9, "va": "center", "bbox": {"color": "white"}}
+            look: dict[str, Any] = {"fontsize": 9, "va": "center"}
             place = 0.98 * np.sign(difference) * limit
             axes.text(place, y, said.format(difference), ha=side, **look)
 
@@ -153,8 +162,9 @@ def _panels(
 def against_quality(table: pd.DataFrame, measures: dict[str, str]) -> Figure:
     """A panel per measure (column → axis label): the gain of every `arm` with its interval.
 
-    Other columns: gain, gain_low, gain_high. Where a gap would flatten the gains, the vertical axis
-    is broken there (`_parts`), and a panel is two, one above the other.
+    An arm of the study looks as in every figure; the others have looks of their own. Other columns:
+    gain, gain_low, gain_high. Where a gap would flatten the gains, the vertical axis is broken
+    there (`_parts`), and a panel is two, one above the other.
     """
     parts = _parts(table)
     heights = [2, 1] if len(parts) > 1 else [1]
@@ -192,9 +202,14 @@ def against_quality(table: pd.DataFrame, measures: dict[str, str]) -> Figure:
 
 def _gains(axes: Axes, table: pd.DataFrame, column: str) -> None:
     """The gain of every arm against a column, with its interval."""
-    looks = zip(table.to_dict("records"), figures.COLOURS, "os^Dv", strict=False)
-    for part, colour, marker in looks:
+    others = cycle(OTHERS)
+    for part in table.to_dict("records"):
         gain = part["gain"]
+        if part["arm"] in {*figures.ARMS, *figures.LIKE}:
+            look = figures.arm_style(part["arm"])
+            colour, marker = look["color"], look["marker"]
+        else:
+            colour, marker = next(others)
         axes.errorbar(
             [part[column]],
             [gain],

@@ -14,11 +14,11 @@ if TYPE_CHECKING:
 
 
 @figures.style()
-def curves(table: pd.DataFrame, *, chosen: dict[str, float] | None = None) -> Figure:
+def curves(table: pd.DataFrame) -> Figure:
     """ROC curves with the diagonal of guessing.
 
     table: score, threshold, false_positive_rate, true_positive_rate, auc; a score's rows go from
-    the strictest threshold down. chosen: thresholds of the study, marked with a large symbol.
+    the strictest threshold down.
     """
     fig, axes = plt.subplots(figsize=(4.8, 4.6))
     for i, (name, part) in enumerate(table.groupby("score", sort=False)):
@@ -30,19 +30,6 @@ def curves(table: pd.DataFrame, *, chosen: dict[str, float] | None = None) -> Fi
             marker="",
             label=f"{name} (AUC {part['auc'].iloc[0]:.2f})",
         )
-        threshold = (chosen or {}).get(str(name))
-        if threshold is not None:
-            # The curve's last point that the threshold lets pass
-            passing = part[part["threshold"] >= threshold]
-            at = passing.iloc[-1] if len(passing) else part.iloc[0]
-            axes.plot(
-                at["false_positive_rate"],
-                at["true_positive_rate"],
-                color=figures.COLOURS[i],
-                marker=figures.MARKERS[i],
-                markersize=11,
-                linestyle="",
-            )
     axes.plot([0, 1], [0, 1], color="grey", linewidth=1, linestyle=":", marker="", label="guessing")
     axes.set(
         xlabel="wrong images that pass (share)",
