@@ -196,6 +196,35 @@ def test_other_verdicts_follow_their_tables(reports):
     assert verdict(reports, "backpack appears") == "contradicted"  # seldom as in true photos
 
 
+@pytest.mark.parametrize(
+    "shift, expected",
+    [(-1.0, "same here"), (0.0, "not shown"), (1.0, "differs here")],
+)
+def test_pretrained_weights_matter_where_starts_with_and_without_them_part(
+    reports, shift, expected
+):
+    def changed(table):
+        """Images from nothing lie `shift` away from those that start from these weights."""
+        start = table[table["variant"] == "without phase 1"]
+        ends = ["value", "difference", "ci_low", "ci_high", "seed_low", "seed_high"]
+        moved = start.assign(variant="from nothing")
+        moved[ends] += shift * 20  # more than any interval is wide
+        return pd.concat([table[table["variant"] != "from nothing"], moved])
+
+    change(reports, "tables/generator_ablation", changed)
+    assert verdict(reports, "The pre-trained weights") == expected
+    change(reports, "tables/generator_ablation", lambda t: t[:0])
+    assert verdict(reports, "The pre-trained weights") == "not tested"
+
+
+def test_seeds_that_meet_show_nothing_of_the_weights():
+    row = {"ci_low": -0.2, "ci_high": -0.1, "seed_low": -0.2, "seed_high": -0.1}
+    better = {"ci_low": 0.1, "ci_high": 0.2, "seed_low": 0.1, "seed_high": 0.2}
+    assert claim_images._apart(row, better) == "supported"
+    assert claim_images._apart(better, row) == "contradicted"
+    assert claim_images._apart(row, better | {"seed_low": -0.15}) == "not shown"
+
+
 def test_features_follow_the_truth_by_the_interval_of_the_gap(reports):
     """More than ten points below the truth, not shown to be, or shown not to be."""
     words = "Identity is preserved", "Pose and viewpoint stay"

@@ -12,6 +12,7 @@ import pandas as pd
 from posedive_lib.errors import StudyError
 from posedive_lib.generator.guiders import CONDITIONS
 from posedive_lib.intake.tables import read_table
+from posedive_lib.study.names import MEASURES
 
 TABLE = Path("ablation/generator_ablation.csv")
 NAMES = ["variant", "baseline", "metric"]
@@ -32,7 +33,6 @@ COLUMNS = [
 ]
 # Least difference that counts (ours; PSNR in dB).
 RELEVANT = {"pck": 0.01, "identity_top1": 0.01, "psnr": 0.1, "ssim": 0.01}
-SHORT = {"pck": "PCK", "identity_top1": "top-1", "psnr": "PSNR", "ssim": "SSIM"}
 UNITS = {"psnr": " dB"}
 AS_TRAINED = "as trained"  # the variant in which nothing differs
 # Parts of the design that a variant leaves out.
@@ -83,7 +83,7 @@ def limits() -> str:
     """RELEVANT in words: "0.01 in PCK, top-1 or SSIM, 0.1 dB in PSNR"."""
     by_limit: dict[str, list[str]] = {}
     for metric, limit in RELEVANT.items():
-        by_limit.setdefault(f"{limit:g}{UNITS.get(metric, '')}", []).append(SHORT[metric])
+        by_limit.setdefault(f"{limit:g}{UNITS.get(metric, '')}", []).append(MEASURES[metric])
     said = []
     for limit, (*names, last) in by_limit.items():
         said.append(f"{limit} in {', '.join(names)} or {last}" if names else f"{limit} in {last}")

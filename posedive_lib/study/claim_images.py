@@ -1,4 +1,4 @@
-"""How claims about images are measured and judged (§E, §G, §I); see `claim_rules`."""
+"""How claims about images are measured and judged (main paper, §E, §G, §I); see `claim_rules`."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import pandas as pd
 
 from posedive_lib.study.claim_registry import rule
 from posedive_lib.study.evidence import NotCovered
+from posedive_lib.study.names import MEASURES
 from posedive_lib.study.verdicts import (
     Finding,
     by_interval,
@@ -23,6 +24,43 @@ if TYPE_CHECKING:
 # Our limits.
 SEES = 0.7  # area under a ROC curve from which a rule sees what it should
 NEAR = 10.0  # percentage points: a share or rate may lie that far below that of true images
+
+
+@rule
+def pretraining_matters(e: Evidence) -> Finding:
+    """Images of a generator without the pre-trained weights are worse (main paper).
+
+    *From nothing* and *without phase 1* differ in these weights alone. Both are measured against
+    the generator as trained. So their intervals, over people, must not meet, and nor must the
+    ranges of their seeds. The same is asked in either direction.
+    """
+    name = "tables/generator_ablation"
+    without, start = (
+        e.rows(name, variant=variant).set_index("metric")
+        for variant in ("from nothing", "without phase 1")
+    )
+    texts, words = [], []
+    for metric in (metric for metric in without.index if metric in start.index):
+        own, other = without.loc[metric], start.loc[metric]
+        texts.append(f"{MEASURES[metric]} {_change(own)} from nothing, {_change(other)} from them")
+        words.append(_apart(own, other))
+    text = (
+        "measured by images, not by mAP, in trainings without phase 1, against the generator as "
+        f"trained: {'; '.join(texts)}"
+    )
+    return text, joined(words)
+
+
+def _change(row: pd.Series) -> str:
+    return f"{row['difference']:+.2f} [{row['ci_low']:+.2f}, {row['ci_high']:+.2f}]"
+
+
+def _apart(low: pd.Series, high: pd.Series) -> str:
+    """Verdict on "the first is worse": intervals and ranges of seeds that do not meet."""
+    ends = (("ci_low", "ci_high"), ("seed_low", "seed_high"))
+    if all(low[top] < high[bottom] for bottom, top in ends):
+        return "supported"
+    return "contradicted" if all(low[b] > high[t] for b, t in ends) else "not shown"
 
 
 @rule

@@ -17,6 +17,7 @@ NAMES = {
     "cuhk03-detected": "CUHK03 (D)",
     "folder": "own photos",
 }
+MEASURES = {"pck": "PCK", "identity_top1": "top-1", "psnr": "PSNR", "ssim": "SSIM"}  # of images
 WORDS = NAMES | {"rank1": "rank-1"}  # what pages call data sets and metrics
 SPLIT_OF_MSMT17 = "msmt17-s-"
 
