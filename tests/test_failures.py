@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from posedive_lib.study import failure_samples, failures
+from posedive_lib.study import failure_samples, failure_views, failures
 
 HEIGHT, WIDTH = 128, 64
 PRINT = slice(40, 60), slice(22, 42)  # where a print shows, and a bag
@@ -65,3 +65,17 @@ def test_an_image_fails_above_the_limit_of_each_kind():
     flagged = failures.flags(scores, colour=20.0)
     assert (flagged.iloc[0] == 0).all() and (flagged.iloc[1] == 1).all()
     assert flagged.iloc[2].isna().all()
+
+
+@pytest.mark.parametrize("clothes, doubted", [(0.9, ["bag appeared"]), (0.0, [])])
+def test_any_of_these_leaves_out_what_the_check_distrusts(clothes, doubted):
+    """A bag that appeared in half of the images counts only if clothes alone do not set it off."""
+    flagged = pd.DataFrame(
+        {"wrong key points": [1.0] * 4 + [0.0] * 16, "bag appeared": [0.0, 1.0] * 10}
+    )
+    samples = SimpleNamespace(table=pd.DataFrame({"kept": [True] * 20}))
+    strangers = pd.Series([clothes] * 20)
+    table = failure_views.failure_table(samples, flagged, flagged * 0, flagged, strangers)
+    assert failure_views.distrusted(table) == doubted
+    of_any = table.set_index("kind").loc[failure_views.ANY]
+    assert of_any["count"] == (4 if doubted else 12)
