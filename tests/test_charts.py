@@ -8,6 +8,7 @@ import pytest
 from posedive_lib.bench import figures
 from posedive_lib.bench.charts import azimuths, curves, estimates, roc
 from posedive_lib.errors import StudyError
+from posedive_lib.study.names import in_order
 
 
 @pytest.fixture(autouse=True)
@@ -57,6 +58,13 @@ def test_a_forest_plot_goes_by_the_verdict_where_there_is_one():
     (axes,) = estimates.forest(differences().assign(verdict=verdicts)).axes
     faces = [line.get_markerfacecolor() for line in axes.lines if len(line.get_xdata()) == 1]
     assert [face == "white" for face in faces] == [True, False, True, True]
+
+
+def test_data_sets_stand_in_the_order_of_every_page():
+    sets = ["market1501", "my photos", "msmt17-s-cam", "market1501"]
+    ordered = in_order(pd.DataFrame({"dataset": sets, "arm": ["b", "x", "y", "a"]}))
+    assert ordered["dataset"].tolist() == [sets[2], sets[0], sets[0], sets[1]]
+    assert ordered["arm"].tolist() == ["y", "b", "a", "x"]  # else as they came
 
 
 def test_a_forest_plot_mixes_no_metrics():

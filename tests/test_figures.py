@@ -108,6 +108,12 @@ def test_arms_differ_in_colour_marker_and_line():
         figures.arm_style("posedive")
 
 
+def test_a_number_stays_with_its_word():
+    assert figures.wrapped("walk_fast_1", 11) == "walk fast 1"
+    assert figures.wrapped("walk_fast_1") == "walk\nfast 1"
+    assert figures.wrapped("raised_arms") == "raised\narms"
+
+
 def test_image_grid_keeps_the_shape_of_its_images(inside):
     image = np.zeros((128, 64, 3), dtype=np.uint8)
     fig = figures.image_grid(

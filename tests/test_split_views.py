@@ -15,3 +15,10 @@ def test_a_rose_s_sectors_begin_at_the_front_and_its_rays_are_where_the_rule_end
     assert sorted(
         round(float(np.degrees(line.get_xdata()[0]))) for line in figure.axes[0].lines
     ) == [-45, -30, 30, 45]
+
+
+def test_the_line_of_a_histogram_runs_over_the_bars():
+    rng = np.random.default_rng(0)
+    fig, _ = split_views.distance_histogram({"all": rng.random(50), "split": rng.random(50)})
+    line, bars = fig.axes[0].patches
+    assert bars.get_fill() and not line.get_fill() and line.get_zorder() > bars.get_zorder()
