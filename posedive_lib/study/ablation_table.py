@@ -85,8 +85,8 @@ def limits() -> str:
     for metric, limit in RELEVANT.items():
         by_limit.setdefault(f"{limit:g}{UNITS.get(metric, '')}", []).append(MEASURES[metric])
     said = []
-    for limit, (*names, last) in by_limit.items():
-        said.append(f"{limit} in {', '.join(names)} or {last}" if names else f"{limit} in {last}")
+    for words, (*names, last) in by_limit.items():
+        said.append(f"{words} in {', '.join(names)} or {last}" if names else f"{words} in {last}")
     return ", ".join(said)
 
 
