@@ -175,7 +175,9 @@ def run(r: Replication) -> pd.DataFrame:
             STORE.put(spec, one_world(r, seed, folder))
             shutil.rmtree(folder, ignore_errors=True)  # only when its rows are safe
         rows += [{"world": seed, **row} for row in STORE.get(spec) or []]
+    first = ["world", "dataset", "arm", "mAP", "rank1"]
     table = pd.DataFrame(rows)
+    table = table[[*first, *[column for column in table if column not in first]]]
     folder = make_folder(REPORTS / "tables")
     write_text(folder / "replication.csv", to_csv(table))
     write_text(folder / "replication_gains.csv", to_csv(gains(table)))
