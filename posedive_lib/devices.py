@@ -1,5 +1,7 @@
 """Devices, processes, and the precision of the arithmetic on them."""
 
+from datetime import timedelta
+
 import torch
 from accelerate import PartialState
 
@@ -7,6 +9,9 @@ from posedive_lib.errors import StudyError
 
 # The words of generator.precision and reid.precision; beside them `auto`, see `chosen_precision`.
 PRECISIONS = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+# The first process of a launch may write a large data set or join its arrays; the others wait.
+PATIENCE = timedelta(hours=6)
 
 
 def checked_device(device: str | torch.device) -> torch.device:
@@ -25,7 +30,7 @@ def processes() -> PartialState:
 
     One process, or those that `accelerate launch` started, each with its own GPU if there are any.
     """
-    return PartialState(cpu=not torch.cuda.is_available())
+    return PartialState(cpu=not torch.cuda.is_available(), timeout=PATIENCE)
 
 
 def computes_bfloat16(device: torch.device) -> bool:

@@ -142,6 +142,11 @@ def convert(folder: Path) -> Path:
     found = _weight_files(folder)
     if not found:
         raise StudyError(f"{folder} holds no weights: name the folder of one model.")
+    if re.search(r"-\d+-of-\d+", found[0][0]):
+        raise StudyError(
+            f"{folder} has its weights in pieces ({found[0][0]}), which are not converted: fetch "
+            "them as one file."
+        )
     source = folder / found[0][0]
     words = "could not be read", "fetch it again"
     if found[0]["end"] == "bin":

@@ -409,7 +409,7 @@ def test_a_model_on_the_cpu_leaves_the_others_their_gpu(monkeypatch):
     monkeypatch.setattr(devices, "PartialState", state)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     assert loop.Machine("cpu", "fp32").device.type == "cpu"
-    assert asked == [{"cpu": False}]
+    assert [options["cpu"] for options in asked] == [False]
 
 
 @pytest.mark.parametrize(

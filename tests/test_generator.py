@@ -389,7 +389,8 @@ def test_a_photo_is_encoded_once_in_all_calls(trained, monkeypatch):
         generator.encoders, "latents", lambda images: seen.append(len(images)) or latents(images)
     )
     first = generate(generator, n=4)
-    monkeypatch.setattr("posedive_lib.generator.identity.ENCODED", 1)
+    size = sum(part.nbytes for part in next(iter(generator._identities._encoded.values())))
+    monkeypatch.setattr("posedive_lib.generator.identity.ROOM", size)  # of one photo
     assert np.array_equal(generate(generator, n=4), first) and seen == [2]
     again = generate(generator, n=4)
     assert np.abs(again.astype(int) - first).max() <= 1 and seen == [

@@ -131,6 +131,18 @@ def test_a_variant_is_named_and_the_given_line_converts_it(vae, name):
     assert all(torch.equal(loaded[key], value.float()) for key, value in half.items())
 
 
+def test_one_piece_of_several_is_not_taken_for_the_whole(vae):
+    folder, file = vae
+    tensors = load_file(file)
+    file.unlink()
+    for number, key in enumerate(sorted(tensors)[:2], start=1):
+        piece = folder / f"diffusion_pytorch_model-{number:05d}-of-00002.bin"
+        torch.save({key: tensors[key]}, piece)
+    with pytest.raises(StudyError, match="has its weights in pieces"):
+        weights.convert(folder)
+    assert not file.exists()
+
+
 def test_half_precision_loads_as_float32(vae, tmp_path):
     folder, file = vae
     clip = tmp_path / "clip"

@@ -130,6 +130,26 @@ def test_a_stopped_encoding_goes_on_with_its_blocks(market, profile, tmp_path, m
     assert folder_digest(part.parent / "arrays") == folder_digest(whole.parent / "arrays")
 
 
+def test_blocks_that_a_kill_left_are_removed_by_the_next_call(
+    market, profile, tmp_path, monkeypatch
+):
+    P, dataset, out = profile(), datasets.load("market1501", market), tmp_path / "run"
+    with monkeypatch.context() as killed:
+        killed.setattr(photo_arrays, "_remove", lambda paths: None)  # killed just before
+        train.train_on(dataset, out, P, progress=False)
+    assert [*(out / "arrays").glob("*-00000.npz")]
+    train.train_on(dataset, out, P, progress=False)
+    assert len([*(out / "arrays").iterdir()]) == 1
+
+
+def test_pairs_of_photos_may_be_limited_to_near_views(market, profile, tmp_path):
+    """The bodies know from where a photo was taken."""
+    P, dataset = profile(), datasets.load("market1501", market)
+    images = train.training_photos(dataset)
+    work = train._Encoding(P)
+    assert np.allclose(work.arrays(images).azimuth, 0.0, atol=1e-3)  # they all face the camera
+
+
 def test_a_stopped_training_goes_on_to_the_same_weights(market, profile, tmp_path, monkeypatch):
     P, dataset = profile(), datasets.load("market1501", market)
     whole = train.train_on(dataset, tmp_path / "whole", P, progress=False)

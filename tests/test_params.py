@@ -75,6 +75,14 @@ def test_pick_gives_plain_values_by_dotted_key(mini):
     }
 
 
+def test_an_override_below_a_section_that_is_missing_is_named(tmp_path):
+    file = tmp_path / "own.yaml"
+    for text in ("seed: 1\n", "augment:\n"):
+        file.write_text(text)
+        with pytest.raises(StudyError, match="own.yaml has no section augment"):
+            params.load(file, overrides={"augment.images_per_pid": 5})
+
+
 def test_overrides_change_one_value(mini):
     assert (
         params.load(mini, overrides={"generator.sampling.steps": 3}).generator.sampling.steps == 3

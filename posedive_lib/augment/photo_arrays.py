@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from tqdm import tqdm
 
 from posedive_lib.augment.targets import rendering_of
+from posedive_lib.body.camera import viewpoint
 from posedive_lib.body.rendering import render_many
 from posedive_lib.body.table import BodyTable
 from posedive_lib.datasets.images import read as read_images
@@ -81,8 +82,9 @@ class PhotoEncoder:
             BodyTable.load(str(file)).select(rows["rel"].tolist())
             for file, rows in images.groupby("bodies", sort=False)
         ]
+        bodies = BodyTable.joined(tables)
         drawn = render_many(
-            BodyTable.joined(tables),
+            bodies,
             rendering_of(P),
             sizes=read_sizes(images["path"].tolist()),
             progress="conditions" if progress else None,
@@ -100,6 +102,7 @@ class PhotoEncoder:
             encode(photos, self.encoders, clip_tokens=tokens, progress=progress),
             reference_ok=images["reference_ok"].to_numpy(),
             target_ok=images["target_ok"].to_numpy(),
+            azimuth=viewpoint(bodies.global_orient, bodies.cam_t)[0],
         )
 
 
@@ -125,6 +128,8 @@ def encoded_in_blocks(
     blocks = [images.iloc[start : start + BLOCK] for start in range(0, len(images), BLOCK)]
     paths = [folder.with_name(f"{folder.name}-{i:05d}.npz") for i in range(len(blocks))]
     if folder.is_dir():
+        if team.is_main_process:
+            _remove(paths)  # of a call that was killed when it had joined them
         return folder
     own = range(team.process_index, len(blocks), team.num_processes)
     hidden = not (progress and team.is_main_process)
@@ -136,11 +141,15 @@ def encoded_in_blocks(
     team.wait_for_everyone()
     if team.is_main_process:
         join(paths, len(images), folder)
-        with writing(folder.parent):
-            for path in paths:
-                path.unlink()
+        _remove(paths)
     team.wait_for_everyone()
     return folder
+
+
+def _remove(paths: list[Path]) -> None:
+    for path in paths:
+        with writing(path):
+            path.unlink(missing_ok=True)
 
 
 def _save_block(

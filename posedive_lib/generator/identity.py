@@ -11,7 +11,9 @@ from posedive_lib.generator.encoders import Encoders
 from posedive_lib.generator.model import PoseDiveModel
 from posedive_lib.generator.reference import Features, keys_and_values
 
-ENCODED = 4096  # photos whose latents and CLIP tokens are kept between calls: some kilobytes each
+# Memory for latents and CLIP tokens that are kept between calls. A token of every patch of ViT-L/14
+# makes 0.8 MB a photo; the mini world's photos take some kilobytes each.
+ROOM = 256 * 2**20  # bytes
 
 # CLIP tokens (T, D) as `clip_tokens`, and by the name of a self-attention the keys and values
 # (n, c) of the reference features.
@@ -68,7 +70,8 @@ class Identities:
                 self._encoded[key] = pair
         latents = torch.stack([self._encoded[key][0] for key in keys])
         tokens = torch.stack([self._encoded[key][1] for key in keys])
-        while len(self._encoded) > ENCODED:  # the oldest go first
+        most = ROOM // (latents[0].nbytes + tokens[0].nbytes)
+        while len(self._encoded) > most:  # the oldest go first
             del self._encoded[next(iter(self._encoded))]
         return latents, tokens
 

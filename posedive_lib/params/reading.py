@@ -29,7 +29,13 @@ def load(path: str | Path = "params.yaml", *, overrides: dict[str, Any] | None =
     values = read_yaml(path, "copy params/mini.yaml there to start again")
     for key, value in (overrides or {}).items():
         section, _, name = key.rpartition(".")
-        value_at(values, section)[name] = value
+        try:
+            value_at(values, section)[name] = value
+        except (KeyError, TypeError):
+            raise StudyError(
+                f"{path} has no section {section}, of which {name} is set: params/mini.yaml has "
+                "every parameter."
+            ) from None
     return _validated(path, Params, values)
 
 
