@@ -12,6 +12,7 @@ from pipeline import ROOT
 from posedive_lib import params
 from posedive_lib.errors import StudyError
 from posedive_lib.params import Params
+from posedive_lib.params.experiments import value_at
 from posedive_lib.study import ablation, ablation_table, ablation_work, quality
 
 P = params.load("params.yaml")
@@ -288,6 +289,7 @@ def test_the_stage_is_the_command_and_its_parameters_exist():
     assert stage["cmd"] == f"python -m {ablation.__name__}" and stage["wdir"] == ".."
     own, study = (next(iter(entry.items())) for entry in stage["params"])
     assert own == (str(ablation.PARAMS), None) and study[0] == A.study
-    assert set(study[1]) <= set(P.model_dump())
+    assert all(value_at(P.model_dump(), name) is not None for name in study[1])
+    assert all((ROOT / folder).is_dir() for folder in stage["deps"])
     (out,) = stage["outs"]
     assert out == {str(ablation_table.TABLE): {"cache": False, "persist": True}}

@@ -1,7 +1,9 @@
 """The book in a real browser: no errors, no broken link, readable on a phone, without a network."""
 
 import base64
+import fcntl
 import html
+import os
 import re
 import shutil
 import urllib.parse
@@ -69,7 +71,16 @@ def outputs(picture: Path, alt: str, caption: str) -> list:
 
 @pytest.fixture(scope="module")
 def built(study, tmp_path_factory) -> Path:
-    return site.build(study, tmp_path_factory.mktemp("site")).parent
+    """The book, built once for all processes of the tests: it takes minutes."""
+    shared = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        shared = shared.parent
+    place = shared / "book"
+    with open(shared / "book.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not place.is_dir():
+            site.build(study, place)
+    return place
 
 
 @pytest.fixture(scope="module")
