@@ -30,7 +30,7 @@ def run(folder: Path, *command: str) -> str:
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        timeout=1100,
+        timeout=2400,  # of a hang: the longest takes a quarter of an hour on a slow machine
     )
     assert result.returncode == 0, f"{' '.join(command)}\n{result.stdout[-6000:]}"
     return result.stdout
