@@ -35,7 +35,7 @@ SAFETENSORS = (
 # diffusion_pytorch_model.safetensors, model.fp16.safetensors, pytorch_model.bin, …; of models in
 # pieces the first piece.
 WEIGHTS = re.compile(
-    r"(?P<kind>diffusion_pytorch_)?(pytorch_)?model(-\d+-of-\d+)?"
+    r"(?P<kind>diffusion_pytorch_)?(pytorch_)?model(?P<piece>-\d+-of-\d+)?"
     r"(?P<variant>\.[a-z]\w*)?\.(?P<end>safetensors|bin)"
 )
 # What a whole CLIP (both towers, as OpenAI published ViT-L/14) holds beside its vision tower.
@@ -142,7 +142,7 @@ def convert(folder: Path) -> Path:
     found = _weight_files(folder)
     if not found:
         raise StudyError(f"{folder} holds no weights: name the folder of one model.")
-    if re.search(r"-\d+-of-\d+", found[0][0]):
+    if found[0]["piece"]:
         raise StudyError(
             f"{folder} has its weights in pieces ({found[0][0]}), which are not converted: fetch "
             "them as one file."

@@ -1,6 +1,6 @@
 """Tables of the study: a CSV each in reports/tables; the same numbers, rounded, in the notebook."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -51,9 +51,11 @@ def rounded(value: Any, digits: int = 2) -> str:
     return f"{value:.{digits}f}" if isinstance(value, float) else str(value)
 
 
-def span(row: pd.Series) -> str:
+def span(row: Mapping[Hashable, Any] | pd.Series, digits: int = 1) -> str:
     """A row's difference with its 95 % interval: "+6.4 [+6.2, +6.8]"."""
-    return f"{row['difference']:+.1f} [{row['ci_low']:+.1f}, {row['ci_high']:+.1f}]"
+    values = (row[column] for column in ("difference", "ci_low", "ci_high"))
+    middle, low, high = (f"{value:+.{digits}f}" for value in values)
+    return f"{middle} [{low}, {high}]"
 
 
 def to_markdown(table: pd.DataFrame, digits: int = 2) -> str:

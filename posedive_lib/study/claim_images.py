@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
+from posedive_lib.bench.tables import span
 from posedive_lib.study.claim_registry import rule
 from posedive_lib.study.evidence import NotCovered
 from posedive_lib.study.names import MEASURES
@@ -42,17 +43,13 @@ def pretraining_matters(e: Evidence) -> Finding:
     texts, words = [], []
     for metric in (metric for metric in without.index if metric in start.index):
         own, other = without.loc[metric], start.loc[metric]
-        texts.append(f"{MEASURES[metric]} {_change(own)} from nothing, {_change(other)} from them")
+        texts.append(f"{MEASURES[metric]} {span(own, 2)} from nothing, {span(other, 2)} from them")
         words.append(_apart(own, other))
     text = (
         "measured by images, not by mAP, in trainings without phase 1, against the generator as "
         f"trained: {'; '.join(texts)}"
     )
     return text, joined(words)
-
-
-def _change(row: pd.Series) -> str:
-    return f"{row['difference']:+.2f} [{row['ci_low']:+.2f}, {row['ci_high']:+.2f}]"
 
 
 def _apart(low: pd.Series, high: pd.Series) -> str:

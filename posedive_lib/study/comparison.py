@@ -18,6 +18,7 @@ from posedive_lib.bench.statistics import (
     t_interval,
     verdict,
 )
+from posedive_lib.bench.tables import span
 from posedive_lib.errors import StudyError
 
 METRICS = ("mAP", "rank1")
@@ -126,12 +127,17 @@ def against(
     runs: pd.DataFrame, baseline: str, *, seed: int, metrics: Sequence[str] = METRICS
 ) -> pd.DataFrame:
     """Every other arm against `baseline`, per data set and metric, corrected as in `family`."""
-    pairs = []
-    for dataset, table in runs.groupby("dataset", sort=False):
-        for arm in table["arm"].unique():
-            if arm != baseline:
-                pairs.append(_pair(str(dataset), table, arm, baseline))
-    return family(pairs, seed=seed, metrics=metrics)
+    return family(pairs_against(runs, baseline), seed=seed, metrics=metrics)
+
+
+def pairs_against(runs: pd.DataFrame, baseline: str, **labels: Any) -> list[Pair]:
+    """Every other arm and `baseline`, per data set; `labels` stand before the pairs' own."""
+    return [
+        _pair(str(dataset), table, arm, baseline, **labels)
+        for dataset, table in runs.groupby("dataset", sort=False)
+        for arm in table["arm"].unique()
+        if arm != baseline
+    ]
 
 
 def between(
@@ -150,8 +156,8 @@ def between(
     return family(found, seed=seed, metrics=metrics)
 
 
-def _pair(dataset: str, table: pd.DataFrame, arm: str, baseline: str) -> Pair:
-    labels = {"dataset": dataset, "arm": arm, "baseline": baseline}
+def _pair(dataset: str, table: pd.DataFrame, arm: str, baseline: str, **more: Any) -> Pair:
+    labels = {**more, "dataset": dataset, "arm": arm, "baseline": baseline}
     return Pair(labels, table[table["arm"] == arm], table[table["arm"] == baseline])
 
 
@@ -293,9 +299,7 @@ def best_sentence(runs: pd.DataFrame, column: str, metric: str, *, seed: int) ->
         return f"{said}; there is no other level."
     parts = []
     for row in table[table["beside"]].to_dict("records"):
-        interval = f"[{row['ci_low']:+.2f}, {row['ci_high']:+.2f}]"
-        against = f"against {row['other']:g} ({row['verdict']})"
-        parts.append(f"{row['difference']:+.2f} {interval} {against}")
+        parts.append(f"{span(row, 2)} against {row['other']:g} ({row['verdict']})")
     return f"{said}; {'; '.join(parts)}."
 
 

@@ -11,7 +11,7 @@ import pandas as pd
 from posedive_lib import datasets
 from posedive_lib.bench.statistics import identity_interval
 from posedive_lib.study import design
-from posedive_lib.study.comparison import Pair, family
+from posedive_lib.study.comparison import family, pairs_against
 from posedive_lib.study.mini_world import look_alikes
 
 if TYPE_CHECKING:
@@ -163,15 +163,10 @@ def border_gains(records: list[Record], *, seed: int, baseline: str = "real") ->
         for border, (mean, first, queries) in (record["borders"] or {}).items()
     ]
     pairs = []
-    for (border, name, queries), table in pd.DataFrame(rows, columns=BORDERS).groupby(
+    for (border, _, queries), table in pd.DataFrame(rows, columns=BORDERS).groupby(
         ["border", "dataset", "queries"]
     ):
-        before = table[table["arm"] == baseline]
-        for arm in dict.fromkeys(table["arm"]):
-            if arm != baseline:
-                labels = {"border": border, "queries": queries, "dataset": name}
-                labels |= {"arm": arm, "baseline": baseline}
-                pairs.append(Pair(labels, table[table["arm"] == arm], before))
+        pairs += pairs_against(table, baseline, border=border, queries=queries)
     found = family(pairs, seed=seed)
     return found if pairs else found.reindex(columns=["border", "queries", *found.columns])
 
@@ -185,14 +180,7 @@ def longer_gains(
     lengths. Of the usual runs only the data sets, arms and seeds of the longer ones.
     """
     same = runs.merge(longer[["dataset", "arm", "seed"]].drop_duplicates())
-    pairs = [
-        Pair({"length": length, "dataset": name, "arm": arm, "baseline": "real"}, own, before)
-        for length, table in ((1, same), (factor, longer))
-        for name, of_set in table.groupby("dataset", sort=False)
-        for before in [of_set[of_set["arm"] == "real"]]
-        for arm, own in of_set.groupby("arm", sort=False)
-        if arm != "real"
-    ]
+    pairs = pairs_against(same, "real", length=1) + pairs_against(longer, "real", length=factor)
     return family(pairs, seed=seed)
 
 

@@ -19,7 +19,7 @@ from posedive_lib.bench.runs import write_text
 from posedive_lib.bench.statistics import ALPHA, contains_zero
 from posedive_lib.bench.tables import span
 from posedive_lib.errors import StudyError, command
-from posedive_lib.study.answers import answers
+from posedive_lib.study.answers import answers, told
 from posedive_lib.study.names import NAMES
 from posedive_lib.writing import placed
 
@@ -299,9 +299,7 @@ def trust(tables: Tables) -> str:
         )
     rows = tables.rows("replication_gains", family="primary", metric="mAP")
     worlds = int(rows["worlds"].max())
-    parts = [
-        f"{span(row)} on {NAMES[row['dataset']]} ({row['verdict']})" for _, row in rows.iterrows()
-    ]
+    parts = [told(row) for _, row in rows.iterrows()]
     return (
         f"{first}Over {worlds} such worlds, against as many generated images in the old poses and "
         f"views, new ones are worth in mAP {listed(parts)}. These worlds are new draws. The rules "
