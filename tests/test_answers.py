@@ -83,7 +83,8 @@ def test_two_models_agree_where_their_verdicts_are_the_same(write):
         (("gain", "loss"), "Mixed. Both models show the same on 1 of 2 sets, the opposite on 1."),
         (("gain", "no effect shown"), "In part. Both models show the same on 1 of 2 sets"),
         (("gain", "gain"), "Yes."),
-        (("loss", "no effect shown"), "No."),
+        (("loss", "no effect shown"), "In part against it."),
+        (("loss", "loss"), "No."),
         (("no effect shown", "no effect shown"), "Not shown."),
     ):
         pairs = zip(sets, verdicts, strict=True)

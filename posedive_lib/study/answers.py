@@ -131,7 +131,9 @@ def second_model(tables: Tables) -> str:
         word = "Mixed."
     elif agreed:
         word = "Yes." if agreed == len(both) else "In part."
+    elif against:
+        word = "No." if against == len(both) else "In part against it."
     else:
-        word = "No." if against else "Not shown."
+        word = "Not shown."
     counts = f"Both models show the same on {agreed} of {len(both)} sets, the opposite on {against}"
     return f"{word} {counts}. The ResNet: {'; '.join(said)}."
