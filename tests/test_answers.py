@@ -4,7 +4,7 @@ import pandas as pd
 import pytest
 
 from posedive_lib.study import answers
-from posedive_lib.study.summary import Tables
+from posedive_lib.study.sentences import Tables
 
 SETS = ("cuhk03-labeled", "cuhk03-detected", "msmt17-s-cam", "msmt17-s-pose")
 
@@ -70,10 +70,12 @@ def test_whose_a_loss_is(write, own, true, pair, said):
         "comparison",
         row(name, "pose-dive", "real", own),
         row(name, "oracle", "real", true),
+        row(name, "pose-dive", "real", "loss", metric="rank1"),
     )
     tables = write("diversity_volume", row(name, "pose-dive", "oracle", pair))
     text = answers.loss(tables)
     assert said in text and "CUHK03 (D)" not in text
+    assert "and in rank-1 -2.0 [-3.0, -1.0] (loss)." in text  # whatever its verdict
 
 
 def test_two_models_agree_where_their_verdicts_are_the_same(write):

@@ -98,6 +98,8 @@ def test_p_is_corrected_jointly_over_the_seeds_that_all_have():
         comparison.against(fewer, "real", seed=0).query("arm == 'good'")["p_joint"].tolist()
         == [2 / 2**3] * 2
     )  # three are left to both
+    few = comparison.against(fewer, "real", seed=0).query("arm == 'good'")["verdict"]
+    assert set(few) == {"gain, too few seeds to test"}  # though this pair has six
     apart = table[
         ~((table["arm"] == "bad") & (table["seed"] > 2))
         & ~((table["arm"] == "good") & (table["seed"] <= 2))

@@ -8,7 +8,7 @@ import pytest
 from pipeline import ROOT, executed
 
 from posedive_lib.errors import StudyError
-from posedive_lib.study import replication_gains, summary
+from posedive_lib.study import replication_gains, sentences, summary
 from posedive_lib.study.names import NAMES
 from posedive_lib.writing import placed
 
@@ -38,13 +38,13 @@ def test_other_tables_give_other_sentences(tmp_path):
         table(name).to_csv(tmp_path / f"{name}.csv", index=False)
     comparison.to_csv(tmp_path / "comparison.csv", index=False)
     said, before = (
-        summary.summary(summary.Tables(tmp_path)),
-        summary.summary(summary.Tables(ROOT / "reports/tables")),
+        summary.summary(sentences.Tables(tmp_path)),
+        summary.summary(sentences.Tables(ROOT / "reports/tables")),
     )
     assert said != before
-    first = summary.verdicts(summary.Tables(tmp_path))
-    gained = summary.verdicts(summary.Tables(ROOT / "reports/tables"))
-    assert "not been run to its end" in summary.trust(summary.Tables(tmp_path))
+    first = sentences.verdicts(sentences.Tables(tmp_path))
+    gained = sentences.verdicts(sentences.Tables(ROOT / "reports/tables"))
+    assert "not been run to its end" in summary.trust(sentences.Tables(tmp_path))
     assert "gains on MSMT17-S (Cam)" in gained and "loses on MSMT17-S (Cam)" in first
 
 
@@ -62,7 +62,7 @@ def test_fresh_worlds_lead_once_they_were_run(tmp_path):
     )
     for name in ("comparison", "diversity_volume", "generator_gain", "generator_quality"):
         table(name).to_csv(tmp_path / f"{name}.csv", index=False)
-    tables = summary.Tables(tmp_path)
+    tables = sentences.Tables(tmp_path)
     before = summary.summary(tables)
     gains = replication_gains.gains(runs)
     gains.to_csv(tmp_path / "replication_gains.csv", index=False)
@@ -99,11 +99,11 @@ def test_true_photos_are_no_ceiling_only_by_a_verdict(tmp_path):
     ):
         pairs.loc[own, "verdict"] = verdict
         pairs.to_csv(tmp_path / "diversity_volume.csv", index=False)
-        text = summary.rank1(summary.Tables(tmp_path))
+        text = sentences.rank1(sentences.Tables(tmp_path))
         assert said in text and other not in text
     pairs.loc[own, "difference"] = -1.0
     pairs.to_csv(tmp_path / "diversity_volume.csv", index=False)
-    assert "ceiling" not in summary.rank1(summary.Tables(tmp_path))
+    assert "ceiling" not in sentences.rank1(sentences.Tables(tmp_path))
 
 
 def test_holm_s_least_p_is_told_where_nothing_can_pass_it(tmp_path):
@@ -111,19 +111,19 @@ def test_holm_s_least_p_is_told_where_nothing_can_pass_it(tmp_path):
     for least, told in ((0.5, True), (0.03, False)):
         comparison["smallest_p_holm"] = least
         comparison.to_csv(tmp_path / "comparison.csv", index=False)
-        assert ("Holm" in summary.correction(summary.Tables(tmp_path))) == told
+        assert ("Holm" in summary.correction(sentences.Tables(tmp_path))) == told
 
 
 def test_a_star_marks_what_the_interval_alone_would_show():
     row = {"ci_low": 0.3, "ci_high": 2.6, "verdict": "no effect shown"}
-    assert summary.mark(pd.Series(row)) == r"\*"
-    assert summary.mark(pd.Series(row | {"verdict": "gain"})) == ""
-    assert summary.mark(pd.Series(row | {"ci_low": -0.3})) == ""
+    assert sentences.mark(pd.Series(row)) == r"\*"
+    assert sentences.mark(pd.Series(row | {"verdict": "gain"})) == ""
+    assert sentences.mark(pd.Series(row | {"ci_low": -0.3})) == ""
 
 
 def test_missing_tables_and_markers_are_named(tmp_path):
     with pytest.raises(StudyError, match="comparison.csv: run `dvc repro` first"):
-        summary.summary(summary.Tables(tmp_path))
+        summary.summary(sentences.Tables(tmp_path))
     with pytest.raises(StudyError, match="lacks the lines <!-- results: begin --> and"):
         placed("# A README", "results", "text")
 

@@ -21,6 +21,7 @@ from posedive_lib.study import (
     graded_generators,
     mini_world,
     quality,
+    sentences,
     summary,
 )
 
@@ -195,12 +196,12 @@ def test_the_books_introduction_says_what_the_data_are(reports):
 
 
 def test_the_summary_leaves_out_the_truth(reports):
-    found = summary.Tables(reports / "tables")
-    assert "true" not in summary.persons(found) and "never saw, " in summary.persons(found)
+    found = sentences.Tables(reports / "tables")
+    assert "true" not in sentences.persons(found) and "never saw, " in sentences.persons(found)
     path = reports / "tables/diversity_volume.csv"
     pd.read_csv(path).iloc[:0].to_csv(path, index=False)
-    found = summary.Tables(reports / "tables")
-    assert summary.diversity(found) == "" and "Diversity" not in summary.summary(found)
+    found = sentences.Tables(reports / "tables")
+    assert sentences.diversity(found) == "" and "Diversity" not in summary.summary(found)
 
 
 def test_nothing_kept_gives_tables_without_rows():

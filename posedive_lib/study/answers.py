@@ -16,7 +16,7 @@ from posedive_lib.study.names import NAMES
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from posedive_lib.study.summary import Tables
+    from posedive_lib.study.sentences import Tables
 
 GENERATORS_LOSS = "cuhk03-labeled", "cuhk03-detected"  # where earlier designs lost
 NOT_RUN = "Not run in this study."
@@ -79,11 +79,14 @@ def loss(tables: Tables) -> str:
         if own.empty or true.empty:
             continue
         first, second = own.iloc[0], true.iloc[0]
-        text = f"{NAMES[dataset]}: `pose-dive` {told(first, where=False)}"
-        text += f", true photos in its poses and views {told(second, where=False)}"
+        ranks = tables.rows("comparison", dataset=dataset, arm="pose-dive", metric="rank1")
+        text = f"On {NAMES[dataset]}, `pose-dive` brings {told(first, where=False)}"
+        if len(ranks):
+            text += f", and in rank-1 {told(ranks.iloc[0], where=False)}"
+        text += f". True photos in its poses and views bring {told(second, where=False)}."
         if len(pair):
-            text += f", the first against the second {told(pair.iloc[0], where=False)}"
-        said.append(f"{text}. {_blame(first, second, pair)}")
+            text += f" The first against the second: {told(pair.iloc[0], where=False)}."
+        said.append(f"{text} {_blame(first, second, pair)}")
     return " ".join(said) or NOT_RUN
 
 
@@ -104,7 +107,10 @@ def filtering(tables: Tables) -> str:
     if found.empty:
         return NOT_RUN
     parts = ", ".join(told(row) for _, row in found.iterrows())
-    return f"{verdict(found['verdict'])} `pose-dive` against as many unfiltered images: {parts}."
+    return (
+        f"{verdict(found['verdict'])} `pose-dive` against as many unfiltered images: {parts}. "
+        "[Notebook 05](../notebooks/05_reid_comparison.ipynb) counts the images that both add."
+    )
 
 
 def second_model(tables: Tables) -> str:

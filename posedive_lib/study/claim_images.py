@@ -12,6 +12,7 @@ from posedive_lib.study.evidence import NotCovered
 from posedive_lib.study.names import MEASURES
 from posedive_lib.study.verdicts import (
     Finding,
+    by_ends,
     by_interval,
     by_verdict,
     joined,
@@ -55,9 +56,8 @@ def pretraining_matters(e: Evidence) -> Finding:
 def _apart(low: pd.Series, high: pd.Series) -> str:
     """Verdict on "the first is worse": intervals and ranges of seeds that do not meet."""
     ends = (("ci_low", "ci_high"), ("seed_low", "seed_high"))
-    if all(low[top] < high[bottom] for bottom, top in ends):
-        return "supported"
-    return "contradicted" if all(low[b] > high[t] for b, t in ends) else "not shown"
+    below = all(low[top] < high[bottom] for bottom, top in ends)
+    return by_ends(below, all(low[bottom] > high[top] for bottom, top in ends))
 
 
 @rule
@@ -96,11 +96,8 @@ def filter_sees_misalignment(e: Evidence) -> Finding:
         f"area under the ROC curve {area.min():.2f} to {area.max():.2f} over {len(area)} sets "
         f"(0.5 is guessing, {SEES:g} our limit)"
     )
-
-    def word(value: float) -> str:  # as far above guessing as below it
-        return "supported" if value > SEES else "contradicted" if value < 1 - SEES else "not shown"
-
-    return text, joined(map(word, area))
+    # as far above guessing as below it
+    return text, joined(by_ends(value > SEES, value < 1 - SEES) for value in area)
 
 
 @rule
@@ -115,7 +112,7 @@ def backpacks_appear(e: Evidence) -> Finding:
     )
     # Above all false alarms, or below those of photos that are known to be right.
     up, down = row["low"] > by_mistake, row["high"] < row["true photos"]
-    return text, "supported" if up else "contradicted" if down else "not shown"
+    return text, by_ends(up, down)
 
 
 @rule
@@ -129,7 +126,7 @@ def poor_references_fail(e: Evidence) -> Finding:
             row = e.row(name, kind=kind, reference=state)
             texts.append(f"{kind}, {state} {said_rate(row)}, clear {said_rate(clear)}")
             up, down = row["low"] > clear["high"], row["high"] < clear["low"]
-            words.append("supported" if up else "contradicted" if down else "not shown")
+            words.append(by_ends(up, down))
     return "; ".join(texts), joined(words)
 
 
@@ -137,7 +134,7 @@ def poor_references_fail(e: Evidence) -> Finding:
 def hard_samples_help(e: Evidence) -> Finding:
     """Images that gained a bag help the Re-ID model more than as many without (§G).
 
-    The arms test this only if the measure that parts them tells a bag from wrong clothes.
+    The arms test this only if the measure that separates them tells a bag from wrong clothes.
     """
     pair = {"arm": "with-bags", "baseline": "without-bags", "metric": "mAP"}
     table = e.rows("tables/diversity_volume", **pair)
@@ -145,8 +142,8 @@ def hard_samples_help(e: Evidence) -> Finding:
     bag = e.row("tables/failures", kind="bag appeared")
     if bag["low"] <= bag["bagless strangers"]:
         raise NotCovered(
-            f"the measure that parts the two arms cannot tell a bag: it flags {said_rate(bag)} of "
-            f"generated images and {bag['bagless strangers']:.0%} of strangers without a bag; "
+            f"the measure that separates the two arms cannot tell a bag: it flags {said_rate(bag)} "
+            f"of generated images and {bag['bagless strangers']:.0%} of strangers without a bag; "
             + "; ".join(texts)
         )
     return "; ".join(texts), joined(by_verdict(words) for words in table["verdict"])
@@ -187,9 +184,9 @@ def _as_often(made: pd.Series, true: pd.Series) -> str:
     By the ends of both intervals. Supported: less than NEAR points below. Contradicted: more than
     NEAR points below. Anything else shows nothing.
     """
-    if made["ci_low"] > true["ci_high"] - NEAR / 100:
-        return "supported"
-    return "contradicted" if made["ci_high"] < true["ci_low"] - NEAR / 100 else "not shown"
+    near = NEAR / 100
+    up, down = made["ci_low"] > true["ci_high"] - near, made["ci_high"] < true["ci_low"] - near
+    return by_ends(up, down)
 
 
 @rule

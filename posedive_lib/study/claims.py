@@ -14,6 +14,7 @@ from __future__ import annotations
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from textwrap import fill
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
@@ -80,16 +81,17 @@ def _listed() -> tuple[Claim, ...]:
 
 
 CLAIMS = _listed()
+FIRST = ("main paper", "§A")  # sections of the first short table
 # What the page says of the data: of other ones than the mini world's, and of the mini world's.
 ABOUT = (
     "These are results on the data sets of this run.",
-    "These are results in the mini world: they say how the method\n"
-    "behaves where everything is known, not what it does on MSMT17.",
+    "These are results in the mini world: they say how the method behaves where everything is "
+    "known, not what it does on MSMT17.",
 )
 OURS = (
-    "ours on the set of that name (**same sign**, **opposite sign**).",
-    "ours on the mini world's set of that name (**same sign**, **opposite sign**): a rendered set "
-    "cannot contradict a real one.",
+    "It is compared with ours on the set of that name.",
+    "It is compared with ours on the mini world's set of that name: a rendered set cannot "
+    "contradict a real one.",
 )
 
 
@@ -118,8 +120,8 @@ def correction(evidence: Evidence) -> str:
     holm = "none can pass" if after > ALPHA else f"{(table['p_holm'] <= ALPHA).sum()} pass"
     return (
         f"Of the {len(table)} comparisons with real images in mAP these are significant after it "
-        f"at {ALPHA:g}: {counts}. They are not independent: all arms of a data set are held "
-        "against the same runs with real images. By Holm's correction, which is blind to that, "
+        f"at {ALPHA:g}: {counts}. They are not independent: all arms of a data set are compared "
+        "with the same runs on real images. By Holm's correction, which is blind to that, "
         f"{holm}: with {table['seeds'].max()} seeds its p is {after:.3f} at best."
     )
 
@@ -127,14 +129,20 @@ def correction(evidence: Evidence) -> str:
 def page(table: pd.DataFrame, open_choices: pd.DataFrame, evidence: Evidence) -> str:
     """Both tables as Markdown with what the verdicts mean."""
     mini_world = rendered(evidence.reports)
+    short = table[["section", "verdict", "paper says"]]
+    first = short["section"].isin(FIRST)  # no table of more than 12 rows in the reading flow
+    parts = [to_markdown(short[rows]) for rows in (first, ~first)]
     return (
         (FOLDER / "claims_page.md")
         .read_text(encoding="utf-8")
         .format(
-            about=ABOUT[mini_world],
-            ours=OURS[mini_world],
+            about=fill(ABOUT[mini_world], 100),
+            ours=fill(OURS[mini_world], 98, subsequent_indent="  "),
             same=claim_rules.SAME,
-            correction=correction(evidence),
+            correction=fill(correction(evidence), 100, break_on_hyphens=False),
+            verdicts="\n\n".join(parts),
+            count=len(table),
+            chosen=len(open_choices),
             claims=to_markdown(table),
             choices=to_markdown(open_choices),
         )

@@ -180,13 +180,17 @@ def family(pairs: Sequence[Pair], *, seed: int, metrics: Sequence[str] = METRICS
     result["p_holm"] = by_metric.transform(lambda p: holm(p.to_numpy()))
     least = result["smallest_p"] * by_metric.transform("size")
     result["smallest_p_holm"] = least.clip(upper=1.0)
+    possible = result["smallest_p"].copy()  # the least p_joint
     for metric in metrics:
         own = [_by_seed(metric, arm=pair.arm, baseline=pair.baseline) for pair in pairs]
         differences = pd.concat([arm - before for arm, before in own], axis=1, join="inner")
         p = joint_p(differences.to_numpy(), seed=seed) if len(differences) else np.nan
-        result.loc[result["metric"] == metric, "p_joint"] = p
-    columns = ["ci_low", "ci_high", "p_joint", "smallest_p"]
-    result["verdict"] = [verdict(*row) for row in result[columns].itertuples(index=False)]
+        of_metric = result["metric"] == metric
+        result.loc[of_metric, "p_joint"] = p
+        # A pair with more seeds than all share is tested on those that all share.
+        possible[of_metric] = possible[of_metric].clip(lower=2.0 ** (1 - len(differences)))
+    columns = result[["ci_low", "ci_high", "p_joint"]].assign(possible=possible)
+    result["verdict"] = [verdict(*row) for row in columns.itertuples(index=False)]
     return result
 
 

@@ -63,9 +63,14 @@ def by_verdict(words: str) -> str:
 
 def by_interval(low: float, high: float, limit: float = 0.0) -> str:
     """Verdict on a claim that a value is above a limit, from the value's interval."""
-    if low > limit:
+    return by_ends(low > limit, high < limit)
+
+
+def by_ends(up: bool, down: bool) -> str:
+    """Verdict on a claim for which `up` speaks, and against which `down` speaks."""
+    if up:
         return "supported"
-    return "contradicted" if high < limit else "not shown"
+    return "contradicted" if down else "not shown"
 
 
 def joined(verdicts: Iterable[str]) -> str:
@@ -80,4 +85,5 @@ def joined(verdicts: Iterable[str]) -> str:
     down = bool(found & {"contradicted", "partly contradicted", "mixed"})
     if up and down:
         return "mixed"
-    return "partly supported" if up else "partly contradicted" if down else "not shown"
+    word = by_ends(up, down)
+    return word if word == "not shown" else f"partly {word}"
