@@ -220,8 +220,17 @@ def test_a_world_makes_its_candidates_before_its_runs(r, monkeypatch):
     monkeypatch.setattr(replication_world.design, "jobs", lambda P: ["job"])
     table = pd.DataFrame(rows_of(9)).assign(seed=9)
     table = table.assign(n_real=8, n_generated=4, n_valid=2)
-    monkeypatch.setattr(replication_world.reid_jobs, "many", lambda P, jobs: (table, []))
+    counts = {"n_real": 8, "n_generated": 4, "n_valid": 2}
+    record = {"dataset": "msmt17-s-cam", "arm": "real", "mAP": 50.0, "rank1": 60.0, **counts}
+    records = [
+        record | {"borders": {"30": [50.0, 60.0, 2], "45": [40.0, 70.0, 1]}},
+        record | {"dataset": "msmt17-s-pose", "borders": None},
+    ]
+    monkeypatch.setattr(replication_world.reid_jobs, "many", lambda P, jobs: (table, records))
     found = replication_world.results(P)
+    margin = found.pop("dataset").iloc[-1], *found.iloc[-1]  # also tested beyond 45°
+    assert margin == ("msmt17-s-cam-45", "real", 40.0, 70.0, 8, 4, 1)
+    found = pd.concat([table["dataset"], found.iloc[:-1]], axis=1)
     assert found[["dataset", "arm", "mAP", "rank1"]].to_dict("records") == rows_of(9)
     assert set(found["n_generated"]) == {4}
     assert [step[0] for step in done[:3]] == ["world", "splits", "generator"]
