@@ -2,6 +2,7 @@
 
 import re
 
+import nbformat
 import numpy as np
 import pandas as pd
 import pytest
@@ -134,9 +135,45 @@ def test_no_result_in_the_readme_is_typed():
     assert re.findall(r"\d+\.\d+|\d+ ?%", typed) == []
 
 
-def test_the_readme_can_be_read_in_a_terminal():
-    lines = README.splitlines()
-    assert [line for line in lines if len(line) > 100 and not line.startswith("|")] == []
+def too_long(text: str) -> list[str]:
+    """Lines of Markdown over 100 columns; tables, formulas, code and long links may be longer."""
+    text = re.sub(r"```.*?```|\$\$.*?\$\$", "", text, flags=re.DOTALL)
+    return [
+        line
+        for line in text.splitlines()
+        if len(line) > 100
+        and not line.startswith(("|", "    "))
+        and not re.fullmatch(r"\W*\S*\]\(\S+\)\S*", line)  # the end of one link, and no more
+    ]
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        ROOT / "README.md",
+        *sorted((ROOT / "docs").glob("*.md")),
+        *sorted((ROOT / "notebooks").glob("*.ipynb")),
+        *sorted((ROOT / "notebooks/texts").glob("*.yaml")),
+    ],
+    ids=lambda path: path.name,
+)
+def test_prose_can_be_read_in_a_terminal(path):
+    if path.suffix == ".ipynb":
+        cells = nbformat.read(path, as_version=4).cells
+        text = "\n\n".join(cell.source for cell in cells if cell.cell_type == "markdown")
+        assert too_long(text) == []
+    elif path.suffix == ".yaml":  # every line is indented
+        assert [line for line in path.read_text().splitlines() if len(line) > 100] == []
+    else:
+        assert too_long(path.read_text()) == []
+
+
+def test_a_line_that_is_too_long_is_found():
+    wide = "word " * 21
+    for exempt in (f"| {wide}|", f"    {wide}", f"```\n{wide}\n```", f"$${wide}$$"):
+        assert too_long(exempt) == []
+    assert too_long(f"[a](https://{'x' * 99}).") == []
+    assert too_long(f"One.\n{wide}\n") == [wide]
 
 
 def test_the_findings_of_notebook_05_are_its_table():
