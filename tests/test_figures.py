@@ -167,6 +167,40 @@ def test_a_page_may_call_things_otherwise_than_the_file(inside, monkeypatch):
     assert table.loc[0, "dataset"] == "msmt17"
 
 
+def test_a_page_joins_what_a_row_compares_and_folds_the_whole_table(inside, monkeypatch):
+    shown = []
+    monkeypatch.setattr("IPython.get_ipython", lambda: object())
+    monkeypatch.setattr("IPython.display.display", lambda page: shown.append(page.data))
+    known = {"dataset": ["msmt17"] * 2, "arm": ["oracle", "pose"], "baseline": ["real"] * 2}
+    gains = {"difference": [1.234, np.nan], "ci_low": [-1.0, np.nan], "ci_high": [2.0, np.nan]}
+    table = pd.DataFrame(known | gains | {"verdict": ["gain", "–"], "p": [0.031, 1.0]})
+    first, columns = "{dataset}: {arm} against {baseline}", ["verdict", "difference", "p"]
+    page = tables.brief(table, first, columns, names=WORDS)
+    assert page.columns.tolist() == ["comparison", "verdict", "difference [95 %]", "p"]
+    assert page.iloc[0, :3].tolist() == [
+        "MSMT17: oracle against real",
+        "gain",
+        "+1.23 [-1.00, +2.00]",
+    ]
+    assert page.iloc[1, 2] == "–"
+    tables.save(table, "t", caption="T.", page=page, names=WORDS)
+    seen, whole = shown[0].split("<details>")
+    assert "<caption>T.</caption>" in seen and "ci_low" not in seen
+    assert "<summary>All 8 columns of this table</summary>" in whole and "ci_low" in whole
+    assert (inside / "reports/tables/t.csv").read_text().startswith("dataset,arm,baseline,diff")
+    share = pd.DataFrame({"kind": ["bag"], "rate": [0.5], "low": [0.25], "high": [0.75]})
+    assert tables.brief(share, "{kind}", ["rate"], title="kind").to_numpy().tolist() == [
+        ["bag", "0.50 [0.25, 0.75]"]
+    ]
+    assert tables.brief(table[:0], first, columns).columns.tolist() == page.columns.tolist()
+
+
+def test_a_folded_text_is_markdown_still():
+    assert tables.folded("More", "* one\n") == (
+        "<details><summary>More</summary>\n\n* one\n\n</details>"
+    )
+
+
 def test_tables(inside):
     tables.save(
         pd.DataFrame({"dataset": ["msmt17"], "mAP": [12.3456789]}), "comparison", caption="Gain."
