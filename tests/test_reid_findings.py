@@ -45,6 +45,13 @@ def test_a_dagger_is_no_verdict():
     assert reid_findings.pair(AGAINST, "oracle", "real") == "not run in this study"
 
 
+def test_gains_are_counted_and_losses_are_not_left_out():
+    assert reid_findings.counted(reid_findings.pick(AGAINST, "pose-dive", "real")) == "1 of 2 sets"
+    first = reid_findings.pick(AGAINST, "pose-dive", "real", "rank1")
+    assert reid_findings.counted(first) == "0 of 1 sets (1 loss)"
+    assert reid_findings.counted(AGAINST[:0]) == "0 of 0 sets"
+
+
 def test_a_gain_without_a_control_has_no_known_cause():
     assert reid_findings.uncontrolled(AGAINST).startswith("On MSMT17 no such control ran")
     control = comparison(("msmt17", "same-distribution", "real", "mAP", 0.0, -1.0, 1.0, NONE))

@@ -86,6 +86,14 @@ def grouped(rows: pd.DataFrame, *, brief: bool = False) -> str:
     return "; ".join(said) or NOT_RUN
 
 
+def counted(rows: pd.DataFrame) -> str:
+    """On how many sets there is a gain, and on how many a loss: "3 of 6 sets (1 loss)"."""
+    gains, losses = ((rows["verdict"] == word).sum() for word in ("gain", "loss"))
+    word = "loss" if losses == 1 else "losses"
+    lost = f" ({losses} {word})" if losses else ""
+    return f"{gains} of {len(rows)} sets{lost}"
+
+
 def uncontrolled(table: pd.DataFrame, control: str = "same-distribution") -> str:
     """Data sets where `pose-dive` gains and no arm adds as many images without diversity."""
     gains = table[(table["arm"] == "pose-dive") & (table["verdict"] == "gain")]["dataset"]
