@@ -171,3 +171,13 @@ def test_a_filter_that_nothing_beats_is_named_once():
         "right pose: 51 % unfiltered, 54 % with the rules (no other score beats that by a point); "
         "right person: 57 % unfiltered, 57 % with the rules, 59 % with Re-ID similarity."
     )
+
+
+def test_what_the_rules_keep_is_told_beside_all_candidates():
+    columns = ["score", "truth", "good_percent", "precision"]
+    table = pd.DataFrame([("all rules", "both", 29.06, 0.302)], columns=columns)
+    assert reid_findings.kept_right(table) == (
+        "The right person in the right pose is in 29 % of all candidates, "
+        "and in 30 % of those that the rules keep."
+    )
+    assert reid_findings.kept_right(table[:0]) == "Right images were not counted in this study."

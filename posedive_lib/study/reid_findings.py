@@ -260,6 +260,21 @@ def yardstick(sizes: pd.DataFrame, means: pd.Series) -> str:
     return " ".join(said) or "No two thresholds differ in a few images only."
 
 
+def kept_right(table: pd.DataFrame) -> str:
+    """Right images, by person and pose, among all candidates and among those that the rules keep.
+
+    table: as in `filters`.
+    """
+    rows = table[(table["truth"] == "both") & (table["score"] == "all rules")]
+    if rows.empty or rows["precision"].isna().all():
+        return "Right images were not counted in this study."
+    row = rows.iloc[0]
+    return (
+        f"The right person in the right pose is in {row['good_percent']:.0f} % of all candidates, "
+        f"and in {100 * row['precision']:.0f} % of those that the rules keep."
+    )
+
+
 def filters(table: pd.DataFrame) -> str:
     """Share of right images without and with the rules, and the best score without key points."""
     said = []
