@@ -1,6 +1,7 @@
 """The playground: what it draws, what it refuses, its widgets, and its page on the bundle alone."""
 
 import io
+import re
 from datetime import UTC, datetime
 
 import nbformat
@@ -105,6 +106,7 @@ def test_moved_controls_draw_anew(playground, P):
     person, motion, frame, azimuth, *_, upload, shown = panel.children
     first = shown.value
     assert first.count("<img") == first.count('alt="') == 6 and "τ_gen" in first
+    assert min(map(len, re.findall('alt="(.*?)"', first))) > 20
     azimuth.value = -90
     turned = shown.value
     assert turned != first

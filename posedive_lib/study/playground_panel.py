@@ -22,8 +22,18 @@ SAID = {
     "": "kept",
     "reference": "rejected: a key point of the reference is not sure enough (Eq. 3)",
     "target": "rejected: the wanted pose is hard to see (Eq. 4)",
-    "difference": "rejected: other key points are sure than in the wanted pose (Eq. 5)",
+    "difference": "rejected: the estimator is sure of other key points than in the wanted pose "
+    "(Eq. 5)",
     "confidence": "rejected: the key points are not sure enough (Eq. 6)",
+}
+
+SHOWN = {
+    "reference": "the photo of the person to draw",
+    "skeleton": "the wanted pose as coloured limbs",
+    "depth": "the wanted body, the nearer to the camera the whiter",
+    "normals": "the wanted body, coloured by where its surface faces",
+    "generated": "the person in the wanted pose, by the generator",
+    "truth": "the person in the wanted pose, by the mini world's camera",
 }
 
 
@@ -121,8 +131,9 @@ def _figure(name: str, picture: np.ndarray) -> str:
     stream = io.BytesIO()
     Image.fromarray(picture).save(stream, "PNG")
     source = base64.b64encode(stream.getvalue()).decode()
+    alt = html.escape(f"{name}: {SHOWN[name]}")
     height, width = (ZOOM * side for side in picture.shape[:2])
     return (
-        f'<figure style="margin: 0"><img src="data:image/png;base64,{source}" alt="{name}" '
+        f'<figure style="margin: 0"><img src="data:image/png;base64,{source}" alt="{alt}" '
         f'width="{width}" height="{height}"><figcaption>{name}</figcaption></figure>'
     )
