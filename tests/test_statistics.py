@@ -1,11 +1,13 @@
 """Statistics against scipy, arithmetic and simulation."""
 
 import itertools
+import re
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pipeline import ROOT
 from scipy import stats
 
 from posedive_lib.bench.statistics import (
@@ -180,6 +182,26 @@ def test_without_an_effect_of_the_oracle_there_is_no_share():
         share = captured_share(np.ones(len(possible)), possible)
         assert np.isnan([share.mean, share.low, share.high]).all()
         assert share.method == "not defined"
+
+
+@pytest.mark.parametrize(
+    "seeds, comparisons, shown",
+    [(6, 1, (0.52, 0.87, 0.99)), (6, 25, (0.09, 0.26, 0.59)), (8, 2, (0.76, 0.98, 1.0))],
+)
+def test_effects_are_shown_as_often_as_the_primary_analysis_says(seeds, comparisons, shown):
+    rng, trials = np.random.default_rng(1), 150
+    for size, expected in zip((1.3, 2.0, 3.0), shown, strict=True):
+        found = 0
+        for _ in range(trials):
+            arms = rng.normal(size=(seeds, comparisons))
+            arms[:, 0] += size * np.sqrt(2)  # deviation of a difference
+            differences = arms - rng.normal(size=(seeds, 1))
+            p, interval = joint_p(differences, seed=0)[0], t_interval(differences[:, 0])
+            found += verdict(interval.low, interval.high, p, 2.0 ** (1 - seeds)) == "gain"
+        assert abs(found / trials - expected) < 0.12
+    words = (ROOT / "docs/primary_analysis.md").read_text()
+    row = " | ".join(f"{100 * share:.0f} %" for share in shown)
+    assert re.search(rf"\| {seeds}, {comparisons}\b[^|]* \| {re.escape(row)} \|", words)
 
 
 def test_the_share_covers_the_truth():
