@@ -1,5 +1,6 @@
 """The rooms of the house: imports run one way, in no circle, and the mini world has one door."""
 
+import ast
 import subprocess
 import sys
 from graphlib import CycleError, TopologicalSorter
@@ -94,3 +95,18 @@ for name in {names!r}:
 """
     ended = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True)
     assert ended.returncode == 0, ended.stderr
+
+
+def test_files_are_short_and_no_choice_hides_in_another():
+    """None has more than 350 lines; no conditional expression stands in another."""
+    files = [path for room in ("posedive_lib", "miniworld") for path in (ROOT / room).rglob("*.py")]
+    lines = {path: len(path.read_text(encoding="utf-8").splitlines()) for path in files}
+    assert {path.name: count for path, count in lines.items() if count > 350} == {}
+    nested = [
+        f"{path.name}:{node.lineno}"
+        for path in files
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.IfExp)
+        and any(isinstance(part, ast.IfExp) for part in (node.test, node.body, node.orelse))
+    ]
+    assert nested == []
