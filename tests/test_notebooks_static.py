@@ -1,13 +1,16 @@
 """Notebooks, pipeline and reports agree, without running anything."""
 
+import ast
+import builtins
 import re
+import textwrap
 
 import nbformat
 import pytest
 from pipeline import ROOT, notebooks, stages
 
 from posedive_lib.bench import pipeline
-from posedive_lib.bench.code import roots
+from posedive_lib.bench.code import notebook_code, roots
 from posedive_lib.bench.notebook import PARAMETER, _parameter_names
 
 NAMES = [
@@ -176,6 +179,33 @@ def test_code_cells_are_short_and_every_section_starts_with_words(path):
             assert cell.cell_type == "markdown" or before.source.strip() in WORDLESS, (
                 f"{before.source} starts with code"
             )
+
+
+def bound(tree: ast.AST) -> set[str]:
+    """Names that code gives a meaning: assigned, imported, defined, or parameters."""
+    found = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            found.add(node.id)
+        elif isinstance(node, ast.FunctionDef):
+            found.add(node.name)
+        elif isinstance(node, ast.arg):
+            found.add(node.arg)
+        elif isinstance(node, ast.alias):
+            found.add((node.asname or node.name).split(".")[0])
+    return found
+
+
+@every_notebook
+def test_a_folded_solution_uses_no_name_that_nobody_defined(path):
+    """Its indented blocks, and what stands between backticks and calls something."""
+    (solutions,) = [text for text in texts(path) if "<summary>Solutions</summary>" in text]
+    blocks = re.findall(r"(?:^ {7,}\S.*\n|^\n(?= {7,}))+", solutions, flags=re.MULTILINE)
+    calls = [" ".join(code.split()) for code in re.findall(r"`([^`]+)`", solutions) if "(" in code]
+    parsed = [ast.parse(textwrap.dedent(code)) for code in (*blocks, *calls)]
+    known = set(dir(builtins)).union(bound(ast.parse(notebook_code(path))), *map(bound, parsed))
+    used = {node.id for tree in parsed for node in ast.walk(tree) if isinstance(node, ast.Name)}
+    assert used <= known, f"not defined: {sorted(used - known)}"
 
 
 @every_notebook
