@@ -73,3 +73,18 @@ def test_the_kernel_distance_tells_blurred_from_sharp_and_is_zero_between_equals
     value, low, high, people = quality.distance(other, true, pids, seed=0)
     assert low < value < high and people == 50 and low > 0
     assert quality.distance(other, true, pids, seed=0) == (value, low, high, people)
+
+
+def test_heads_are_cut_where_nose_and_eyes_are_seen():
+    images = np.zeros((3, 24, 12, 3), np.uint8)
+    keypoints, visible = np.full((3, 17, 2), 6.0), np.full((3, 17), 2)
+    images[0, 6, 6] = 200
+    keypoints[2, :3] = [11, 1]  # in a corner, so beyond the frame its edge goes on
+    images[2, 1, 11] = 100
+    visible[1, 2] = 1  # an eye behind the head
+    targets = SimpleNamespace(keypoints=keypoints, visible=visible)
+    rows = quality.faces(targets, 48)
+    assert rows.tolist() == [0, 2] and quality.faces(targets, 1).tolist() == [0]
+    first, second = quality.heads(images, targets, rows)
+    assert first.shape == second.shape == (4, 4, 3)
+    assert first[2, 2, 0] == 200 and second[2, 2:, 0].tolist() == [100, 100]

@@ -111,6 +111,25 @@ def unseen_targets(
     return Targets.of(references[owner], photos, pids[owner], keys, turn)
 
 
+def faces(targets: Targets, most: int) -> np.ndarray:
+    """Rows of the first targets, at most `most`, that show nose and both eyes."""
+    shown: np.ndarray = np.flatnonzero((targets.visible[:, :3] == 2).all(axis=1))
+    return shown[:most]
+
+
+def heads(images: np.ndarray, targets: Targets, rows: np.ndarray) -> list[np.ndarray]:
+    """Squares of images (N, H, W, 3) around nose and eyes, for rows of the targets.
+
+    As wide as a sixth of the image's height: a head with some air at this focal length.
+    """
+    half = images.shape[1] // 12
+    wide = np.pad(images, ((0, 0), (half, half), (half, half), (0, 0)), mode="edge")
+    centres = targets.keypoints[rows, :3].mean(axis=1).round().astype(int)
+    limits = np.array([images.shape[2], images.shape[1]]) - 1
+    found = zip(rows, np.clip(centres, 0, limits), strict=True)
+    return [wide[row, y : y + 2 * half, x : x + 2 * half] for row, (x, y) in found]
+
+
 def random_view(P: Params, rng: np.random.Generator) -> tuple[float, float]:
     """Azimuth and elevation (degrees), drawn uniformly from those of the study."""
     (left, right), (low, high) = P.augment.azimuth, P.augment.elevation
