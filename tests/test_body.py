@@ -613,6 +613,8 @@ def test_columns_of_another_kind_are_named(table, tmp_path, name, value, said):
         (lambda body: {"f": np.full((5, 3), 10**6)}, "triangles"),
         (lambda body: {"f": np.zeros((0, 3), int)}, "triangles"),
         (lambda body: {"shapedirs": body["shapedirs"][..., 0]}, "shapedirs is"),
+        (lambda body: {"shapedirs": body["shapedirs"][..., :2]}, "shapedirs has 2 directions"),
+        (lambda body: {"shapedirs": body["shapedirs"][..., :0]}, "shapedirs has 0 directions"),
         (lambda body: {"v_template": np.array(1.0)}, "v_template is"),
         (lambda body: {"kintree_table": np.tile(np.arange(24), (2, 1))}, "tree of joints"),
         (lambda body: {"v_template": np.full_like(body["v_template"], np.nan)}, "not finite"),

@@ -3,6 +3,7 @@
 import ast
 import io
 import json
+import math
 import os
 import shutil
 import signal
@@ -10,6 +11,7 @@ import warnings
 from collections.abc import Callable
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import NamedTuple
 
 import broken
@@ -20,6 +22,8 @@ import trees
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pipeline import ROOT
+from reid_parts import tiny_params
+from transformers import CLIPVisionConfig
 
 from posedive_lib import datasets, generator, params, weights
 from posedive_lib.augment.confidence import PoseEstimator
@@ -29,6 +33,9 @@ from posedive_lib.body.table import BodyTable
 from posedive_lib.checkpoints import load_checkpoint
 from posedive_lib.datasets.images import inspect_one
 from posedive_lib.errors import StudyError
+from posedive_lib.generator.clip import ClipImageEncoder
+from posedive_lib.generator.encoders import Encoders
+from posedive_lib.generator.noise_schedule import load_scheduler
 from posedive_lib.intake.arrays import read_npz
 from posedive_lib.intake.files import load_json
 from posedive_lib.intake.images import open_rgb
@@ -36,6 +43,8 @@ from posedive_lib.intake.settings import read_yaml
 from posedive_lib.intake.tables import read_table
 from posedive_lib.intake.tensors import load_tensors
 from posedive_lib.own_data.hmr2 import export_hmr2, read_hmr2
+from posedive_lib.reid.clip_reid_training import ClipReIDModel
+from posedive_lib.reid.models import load_trained
 
 SECONDS = 10  # for one file, on a busy machine; it takes a hundredth of one
 PRETRAINED = ROOT / "data/pretrained"
@@ -369,6 +378,7 @@ def wrong_values(content: dict) -> broken.Inputs:
     """Settings that are of another kind than what they should be."""
     known = {
         "image_mean": (-1, "x"),
+        "image_std": ([0.5], [0, 0, 0], [math.nan] * 3),
         "backbone_config": (-1, "x"),
         "model_type": (None, []),
         "generator": (None, [], "x"),
@@ -393,6 +403,108 @@ def wrong_values(content: dict) -> broken.Inputs:
             changed = content | {"generator": content["generator"] | {name: value}}
             found[f"generator.{name}_is_{value!r}"] = json.dumps(changed).encode()
     return found
+
+
+def frozen(folder, part, read, values):
+    """Settings of a part of Stable Diffusion. values: name → what it may not be, with the rest."""
+    for name in ("vae", "image_encoder", "scheduler"):
+        shutil.copytree(PRETRAINED / "stable-diffusion" / name, folder / "sd" / name)
+    path = folder / "sd" / part
+    content = json.loads(path.read_text())
+    inputs = {
+        f"{name}_is_{value!r}"[:60]: json.dumps(content | {name: value}).encode()
+        for name, wrong in values.items()
+        for value in wrong
+    }
+    good = json.dumps(content).encode()
+    return Case(lambda: read(folder / "sd"), path, good, broken.broken_json(content) | inputs)
+
+
+NO_NUMBERS = ("x", "0.5", True, [], {}, math.nan, math.inf, 1e300, 10**400)
+NO_TRIPLES = (0.5, [0.5], [0.5] * 4, "0.5", ["0.5"] * 3, [math.nan] * 3, {"r": 0.5}, [[0.5]] * 3)
+
+
+def vae_settings(folder):
+    channels = [0.5] * 16
+    values = {
+        "scaling_factor": (None, 0, -1, *NO_NUMBERS),
+        "shift_factor": NO_NUMBERS,
+        "latents_mean": (0.5, [], channels[1:], "x" * 16, [math.nan, *channels[1:]]),
+        "latents_std": (0.5, [], channels[1:], [0.0, *channels[1:]], [-1, *channels[1:]]),
+        "latent_channels": (3, "x"),
+        "in_channels": (1, 4, None),
+    }
+    return frozen(folder, "vae/config.json", Encoders.load, values)
+
+
+def schedule(folder):
+    values = {
+        "beta_start": (None, "x", -1, math.nan, []),
+        "beta_end": (None, "x", -1, 5.0, math.nan, []),
+        "beta_schedule": (None, "nope", [], 1),
+        "num_train_timesteps": (None, 0, -5, "1000", 10.5, []),
+        "trained_betas": ([0.1, 0.2], "x", [], [2.0] * 1000, [-0.1] * 1000, [math.nan] * 1000),
+    }
+    ways = [("v_prediction", True), ("epsilon", False)]
+
+    def read(sd):
+        for prediction, zero_snr in ways:
+            chosen = SimpleNamespace(prediction_type=prediction, zero_snr=zero_snr)
+            for kind in ("DDIMScheduler", "DDPMScheduler"):
+                load_scheduler(sd, chosen, kind)
+
+    return frozen(folder, "scheduler/scheduler_config.json", read, values)
+
+
+def clip_settings(folder):
+    sizes = ("x", -16, 1.5, True, [128, 64], {"longest_edge": 64}, {"height": 128}, {"height": "x"})
+    values = {
+        "size": sizes,
+        "image_mean": NO_TRIPLES,
+        "image_std": (*NO_TRIPLES, [0, 0, 0], [1, 1, -1]),
+    }
+    case = frozen(
+        folder,
+        "image_encoder/preprocessor_config.json",
+        ClipImageEncoder.from_stable_diffusion,
+        values,
+    )
+    return case._replace(may_read=("no_keys",))  # then all are CLIP's own
+
+
+def reid_settings(folder):
+    """What the header of a Re-ID model says of it."""
+    path = folder / "model.safetensors"
+    model = ClipReIDModel(tiny_params(), None, 32, 16, "cpu")
+    sizes = dict(hidden_size=16, intermediate_size=16, num_hidden_layers=1, projection_dim=8)
+    vision = CLIPVisionConfig(**sizes, num_attention_heads=2, image_size=32, patch_size=8)
+    cameras = {"cameras": [0, 2], "camera_rows": 2, "camera_weight": 1.0}
+    plain = {"vision": vision.to_dict(), "identities": 3, "patch_stride": None}
+    model.model = model.rebuild(plain | cameras)
+    model.save(folder)
+    good = path.read_bytes()
+    tensors, about = load_tensors(path)
+    values = {
+        "model": (None, ["a"], {}, 5, "nope"),
+        "height": (None, 0, -1, True, 32.5, "x", 64),
+        "precision": ("int8", ["fp32"], 5),
+        "vision": (None, [], "x", plain["vision"] | {"hidden_size": "x"}),
+        "cameras": (None, 2, "02", [2, 0], [0, 0], ["a", "b"]),
+        "camera_rows": (None, "x", 3),
+        "camera_weight": (None, "x", True, math.nan),
+        "identities": (None, "x", -1, 4),
+        "patch_stride": ("x", -1, 99),
+    }
+    inputs = {}
+    for name, wrong in values.items():
+        for value in wrong:
+            weights.save_tensors(tensors, path, about | {name: value})
+            inputs[f"{name}_is_{value!r}"[:60]] = path.read_bytes()
+        without = {key: kept for key, kept in about.items() if key != name}
+        weights.save_tensors(tensors, path, without)
+        inputs[f"no_{name}"] = path.read_bytes()
+    del inputs["no_precision"]  # which is no property of the model
+    return Case(lambda: load_trained(folder, "cpu"), path, good, inputs)
 
 
 CASES: dict[str, Callable[[Path], Case]] = {
@@ -420,6 +532,10 @@ CASES: dict[str, Callable[[Path], Case]] = {
     "generator": lambda f: model(f, "phase1", "posedive.json", generator.load),
     "generator's guiders": lambda f: model(f, "phase1", "guiders.safetensors", generator.load),
     "CLIP": lambda f: model(f, "clip", "config.json", weights.load_clip, "model_type_is_None"),
+    "VAE's settings": vae_settings,
+    "noise schedule": schedule,
+    "CLIP's preprocessor": clip_settings,
+    "Re-ID model's settings": reid_settings,
     "CLIP's weights": lambda f: model(f, "clip", "model.safetensors", weights.load_clip),
 }
 
@@ -473,7 +589,7 @@ def test_broken_files_are_refused_in_one_sentence(reader, tmp_path):
 def test_there_are_more_than_four_hundred_distinct_broken_files(tmp_path):
     contents = set()
     for number, (reader, make) in enumerate(CASES.items()):
-        if reader.startswith(("CLIP", "generator", "pose")):  # their copies take longest
+        if reader.startswith(("CLIP", "generator", "pose", "VAE")):  # their copies take longest
             continue
         folder = tmp_path / str(number)
         folder.mkdir()

@@ -17,6 +17,7 @@ from tqdm import tqdm
 from posedive_lib.devices import processes
 from posedive_lib.errors import StudyError
 from posedive_lib.intake.files import read_json
+from posedive_lib.intake.numbers import channel_statistics
 from posedive_lib.weights import load_complete, local_folder
 
 KEYPOINTS = (
@@ -133,15 +134,10 @@ class PoseEstimator:
         self.experts = backbone.num_experts > 1
         file = folder / "preprocessor_config.json"
         given = read_json(file) if file.is_file() else {}
-        try:
-            self.mean, self.std = (
-                torch.tensor(given.get(key) or usual, device=device).view(1, 3, 1, 1)
-                for key, usual in IMAGENET.items()
-            )
-        except (TypeError, ValueError, RuntimeError):
-            raise StudyError(
-                f"{file}: image_mean and image_std are not three numbers each: fetch it again."
-            ) from None
+        self.mean, self.std = (
+            torch.tensor(values, device=device).view(1, 3, 1, 1)
+            for values in channel_statistics(file, given, IMAGENET)
+        )
 
     def __reduce__(self) -> tuple:
         """Another process loads it from its folder, on its own device."""

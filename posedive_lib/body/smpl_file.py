@@ -9,6 +9,7 @@ from posedive_lib.intake.arrays import read_npz
 from posedive_lib.intake.pickles import read_pickled_arrays
 
 KEYS = ("v_template", "f", "weights", "shapedirs", "posedirs", "J_regressor", "kintree_table")
+BETAS = 10  # directions of shape that the study uses
 
 
 def read_smpl(path: Path) -> dict[str, np.ndarray]:
@@ -64,6 +65,12 @@ def _check(path: Path, data: dict[str, np.ndarray]) -> None:
                 f"{path}: {name} is {data[name].shape}, expected {shape} "
                 f"for {vertices} vertices and 24 SMPL joints."
             )
+    directions = data["shapedirs"].shape[2]
+    if directions < BETAS:
+        raise StudyError(
+            f"{path}: shapedirs has {directions} directions, expected {BETAS} or more: fetch the "
+            "file with all of them."
+        )
     for name in ("v_template", "weights", "shapedirs", "posedirs", "J_regressor"):
         if not np.isfinite(data[name]).all():
             raise StudyError(f"{path}: {name} is not finite: fetch the file again.")

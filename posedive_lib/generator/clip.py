@@ -11,6 +11,7 @@ from transformers import CLIPVisionModelWithProjection
 
 from posedive_lib.errors import StudyError
 from posedive_lib.intake.files import read_json
+from posedive_lib.intake.numbers import channel_statistics
 from posedive_lib.weights import load_part, part_folder
 
 BATCH = 64  # images through the tower at a time
@@ -35,19 +36,22 @@ class ClipImageEncoder:
     ) -> "ClipImageEncoder":
         """From `image_encoder/` (sd-image-variations layout) or `source` (such as CLIP ViT-L/14).
 
-        Size, mean and std are those of `preprocessor_config.json`, else CLIP's own.
+        Size, mean and std are those of `preprocessor_config.json`, else CLIP's own. StudyError
+        where they are no sizes and no numbers.
         """
         model = load_part(CLIPVisionModelWithProjection, folder, "image_encoder", source)
-        settings = _preprocessor(part_folder(folder, "image_encoder", source))
+        file, settings = _preprocessor(part_folder(folder, "image_encoder", source))
         # Files also give the size of a crop that is not made.
         cropped = settings.get("crop_size") if settings.get("do_center_crop", True) else None
-        size = _size(cropped or settings.get("size") or model.config.image_size)
+        size = _size(file, cropped or settings.get("size") or model.config.image_size)
         if any(side % model.config.patch_size for side in size):
             raise StudyError(
                 f"{folder}: CLIP input {size} is not a multiple of its patch size "
                 f"{model.config.patch_size}."
             )
-        mean, std = settings.get("image_mean", OPENAI_MEAN), settings.get("image_std", OPENAI_STD)
+        mean, std = channel_statistics(
+            file, settings, {"image_mean": OPENAI_MEAN, "image_std": OPENAI_STD}
+        )
         return cls(model.requires_grad_(False), size, tuple(mean), tuple(std))
 
     @property
@@ -88,19 +92,31 @@ class ClipImageEncoder:
         return torch.cat(found)
 
 
-def _preprocessor(folder: Path) -> dict[str, Any]:
-    """Settings of the preprocessor, in the encoder's folder or beside it; {} if there are none."""
+def _preprocessor(folder: Path) -> tuple[Path, dict[str, Any]]:
+    """The preprocessor's file, in the encoder's folder or beside it, and its settings.
+
+    Where there is none, the encoder's own configuration, and no settings.
+    """
     for place in (folder, folder.parent / "feature_extractor"):
         path = place / "preprocessor_config.json"
         if path.is_file():
-            return read_json(path)
-    return {}
+            return path, read_json(path)
+    return folder / "config.json", {}
 
 
-def _size(size: int | dict[str, int]) -> tuple[int, int]:
-    """(height, width) from the forms that preprocessor files use."""
-    if isinstance(size, int):
-        return size, size
-    if "shortest_edge" in size:
-        return size["shortest_edge"], size["shortest_edge"]
-    return size["height"], size["width"]
+def _size(path: Path, size: Any) -> tuple[int, int]:
+    """(height, width) from the forms that preprocessor files use; StudyError on any other.
+
+    path: the file that says so.
+    """
+    height = width = size
+    if isinstance(size, dict):
+        height, width = size.get("height"), size.get("width")
+        if "shortest_edge" in size:
+            height = width = size["shortest_edge"]
+    if any(type(side) is not int or side < 1 for side in (height, width)):
+        raise StudyError(
+            f"{path}: the size is {str(size)[:100]!r}, expected pixels as a whole number, "
+            "shortest_edge, or height and width: fetch the file again."
+        )
+    return height, width

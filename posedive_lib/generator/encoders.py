@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,7 +14,8 @@ from posedive_lib.devices import checked_device
 from posedive_lib.errors import StudyError
 from posedive_lib.generator.clip import ClipImageEncoder
 from posedive_lib.generator.guiders import CONDITIONS
-from posedive_lib.weights import load_part, local_folder
+from posedive_lib.intake.numbers import require_numbers
+from posedive_lib.weights import load_part, local_folder, part_folder
 
 
 @dataclass
@@ -32,12 +34,14 @@ class Encoders:
         vae: str | Path | None = None,
         image_encoder: str | Path | None = None,
     ) -> "Encoders":
-        """From `vae/` and `image_encoder/`, or from the folder or hub id given for either."""
+        """From `vae/` and `image_encoder/`, or from the folder or hub id given for either.
+
+        StudyError where either is incomplete, or its settings cannot be used.
+        """
         device, folder = checked_device(device), local_folder(folder)
-        encoders = cls(
-            load_part(AutoencoderKL, folder, "vae", vae),
-            ClipImageEncoder.from_stable_diffusion(folder, image_encoder),
-        )
+        autoencoder = load_part(AutoencoderKL, folder, "vae", vae)
+        _check_settings(autoencoder.config, part_folder(folder, "vae", vae) / "config.json")
+        encoders = cls(autoencoder, ClipImageEncoder.from_stable_diffusion(folder, image_encoder))
         encoders.vae.requires_grad_(False).to(device)
         encoders.clip.model.to(device)
         return encoders
@@ -85,6 +89,25 @@ class Encoders:
         pixels = self.vae.decode(latents).sample
         rounded = pixels.float().add(1.0).mul(127.5).round().clamp(0, 255).to(torch.uint8)
         return rounded.permute(0, 2, 3, 1)
+
+
+def _check_settings(config: Any, path: Path) -> None:
+    """StudyError unless a VAE takes and gives RGB, and scales its latents by usable numbers.
+
+    diffusers reads these settings and uses none of them itself.
+    """
+    for name in ("in_channels", "out_channels"):
+        if config[name] != 3:
+            raise StudyError(
+                f"{path}: {name} is {config[name]}, but images have 3: use another VAE."
+            )
+    require_numbers(path, "scaling_factor", config["scaling_factor"], positive=True)
+    if config["shift_factor"] is not None:
+        require_numbers(path, "shift_factor", config["shift_factor"])
+    for name in ("latents_mean", "latents_std"):
+        if config[name] is not None:
+            count = config["latent_channels"]
+            require_numbers(path, name, config[name], count, positive=name == "latents_std")
 
 
 def check_images(

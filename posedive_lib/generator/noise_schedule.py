@@ -16,6 +16,7 @@ from torch import Tensor
 
 from posedive_lib.errors import StudyError, require_readable
 from posedive_lib.intake.files import read_json
+from posedive_lib.weights import first_line
 
 if TYPE_CHECKING:
     from posedive_lib.params import GeneratorParams
@@ -29,7 +30,8 @@ def load_scheduler(
     """A scheduler of any diffusers class (or its name), with the prediction type of `params`.
 
     Its betas are those of `scheduler/scheduler_config.json`. Training (`DDPMScheduler`) and
-    sampling build theirs here, so they cannot disagree (they do in public relatives).
+    sampling build theirs here, so they cannot disagree (they do in public relatives). StudyError
+    where there is no such file, or what it says gives no noise schedule.
     """
     if params.prediction_type not in ("epsilon", "v_prediction"):
         raise StudyError(
@@ -45,13 +47,40 @@ def load_scheduler(
     require_readable(path.parent)
     if not path.is_file():
         raise StudyError(f"No {path}: give a folder in Stable Diffusion's diffusers layout.")
-    return (scheduler_class(kind) if isinstance(kind, str) else kind).from_config(
-        read_json(path, "beta_schedule"),
-        prediction_type=params.prediction_type,
-        rescale_betas_zero_snr=params.zero_snr,
-        timestep_spacing="trailing",
-        clip_sample=False,  # latents are not bounded by [-1, 1]
-    )
+    kind = scheduler_class(kind) if isinstance(kind, str) else kind
+    config = read_json(path, "beta_schedule")
+    try:
+        scheduler = kind.from_config(
+            config,
+            prediction_type=params.prediction_type,
+            rescale_betas_zero_snr=params.zero_snr,
+            timestep_spacing="trailing",
+            clip_sample=False,  # latents are not bounded by [-1, 1]
+        )
+        _check_schedule(scheduler)
+    except Exception as error:  # of a wrong setting, each scheduler has errors of its own
+        raise StudyError(
+            f"{path} gives no noise schedule for {kind.__name__} ({first_line(error)}): fetch it "
+            "again, or choose another generator.sampling.scheduler."
+        ) from None
+    return scheduler
+
+
+def _check_schedule(scheduler: SchedulerMixin) -> None:
+    """ValueError unless each step has a share of the image from 0 to 1, none more than before.
+
+    Schedulers without these shares, such as those of flow matching, are taken as they are.
+    """
+    shares = getattr(scheduler, "alphas_cumprod", None)
+    if shares is None:
+        return
+    steps = scheduler.config.num_train_timesteps
+    if len(shares) != steps or not len(shares):
+        raise ValueError(f"num_train_timesteps is {steps}, but there are betas for {len(shares)}")
+    # A comparison with NaN is false.
+    falling = bool((shares[1:] <= shares[:-1]).all())
+    if not (falling and 0 <= float(shares[-1]) and float(shares[0]) <= 1):
+        raise ValueError("its betas are not numbers from 0 to 1")
 
 
 def scheduler_class(name: str) -> type[SchedulerMixin]:

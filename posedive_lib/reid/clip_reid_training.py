@@ -7,6 +7,7 @@ features; stage 2 learns the image encoder against the fixed text features of th
 from __future__ import annotations
 
 import hashlib
+import math
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -247,13 +248,25 @@ class ClipReIDModel(TorchReIDModel):
         }
 
     def rebuild(self, about: dict[str, Any]) -> ClipReID:
-        """See `TorchReIDModel.rebuild`."""
+        """See `TorchReIDModel.rebuild`. ValueError: cameras or their weight are no numbers."""
+        _check_cameras(about["cameras"], about["camera_weight"])
         vision = CLIPVisionModelWithProjection(CLIPVisionConfig.from_dict(about["vision"]))
         self.cameras = about["cameras"]
         sie = CameraEmbedding(about["camera_rows"], len(self.cameras), about["camera_weight"])
         stride = about["patch_stride"]
         encoder = ImageEncoder(vision, self.height, self.width, stride=stride, sie=sie)
         return ClipReID(encoder, about["identities"], Generator().manual_seed(0))
+
+
+def _check_cameras(cameras: Any, weight: Any) -> None:
+    """ValueError unless cameras are ascending whole numbers, and their weight a finite number.
+
+    Images find their camera by this order, long after loading.
+    """
+    if any(type(camera) is not int for camera in cameras) or sorted(set(cameras)) != cameras:
+        raise ValueError(f"cameras are {str(cameras)[:100]!r}")
+    if isinstance(weight, bool) or not isinstance(weight, int | float) or not math.isfinite(weight):
+        raise ValueError(f"camera_weight is {str(weight)[:100]!r}")
 
 
 def stage2_terms(

@@ -64,7 +64,7 @@ def load_trained(
         raise StudyError(f"No {MODEL_FILE} in {folder}: give the folder of a saved Re-ID model.")
     about = load_tensors(file)[1]
     name = about.get("model", "no Re-ID model")
-    if name not in MODELS:
+    if not isinstance(name, str) or name not in MODELS:
         raise StudyError(f"{file} holds {name}, which is none of {', '.join(MODELS)}.")
     # its size is in the file
     model = MODELS[name](None, None, 0, 0, device, precision or about.get("precision"))

@@ -22,7 +22,7 @@ from posedive_lib.reid.loop import Checkpoint, History, Machine, Progress, Stage
 from posedive_lib.reid.sampler import PKSampler
 from posedive_lib.reid.transforms import HALVES, augment, normalise
 from posedive_lib.seeds import seed_for
-from posedive_lib.weights import plain, save_tensors
+from posedive_lib.weights import first_line, plain, save_tensors
 
 if TYPE_CHECKING:
     from posedive_lib.params import PromptStage, ReID, StepStage
@@ -168,14 +168,14 @@ class TorchReIDModel:
                 "load it as what it is."
             )
         try:
-            self.height, self.width = about["height"], about["width"]
+            self.height, self.width = _side(about["height"]), _side(about["width"])
             with torch.random.fork_rng(devices=[]):  # layers draw initial values
                 model = self.rebuild(about)
             model.load_state_dict(tensors)
-        except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        except Exception as error:  # of wrong settings, the libraries raise unrelated classes
             raise StudyError(
-                f"{file} does not fit the {self.name} that it describes "
-                f"({str(error).splitlines()[0]}): train it again."
+                f"{file} does not fit the {self.name} that it describes ({first_line(error)}): "
+                "train it again."
             ) from None
         self.model = model.to(self.machine.device).eval()
         return self
@@ -288,3 +288,10 @@ class TorchReIDModel:
         for array in (train.pids, train.camids, train.generated):
             digest.update(np.ascontiguousarray(array).data)
         return digest.hexdigest()[:32]
+
+
+def _side(pixels: Any) -> int:
+    """Height or width of a model's images, as its file says; ValueError for no whole number."""
+    if type(pixels) is not int or pixels < 1:  # True is an int, too
+        raise ValueError(f"height or width is {str(pixels)[:100]!r}")
+    return pixels
