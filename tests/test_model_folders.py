@@ -21,6 +21,7 @@ from posedive_lib.digests import folder_digest
 from posedive_lib.errors import StudyError
 from posedive_lib.generator import load
 from posedive_lib.generator.encoders import Encoders
+from posedive_lib.generator.sampling import upright
 
 PRETRAINED = ROOT / "data/pretrained"
 SD = PRETRAINED / "stable-diffusion"
@@ -221,6 +222,26 @@ def test_a_photo_that_says_turn_me_is_drawn_upright(draw, tmp_path):
     drawn = draw(Image.open(tmp_path / "phone.png"))
     assert drawn.size == (64, 128)
     np.testing.assert_array_equal(np.asarray(drawn), np.asarray(draw(upright)))
+
+
+def test_a_photo_of_any_mode_is_drawn_as_viewers_show_it():
+    rng = np.random.default_rng(1)
+    pixels = rng.integers(0, 255, (8, 4, 4), dtype=np.uint8)
+    pixels[..., 3] = np.where(rng.random((8, 4)) < 0.5, 0, 255)
+    photo = Image.fromarray(pixels)  # RGBA, with colours below its transparent pixels
+    seen = np.where(pixels[..., 3:] == 0, 255, pixels[..., :3])
+    np.testing.assert_array_equal(np.asarray(upright(photo)), seen)
+    for mode in ("1", "L", "LA", "P", "CMYK", "YCbCr", "RGBX", "RGB"):
+        assert upright(photo.convert("RGB").convert(mode)).mode == "RGB"
+    assert photo.mode == "RGBA"
+
+
+@pytest.mark.parametrize("mode", ["I", "I;16", "F"])
+def test_a_photo_that_would_be_clipped_is_refused_with_a_mend_that_helps(mode):
+    with pytest.raises(StudyError, match=f"photo is of mode {mode}: give one with 8 bits per ch"):
+        upright(Image.new(mode, (64, 128)))
+    with pytest.raises(StudyError, match="must be an image of PIL, not ndarray: open it"):
+        upright(np.zeros((128, 64, 3), np.uint8))
 
 
 def test_a_truncated_photo_and_an_odd_size_are_refused(draw, tmp_path):

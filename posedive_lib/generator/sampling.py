@@ -20,7 +20,7 @@ from tqdm import tqdm
 from posedive_lib.body.conditions import ConditionRenderer
 from posedive_lib.body.poses import PoseSource
 from posedive_lib.devices import autocast, checked_device, chosen_precision, processes
-from posedive_lib.errors import StudyError, unreadable
+from posedive_lib.errors import StudyError
 from posedive_lib.generator.denoising import denoise
 from posedive_lib.generator.encoders import Encoders, check_images, check_maps, check_size
 from posedive_lib.generator.guiders import maps_to_float
@@ -28,7 +28,7 @@ from posedive_lib.generator.identity import Identities, Person, stack
 from posedive_lib.generator.model import PoseDiveModel
 from posedive_lib.generator.noise_schedule import load_scheduler
 from posedive_lib.generator.saved import load_model, save_model
-from posedive_lib.intake.images import BROKEN, to_rgb
+from posedive_lib.intake.images import rgb_of
 from posedive_lib.weights import plain
 
 if TYPE_CHECKING:
@@ -207,11 +207,11 @@ class Generator:
     ) -> Image.Image:
         """The person of `photo` in the first pose of `pose`, from a camera at azimuth, elevation.
 
-        photo: RGB, its size a multiple of what the networks need; turned by its EXIF orientation,
-        as photo viewers do. azimuth and elevation: degrees
-        from the front and from the horizontal. body: SMPL file. betas (10,): shape, by default the
-        mean. near, far (metres) and focal (image heights): those of training (`conditions` of the
-        parameters). options: as in `generate`.
+        photo: of any mode with 8 bits per channel, its size a multiple of what the networks need;
+        turned by its EXIF orientation, transparent pixels over white, as photo viewers do. azimuth
+        and elevation: degrees from the front and from the horizontal. body: SMPL file. betas (10,):
+        shape, by default the mean. near, far (metres) and focal (image heights): those of training
+        (`conditions` of the parameters). options: as in `generate`.
         """
         reference = np.asarray(upright(photo))[None]
         height, width = reference.shape[1:3]
@@ -272,20 +272,14 @@ def check_sampling(steps: int, guidance: float, batch_size: int, most: float) ->
 
 
 def upright(photo: Image.Image) -> Image.Image:
-    """The photo, turned by its EXIF orientation; StudyError unless it is a whole RGB image."""
-    if not isinstance(photo, Image.Image) or photo.mode != "RGB":
-        kind = f"mode {photo.mode}" if isinstance(photo, Image.Image) else type(photo).__name__
+    """The photo in RGB, turned by its EXIF orientation; StudyError as `rgb_of`, or no image."""
+    if not isinstance(photo, Image.Image):
         raise StudyError(
-            f"The photo must be an RGB image of PIL, not {kind}: "
-            "open it with Image.open(path).convert('RGB')."
+            f"The photo must be an image of PIL, not {type(photo).__name__}: "
+            "open it with Image.open(path)."
         )
-    try:
-        return to_rgb(photo.copy())
-    except BROKEN as error:
-        name = getattr(photo, "filename", "") or "The photo"
-        raise unreadable(
-            name, error, "is not a readable image", "give a whole copy of it"
-        ) from None
+    name = getattr(photo, "filename", "") or "The photo"
+    return rgb_of(photo, str(name), "give a whole copy of it")
 
 
 def check_view(pose: PoseSource, betas: np.ndarray, azimuth: float, elevation: float) -> None:

@@ -57,6 +57,20 @@ def to_rgb(image: Image.Image) -> Image.Image:
     return image.convert("RGB")
 
 
+def rgb_of(image: Image.Image, name: str, mend: str) -> Image.Image:
+    """RGB of an image of PIL in any mode, as `to_rgb` gives it; the given one stays as it is.
+
+    StudyError `name is … : mend.` where it is not readable, or has more than 8 bits per channel,
+    which Pillow would clip to white.
+    """
+    if image.mode.startswith(("I", "F")):
+        raise StudyError(f"{name} is of mode {image.mode}: give one with 8 bits per channel.")
+    try:
+        return to_rgb(image.copy())  # which turns its argument in place
+    except BROKEN as error:
+        raise unreadable(name, error, "is not a readable image", mend) from None
+
+
 def open_rgb(path: str | Path) -> Image.Image:
     """The image of a file as `to_rgb` gives it, in its own size.
 

@@ -8,7 +8,7 @@ from PIL import Image
 
 from posedive_lib.datasets.images import read
 from posedive_lib.errors import StudyError
-from posedive_lib.intake.images import BROKEN, open_rgb, to_rgb
+from posedive_lib.intake.images import open_rgb, rgb_of
 from posedive_lib.reid import models
 from posedive_lib.reid.distances import as_features
 from posedive_lib.reid.image_set import resized
@@ -68,17 +68,7 @@ def _array(image: Photo, number: int) -> np.ndarray:
     if isinstance(image, str | Path):
         image = open_rgb(image)
     if isinstance(image, Image.Image):
-        if image.mode.startswith(("I", "F")):
-            raise StudyError(
-                f"Image {number} of the list is of mode {image.mode}: "
-                "give one with 8 bits per channel."
-            )
-        try:
-            return np.asarray(to_rgb(image.copy()))  # which turns its argument in place
-        except BROKEN as error:
-            raise StudyError(
-                f"Image {number} of the list is not readable ({error}): leave it out."
-            ) from None
+        return np.asarray(rgb_of(image, f"Image {number} of the list", "leave it out"))
     about = f"of type {type(image).__name__}"
     if isinstance(image, np.ndarray):
         if image.dtype == np.uint8 and image.ndim == 3 and image.shape[2] == 3 and image.size:
