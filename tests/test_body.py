@@ -2,8 +2,12 @@
 
 import os
 import pickle
+import re
+import shlex
 import sys
 import types
+import warnings
+from collections import OrderedDict, defaultdict
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,6 +21,7 @@ from scipy.spatial.transform import Rotation
 
 from miniworld.body import build_body, rest_joints
 from miniworld.skinning import moved_share
+from posedive_lib.body import convert
 from posedive_lib.body.camera import fit_to_crop, orient, project, viewpoint
 from posedive_lib.body.poses import load_poses
 from posedive_lib.body.raster import Mesh
@@ -412,6 +417,91 @@ def test_another_chumpy_object_is_named(arrays, tmp_path):
 def test_a_joint_regressor_may_be_sparse_in_any_layout(layout, kind, protocol, arrays, tmp_path):
     regressor = getattr(sparse, f"{layout}_{kind}")(arrays["J_regressor"])
     same(store(tmp_path, arrays | {"J_regressor": regressor}, protocol))
+
+
+@pytest.mark.parametrize("layout", ["bsr", "dia", "dok", "lil"])
+def test_a_joint_regressor_may_be_sparse_in_other_layouts(layout, arrays, tmp_path):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of too many diagonals
+        regressor = getattr(sparse, f"{layout}_matrix")(arrays["J_regressor"])
+    same(store(tmp_path, arrays | {"J_regressor": regressor}))
+
+
+@pytest.mark.parametrize("layout, place", [("bsr", "indices"), ("dia", "offsets"), ("lil", "rows")])
+def test_indices_that_lie_are_refused_in_other_layouts(layout, place, arrays, tmp_path):
+    shape = 24, len(arrays["v_template"])
+    one = sparse.coo_matrix(([1.0], ([3], [5])), shape)
+    matrix = getattr(sparse, f"{layout}_matrix")(one)
+    lies = getattr(matrix, place)
+    lies[3 if layout == "lil" else 0] = [10**6] if layout == "lil" else 10**6
+    with pytest.raises(StudyError, match="body.pkl"):
+        load_smpl(store(tmp_path, arrays | {"J_regressor": matrix}))
+
+
+class dok_matrix(dict):
+    """Stands in for an old SciPy's: it was a dictionary of its entries."""
+
+
+dok_matrix.__module__ = "scipy.sparse._old"
+
+
+@pytest.mark.parametrize("protocol", [0, 2])
+def test_an_old_scipy_s_dok_matrix_is_read(protocol, arrays, tmp_path):
+    regressor = dok_matrix(sparse.dok_matrix(arrays["J_regressor"]).items())
+    regressor._shape = arrays["J_regressor"].shape
+    module = types.ModuleType(dok_matrix.__module__)
+    module.dok_matrix = dok_matrix
+    data = arrays | {"J_regressor": regressor}
+    content = with_modules({module.__name__: module}, pickle.dumps, data, protocol)
+    (tmp_path / "body.pkl").write_bytes(content)
+    same(tmp_path / "body.pkl")
+
+
+@pytest.mark.parametrize("protocol", [0, 2, 5])
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda body: {**body, "J_regressor": np.matrix(body["J_regressor"])},
+        lambda body: {**body, "weights": np.ma.array(body["weights"], mask=False)},
+        lambda body: OrderedDict(body),
+        lambda body: {**body, "bs_style": "lbs", "used": frozenset([1]), "part": slice(0, 1)},
+        lambda body: {**body, "more": [Path("a"), range(3), 1j, defaultdict(list), Ellipsis]},
+    ],
+    ids=["matrix", "masked", "ordered", "frozenset", "others"],
+)
+def test_what_programs_save_with_a_body_is_read(change, protocol, arrays, tmp_path):
+    (tmp_path / "body.PKL").write_bytes(pickle.dumps(change(arrays), protocol))
+    same(tmp_path / "body.PKL")
+
+
+def test_keys_may_be_bytes(arrays, tmp_path):
+    data = {key.encode(): value for key, value in arrays.items()}
+    (tmp_path / "body.pkl").write_bytes(pickle.dumps(data, 3))
+    same(tmp_path / "body.pkl")
+
+
+def test_values_that_are_masked_are_refused(arrays, tmp_path):
+    weights = np.ma.array(arrays["weights"], mask=False)
+    weights[3, :2] = np.ma.masked
+    (tmp_path / "body.pkl").write_bytes(pickle.dumps(arrays | {"weights": weights}))
+    with pytest.raises(StudyError, match="body.pkl: weights is a masked array, and 2 values are"):
+        load_smpl(tmp_path / "body.pkl")
+
+
+def test_a_body_under_another_name_is_converted_by_the_line_that_is_named(arrays, tmp_path):
+    path = tmp_path / "my body.pickle"
+    data = arrays | {"J_regressor": sparse.csc_matrix(arrays["J_regressor"])}
+    path.write_bytes(pickle.dumps(data, 2))
+    with pytest.raises(StudyError, match="an .npz or an official .pkl file") as caught:
+        load_smpl(path)
+    line = shlex.split(re.search("`(.*)`", str(caught.value))[1])
+    assert line[:3] == ["python", "-m", convert.__name__]
+    assert convert.main(line[3:]) == 0
+    same(tmp_path / "my body.npz")
+    before = (tmp_path / "my body.npz").read_bytes()
+    for wrong in (line[3:], [*line[3:5], str(tmp_path / "b.pkl")], ["gone", *line[4:]]):
+        assert convert.main(wrong) == 2
+    assert (tmp_path / "my body.npz").read_bytes() == before and len(list(tmp_path.iterdir())) == 2
 
 
 def test_an_old_scipy_s_coo_matrix_is_read(arrays, tmp_path):

@@ -1,24 +1,26 @@
 """SMPL body files: an `.npz`, or an official `.pkl`; checked before anything uses them."""
 
+import shlex
 from pathlib import Path
 
 import numpy as np
 
 from posedive_lib.errors import StudyError, unreadable
 from posedive_lib.intake.arrays import read_npz
+from posedive_lib.intake.files import open_file
 from posedive_lib.intake.pickles import read_pickled_arrays
 
 KEYS = ("v_template", "f", "weights", "shapedirs", "posedirs", "J_regressor", "kintree_table")
 BETAS = 10  # directions of shape that the study uses
 
 
-def read_smpl(path: Path) -> dict[str, np.ndarray]:
+def read_smpl(path: Path, *, any_name: bool = False) -> dict[str, np.ndarray]:
     """The arrays `KEYS` of one SMPL body. StudyError: another kind of file, or arrays that misfit.
 
-    `shapedirs` keeps all its directions.
+    `shapedirs` keeps all its directions. any_name: tell the kind of file by its content.
     """
     try:
-        data = _read(path)
+        data = _read(path, _kind(path) if any_name else path.suffix.lower())
     except StudyError as error:
         named = str(error).startswith(str(path))
         raise StudyError(str(error) if named else f"{path}: {error}") from None
@@ -32,12 +34,21 @@ def read_smpl(path: Path) -> dict[str, np.ndarray]:
     return data
 
 
-def _read(path: Path) -> dict[str, np.ndarray]:
-    if path.suffix == ".npz":
+def _kind(path: Path) -> str:
+    with open_file(path) as file:
+        return ".npz" if file.read(4) == b"PK\3\4" else ".pkl"
+
+
+def _read(path: Path, kind: str) -> dict[str, np.ndarray]:
+    if kind == ".npz":
         return read_npz(path, KEYS, what="an SMPL body")
-    if path.suffix == ".pkl":
+    if kind == ".pkl":
         return read_pickled_arrays(path, KEYS)
-    raise StudyError("an SMPL body is an .npz or an official .pkl file.")
+    names = shlex.join([str(path), "--out", str(path.with_suffix(".npz"))])
+    raise StudyError(
+        "an SMPL body is an .npz or an official .pkl file; "
+        f"`python -m posedive_lib.body.convert {names}` makes an .npz of one under another name."
+    )
 
 
 def _check(path: Path, data: dict[str, np.ndarray]) -> None:
