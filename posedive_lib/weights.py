@@ -2,12 +2,12 @@
 
     python -m posedive_lib.weights FOLDER
 
-writes model.safetensors in float32 where FOLDER has only a half-precision or a pickled file.
+writes model.safetensors in float32 where FOLDER has only a pickled file, or one that is named after
+its half precision. What was there stays as it is.
 """
 
 import json
 import logging
-import re
 import sys
 import textwrap
 from collections.abc import Iterator
@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from posedive_lib.errors import StudyError, command, require_readable
 from posedive_lib.intake.files import read_json
-from posedive_lib.intake.tensors import read_pickled_tensors, read_tensors
+from posedive_lib.intake.weight_files import convert, require_plain
 from posedive_lib.writing import replacing
 
 CLIP_PARTS = ("image_encoder", "text_encoder", "tokenizer")  # of a Stable Diffusion layout
@@ -31,12 +31,6 @@ SAFETENSORS = (
     "model.safetensors",
     "*/model.safetensors",
     "*diffusion_pytorch_model.safetensors",
-)
-# diffusion_pytorch_model.safetensors, model.fp16.safetensors, pytorch_model.bin, …; of models in
-# pieces the first piece.
-WEIGHTS = re.compile(
-    r"(?P<kind>diffusion_pytorch_)?(pytorch_)?model(?P<piece>-\d+-of-\d+)?"
-    r"(?P<variant>\.[a-z]\w*)?\.(?P<end>safetensors|bin)"
 )
 # What a whole CLIP (both towers, as OpenAI published ViT-L/14) holds beside its vision tower.
 BESIDE_VISION = ("text_model.", "text_projection.", "logit_scale")
@@ -49,7 +43,7 @@ def local_folder(
 
     What the cache lacks is fetched, unless HF_HUB_OFFLINE is set. revision: where the id pins none.
     also: patterns of files to fetch beside configurations and safetensors. StudyError where there
-    is neither folder nor model.
+    is neither folder nor model, or what is there may not be read.
     """
     require_readable(source)
     if Path(source).is_dir():
@@ -63,15 +57,31 @@ def local_folder(
         )
     from huggingface_hub import snapshot_download
 
+    _require_readable_cache(name)
     patterns = [*SAFETENSORS, *also]
     try:
-        return Path(snapshot_download(name, revision=wanted, allow_patterns=patterns))
+        folder = Path(snapshot_download(name, revision=wanted, allow_patterns=patterns))
     except Exception as error:  # the hub's client raises many unrelated classes
         raise StudyError(
             f"{text} is neither a folder here nor a model in the local hub cache, and could not be "
             f"fetched ({first_line(error)}): run `hf download {name}"
             f"{f' --revision {wanted}' if wanted else ''}` where there is a network."
         ) from error
+    require_readable(folder)
+    return folder
+
+
+def _require_readable_cache(name: str) -> None:
+    """StudyError where a model's folder in the hub cache may not be read.
+
+    The hub's client takes such a folder for a missing one.
+    """
+    from huggingface_hub import constants
+    from huggingface_hub.file_download import repo_folder_name
+
+    model = Path(constants.HF_HUB_CACHE) / repo_folder_name(repo_id=name, repo_type="model")
+    for folder in (model, model / "refs", model / "snapshots"):
+        require_readable(folder)
 
 
 def load_complete(
@@ -84,7 +94,7 @@ def load_complete(
     missing, of another shape or of no use.
     """
     require_readable(folder)
-    _require_plain(folder, pickles=not options.get("use_safetensors"))
+    require_plain(folder, pickles=not options.get("use_safetensors"))
     if (folder / "config.json").is_file():
         read_json(folder / "config.json")
     try:
@@ -110,57 +120,6 @@ def load_complete(
             "fetch them again or name another folder."
         )
     return model.eval()
-
-
-def _weight_files(folder: Path) -> list[re.Match[str]]:
-    """Names of a folder's files of weights, those first that are best to load or convert."""
-    found = (WEIGHTS.fullmatch(path.name) for path in folder.glob("*"))
-    # Full precision before a variant, safetensors before pickles.
-    return sorted(filter(None, found), key=lambda m: (bool(m["variant"]), m["end"] == "bin", m[0]))
-
-
-def _require_plain(folder: Path, *, pickles: bool) -> None:
-    """StudyError where a folder has its weights only in files that `from_pretrained` passes by.
-
-    pickles: whether pytorch_model.bin will do.
-    """
-    found = _weight_files(folder)
-    plain = [m for m in found if not m["variant"] and (pickles or m["end"] == "safetensors")]
-    if found and not plain:
-        raise StudyError(
-            f"{folder} has its weights only as {', '.join(m[0] for m in found)}: convert them "
-            f"with `python -m posedive_lib.weights {folder}`."
-        )
-
-
-def convert(folder: Path) -> Path:
-    """Write the float32 safetensors that a folder lacks, from its half-precision or pickled file.
-
-    StudyError where there is nothing to convert.
-    """
-    require_readable(folder)
-    found = _weight_files(folder)
-    if not found:
-        raise StudyError(f"{folder} holds no weights: name the folder of one model.")
-    if found[0]["piece"]:
-        raise StudyError(
-            f"{folder} has its weights in pieces ({found[0][0]}), which are not converted: fetch "
-            "them as one file."
-        )
-    source = folder / found[0][0]
-    words = "could not be read", "fetch it again"
-    if found[0]["end"] == "bin":
-        tensors = read_pickled_tensors(source, *words)
-    else:
-        tensors, _ = read_tensors(source, *words)
-    whole = {
-        name: value.float().contiguous().clone() if value.is_floating_point() else value.clone()
-        for name, value in tensors.items()
-    }
-    out = folder / f"{found[0]['kind'] or ''}model.safetensors"
-    with replacing(out) as draft:
-        save_file(whole, draft, metadata={"format": "pt"})
-    return out
 
 
 def part_folder(stable_diffusion: Path, part: str, source: str | Path | None = None) -> Path:

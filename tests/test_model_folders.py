@@ -144,6 +144,46 @@ def test_one_piece_of_several_is_not_taken_for_the_whole(vae):
     assert not file.exists()
 
 
+@pytest.mark.parametrize(
+    "name",
+    [
+        "diffusion_pytorch_model.fp16-00001-of-00001.safetensors",
+        "diffusion_pytorch_model-00001-of-00001.fp16.safetensors",
+        "diffusion_pytorch_model-00001-of-00001.bin",
+    ],
+)
+def test_pieces_that_are_passed_by_are_named_and_no_line_that_fails_is_given(vae, name):
+    folder, file = vae
+    tensors = load_file(file)
+    file.unlink()
+    (torch.save if name.endswith("bin") else save_file)(tensors, folder / name)
+    for work in (
+        lambda: weights.load_part(AutoencoderKL, folder.parent, "vae"),
+        lambda: weights.convert(folder),
+    ):
+        with pytest.raises(StudyError, match=f"in pieces .{name}.*: fetch them as one file") as why:
+            work()
+        assert "python -m" not in str(why.value)
+    assert not file.exists()
+    # A whole file beside them is converted.
+    save_file(tensors, folder / "diffusion_pytorch_model.fp16.safetensors")
+    assert weights.main([str(folder)]) == 0 and file.exists()
+
+
+@pytest.mark.parametrize("kept", [torch.float16, torch.float32])
+def test_a_file_that_is_read_as_it_is_is_not_converted(vae, kept, capsys):
+    folder, file = vae
+    tensors = {name: value.to(kept) for name, value in load_file(file).items()}
+    save_file(tensors, file, metadata={"format": "pt", "note": "mine"})
+    save_file(tensors, folder / "diffusion_pytorch_model.fp16.safetensors")
+    torch.save(tensors, folder / "diffusion_pytorch_model.bin")
+    before = {path: path.read_bytes() for path in folder.iterdir()}
+    assert weights.main([str(folder)]) == 2
+    assert f"{file} is read as it is, in any precision" in capsys.readouterr().err
+    assert {path: path.read_bytes() for path in folder.iterdir()} == before
+    weights.load_part(AutoencoderKL, folder.parent, "vae")
+
+
 def test_half_precision_loads_as_float32(vae, tmp_path):
     folder, file = vae
     clip = tmp_path / "clip"

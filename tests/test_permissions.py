@@ -7,6 +7,7 @@ import tempfile
 from pathlib import Path
 from types import SimpleNamespace
 
+import huggingface_hub.constants
 import numpy as np
 import pytest
 import trees
@@ -23,6 +24,7 @@ from posedive_lib.errors import StudyError, command
 from posedive_lib.generator import load
 from posedive_lib.generator.noise_schedule import load_scheduler
 from posedive_lib.intake.arrays import read_npz
+from posedive_lib.weights import local_folder
 
 PRETRAINED = ROOT / "data/pretrained"
 VITPOSE = PRETRAINED / "vitpose"
@@ -119,6 +121,25 @@ def test_a_generator_and_what_lies_above_it(ordinary_user, name):
         shutil.copytree(PRETRAINED / part, pretrained / part)
     (pretrained / name).chmod(0)
     says_so(pretrained / name, lambda: load(pretrained / "phase1", pretrained / "stable-diffusion"))
+
+
+def test_a_model_in_the_hub_cache_and_the_cache_itself(ordinary_user, monkeypatch):
+    hub = ordinary_user / "hub"
+    model = hub / "models--someone--vitpose"
+    for part in ("refs", "snapshots/0", "blobs"):
+        (model / part).mkdir(parents=True)
+    (model / "refs/main").write_text("0")
+    (model / "blobs/a").write_text("{}")
+    (model / "snapshots/0/config.json").symlink_to("../../blobs/a")
+    for name, value in (("HF_HUB_CACHE", hub), ("HF_TOKEN_PATH", ordinary_user / "token")):
+        monkeypatch.setattr(huggingface_hub.constants, name, str(value))
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    assert local_folder("someone/vitpose") == model / "snapshots/0"
+    for folder in (hub, model, *(model / part for part in ("refs", "snapshots/0", "blobs"))):
+        for mode in (0, 0o400):  # closed, and a list whose files cannot be opened
+            folder.chmod(mode)
+            says_so(model, lambda: local_folder("someone/vitpose"))
+            folder.chmod(0o755)
 
 
 @pytest.mark.parametrize("name", ["", "scheduler", "scheduler/scheduler_config.json"])
