@@ -132,23 +132,46 @@ def study(tmp_path, monkeypatch):
     return SimpleNamespace(run=run, train=train, out=tmp_path / "out", source=source)
 
 
-def test_blank_and_equal_images_are_counted_once_when_they_are_made(study, caplog):
-    class Torn(Painter):
-        """Noise of one's own for each image, but for a grey one and two equal ones."""
+class Torn(Painter):
+    """Noise of one's own for each image, but for a grey one and two equal ones."""
 
-        def __call__(self, wanted):
-            images, rows = super().__call__(wanted), wanted.rows
-            for image, pid, index in zip(images, rows["pid"], rows["index"], strict=True):
-                key = 0 if pid == 7 else 1000 * pid + index
-                noise = np.random.default_rng(key).integers(0, 256, image.shape, dtype=np.uint8)
-                image[:] = 90 if (pid, index) == (11, 1) else noise
-            return images
+    def __call__(self, wanted):
+        images, rows = super().__call__(wanted), wanted.rows
+        for image, pid, index in zip(images, rows["pid"], rows["index"], strict=True):
+            key = 0 if pid == 7 and index < 2 else 1000 * pid + index
+            noise = np.random.default_rng(key).integers(0, 256, image.shape, dtype=np.uint8)
+            image[:] = 90 if (pid, index) == (11, 1) else noise
+        return images
 
+
+def test_blank_and_equal_images_are_counted_once_when_they_are_listed(study, caplog):
     study.run(2, Torn())
     (said,) = [record.getMessage() for record in caplog.records]
     assert said.startswith("1 of 6 generated images are blank and 2 are equal to others")
     study.run(2, Torn())
+    study.run(3, Torn())  # three more, of which none is odd
     assert len(caplog.records) == 1
+
+
+@pytest.mark.parametrize("painted", [2, 3, 5])
+def test_a_resumed_run_counts_the_images_from_before_it_was_stopped(painted, study, caplog):
+    with pytest.raises(KeyboardInterrupt):
+        study.run(2, Torn(fail_after=painted))
+    assert not caplog.records
+    study.run(2, Torn())
+    (said,) = [record.getMessage() for record in caplog.records]
+    assert said.startswith("1 of 6 generated images are blank and 2 are equal to others")
+
+
+def test_images_are_counted_again_where_the_counting_was_stopped(study, caplog, monkeypatch):
+    def stopped(content):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(candidates, "inspect_bytes", stopped)
+        study.run(2, Torn())
+    study.run(2, Torn())
+    assert [record.getMessage()[:25] for record in caplog.records] == ["1 of 6 generated images a"]
 
 
 def test_manifest_holds_every_candidate_with_its_scores(study):

@@ -66,7 +66,7 @@ def generate(
     out, key = Path(out), maker.key(inputs)
     columns = [*plan.columns, *SIGMA_GEN, *SIGMA_TAR, *archives.PLACE, "path"]
     empty = pd.DataFrame(columns=columns)
-    table, made = empty, set[str]()
+    table = empty
     manifest = judge(empty, limits)
     with (
         alone_in(out / "shards", "making candidates", first=processes().is_main_process),
@@ -75,7 +75,7 @@ def generate(
     ):
         while len(rows := _still_wanted(plan, manifest, images_per_pid)):
             bar.total = len(manifest) + len(rows)
-            missing = _missing(shards.cut(rows, shard, out, key), bar, made)
+            missing = _missing(shards.cut(rows, shard, out, key), bar)
             if spread is None:
                 maker.make(missing, block, pool, bar)
             else:
@@ -83,18 +83,26 @@ def generate(
             table = _joined(table, shards.cut(rows, shard, out, key))
             manifest = judge(table, limits)
         if processes().is_main_process:
+            # Before the manifest is there: a run that is stopped here looks at them again.
+            new = ~manifest["path"].isin(_listed(out / "manifest.csv"))
+            _warn_of_odd(archives.Archived(manifest[new], out, 0, 0))
             with replacing(out / "manifest.csv") as draft:
                 manifest.to_csv(draft, index=False, lineterminator="\n")
-            new = manifest["path"].map(lambda path: Path(path).parent.name in made)
-            _warn_of_odd(archives.Archived(manifest[new.astype(bool)], out, 0, 0))
     return manifest
 
 
-def _missing(parts: Iterable[Shard], bar: tqdm, made: set[str]) -> Iterator[Shard]:
-    """The shards that are to be made, whose names go to `made`; the bar counts the others."""
+def _listed(manifest: Path) -> list[str]:
+    """Paths of the images that an earlier run has listed; none where it has not come so far."""
+    try:
+        return pd.read_csv(manifest, usecols=["path"])["path"].tolist()
+    except (OSError, ValueError):  # an empty, cut or foreign file is no manifest
+        return []
+
+
+def _missing(parts: Iterable[Shard], bar: tqdm) -> Iterator[Shard]:
+    """The shards that are to be made; the bar counts the others."""
     for part in parts:
         if part.finished() is None:
-            made.add(part.archive.name)
             yield part
         else:
             _count_found(bar, len(part))
