@@ -635,20 +635,20 @@ def test_shift_moves_the_body_by_crop_heights():
 
 @pytest.fixture
 def table() -> BodyTable:
-    rng = np.random.default_rng(5)
-    sizes = {
-        "global_orient": (3,),
-        "body_pose": (69,),
-        "betas": (10,),
-        "cam_t": (3,),
-        "focal": (),
-        "keypoints": (17, 2),
-        "visible": (17,),
+    return bodies(["a.jpg", "b.jpg", "c.jpg"], np.random.default_rng(5))
+
+
+def bodies(paths: list[str], rng: np.random.Generator) -> BodyTable:
+    """Bodies before cameras, of random numbers."""
+    columns = {
+        name: rng.normal(0, 1, (len(paths), *shape))
+        for name, shape in SHAPES.items()
+        if name != "path"
     }
-    return BodyTable(
-        path=np.array(["a.jpg", "b.jpg", "c.jpg"]),
-        **{name: rng.normal(0, 1, (3, *size)) for name, size in sizes.items()},
-    )
+    columns["cam_t"][:, 2] = rng.uniform(3, 8, len(paths))
+    columns["focal"] = rng.uniform(300, 600, len(paths))
+    columns["visible"] = rng.integers(0, 3, (len(paths), 17))
+    return BodyTable(path=np.array(paths), **columns)
 
 
 def test_a_table_comes_back_as_it_was_and_selects_by_path(table, tmp_path):
@@ -697,6 +697,37 @@ def test_columns_of_another_kind_are_named(table, tmp_path, name, value, said):
         BodyTable.load(tmp_path / "smpl.npz")
 
 
+SECOND = np.arange(3) == 1  # of the three bodies of a table
+
+
+@pytest.mark.parametrize(
+    "name, value, said",
+    [
+        ("focal", np.where(SECOND, 0.0, 320), r"a focal length .* above 0 for b.jpg \(1 of 3 im"),
+        ("focal", -np.ones(3), r"a focal length .* for a.jpg \(3 of 3 images\): give pixels"),
+        ("cam_t", np.tile([0, 0, -5.0], (3, 1)), "a body that is not before the camera .cam_t."),
+        ("cam_t", np.zeros((3, 3)), "a body that is not before the camera .cam_t. for a.jpg"),
+        ("visible", np.full((3, 17), 9), "visible other than 0, 1 and 2 for a.jpg"),
+        ("visible", np.where(SECOND, 0.5, 1)[:, None] + np.zeros(17), "visible .* for b.jpg"),
+        ("visible", np.full((3, 17), np.nan), "visible other than 0, 1 and 2"),
+        ("keypoints", np.full((3, 17, 2), np.nan), "holds non-finite values in keypoints"),
+        ("global_orient", np.tile([0, 180.0, 0], (3, 1)), "turn by 180 radians, as if .* degrees"),
+        ("body_pose", np.full((3, 69), 1e300), "convert global_orient and body_pose to radians"),
+    ],
+)
+def test_values_that_no_photo_has_are_named(table, tmp_path, name, value, said):
+    replace(table, **{name: value}).save(tmp_path / "smpl.npz")
+    with pytest.raises(StudyError, match=rf"smpl\.npz.*{said}"):
+        BodyTable.load(tmp_path / "smpl.npz")
+
+
+def test_one_body_that_turned_often_and_a_table_without_bodies_are_taken(table, tmp_path):
+    turned = np.where(SECOND[:, None], [0, 6.5 * np.pi, 0], table.global_orient)
+    for good in (replace(table, global_orient=turned), table.select([])):
+        good.save(tmp_path / "smpl.npz")
+        assert len(BodyTable.load(tmp_path / "smpl.npz")) == len(good)
+
+
 @pytest.mark.parametrize(
     "changes, said",
     [
@@ -726,11 +757,7 @@ def test_a_sparse_matrix_whose_indices_lie_is_not_unpacked(arrays, tmp_path):
 
 def test_joined_tables_keep_every_row_in_order(tmp_path):
     """Also of tables that know the file they were read from."""
-    rng = np.random.default_rng(0)
-    columns = {
-        name: rng.normal(size=(3, *shape)) for name, shape in SHAPES.items() if name != "path"
-    }
-    one = BodyTable(path=np.array(["a", "b", "c"]), **columns)
+    one = bodies(["a", "b", "c"], np.random.default_rng(0))
     one.save(tmp_path / "smpl.npz")
     joined = BodyTable.joined([BodyTable.load(tmp_path / "smpl.npz"), one.select(["b"])])
     assert (

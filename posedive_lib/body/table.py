@@ -7,7 +7,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from posedive_lib.errors import StudyError, require_readable
+from posedive_lib.errors import StudyError, require_readable, shown
 from posedive_lib.intake.arrays import read_npz, write_npz
 
 SHAPES: dict[str, tuple[int, ...]] = {
@@ -56,7 +56,11 @@ class BodyTable:
 
     @classmethod
     def load(cls, path: str | Path) -> "BodyTable":
-        """Read `smpl.npz`; StudyError if it is missing, incomplete, misshapen or not finite."""
+        """Read `smpl.npz`; StudyError if it is missing, incomplete, misshapen or not finite.
+
+        StudyError also for values that no photo has: a focal length or a depth that is not above 0,
+        another `visible` than 0, 1 or 2, and angles in degrees.
+        """
         path = Path(path)
         require_readable(path)
         if not path.is_file():
@@ -95,11 +99,42 @@ class BodyTable:
                 )
         if len(set(self.path.tolist())) < rows:
             raise StudyError(f"{self.file} holds two bodies of one image: keep one of them.")
-        for name in ("global_orient", "body_pose", "betas", "cam_t", "focal"):
+        for name in ("global_orient", "body_pose", "betas", "cam_t", "focal", "keypoints"):
             if not np.isfinite(getattr(self, name)).all():
                 raise StudyError(
                     f"{self.file} holds non-finite values in {name}: drop or refit those images."
                 )
+
+        self._check_values()
+
+    def _check_values(self) -> None:
+        """StudyError where finite numbers make no sense; it names the first such image."""
+        angles = np.concatenate([self.global_orient, self.body_pose], axis=1).astype(float)
+        widest = np.abs(angles).reshape(len(self), 24, 3).max(axis=(1, 2))  # at most the angle
+        for good, fault, mend in (
+            (self.focal > 0, "a focal length that is not above 0", "give pixels"),
+            (
+                self.cam_t[:, 2] > 0,
+                "a body that is not before the camera (cam_t)",
+                "give metres from the camera, whose axis z points to the body",
+            ),
+            (
+                np.isin(self.visible, (0, 1, 2)).all(axis=1),
+                "visible other than 0, 1 and 2",
+                "give 2 for visible, 1 for hidden by the body itself, 0 for hidden otherwise",
+            ),
+        ):
+            if not good.all():
+                raise StudyError(
+                    f"{self.file} has {fault} for {shown(self.path[int(np.argmin(good))])} "
+                    f"({int((~good).sum()):,} of {len(self):,} images): {mend}, or drop those "
+                    "images."
+                )
+        if len(self) and np.median(widest) > 3 * np.pi:  # as `poses` reads motions
+            raise StudyError(
+                f"{self.file}: joints turn by {np.median(widest):.0f} radians, as if given in "
+                "degrees: convert global_orient and body_pose to radians."
+            )
 
     @classmethod
     def joined(cls, tables: list["BodyTable"]) -> "BodyTable":
