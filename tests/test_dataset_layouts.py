@@ -14,6 +14,7 @@ from pipeline import ROOT
 from posedive_lib import datasets, params
 from posedive_lib.datasets import market1501, msmt17
 from posedive_lib.datasets.trees import market_name, msmt17_name
+from posedive_lib.datasets.unread import unread_files
 from posedive_lib.errors import StudyError
 from posedive_lib.study import reid_work
 
@@ -292,6 +293,37 @@ def test_own_tables_of_another_form_are_told_what_to_change(tmp_path, text, expe
     assert expected in refusal("folder", tmp_path)
 
 
+@pytest.mark.parametrize("comma", [", ", " ,", " , ", ",\t"])
+@pytest.mark.parametrize("header", [True, False], ids=["everywhere", "in cells alone"])
+def test_blanks_beside_commas_say_nothing(tmp_path, comma, header):
+    lines = trees.folder(tmp_path, extra="train/junk.png,-1,0,train,0\n")
+    trees.paint(tmp_path / "train/junk.png")
+    lines.append("train/junk.png,-1,0,train,0")
+    before = datasets.load("folder", tmp_path)
+    first, *cells = [line.split(",") for line in lines]
+    if not header:  # a path may end in a blank, so those around it say something
+        cells = [[path + "," + pid, *rest] for path, pid, *rest in cells]
+    text = [comma.join(first) if header else lines[0], *map(comma.join, cells)]
+    (tmp_path / "images.csv").write_text("\n".join(text) + "\n")
+    after = datasets.load("folder", tmp_path)
+    for split, frame in before.tables.items():
+        pd.testing.assert_frame_equal(after.tables[split], frame)
+    assert not unread_files(after).pictures  # junk is known, too
+
+
+def test_two_columns_that_differ_in_blanks_are_one(tmp_path):
+    (tmp_path / "images.csv").write_text("path, pid,pid, camid\na, 1, 2, 3\n")
+    assert "two columns 'pid'" in refusal("folder", tmp_path)
+
+
+def test_text_of_one_s_own_keeps_its_blanks(tmp_path):
+    lines = trees.folder(tmp_path)
+    more = ["note,size", *[" red, 5"] * (len(lines) - 1)]
+    (tmp_path / "images.csv").write_text("\n".join(map(",".join, zip(lines, more, strict=True))))
+    train = datasets.load("folder", tmp_path).train
+    assert set(train["note"]) == {" red"} and set(train["size"]) == {5}
+
+
 def test_training_photos_alone_are_loaded_and_not_evaluated(tmp_path):
     lines = trees.folder(tmp_path)
     (tmp_path / "images.csv").write_text("\n".join(line for line in lines if "gallery" not in line))
@@ -314,6 +346,7 @@ def test_training_photos_alone_are_loaded_and_not_evaluated(tmp_path):
     for evaluate in (data.require_test, read_photos):
         with pytest.raises(StudyError, match="can be augmented but not evaluated"):
             evaluate()
+    (tmp_path / "truth.csv").unlink()  # of training photos
     (tmp_path / "images.csv").write_text("\n".join(line for line in lines if "train" not in line))
     assert "The train split of folder" in refusal("folder", tmp_path)
     trees.market(tmp_path / "m")

@@ -97,6 +97,16 @@ def test_truth_is_joined_without_twins(root):
         datasets.load("market1501", root)
 
 
+def test_a_truth_about_other_photos_is_named(root):
+    path = root / "Market-1501-v15.09.15" / "truth.csv"
+    path.write_text("path,azimuth\nMarket/bounding_box_train/0002_c1s1_000451_03.jpg,5\n")
+    said = r"truth\.csv names none of the data set's images: it begins with Market/bounding_box"
+    with pytest.raises(StudyError, match=said):
+        datasets.load("market1501", root)
+    path.write_text("path, azimuth\nbounding_box_train/0002_c2s1_000551_01.jpg, 5\n")
+    assert datasets.load("market1501", root).train["azimuth"].dropna().tolist() == [5]
+
+
 @pytest.mark.parametrize(
     "content", [b"", b"path,azimuth\n\xff\xfe,1\n", b"path,azimuth\na.jpg,1,2\n", b"path;azimuth\n"]
 )

@@ -47,7 +47,7 @@ def read(root: Path) -> Read:
         f"{TABLE} ({','.join(NEEDED)})",
     )
     path = folder / TABLE
-    table = _read_table(path)
+    table = lines(path)
     _check_cells(path, table)
     table = table.astype({"pid": "int64", "camid": "int64"})
     table["generated"] = _generated(path, table)
@@ -65,8 +65,11 @@ def read(root: Path) -> Read:
     return folder, splits, protocol("folder", TABLE)
 
 
-def _read_table(path: Path) -> pd.DataFrame:
-    """The cells as text, with one spelling for each path: `a.jpg` for `./a.jpg`."""
+def lines(path: Path) -> pd.DataFrame:
+    """The cells of `images.csv` as text, with one spelling for each path: `a.jpg` for `./a.jpg`.
+
+    StudyError as `read_table`, and where a column is missing or a path leads out of the folder.
+    """
     table = read_table(path)
     missing = [name for name in NEEDED if name not in table.columns]
     if missing:
@@ -79,6 +82,8 @@ def _read_table(path: Path) -> pd.DataFrame:
         )
     outside = table["path"].map(_outside)
     _refuse(path, table, outside, "path", "a path below the folder, with '/'")
+    for name in ("pid", "camid", "split"):
+        table[name] = table[name].str.strip()  # blanks around a number or a word say nothing
     table["path"] = [PurePosixPath(name).as_posix() for name in table["path"]]
     return table
 
@@ -112,7 +117,7 @@ def _generated(path: Path, table: pd.DataFrame) -> pd.Series:
     """Whether each image is generated: as the table says, or by the end of its name."""
     if "generated" not in table.columns:
         return table["path"].map(lambda name: bool(GENERATED.search(PurePosixPath(name).stem)))
-    text = table["generated"].str.lower()
+    text = table["generated"].str.strip().str.lower()
     _refuse(path, table, ~text.isin(["true", "false"]), "generated", "True or False")
     return text == "true"
 

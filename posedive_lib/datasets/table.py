@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from posedive_lib.errors import StudyError
+from posedive_lib.errors import StudyError, shown
 from posedive_lib.intake.tables import read_table
 
 Tables = dict[str, pd.DataFrame]  # one per split
@@ -165,9 +165,10 @@ def frame_of(folder: Path, rows: list[tuple[str, int, int]]) -> pd.DataFrame:
 def typed(text: pd.Series) -> pd.Series:
     """A column of text as numbers or truth values where it holds nothing else, by `KINDS`.
 
-    Missing cells are NA.
+    Missing cells are NA. Blanks around a number or a truth value do not count.
     """
-    filled = text[~text.isin(MISSING)]
+    bare = text.str.strip()
+    filled = bare[~bare.isin(MISSING)]
     for pattern, (plain, with_gaps) in KINDS.items():
         if filled.empty or not filled.str.fullmatch(pattern).all():
             continue
@@ -181,7 +182,8 @@ def typed(text: pd.Series) -> pd.Series:
 def with_truth(folder: Path, splits: Tables) -> Tables:
     """Join `truth.csv` of the data set's folder (if there is one) by the relative path.
 
-    Identity and camera stay those of the data set. StudyError if the file is no such table.
+    Identity and camera stay those of the data set. StudyError if the file is no such table, or
+    names none of the images.
     """
     path = folder / TRUTH
     if not path.is_file():
@@ -192,6 +194,13 @@ def with_truth(folder: Path, splits: Tables) -> Tables:
             f"{path} needs a column 'path' that names every image once: write the file anew."
         )
     truth = pd.DataFrame({name: typed(truth[name]) for name in truth} | {"rel": truth["path"]})
+    images = pd.concat([frame["rel"] for frame in splits.values()])
+    if len(images) and not truth["rel"].isin(images).any():
+        raise StudyError(
+            f"{path} names none of the data set's images: it begins with "
+            f"{shown(truth['rel'].iloc[0])}, and the first image is {shown(images.iloc[0])}; write "
+            f"paths relative to {folder}, or move the file away."
+        )
     joined = {}
     for split, frame in splits.items():
         taken = {*frame.columns, "split"}

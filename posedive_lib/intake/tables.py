@@ -15,9 +15,11 @@ MAX_CELL = 4096  # letters, as long as a path may be
 def read_table(path: Path) -> pd.DataFrame:
     """The cells of a CSV file as text, each row under the number of its line.
 
-    As text, nothing changes on the way to another file. StudyError if the file cannot be read, is
-    separated by something else, names a column twice, or has a line with more or fewer fields
-    than the header.
+    As text, nothing changes on the way to another file. Only where blanks stand around names of
+    columns, as in `path, pid`, those around names and cells are left out.
+
+    StudyError if the file cannot be read, is separated by something else, names a column twice, or
+    has a line with more or fewer fields than the header.
     """
     not_a_table = "cannot be read as a table"
     mend = "write it as CSV in UTF-8, with a header"
@@ -37,6 +39,9 @@ def read_table(path: Path) -> pd.DataFrame:
     for mark, name in ((";", "semicolons"), ("\t", "tabs")):
         if mark in header[0]:
             raise StudyError(f"{path} separates its columns by {name}: use commas.")
+    if any(name != name.strip() for name in header):
+        header = [name.strip() for name in header]
+        rows = {number: [cell.strip() for cell in row] for number, row in rows.items()}
     for name in header:
         if header.count(name) > 1:
             raise StudyError(f"{path} has two columns {name!r}: rename or remove one.")
