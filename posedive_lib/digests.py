@@ -8,6 +8,7 @@ A digest of code follows imports. A piece of work names only the module that doe
 import ast
 import copy
 import hashlib
+import stat
 from collections.abc import Iterable, Iterator
 from functools import cache
 from pathlib import Path
@@ -15,7 +16,8 @@ from typing import Any
 
 import numpy as np
 
-from posedive_lib.errors import StudyError, unreadable
+from posedive_lib.errors import StudyError, is_folder, shown, unreadable
+from posedive_lib.intake.companions import among_companions
 
 PACKAGES = ("posedive_lib", "miniworld")  # whose code counts; other packages are pinned by the lock
 
@@ -38,15 +40,17 @@ def array_digest(array: np.ndarray) -> str:
 def folder_digest(path: str | Path, suffix: str = "") -> str:
     """SHA-256 over names and contents of all files below a folder whose names end in `suffix`.
 
-    Their dates do not count. Links to folders are followed. StudyError where there is no folder.
+    Their dates do not count. Links to folders are followed. StudyError where there is no folder,
+    and as `files_below`.
     """
-    if not Path(path).is_dir():
+    if not is_folder(path):
         raise StudyError(f"There is no folder {path}; a run needs it as input.")
     digest = hashlib.sha256()
     for file in files_below(path):
         if not file.name.endswith(suffix):
             continue
-        digest.update(f"{file.relative_to(path).as_posix()}\n{file_digest(file)}\n".encode())
+        line = f"{file.relative_to(path).as_posix()}\n{file_digest(file)}\n"
+        digest.update(line.encode("utf-8", "surrogateescape"))  # a name may be any bytes
     return digest.hexdigest()
 
 
@@ -54,26 +58,50 @@ def files_below(folder: str | Path) -> list[Path]:
     """All files below a folder, sorted; links to folders are followed.
 
     `Path.glob` does not enter linked folders, so changed weights behind a link would go unseen.
-    StudyError where a folder cannot be listed, or where links lead in a circle.
+    StudyError where a folder cannot be read, where links lead in a circle, and where a link leads
+    nowhere, because its disk is not mounted.
     """
-    return sorted(path for path in _walk(Path(folder), frozenset()) if path.is_file())
+    folder, found = Path(folder), []
+    for path, mode in _walk(folder, frozenset()):
+        if mode and stat.S_ISREG(mode):
+            found.append(path)
+        elif mode is None and not among_companions(path.relative_to(folder)):
+            raise StudyError(f"{shown(path)} leads nowhere: mount its disk or remove the link.")
+    return sorted(found)
 
 
-def _walk(folder: Path, above: frozenset[Path]) -> Iterator[Path]:
+def _walk(folder: Path, above: frozenset[Path]) -> Iterator[tuple[Path, int | None]]:
+    """What lies below a folder and is no folder, each with its mode (see `_mode`)."""
     real = folder.resolve()
     if real in above:
         raise StudyError(f"{folder} links to a folder above itself: remove that link.")
     try:
         entries = sorted(folder.iterdir())
     except OSError as error:
-        raise StudyError(
-            f"{folder} cannot be listed ({error.strerror}): make it readable."
-        ) from None
+        raise unreadable(folder, error, "cannot be read", "check the folder and its disk") from None
     for entry in entries:
-        if entry.is_dir():
+        mode = _mode(entry)
+        if mode and stat.S_ISDIR(mode):
             yield from _walk(entry, above | {real})
         else:
-            yield entry
+            yield entry, mode
+
+
+def _mode(path: Path) -> int | None:
+    """The mode of a file or folder, links followed; None: a link to nothing, 0: gone meanwhile.
+
+    `Path.is_dir` and `Path.is_file` would take what may not be looked at for neither.
+    """
+    try:
+        return path.stat().st_mode
+    except OSError as error:
+        if isinstance(error, PermissionError):
+            raise unreadable(path, error, "", "") from None
+        if path.is_symlink():
+            return None
+        if isinstance(error, FileNotFoundError):
+            return 0
+        raise unreadable(path, error, "cannot be read", "check the disk") from None
 
 
 def code_digest(*modules: str) -> str:

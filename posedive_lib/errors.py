@@ -2,6 +2,8 @@
 
 import errno
 import functools
+import os
+import stat
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -89,7 +91,7 @@ def require_readable(path: str | Path) -> None:
     """
     path = Path(path)
     try:
-        for file in path.iterdir() if path.is_dir() else (path,):
+        for file in path.iterdir() if is_folder(path) else (path,):
             if not file.is_file():
                 continue
             with file.open("rb") as stream:
@@ -100,6 +102,30 @@ def require_readable(path: str | Path) -> None:
                     )
     except PermissionError as error:
         raise unreadable(error.filename or path, error, "", "") from None
+
+
+def is_folder(path: str | Path) -> bool:
+    """Whether a folder is there. StudyError where a folder above it may not be entered.
+
+    `Path.is_dir` has an error of its own for that, or says no, depending on the version of Python.
+    """
+    try:
+        return stat.S_ISDIR(os.stat(path).st_mode)
+    except PermissionError as error:
+        raise unreadable(path, error, "", "") from None
+    except (OSError, ValueError):  # nothing is there, or no file may have this name
+        return False
+
+
+def require_utf8(name: str | Path, folder: str | Path) -> None:
+    """StudyError for a name, relative to `folder`, that is not UTF-8: no table can hold it."""
+    try:
+        str(name).encode()
+    except UnicodeEncodeError:
+        raise StudyError(
+            f"The name {shown(name)} in {shown(folder)} is not in UTF-8: rename the file or its "
+            "folder, for all such names with `convmv -r -f latin1 -t utf8 --notest FOLDER`."
+        ) from None
 
 
 def shown(name: object) -> str:

@@ -1,6 +1,7 @@
 """Digests change with everything that can change a result, and with nothing else."""
 
 import ast
+import hashlib
 import os
 import shutil
 from pathlib import Path
@@ -8,8 +9,10 @@ from pathlib import Path
 import pytest
 
 from posedive_lib import digests
-from posedive_lib.digests import Code, code_digest, file_digest, folder_digest
+from posedive_lib.body.poses import load_poses
+from posedive_lib.digests import Code, code_digest, file_digest, files_below, folder_digest
 from posedive_lib.errors import StudyError
+from posedive_lib.intake.frames import check_frames
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -40,6 +43,28 @@ def test_what_lies_behind_a_link_counts(tmp_path):
     assert folder_digest(folder) != before
 
 
+def test_a_link_that_leads_nowhere_is_refused(tmp_path):
+    """Its disk is not mounted: the rest is less than what a run needs, and no digest of it."""
+    (tmp_path / "here.npz").write_text("a")
+    before = folder_digest(tmp_path)
+    (tmp_path / ".#here.npz").symlink_to("somebody@somewhere")  # an editor's lock
+    assert folder_digest(tmp_path) == before
+    for target in ("/mnt/not-mounted/out", "out"):  # the second leads to itself
+        (tmp_path / "out").symlink_to(target)
+        for read in (folder_digest, files_below, load_poses, check_frames):
+            with pytest.raises(StudyError, match="out leads nowhere: mount its disk or remove"):
+                read(tmp_path)
+        (tmp_path / "out").unlink()
+
+
+def test_names_may_be_any_bytes_and_those_of_text_keep_their_digest(tmp_path):
+    (tmp_path / "café.txt").write_text("a")
+    text = f"café.txt\n{file_digest(tmp_path / 'café.txt')}\n"
+    assert folder_digest(tmp_path) == hashlib.sha256(text.encode()).hexdigest()
+    os.rename(tmp_path / "café.txt", os.fsencode(tmp_path) + b"/caf\xe9.txt")
+    assert folder_digest(tmp_path) != hashlib.sha256(text.encode()).hexdigest()
+
+
 def test_links_in_a_circle_and_closed_folders_are_refused(tmp_path, monkeypatch):
     os.symlink(tmp_path, tmp_path / "again")
     with pytest.raises(StudyError, match="again links to a folder above itself"):
@@ -50,7 +75,7 @@ def test_links_in_a_circle_and_closed_folders_are_refused(tmp_path, monkeypatch)
         raise PermissionError(13, "Permission denied")
 
     monkeypatch.setattr(Path, "iterdir", closed)
-    with pytest.raises(StudyError, match="cannot be listed .Permission denied.: make it readable"):
+    with pytest.raises(StudyError, match="cannot be read .Permission denied.: make it readable"):
         folder_digest(tmp_path)
 
 

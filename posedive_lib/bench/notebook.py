@@ -33,7 +33,7 @@ from posedive_lib.bench import reports
 from posedive_lib.bench.code import read_notebook
 from posedive_lib.bench.costs import measured
 from posedive_lib.bench.runs import make_folder, write_text
-from posedive_lib.errors import StudyError, command
+from posedive_lib.errors import StudyError, command, is_folder
 from posedive_lib.intake.frames import check_frames
 from posedive_lib.params import Params
 from posedive_lib.writing import writing
@@ -132,7 +132,7 @@ def input_checks(params: Params, params_file: str) -> list[Callable[[], None]]:
 
 def _check_path(key: str, value: str, params: Params, params_file: str) -> None:
     """StudyError unless what `paths.key` names is there."""
-    if Path(value).exists():
+    if is_folder(value) or Path(value).exists():
         return
     mend = "put it there"
     if key in MODELS and not value.startswith("data/"):

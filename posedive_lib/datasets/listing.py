@@ -3,12 +3,7 @@
 from collections.abc import Container
 from pathlib import Path
 
-COMPANIONS = {"thumbs.db", "desktop.ini", "__macosx"}
-
-
-def is_companion(name: str) -> bool:
-    """Whether a file or folder is hidden, or one that file managers leave beside photos."""
-    return name.startswith(".") or name.lower() in COMPANIONS
+from posedive_lib.intake.companions import is_companion
 
 
 def image_names(folder: Path, suffixes: Container[str]) -> list[str]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from posedive_lib.datasets import cuhk03, folder, market1501, msmt17
 from posedive_lib.datasets.table import BODIES, Read, ReIDDataset, with_truth
 from posedive_lib.datasets.unread import unread_files
-from posedive_lib.errors import StudyError, shown, unreadable
+from posedive_lib.errors import StudyError, require_utf8, shown, unreadable
 
 if TYPE_CHECKING:
     from posedive_lib.params.sections import Paths
@@ -58,8 +58,8 @@ def load(
     splits: the folder that holds `MSMT17-S/`, if that is not `root`. bodies: a folder whose table
     NAME.npz takes the place of `smpl.npz` beside the images. unpacked: the folder for the images of
     `cuhk-03.mat`, if that is not the file's own.
-    Raises StudyError naming the missing or unreadable folder, list, image or name, or two folders
-    that both hold the data set.
+    Raises StudyError naming the missing or unreadable folder, list, image or name, a name that is
+    not UTF-8, or two folders that both hold the data set.
     """
     if name not in READERS:
         raise StudyError(f"Unknown data set '{name}': use one of {', '.join(NAMES)}.")
@@ -69,13 +69,16 @@ def load(
         its = Places(train_val, lists, None if unpacked is None else Path(unpacked).resolve())
         where, tables, protocol = READERS[name](root, its)
         tables = with_truth(where, tables)
+        own, made = where / BODIES, Path(bodies or "") / f"{source_of(name)}.npz"
+        file = made if bodies and made.is_file() else own
     except OSError as error:  # of a folder; files have their own sentences
         place = error.filename or root
         raise unreadable(place, error, "cannot be read", "check the folder and its disk") from None
-    own, made = where / BODIES, Path(bodies or "") / f"{source_of(name)}.npz"
-    file = made if bodies and made.is_file() else own
     dataset = ReIDDataset(name, root, where, **tables, bodies=file, protocol=protocol)
     _refuse_empty(dataset)
+    for frame in tables.values():
+        for rel in frame["rel"]:
+            require_utf8(rel, where)
     return dataset
 
 

@@ -10,7 +10,7 @@ from typing import IO
 import numpy as np
 from numpy.lib import format as npy
 
-from posedive_lib.errors import StudyError, unreadable
+from posedive_lib.errors import StudyError, require_readable, unreadable
 from posedive_lib.intake.files import MAX_BYTES, open_file
 from posedive_lib.writing import replacing
 
@@ -31,6 +31,7 @@ def read_npz(
     it holds, or more than `limit` bytes unpacked (a zip bomb).
     """
     path = Path(path)
+    require_readable(path)
     if not path.is_file():
         raise StudyError(f"{path} is missing: give {what}")
     if not path.stat().st_size:

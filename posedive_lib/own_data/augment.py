@@ -19,7 +19,7 @@ from posedive_lib.augment.augmenter import Augmenter
 from posedive_lib.augment.selection import select, shortfall
 from posedive_lib.datasets.write import check_free
 from posedive_lib.devices import processes
-from posedive_lib.errors import StudyError
+from posedive_lib.errors import StudyError, is_folder, require_readable
 from posedive_lib.intake.frames import check_frames
 
 if TYPE_CHECKING:
@@ -97,7 +97,7 @@ def augment(
 
 def checked_generator(folder: str | Path | None) -> Path:
     """A trained generator's folder, also where that of its training is given; else StudyError."""
-    if folder is None or not Path(folder).is_dir():
+    if folder is None or not is_folder(folder):
         raise StudyError(
             f"There is no generator at {folder}: train one (`python -m "
             "posedive_lib.own_data.train`, or `dvc repro 03_generator_training`) or name its "
@@ -105,6 +105,7 @@ def checked_generator(folder: str | Path | None) -> Path:
         )
     from posedive_lib.generator.saved import SETTINGS
 
+    require_readable(folder)
     for found in (Path(folder), Path(folder) / "generator"):
         if (found / SETTINGS).is_file():
             return found
