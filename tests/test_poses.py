@@ -1,5 +1,7 @@
 """Reading AMASS motions: axes, heading, frame rates, and files that lie."""
 
+import os
+
 import numpy as np
 import pytest
 from pipeline import ROOT
@@ -9,6 +11,7 @@ from miniworld import anatomy
 from posedive_lib.body.poses import load_poses, read_motion, remove_heading
 from posedive_lib.body.table import BodyTable
 from posedive_lib.errors import StudyError
+from posedive_lib.intake.frames import check_frames
 
 Z_UP = Rotation.from_euler("x", 90, degrees=True)
 
@@ -89,6 +92,15 @@ def test_linked_folders_are_read_as_the_real_ones(tmp_path):
     assert list(source.domain) == ["in"] * 12 + ["out"] * 12
 
 
+BINS = (  # what file managers, waste bins and snapshots of a disk put below a folder
+    "__MACOSX/walk.npz",
+    ".Trash-1000/files/old.npz",
+    ".snapshot/daily/in-domain/walk.npz",
+    "in-domain/$RECYCLE.BIN/old.npz",
+    "in-domain/@eaDir/walk.npz",
+)
+
+
 def test_files_beside_motions_are_skipped_and_counted(tmp_path, caplog):
     write(tmp_path / "in-domain" / "walk.npz")
     write(tmp_path / "in-domain" / "neutral_shape.npz")  # a motion of that name
@@ -96,12 +108,12 @@ def test_files_beside_motions_are_skipped_and_counted(tmp_path, caplog):
     assert not caplog.records
     for name in ("shape", "neutral_stagei"):
         np.savez(tmp_path / "in-domain" / f"{name}.npz", gender="neutral", betas=np.zeros(16))
-    for place in ("in-domain/._walk.npz", "__MACOSX/walk.npz"):
-        (tmp_path / place).parent.mkdir(exist_ok=True)
+    for place in ("in-domain/._walk.npz", *BINS):
+        (tmp_path / place).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / place).write_bytes(bytes.fromhex("0005160700020000"))
     assert set(load_poses(tmp_path).name) == {"walk", "neutral_shape"}
     assert len(caplog.records) == 1
-    assert "4 of 6 .npz files are no motions and are skipped" in caplog.text
+    assert "8 of 10 .npz files are no motions and are skipped" in caplog.text
     for path in tmp_path.rglob("[wn]*_shape.npz"):
         path.unlink()
     (tmp_path / "in-domain" / "walk.npz").unlink()
@@ -109,7 +121,22 @@ def test_files_beside_motions_are_skipped_and_counted(tmp_path, caplog):
         load_poses(tmp_path)
 
 
+def test_the_case_of_an_ending_does_not_count(tmp_path):
+    write(tmp_path / "in-domain" / "walk.npz").rename(tmp_path / "in-domain" / "WALK.NPZ")
+    np.savez(tmp_path / "SHAPE.npz", gender="neutral", betas=np.zeros(16))
+    assert set(load_poses(tmp_path).name) == {"WALK"}
+    with pytest.raises(StudyError, match="more than 11 frames"):
+        check_frames(tmp_path, 11)
+
+
+def test_a_motion_whose_name_no_table_can_hold_is_named(tmp_path):
+    os.rename(write(tmp_path / "a.npz"), os.fsencode(tmp_path) + b"/caf\xe9.npz")
+    with pytest.raises(StudyError, match=r"'caf\\udce9.npz' in .* not in UTF-8: rename the file"):
+        load_poses(tmp_path)
+
+
 NAN = np.full((4, 156), np.nan)
+STAND = np.tile(np.r_[Z_UP.as_rotvec(), np.zeros(153)], (4, 1))
 
 
 @pytest.mark.parametrize(
@@ -122,6 +149,10 @@ NAN = np.full((4, 156), np.nan)
         ({"poses": np.zeros((4, 150))}, "(4, 150)"),
         ({"poses": np.zeros((0, 156))}, "(0, 156)"),
         ({"poses": np.zeros((4, 156))}, "looks y-up"),
+        ({"poses": STAND + 0.1j}, "'poses' is complex128 (4, 156), expected numbers"),
+        ({"poses": STAND.astype("timedelta64[s]")}, "'poses' is timedelta64[s] (4, 156)"),
+        ({"poses": STAND > 0}, "'poses' is bool (4, 156)"),
+        ({"mocap_framerate": 60 + 1j}, "the frame rate is (60+1j), expected one number"),
         ({"poses": np.array([{"code": 1}], dtype=object)}, "Python objects"),
     ],
 )
@@ -255,13 +286,15 @@ LYING = Rotation.from_euler("x", [[90]] * 6, degrees=True)
             {"body_pose": np.full((6, 69), 90.0)},
             "as if given in degrees: convert to radians",
         ),
-        (STANDING, {"body_pose": np.zeros((5, 69))}, "(6, 3) and body_pose (5, 69)"),
+        (STANDING, {"body_pose": np.zeros((5, 69))}, "(6, 3) and body_pose float64 (5, 69)"),
         (STANDING, {"body_pose": np.zeros((6, 23, 3))}, "not (N, 3) and (N, 63 or 69)"),
         (
             STANDING,
             {"body_pose": np.array([["a"] * 69] * 6)},
             "not (N, 3) and (N, 63 or 69) numbers",
         ),
+        (STANDING, {"body_pose": np.ones((6, 69)) * 1j}, "body_pose complex128 (6, 69)"),
+        (STANDING, {"fps": np.timedelta64(30, "s")}, "expected one number"),
         (
             STANDING,
             {"body_pose": np.where(np.arange(6)[:, None] == 4, np.inf, np.zeros((6, 69)))},

@@ -56,10 +56,10 @@ def test_counting_stops_when_there_are_too_many(amass, monkeypatch):
 
     monkeypatch.setattr(frames, "frames_of", counted)
     check_frames(amass, 1000)
-    assert len(read) == 4
+    assert len(read) == 3
     with pytest.raises(StudyError, match=r"more than 399 frames.*--out FOLDER.*paths.motions"):
         check_frames(amass, 399)
-    assert len(read) == 7  # both walks, and what is no motion
+    assert len(read) == 5  # both walks
 
 
 def test_thinned_frames_are_evenly_spaced_and_keep_domain_and_folder(amass, tmp_path):

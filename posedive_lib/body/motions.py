@@ -19,23 +19,14 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-# Their names stay as they are: the keys of run records follow the code of `poses`.
-from posedive_lib.body.poses import FOLDERS, _is_motion, _load_one, load_poses
-from posedive_lib.digests import files_below
+# Its name stays as it is: the keys of run records follow the code of `poses`.
+from posedive_lib.body.poses import FOLDERS, _load_one, load_poses
 from posedive_lib.errors import StudyError, command
 from posedive_lib.intake.arrays import write_npz
-from posedive_lib.intake.frames import MOST, frames_of
+from posedive_lib.intake.frames import MOST, frames_of, motion_files
 from posedive_lib.writing import replacing_folder
 
 DOMAINS = {short: folder for folder, short in FOLDERS.items()}
-
-
-def motion_files(folder: str | Path) -> list[Path]:
-    """The files that `load_poses` reads below a folder, in its order; none where it is missing."""
-    folder = Path(folder)
-    found = files_below(folder) if folder.is_dir() else []
-    files = [f for f in found if f.suffix == ".npz" and _is_motion(f.relative_to(folder))]
-    return sorted(files, key=lambda path: path.relative_to(folder).as_posix())
 
 
 def thin(folder: str | Path, out: str | Path, most: int = MOST) -> list[str]:

@@ -8,20 +8,20 @@ joint rotations: gender and betas of the file do not enter, and a motion recorde
 poses any body.
 """
 
-import logging
 from dataclasses import dataclass, fields
 from pathlib import Path
 
 import numpy as np
 from scipy.spatial.transform import Rotation
 
-from posedive_lib.digests import files_below
 from posedive_lib.errors import StudyError
 from posedive_lib.intake.arrays import read_npz
+from posedive_lib.intake.frames import motion_files
 
 FOLDERS = {"in-domain": "in", "out-of-domain": "out"}
 # Numbers per frame; all begin with the root (3) and 21 body joints (63).
 WIDTHS = {156: "SMPL-H", 165: "SMPL-X", 72: "SMPL"}
+NUMBERS = "iuf"  # kinds of arrays: NumPy also calls complex numbers and times numbers
 RATES = ("mocap_framerate", "mocap_frame_rate")
 # 'gender' may be pickled: it is never read.
 KEYS = ("poses", *RATES, "global_orient", "body_pose", "cam_t", "fps")
@@ -74,44 +74,27 @@ def load_poses(folder: str | Path, fps: float | None = None) -> PoseSource:
 
     Sub-folders named `in-domain` and `out-of-domain` give the domain; other files count as
     in-domain. Links to folders are followed. Files that lie beside motions and are none are
-    skipped (see `_is_motion`). A file is an AMASS motion (`poses`, `mocap_framerate`; z-up) or SMPL
-    parameters (`global_orient` (N, 3), `body_pose` (N, 63 or 69), optionally `fps`; with `cam_t`,
-    as in a `BodyTable`, in the camera's frame, else y-up). Without a frame rate every row is used.
+    skipped (see `motion_files`). A file is an AMASS motion (`poses`, `mocap_framerate`; z-up) or
+    SMPL parameters (`global_orient` (N, 3), `body_pose` (N, 63 or 69), optionally `fps`; with
+    `cam_t`, as in a `BodyTable`, in the camera's frame, else y-up). Without a frame rate every row
+    is used.
 
-    StudyError for a folder without motions and for a file that is neither, is not finite, or has
-    its axes confused.
+    StudyError for a folder without motions or that cannot be read, and for a file that is neither,
+    is not finite, holds no plain numbers, or has its axes confused.
     """
     if fps is not None and not fps > 0:
         raise StudyError(
             f"fps must be above 0, got {fps}: give frames per second, or None for every frame"
         )
     folder = Path(folder)
-    found = files_below(folder) if folder.is_dir() else []
-    archives = [path for path in found if path.suffix == ".npz"]
-    files = [path for path in archives if _is_motion(path.relative_to(folder))]
+    files = motion_files(folder, warn=True)
     if not files:
         raise StudyError(
             f"{folder} holds no .npz motion: "
             f"put AMASS files into {folder}/in-domain and {folder}/out-of-domain"
         )
-    if len(files) < len(archives):
-        logging.getLogger(__name__).warning(
-            "%s: %d of %d .npz files are no motions and are skipped (AMASS's shape.npz and "
-            "*_stagei.npz, files of file managers).",
-            folder,
-            len(archives) - len(files),
-            len(archives),
-        )
-    files.sort(key=lambda path: path.relative_to(folder).as_posix())
     columns = zip(*(_load_one(path, folder, fps) for path in files), strict=True)
     return PoseSource(*map(np.concatenate, columns))
-
-
-def _is_motion(path: Path) -> bool:
-    """Not one of AMASS's body shapes, nor one of macOS's companions of a file."""
-    if path.name.startswith("._") or "__MACOSX" in path.parts:
-        return False
-    return path.name != "shape.npz" and not path.name.endswith("_stagei.npz")
 
 
 def _load_one(path: Path, folder: Path, fps: float | None) -> tuple[np.ndarray, ...]:
@@ -168,7 +151,7 @@ def read_motion(path: str | Path) -> tuple[np.ndarray, float | None, str]:
 
 
 def _one_rate(path: str | Path, rate: np.ndarray) -> float:
-    number = np.size(rate) == 1 and np.issubdtype(np.asarray(rate).dtype, np.number)
+    number = np.size(rate) == 1 and np.asarray(rate).dtype.kind in NUMBERS
     if not number or not (np.isfinite(rate) and rate > 0):
         raise StudyError(
             f"{path}: the frame rate is {rate}, expected one number of frames per second above 0"
@@ -185,11 +168,11 @@ def _amass(path: str | Path, file: dict[str, np.ndarray]) -> tuple[np.ndarray, n
         )
     poses = file["poses"]
     fits = poses.ndim == 2 and poses.shape[1] in WIDTHS and len(poses) > 0
-    if not fits or not np.issubdtype(poses.dtype, np.number):
+    if not fits or poses.dtype.kind not in NUMBERS:
         known = ", ".join(f"{width} ({name})" for width, name in sorted(WIDTHS.items()))
         raise StudyError(
             f"{path}: 'poses' is {poses.dtype} {poses.shape}, "
-            f"expected (frames, n) with n one of {known}"
+            f"expected numbers (frames, n) with n one of {known}"
         )
     return poses.astype(float), rates[0]
 
@@ -203,10 +186,10 @@ def _parameters(path: str | Path, file: dict[str, np.ndarray]) -> np.ndarray:
         and pose.shape[1] in (63, 69)
         and len(root) == len(pose) > 0
     )
-    if not fits or not all(np.issubdtype(array.dtype, np.number) for array in (root, pose)):
+    if not fits or root.dtype.kind not in NUMBERS or pose.dtype.kind not in NUMBERS:
         raise StudyError(
-            f"{path}: global_orient {root.shape} and body_pose {pose.shape} are not "
-            "(N, 3) and (N, 63 or 69) numbers in axis-angle"
+            f"{path}: global_orient {root.dtype} {root.shape} and body_pose {pose.dtype} "
+            f"{pose.shape} are not (N, 3) and (N, 63 or 69) numbers in axis-angle"
         )
     return np.concatenate([root, pose], axis=1).astype(float)
 

@@ -1,5 +1,9 @@
-"""How many frames motions have, by the heads of their arrays: none of their numbers are read."""
+"""Which files below a folder are motions, and how many frames they have.
 
+Frames are counted by the heads of the arrays: none of their numbers are read.
+"""
+
+import logging
 import zipfile
 from itertools import accumulate
 from pathlib import Path
@@ -7,11 +11,42 @@ from pathlib import Path
 from numpy.lib import format as npy
 
 from posedive_lib.digests import files_below
-from posedive_lib.errors import StudyError
+from posedive_lib.errors import StudyError, is_folder, require_utf8
+from posedive_lib.intake.companions import among_companions
 from posedive_lib.intake.files import open_file
 
 MOST = 200_000  # 0.2 GB as `load_poses` holds them, 1 every 0.8 s of AMASS
 ARRAYS = ("poses.npy", "body_pose.npy")  # which have a row per frame
+
+
+def motion_files(folder: str | Path, *, warn: bool = False) -> list[Path]:
+    """The `.npz` files below a folder that are motions, by path; none where it is missing.
+
+    The case of the ending does not count. AMASS's body shapes, hidden files, waste bins and what
+    file managers leave are none. warn: say how many such `.npz` there are. StudyError as
+    `files_below`, and for a name that no table can hold.
+    """
+    folder = Path(folder)
+    found = files_below(folder) if is_folder(folder) else []
+    archives = [path for path in found if path.suffix.lower() == ".npz"]
+    files = [path for path in archives if _is_motion(path.relative_to(folder))]
+    for path in files:
+        require_utf8(path.relative_to(folder), folder)
+    if warn and len(files) < len(archives):
+        logging.getLogger(__name__).warning(
+            "%s: %d of %d .npz files are no motions and are skipped (AMASS's shape.npz and "
+            "*_stagei.npz, hidden files, waste bins, files of file managers).",
+            folder,
+            len(archives) - len(files),
+            len(archives),
+        )
+    return sorted(files, key=lambda path: path.relative_to(folder).as_posix())
+
+
+def _is_motion(path: Path) -> bool:
+    """Not one of AMASS's body shapes, nor a companion of other files."""
+    name = path.name.lower()
+    return not (among_companions(path) or name == "shape.npz" or name.endswith("_stagei.npz"))
 
 
 def check_frames(folder: str | Path, most: int = MOST) -> None:
@@ -19,8 +54,7 @@ def check_frames(folder: str | Path, most: int = MOST) -> None:
 
     Counting ends when there are too many.
     """
-    files = files_below(folder) if Path(folder).is_dir() else []
-    counts = (frames_of(path) for path in files if path.suffix == ".npz")
+    counts = (frames_of(path) for path in motion_files(folder))
     if any(frames > most for frames in accumulate(counts)):
         raise StudyError(
             f"{folder} has more than {most:,} frames of motion, which the study would hold in "
