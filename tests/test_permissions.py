@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 import tempfile
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -16,18 +17,23 @@ from pipeline import ROOT
 from posedive_lib import datasets
 from posedive_lib.augment.confidence import PoseEstimator
 from posedive_lib.body import load_smpl
+from posedive_lib.body.poses import load_poses
 from posedive_lib.body.table import BodyTable
 from posedive_lib.checkpoints import load_checkpoint
 from posedive_lib.datasets.preflight import preflight
-from posedive_lib.digests import file_digest
-from posedive_lib.errors import StudyError, command
+from posedive_lib.digests import file_digest, folder_digest
+from posedive_lib.errors import StudyError, command, require_readable
 from posedive_lib.generator import load
 from posedive_lib.generator.noise_schedule import load_scheduler
 from posedive_lib.intake.arrays import read_npz
+from posedive_lib.intake.frames import check_frames
+from posedive_lib.own_data.augment import checked_generator
+from posedive_lib.own_data.hmr2 import read_hmr2
 from posedive_lib.weights import local_folder
 
 PRETRAINED = ROOT / "data/pretrained"
 VITPOSE = PRETRAINED / "vitpose"
+PHOTO = "query/0001_c1s1_000001_00.jpg"  # of `trees.market`
 SCHEDULER = PRETRAINED / "stable-diffusion/scheduler"
 
 
@@ -39,7 +45,7 @@ def ordinary_user():
     folder.chmod(0o777)
     # All modules that reading imports: that user may not read them.
     warm = trees.market(folder / "warm")
-    (warm / "truth.csv").write_text("path\nquery/none.jpg\n")
+    (warm / "truth.csv").write_text(f"path\n{PHOTO}\n")
     preflight(datasets.load("market1501", warm))
     load_smpl(ROOT / "data/body/SMPL_NEUTRAL.npz")
     PoseEstimator(VITPOSE)
@@ -60,10 +66,13 @@ def says_so(path, work):
     assert not any(word in text for word in ("damaged", "restore", "remove", "fetch", "\n"))
 
 
-@pytest.mark.parametrize("what", ["", "query", "bounding_box_train", "query/one", "truth.csv"])
+@pytest.mark.parametrize(
+    "what", ["", "query", "bounding_box_train", "query/one", "query/more", "truth.csv"]
+)
 def test_a_data_set(ordinary_user, what):
     root = trees.market(ordinary_user / "market1501")
-    (root / "truth.csv").write_text("path\nquery/none.jpg\n")
+    (root / "truth.csv").write_text(f"path\n{PHOTO}\n")
+    trees.paint(root / "query/more/0001_c1s1_000009_00.jpg")
     path = sorted((root / "query").iterdir())[0] if what == "query/one" else root / what
     path.chmod(0)
     says_so(path, lambda: preflight(datasets.load("market1501", root)).require())
@@ -151,12 +160,51 @@ def test_a_scheduler(ordinary_user, name):
     says_so(path, lambda: load_scheduler(ordinary_user / "sd", params))
 
 
-@pytest.mark.parametrize("read", [load_smpl, BodyTable.load, file_digest])
+def arrays(path):
+    return read_npz(path, what="a table")
+
+
+@pytest.mark.parametrize("read", [load_smpl, BodyTable.load, file_digest, arrays, read_hmr2])
 def test_what_lies_in_a_closed_folder(ordinary_user, read):
     (ordinary_user / "body").mkdir()
     (ordinary_user / "body/a.npz").touch()
     (ordinary_user / "body").chmod(0)
     says_so(ordinary_user / "body/a.npz", lambda: read(ordinary_user / "body/a.npz"))
+
+
+FOLDERS = (load_poses, check_frames, folder_digest, checked_generator, require_readable)
+
+
+@pytest.mark.parametrize("read", FOLDERS)
+def test_a_folder_in_a_closed_one(ordinary_user, read):
+    (ordinary_user / "a/b").mkdir(parents=True)
+    (ordinary_user / "a").chmod(0)
+    says_so(ordinary_user / "a/b", lambda: read(ordinary_user / "a/b"))
+
+
+@pytest.mark.parametrize("mode", [0, 0o444], ids=["closed", "may be listed, not entered"])
+@pytest.mark.parametrize("read", [load_poses, check_frames, folder_digest])
+def test_a_folder_below_a_readable_one(ordinary_user, read, mode):
+    (ordinary_user / "motions/in-domain").mkdir(parents=True)
+    (ordinary_user / "motions/in-domain/walk.npz").touch()
+    (ordinary_user / "motions/in-domain").chmod(mode)
+    says_so(ordinary_user / "motions/in-domain", lambda: read(ordinary_user / "motions"))
+
+
+def test_a_folder_of_bodies(ordinary_user):
+    root = trees.market(ordinary_user / "market1501")
+    (ordinary_user / "bodies").mkdir()
+    (ordinary_user / "bodies").chmod(0)
+    load_set = partial(datasets.load, "market1501", root, bodies=ordinary_user / "bodies")
+    says_so(ordinary_user / "bodies/market1501.npz", load_set)
+
+
+def test_a_companion_folder_is_not_asked_for(ordinary_user):
+    """Every disk of Linux has a `lost+found` that only root may read; nothing reads it."""
+    root = trees.market(ordinary_user / "market1501")
+    (root / "query/lost+found").mkdir()
+    (root / "query/lost+found").chmod(0)
+    assert not preflight(datasets.load("market1501", root)).problems
 
 
 def test_a_command_ends_with_the_sentence(ordinary_user, capsys):

@@ -14,7 +14,9 @@ from PIL import Image
 from posedive_lib import datasets
 from posedive_lib.datasets.checks import valid_queries
 from posedive_lib.datasets.preflight import main, preflight
+from posedive_lib.datasets.unread import PICTURES
 from posedive_lib.errors import StudyError
+from posedive_lib.intake.images import FORMATS
 
 
 @pytest.fixture
@@ -341,6 +343,33 @@ def test_images_that_are_not_read_are_counted_and_the_first_is_named(market):
     assert "directly in bounding_box_train" in text
 
 
+def test_every_ending_that_pillow_knows_of_a_picture_is_one():
+    Image.init()
+    known = {end for end, kind in Image.registered_extensions().items() if kind in FORMATS}
+    assert not known - PICTURES
+
+
+@pytest.mark.parametrize("ending", ["", ".jpe", ".heif", ".JP2K", ".tga", ".pgm", ".qoi"])
+def test_an_ending_of_few_pictures_or_none_is_no_way_to_vanish(market, ending):
+    path = sorted((market / "query").iterdir())[0]
+    path.rename(path.with_suffix(ending))
+    (market / "query" / "README").write_text("no picture")
+    (market / "query" / f"{path.name}.json").write_text("{}")
+    text = only(report(market).problems)
+    assert f"1 images are there but not read (query/{path.stem}{ending}): only files in" in text
+    assert "convert, rename or move them" in text
+
+
+def test_a_name_that_no_table_can_hold_is_named(market, capsys):
+    path = sorted((market / "query").iterdir())[0]
+    os.rename(path, os.fsencode(path.with_suffix("")) + b"_\xe9.jpg")
+    said = r"query/0001_c1s1_000001_00_\\udce9.jpg' in .* is not in UTF-8: rename the file"
+    with pytest.raises(StudyError, match=said):
+        datasets.load("market1501", market)
+    assert main(["market1501", str(market)]) == 1
+    assert capsys.readouterr().out.startswith("PROBLEM: The name 'query/0001_c1s1")
+
+
 def test_a_split_whose_images_all_lie_deeper_says_so(market):
     person = market / "query" / "0001"
     for path in sorted((market / "query").iterdir()):
@@ -372,11 +401,14 @@ def test_unlisted_images_of_lists_and_tables_are_a_note(tmp_path):
 
 def test_companion_files_are_skipped_and_counted(market):
     (market / "bounding_box_train" / "._0002_c1s1_000000_00.jpg").write_bytes(b"\0\5\x16\7")
-    (market / "query" / "__MACOSX").mkdir()
-    for name in ("Thumbs.db", ".DS_Store", "__MACOSX/0001_c1s1_000001_00.jpg"):
+    photo = "0001_c1s1_000001_00.jpg"
+    folders = ("__MACOSX", "@eaDir", "$RECYCLE.BIN", "#recycle", "System Volume Information")
+    for folder in folders:
+        (market / "query" / folder).mkdir()
+    for name in ("Thumbs.db", ".DS_Store", *(f"{folder}/{photo}" for folder in folders)):
         (market / "query" / name).write_bytes(b"x")
     found = report(market)
-    assert not found.problems and "4 hidden files and files of file managers" in only(found.notes)
+    assert not found.problems and "8 hidden files and files of file managers" in only(found.notes)
 
 
 def test_cameras_count_from_1(market):

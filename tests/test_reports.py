@@ -64,6 +64,9 @@ def test_the_mini_world_s_data_are_not_one_s_own(study):
     rendered.mkdir(parents=True)
     (rendered / RENDERED).write_text("")
     assert reports.folder() == Path("reports") and not reports.own_data("build/world")
+    for companion in ("Thumbs.db", "__MACOSX", "@eaDir", "MSMT17_V1/desktop.ini"):
+        Path("build/world", companion).mkdir()
+        assert reports.folder() == Path("reports")
     Path("build/world/mine").mkdir()
     with pytest.raises(StudyError, match="are your own"):
         reports.folder()

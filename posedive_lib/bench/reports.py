@@ -9,6 +9,7 @@ from pathlib import Path
 
 from posedive_lib.datasets.table import RENDERED
 from posedive_lib.errors import StudyError
+from posedive_lib.intake.companions import is_companion
 from posedive_lib.intake.settings import read_yaml
 
 DEFAULT = Path("reports")
@@ -49,9 +50,9 @@ def own_data(datasets: str | Path) -> bool:
 
 
 def _visible(folder: Path) -> list[Path]:
-    """What a folder holds, [] where there is none."""
+    """What a folder holds but for companions of other files, [] where there is none."""
     entries = folder.iterdir() if folder.is_dir() else ()
-    return [entry for entry in entries if not entry.name.startswith(".")]
+    return [entry for entry in entries if not is_companion(entry.name)]
 
 
 def _rendered(folder: Path) -> bool:

@@ -11,7 +11,7 @@ from posedive_lib.datasets.folder import FOLDER
 from posedive_lib.datasets.images import FLAT
 from posedive_lib.datasets.table import ReIDDataset
 from posedive_lib.datasets.unread import unread_files
-from posedive_lib.errors import shown
+from posedive_lib.errors import StudyError, shown
 
 ALIKE = 2  # grey levels that the 72 means of two copies of a photo differ on average, at most
 SMALLEST = 16  # pixels: a side below it shows no person
@@ -77,7 +77,11 @@ def unreadable(images: pd.DataFrame) -> Iterator[Finding]:
 
 def unread(dataset: ReIDDataset) -> Iterator[Finding]:
     """Pictures in the data set's folders that are in none of its tables, and companion files."""
-    found = unread_files(dataset)
+    try:
+        found = unread_files(dataset)
+    except StudyError as error:  # a folder that may not be read; the other checks go on
+        yield problem(str(error))
+        return
     if found.pictures:
         # Where a table or a list chooses the images, others may lie beside them on purpose.
         chosen = dataset.name == FOLDER or dataset.name.startswith("msmt17")

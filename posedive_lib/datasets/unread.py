@@ -1,7 +1,7 @@
 """Files in a data set's folder that are not read: pictures that were overlooked, and companions.
 
 Companion files are what file managers and archive tools leave beside photos: `._*`, `.DS_Store`,
-`Thumbs.db`, `__MACOSX`. Nothing reads them, and a report counts them.
+`Thumbs.db`, `__MACOSX`, waste bins. Nothing reads them, and a report counts them.
 """
 
 import os
@@ -11,22 +11,16 @@ from typing import NamedTuple
 
 from posedive_lib.datasets import folder as own_data
 from posedive_lib.datasets import market1501, msmt17
-from posedive_lib.datasets.listing import is_companion
 from posedive_lib.datasets.table import ReIDDataset
-from posedive_lib.intake.tables import read_table
+from posedive_lib.errors import unreadable
+from posedive_lib.intake.companions import among_companions
 
-PICTURES = market1501.IMAGES | {
-    ".avif",
-    ".bmp",
-    ".gif",
-    ".heic",
-    ".jfif",
-    ".jp2",
-    ".ppm",
-    ".tif",
-    ".tiff",
-    ".webp",
-}
+# Endings of pictures: all that Pillow knows of the formats in `intake.images`, and what it lacks.
+PICTURES = market1501.IMAGES | set(
+    ".apng .avif .avifs .bmp .bw .dib .gif .icb .j2c .j2k .jfif .jp2 .jpc .jpe .jpf .jpx .mpo .pbm "
+    ".pcx .pfm .pgm .pnm .ppm .qoi .rgb .rgba .sgi .tga .tif .tiff .vda .vst .webp "
+    ".heic .heif .hif .jp2k .jxl".split()
+)
 
 
 class Unread(NamedTuple):
@@ -38,19 +32,22 @@ class Unread(NamedTuple):
 
 
 def unread_files(dataset: ReIDDataset) -> Unread:
-    """What lies among the images of a loaded data set and is in none of its tables."""
+    """What lies among the images of a loaded data set and is in none of its tables.
+
+    StudyError where a folder among them may not be read: nobody knows what is in it.
+    """
     places, mend = _places(dataset)
     known = {rel for frame in dataset.tables.values() for rel in frame["rel"]}
     if dataset.name == own_data.FOLDER:
-        listed = read_table(dataset.folder / own_data.TABLE)["path"]  # junk, too
-        known |= {PurePosixPath(path).as_posix() for path in listed} | set(own_data.TAKEN)
+        listed = own_data.lines(dataset.folder / own_data.TABLE)["path"]  # junk, too
+        known |= {*listed, *own_data.TAKEN}
     pictures, companions = [], []
     for place in places:
         for rel in _files_below(dataset.folder, place):
             path = PurePosixPath(rel)
-            if any(is_companion(part) for part in path.parts):
+            if among_companions(path):
                 companions.append(rel)
-            elif path.suffix.lower() in PICTURES and rel not in known and not _is_junk(rel):
+            elif _is_picture(path) and rel not in known and not _is_junk(rel):
                 pictures.append(rel)
     return Unread(sorted(pictures), sorted(companions), mend)
 
@@ -62,7 +59,8 @@ def _places(dataset: ReIDDataset) -> tuple[list[str], str]:
         folders = ", ".join(market1501.SPLITS.values())
         return (
             list(market1501.SPLITS.values()),
-            f"only files in {suffixes} directly in {folders} are read: convert or move them",
+            f"only files in {suffixes} directly in {folders} are read: convert, rename or move "
+            "them",
         )
     if dataset.name == own_data.FOLDER:
         return [""], f"they are not in {own_data.TABLE}: add their lines, or move them away"
@@ -74,8 +72,14 @@ def _places(dataset: ReIDDataset) -> tuple[list[str], str]:
 
 def _files_below(folder: Path, place: str) -> Iterator[str]:
     """Files at any depth, relative to `folder`; linked folders are followed, each once."""
+
+    def refuse(error: OSError) -> None:
+        path = Path(error.filename)
+        if not among_companions(path.relative_to(folder)):  # where nothing would be read
+            raise unreadable(path, error, "cannot be read", "check the folder and its disk")
+
     seen = set()
-    for where, folders, files in os.walk(folder / place, followlinks=True):
+    for where, folders, files in os.walk(folder / place, onerror=refuse, followlinks=True):
         status = os.stat(where)
         if (status.st_dev, status.st_ino) in seen:
             folders.clear()  # a link that leads back
@@ -84,6 +88,13 @@ def _files_below(folder: Path, place: str) -> Iterator[str]:
         below = Path(where).relative_to(folder)
         for name in files:
             yield (below / name).as_posix()
+
+
+def _is_picture(path: PurePosixPath) -> bool:
+    """By the ending of its name; without one by a name that says identity and camera."""
+    if path.suffix:
+        return path.suffix.lower() in PICTURES
+    return market1501.NAME.match(path.name) is not None
 
 
 def _is_junk(rel: str) -> bool:
