@@ -16,8 +16,13 @@ from posedive_lib.errors import StudyError
 
 @contextmanager
 def writing(path: str | Path) -> Iterator[None]:
-    """A place that cannot be written, or a full disk, becomes a StudyError that names `path`."""
+    """A place that cannot be written, or a full disk, becomes a StudyError that names `path`.
+
+    So does, before anything is written, a link on the way to `path` that leads nowhere: a new file
+    in its place would end on another disk than the one that was meant.
+    """
     try:
+        _refuse_loose_links(Path(path))
         yield
     except (OSError, SafetensorError) as error:
         reason = getattr(error, "strerror", None) or error
@@ -28,6 +33,15 @@ def writing(path: str | Path) -> Iterator[None]:
             reason = f"{reason}: {error.filename}"
             mend = "something was removed meanwhile; put it back, or start again"
         raise StudyError(f"{path} cannot be written ({reason}): {mend}") from error
+
+
+def _refuse_loose_links(path: Path) -> None:
+    for place in (path, *path.parents):
+        if place.is_symlink() and not place.exists():
+            raise StudyError(
+                f"{place} is a link that leads nowhere ({os.readlink(place)}): mount its disk, or "
+                "remove the link."
+            )
 
 
 @contextmanager
@@ -56,9 +70,16 @@ def replacing_folder(path: str | Path, *, keep: bool = False) -> Iterator[Path]:
 
     keep: a folder that another process has put there meanwhile stays, and this one is dropped.
     A kill or a full disk leaves the old folder whole. If a kill falls between the two renames, the
-    next call puts the old folder back first. The draft's name is this process's own.
+    next call puts the old folder back first. The draft's name is this process's own. A link stays,
+    and the folder that it leads to is replaced. StudyError where that is a disk's own folder.
     """
     path = Path(path)
+    if os.path.islink(path) and os.path.exists(path):
+        path = path.resolve()  # the draft must lie on the disk that the link leads to
+    if os.path.ismount(path):
+        raise StudyError(
+            f"{path} is the top folder of a disk, which cannot be replaced: name one below it."
+        )
     draft, old = (
         path.with_name(f".{path.name}.{_host()}.{os.getpid()}.new"),
         path.with_name(f".{path.name}.old"),

@@ -112,3 +112,35 @@ def test_a_draft_of_another_machine_is_left_alone(tmp_path, monkeypatch):
             other.write_text("ours")
         assert other != draft and draft.read_text() == "theirs"
     assert path.read_text() == "theirs" and os.listdir(tmp_path) == ["file.txt"]
+
+
+def test_a_linked_folder_is_replaced_where_it_lies_and_the_link_stays(tmp_path):
+    disk, link = tmp_path / "disk/bodies", tmp_path / "build/bodies"
+    disk.mkdir(parents=True)
+    link.parent.mkdir()
+    link.symlink_to(disk)
+    for name in ("first", "second"):
+        with replacing_folder(link) as draft:
+            assert draft.parent == disk.parent
+            (draft / name).write_text(name)
+        assert link.is_symlink() and os.listdir(disk) == [name]
+    assert os.listdir(link.parent) == ["bodies"] == os.listdir(disk.parent)
+
+
+@pytest.mark.parametrize("linked, path", [("out", "out"), ("out", "out/below"), ("f", "f")])
+@pytest.mark.parametrize("write", [replacing, replacing_folder])
+def test_a_link_that_leads_nowhere_is_no_place_to_write(tmp_path, write, linked, path):
+    """Its disk is not mounted; what is written in its place would lie on another one."""
+    (tmp_path / linked).symlink_to(tmp_path / "not-mounted/out")
+    with (
+        pytest.raises(StudyError, match=f"{linked} is a link that leads nowhere .*: mount its"),
+        write(tmp_path / path),
+    ):
+        pytest.fail("too late")
+    assert (tmp_path / linked).is_symlink() and os.listdir(tmp_path) == [linked]
+
+
+def test_the_top_folder_of_a_disk_is_refused_before_the_work(tmp_path, monkeypatch):
+    monkeypatch.setattr(os.path, "ismount", lambda path: path == tmp_path)
+    with pytest.raises(StudyError, match="is the top folder of a disk"), replacing_folder(tmp_path):
+        pytest.fail("too late")
