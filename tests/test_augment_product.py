@@ -219,6 +219,12 @@ def test_what_is_missing_is_said_first_in_one_sentence(market, tmp_path, capsys,
     with pytest.raises(StudyError, match="lie one in the other"):
         augment.augment("market1501", root, folder / "out", P, painter=painter, progress=False)
     assert not painter.painted and not (folder / "out.candidates").exists()
+    own = tmp_path / "mine.candidates"  # for an election
+    own.mkdir()
+    (own / "manifest.csv").write_text("mine")
+    with pytest.raises(StudyError, match="mine.candidates holds something else than candidates"):
+        augment.augment("market1501", root, tmp_path / "mine", P, painter=painter, progress=False)
+    assert (own / "manifest.csv").read_text() == "mine"
     (folder / "smpl.npz").unlink()
     with pytest.raises(StudyError, match="posedive_lib.own_data.fit market1501"):
         augment.augment("market1501", root, tmp_path / "out", P, painter=Painter(), progress=False)

@@ -114,12 +114,40 @@ def test_hmr2_is_taken_where_it_has_a_body_and_the_rest_is_fitted(study, fitted,
     assert len(BodyTable.load("build/bodies/market1501.npz")) == len(rels())  # the last good one
 
 
-def test_a_folder_of_something_else_is_not_replaced(study, fitted, tmp_path):
+@pytest.mark.parametrize("own", ["thesis.txt", "bodies.csv"])
+def test_a_folder_of_something_else_is_not_replaced(study, fitted, tmp_path, own):
+    """Not even one with a table of our name."""
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine/thesis.txt").write_text("years of work")
-    with pytest.raises(StudyError, match="mine has no bodies.csv, so it is no folder of bodies"):
+    (tmp_path / "mine" / own).write_text("years of work")
+    with pytest.raises(StudyError, match="mine has no bodies.csv .* so it is no folder of bodies"):
         bodies.make(study("fit", **{"paths.bodies": "mine"}))
     assert not fitted and (tmp_path / "mine/thesis.txt").read_text() == "years of work"
+
+
+def test_a_fit_belongs_to_the_names_of_its_photos(tmp_path):
+    """A table of bodies names them, so photos under other names, in the same order, need a new one.
+
+    Batches of an earlier fit are removed beside it; what else lies there is the user's.
+    """
+    (tmp_path / "motions").mkdir()
+    for name in ("a.jpg", "body.npz"):
+        (tmp_path / name).write_bytes(b"x")
+    own = {"body": str(tmp_path / "body.npz"), "motions": str(tmp_path / "motions")}
+    inputs = own | {"estimator": str(tmp_path / "motions"), "focal": 2.5}
+    photo = pd.DataFrame({"path": [str(tmp_path / "a.jpg")], "rel": ["a.jpg"]})
+    key = fit.key_of(photo, **inputs)
+    assert key == fit.key_of(photo, **inputs)
+    assert key != fit.key_of(photo.assign(rel="b.jpg"), **inputs)
+    parts = tmp_path / "parts"
+    parts.mkdir()
+    for name in (f"{key}-points-00000.npz", f"{'0' * 16}-bodies-00000.npz", "notes.txt"):
+        (parts / name).touch()
+    (parts / "folder").mkdir()
+    fit._remove(parts, but=key)
+    assert len([*parts.iterdir()]) == 3
+    fit._remove(parts)
+    assert sorted(path.name for path in parts.iterdir()) == ["folder", "notes.txt"]
 
 
 @pytest.mark.parametrize("name", ["bodies", "splits", "reports"])

@@ -458,6 +458,9 @@ def test_only_trees_written_here_are_replaced(tmp_path):
     ):
         with pytest.raises(StudyError, match=text):
             write_augmented(data, generated, place, overwrite=True)
+    (foreign / "augmented.json").write_text('{"photos": 1}')  # under our name
+    with pytest.raises(StudyError, match="no augmented.json of one"):
+        write_augmented(data, generated, foreign, overwrite=True)
     assert (foreign / "holiday.jpg").read_text() == "mine" and len(
         datasets.load("market1501", tmp_path / "in").train
     ) == len(data.train)

@@ -5,6 +5,7 @@ The bundled small models do the work, on a tiny Market-1501 of plain photos.
 
 import shutil
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -199,6 +200,7 @@ def test_two_processes_share_encoding_and_training(market, profile, tmp_path):
         ("full", {}, "GB free, but arrays, checkpoint and generator need"),
         ("foreign", {}, "holds something else than a training"),
         ("arrays", {}, "holds something else than a training"),
+        ("a list", {}, "has no photos.csv with the columns dataset, rel, pid, camid"),
     ],
 )
 def test_what_cannot_work_is_said_before_anything_is_encoded(
@@ -221,11 +223,30 @@ def test_what_cannot_work_is_said_before_anything_is_encoded(
     elif spoil == "arrays":  # a folder that happens to have our name
         (out / "arrays").mkdir(parents=True)
         (out / "arrays/features.npy").write_bytes(b"mine")
+    elif spoil == "a list":  # of the user's own, under our name
+        (out / "arrays").mkdir(parents=True)
+        (out / "photos.csv").write_text("file,who\nholiday.jpg,me\n")
     monkeypatch.setattr(train, "_encoded", lambda *arguments: pytest.fail("too late"))
     with pytest.raises(StudyError, match=sentence):
         train.train_on(datasets.load("market1501", market), out, profile(**changes))
     assert spoil != "foreign" or [path.name for path in out.iterdir()] == ["holiday.jpg"]
     assert spoil != "arrays" or (out / "arrays/features.npy").read_bytes() == b"mine"
+    assert spoil != "a list" or "holiday" in (out / "photos.csv").read_text()
+
+
+def test_what_others_put_among_the_arrays_stays(market, tmp_path, monkeypatch):
+    folder, old = tmp_path / "arrays", "0123456789abcdef"
+    folder.mkdir()
+    ours = [old, f"{old}-00000.npz", f".{old}-00000.npz.host.7", f".{old}.host.7.new"]
+    theirs = ["results.npy", "mine", "0123456789abcdef0", ".hidden"]
+    for name in [*ours, *theirs]:
+        (folder / name).mkdir() if "." not in name else (folder / name).touch()
+    monkeypatch.setattr(train, "encoded_in_blocks", lambda *arguments, **options: folder)
+    monkeypatch.setattr(train.TrainingArrays, "read", lambda path: path)
+    scale = SimpleNamespace(scale=SimpleNamespace(scheduler=""))
+    work = SimpleNamespace(params=scale, key=lambda images: "f" * 16, arrays=None)
+    train._encoded(work, datasets.load("market1501", market).train, folder, progress=False)
+    assert {path.name for path in folder.iterdir()} == {*theirs}
 
 
 def test_a_training_is_known_by_its_list_of_photos(market, profile, tmp_path):

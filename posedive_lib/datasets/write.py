@@ -24,7 +24,7 @@ from posedive_lib.datasets.loading import load
 from posedive_lib.datasets.table import BODIES, TRUTH, ReIDDataset
 from posedive_lib.errors import StudyError, unreadable
 from posedive_lib.intake.arrays import read_npz, write_npz
-from posedive_lib.intake.files import read_bytes
+from posedive_lib.intake.files import read_bytes, read_json
 from posedive_lib.intake.images import BROKEN, decode, to_rgb, turn
 from posedive_lib.intake.tables import read_table
 from posedive_lib.writing import replacing_folder
@@ -156,10 +156,11 @@ def check_free(dataset: ReIDDataset, out_root: Path, overwrite: bool) -> None:
             f"{out_root} already exists: choose another folder for the augmented data set, "
             "or overwrite it (--overwrite)."
         )
-    if not (out_root / RECORD).is_file():
+    record = read_json(out_root / RECORD) if (out_root / RECORD).is_file() else {}
+    if not {"dataset", "layout"} <= record.keys():
         raise StudyError(
-            f"{out_root} was not written as an augmented data set (it has no {RECORD}) and is not "
-            "replaced: remove it yourself or choose another folder."
+            f"{out_root} was not written as an augmented data set (it has no {RECORD} of one) and "
+            "is not replaced: remove it yourself or choose another folder."
         )
 
 

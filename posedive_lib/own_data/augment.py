@@ -65,13 +65,14 @@ def augment(
         generator = checked_generator(generator)
     dataset = datasets.load(name, root)
     check_free(dataset, out, overwrite)
+    store = out.with_name(f"{out.name}.candidates")
+    _check_store(store)
     check_frames(P.paths.motions)
     augmenter = Augmenter.of(P, dataset)
     wanted = P.augment.images_per_pid
     rows = augmenter.plan(arm, P.augment.candidates_per_pid, "references" if progress else None)
     if painter is None:
         painter = _diffusion(P, checked_generator(generator))
-    store = out.with_name(f"{out.name}.candidates")
     manifest = augmenter.make(rows, painter, store, images_per_pid=wanted, progress=progress)
     added = select(manifest, P.augment, images_per_pid=wanted)
     if added.empty:
@@ -93,6 +94,15 @@ def augment(
     processes().wait_for_everyone()
     short = shortfall(manifest, added, wanted)
     return Augmented(written or datasets.load(name, out), manifest, added, short)
+
+
+def _check_store(store: Path) -> None:
+    """StudyError unless the folder for candidates is new, empty, or one of candidates."""
+    if store.is_dir() and any(store.iterdir()) and not (store / "shards").is_dir():
+        raise StudyError(
+            f"{store} holds something else than candidates (it has no folder shards): "
+            "choose another --out."
+        )
 
 
 def checked_generator(folder: str | Path | None) -> Path:

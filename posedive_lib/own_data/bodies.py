@@ -25,12 +25,14 @@ from posedive_lib.datasets.table import BODIES
 from posedive_lib.errors import StudyError, command, shown
 from posedive_lib.own_data import fit
 from posedive_lib.own_data.hmr2 import READERS, import_hmr2, read_hmr2
+from posedive_lib.places import has_header
 from posedive_lib.writing import replacing_folder
 
 if TYPE_CHECKING:
     from posedive_lib.params import Params
 
 RUNS, LIST = Path("runs/bodies"), "bodies.csv"
+LISTED = ["dataset", "source", "given", "fitted"]
 
 
 def make(P: Params) -> pd.DataFrame:
@@ -39,8 +41,11 @@ def make(P: Params) -> pd.DataFrame:
     StudyError where `paths.bodies` holds something else, or an input is missing or does not fit.
     """
     out, rows = Path(P.paths.bodies), []
-    if out.is_dir() and any(out.iterdir()) and not (out / LIST).is_file():
-        raise StudyError(f"{out} has no {LIST}, so it is no folder of bodies: change paths.bodies.")
+    if out.is_dir() and any(out.iterdir()) and not has_header(out / LIST, LISTED):
+        raise StudyError(
+            f"{out} has no {LIST} with the columns {', '.join(LISTED)}, so it is no folder of "
+            "bodies: change paths.bodies."
+        )
     found = [_results(P, name) for name in P.study.whole]
     if P.bodies.source == "hmr2" and not any(found):
         raise StudyError(
@@ -65,7 +70,7 @@ def make(P: Params) -> pd.DataFrame:
                 table = BodyTable.joined([part for part in parts if part is not None])
                 table.save(draft / f"{name}.npz")
             rows.append((name, P.bodies.source, len(photos) - len(rest), len(rest)))
-        listed = pd.DataFrame(rows, columns=["dataset", "source", "given", "fitted"])
+        listed = pd.DataFrame(rows, columns=LISTED)
         listed.to_csv(draft / LIST, index=False, lineterminator="\n")
     return listed
 

@@ -10,7 +10,7 @@ determines them: images, body, motions, pose estimator, settings, code of the fi
 
 import argparse
 import hashlib
-import shutil
+import re
 import sys
 from dataclasses import asdict, fields
 from functools import partial
@@ -41,6 +41,7 @@ from posedive_lib.writing import writing
 BATCH = 64
 FPS = 10.0  # of the motions that are learned from: neighbours at full rate say nothing new
 SPLITS = ("train", "query", "gallery")
+PART = re.compile(r"\.?[0-9a-f]{16}-(points|bodies)-\d{5}\.npz.*")  # finished batches, and drafts
 
 Columns = dict[str, np.ndarray]
 
@@ -65,7 +66,8 @@ def key_of(
     files = [*images["path"], body, *(path for folder in folders for path in files_below(folder))]
     settings = settings or FitSettings()
     code = code_digest("posedive_lib.own_data.fitting", "posedive_lib.augment.confidence")
-    text = repr((asdict(settings), focal, FPS, BATCH, code, *map(file_digest, files)))
+    names = images["rel"].tolist()  # the table names the photos
+    text = repr((asdict(settings), focal, FPS, BATCH, code, names, *map(file_digest, files)))
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
@@ -123,9 +125,7 @@ def fit_images(
     parts = out.with_name(out.name + ".parts")
     with writing(parts):
         parts.mkdir(parents=True, exist_ok=True)
-        for other in parts.iterdir():
-            if not other.name.startswith(key):
-                other.unlink()
+        _remove(parts, but=key)
     batches = [images.iloc[start : start + BATCH] for start in range(0, len(images), BATCH)]
     sizes = [len(batch) for batch in batches]
 
@@ -146,8 +146,17 @@ def fit_images(
     table = BodyTable.joined([BodyTable(**part) for part in columns])
     table.save(out)
     with writing(parts):
-        shutil.rmtree(parts)
+        _remove(parts)
+        if not any(parts.iterdir()):
+            parts.rmdir()
     return table
+
+
+def _remove(parts: Path, but: str | None = None) -> None:
+    """Remove finished batches, those of the key `but` excepted; other files are the user's."""
+    for file in parts.iterdir():
+        if PART.fullmatch(file.name) and not (but and file.name.startswith(but)):
+            file.unlink()
 
 
 def _found(estimator: PoseEstimator, paths: list[str]) -> Columns:

@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
+import re
 import shutil
 import sys
 from dataclasses import replace
@@ -45,6 +46,7 @@ from posedive_lib.errors import StudyError, command
 from posedive_lib.generator.arrays import TrainingArrays
 from posedive_lib.generator.trainer import check_batch, check_data
 from posedive_lib.generator.training import starting_model, train
+from posedive_lib.places import has_header
 from posedive_lib.weights import local_folder
 from posedive_lib.writing import replacing, writing
 
@@ -53,6 +55,9 @@ if TYPE_CHECKING:
     from posedive_lib.params import Params
 
 ARRAYS = "arrays"
+LISTED = ["dataset", "rel", "pid", "camid"]  # columns of the list of photos
+# What `_encoded` leaves in ARRAYS: folders of arrays, blocks, and drafts of both.
+ENCODED = re.compile(r"[0-9a-f]{16}(-\d{5}\.npz)?|\.[0-9a-f]{16}(-\d{5}\.npz)?\..+")
 
 
 def train_on(
@@ -115,20 +120,21 @@ def check_out(out: Path, dataset: datasets.ReIDDataset) -> None:
         raise StudyError(f"{out} is a file: choose a folder for the training.")
     if out.is_dir() and any(out.iterdir()) and not _ours(out):
         raise StudyError(
-            f"{out} holds something else than a training (it has no {PHOTOS}): choose a new folder."
+            f"{out} holds something else than a training (it has no {PHOTOS} with the columns "
+            f"{', '.join(LISTED)}): choose a new folder."
         )
 
 
 def _ours(out: Path) -> bool:
     """Whether a folder is that of a training: it lists its photos, or has just been begun."""
     arrays = out / ARRAYS
-    begun = [*out.iterdir()] == [arrays] and not any(arrays.iterdir())
-    return begun or (out / PHOTOS).is_file()
+    begun = [*out.iterdir()] == [arrays] and arrays.is_dir() and not any(arrays.iterdir())
+    return begun or has_header(out / PHOTOS, LISTED)
 
 
 def _list_photos(images: pd.DataFrame, file: Path) -> None:
     """Who is in the generator: for the card of what it draws, and for people who withdraw."""
-    text = images[["dataset", "rel", "pid", "camid"]].to_csv(index=False, lineterminator="\n")
+    text = images[LISTED].to_csv(index=False, lineterminator="\n")
     if not file.is_file() or file.read_text(encoding="utf-8") != text:
         with replacing(file) as draft:
             draft.write_text(text, encoding="utf-8")
@@ -188,12 +194,13 @@ class _Encoding:
 
 
 def _encoded(work: _Encoding, images: pd.DataFrame, folder: Path, progress: bool) -> TrainingArrays:
-    """Arrays of all photos; those of other photos or parameters are removed."""
+    """Arrays of all photos; those of other photos or parameters are removed, and nothing else."""
     team, key = processes(), work.key(images)
     if team.is_main_process:
         with writing(folder):
             for other in folder.iterdir():
-                if not other.name.startswith((key, f".{key}")):
+                old = not other.name.startswith((key, f".{key}"))
+                if old and ENCODED.fullmatch(other.name):
                     shutil.rmtree(other) if other.is_dir() else other.unlink()
     team.wait_for_everyone()
     by = partial(spread, work.params.scale.scheduler)
