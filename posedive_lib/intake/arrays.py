@@ -3,7 +3,7 @@
 import io
 import math
 import zipfile
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import IO
 
@@ -17,20 +17,22 @@ from posedive_lib.writing import replacing
 
 def read_npz(
     path: str | Path,
-    keys: Collection[str] | None = None,
+    keys: Collection[str] | Callable[[str], bool] | None = None,
     *,
     what: str,
     limit: int = MAX_BYTES,
     content: bytes | None = None,
 ) -> dict[str, np.ndarray]:
-    """The arrays of an `.npz`, or those of `keys` that it has.
+    """The arrays of an `.npz`, or those of `keys` that it has; the others are not unpacked.
 
+    keys: names, or what says of a name whether its array is wanted.
     what: the kind of file, for messages. content: its bytes, where `path` is an archive that holds
     it. StudyError naming the file: missing, empty, cut short,
     no archive, Python objects among the arrays asked for, an array that claims more or less than
-    it holds, or more than `limit` bytes unpacked (a zip bomb).
+    it holds, or more than `limit` bytes of them unpacked (a zip bomb).
     """
     path = Path(path)
+    wanted = keys if callable(keys) else lambda name: keys is None or name in keys
     require_readable(path)
     if not path.is_file():
         raise StudyError(f"{path} is missing: give {what}")
@@ -39,25 +41,31 @@ def read_npz(
     try:
         opened = open_file(path) if content is None else io.BytesIO(content)
         with opened as file, zipfile.ZipFile(file) as archive:
-            unpacked = sum(item.file_size for item in archive.infolist())
+            items = [
+                (item, item.filename.removesuffix(".npy"))
+                for item in archive.infolist()
+                if item.filename.endswith(".npy") and wanted(item.filename.removesuffix(".npy"))
+            ]
+            unpacked = sum(item.file_size for item, _ in items)
             if unpacked > limit:
-                size = f"{unpacked / 2**30:.1f} GiB"
-                raise StudyError(f"{path} unpacks to {size}, more than {what} holds: remove it")
+                size, most = (f"{count / 2**30:.1f} GiB" for count in (unpacked, limit))
+                raise StudyError(
+                    f"{path} unpacks to {size}, more than the {most} that {what} may have: "
+                    "give a smaller file in its place"
+                )
             if len(set(archive.namelist())) < len(archive.namelist()):
                 raise StudyError(f"{path} holds an array twice: save {what} again")
             arrays = {}
-            for item in archive.infolist():
-                name = item.filename.removesuffix(".npy")
-                if item.filename.endswith(".npy") and (keys is None or name in keys):
-                    with archive.open(item) as member:
-                        _check_header(path, name, member, item.file_size)
-                    with archive.open(item) as member:
-                        arrays[name] = npy.read_array(member, allow_pickle=False)
-                        if member.read(1):  # at the end of a member its checksum is compared, too
-                            raise StudyError(
-                                f"{path}: '{name}' holds more than it claims: "
-                                "its first bytes are damaged, copy it again"
-                            )
+            for item, name in items:
+                with archive.open(item) as member:
+                    _check_header(path, name, member, item.file_size)
+                with archive.open(item) as member:
+                    arrays[name] = npy.read_array(member, allow_pickle=False)
+                    if member.read(1):  # at the end of a member its checksum is compared, too
+                        raise StudyError(
+                            f"{path}: '{name}' holds more than it claims: "
+                            "its first bytes are damaged, copy it again"
+                        )
             return arrays
     except StudyError:
         raise

@@ -1,6 +1,7 @@
 """Tensors of safetensors files, and of pickled ones."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,16 +12,22 @@ from posedive_lib.errors import require_readable, unreadable
 
 
 def read_tensors(
-    path: str | Path, what: str, mend: str, framework: str = "pt"
+    path: str | Path,
+    what: str,
+    mend: str,
+    framework: str = "pt",
+    wanted: Callable[[str], bool] = lambda name: True,
 ) -> tuple[dict[str, Any], dict[str, str]]:
     """Name → tensor on the CPU, and the header's metadata. StudyError `path what (reason): mend.`
 
-    framework: "pt" for PyTorch's tensors, "np" for arrays.
+    framework: "pt" for PyTorch's tensors, "np" for arrays. wanted: says of a name whether its
+    tensor is read.
     """
     require_readable(path)
     try:
         with safe_open(path, framework) as file:
-            return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}
+            names = filter(wanted, file.keys())
+            return {name: file.get_tensor(name) for name in names}, file.metadata() or {}
     # A kind of numbers that NumPy lacks is a TypeError or an AttributeError.
     except (OSError, SafetensorError, ValueError, TypeError, AttributeError) as error:
         raise unreadable(path, error, what, mend) from None

@@ -75,7 +75,7 @@ def read_hmr2(path: str | Path) -> dict[str, np.ndarray]:
     if path.suffix not in READERS:
         raise StudyError(f"{path} holds no HMR2 results: give an .npz, .json or .safetensors file")
     raw = READERS[path.suffix](path)
-    columns = {name.replace("/", ".").rsplit(".", 1)[-1]: value for name, value in raw.items()}
+    columns = {_column(name): value for name, value in raw.items()}
     missing = [name for name in NEEDED if name not in columns]
     if "pred_cam" not in columns and "pred_cam_t" not in columns:
         missing.append("pred_cam")
@@ -159,12 +159,22 @@ def _names(path: Path, listed: Any) -> list[str]:
     return names
 
 
+def _column(name: str) -> str:
+    """The name of a column, also where it is one of a nested table."""
+    return name.replace("/", ".").rsplit(".", 1)[-1]
+
+
+def _is_read(name: str) -> bool:
+    """Whether a column is read; HMR2's meshes take many times the memory of all the others."""
+    return _column(name) in SHAPES
+
+
 def _read_npz(path: Path) -> dict[str, Any]:
-    return read_npz(path, what="HMR2 results")
+    return read_npz(path, _is_read, what="HMR2 results")
 
 
 def _read_json(path: Path) -> dict[str, Any]:
-    content = load_json(path, "cannot be read as JSON", "write it again")
+    content = load_json(path, "cannot be read as JSON", "write it again, a large one as .npz")
     entries = content if isinstance(content, list) else [content]
     if not entries or not all(_is_entry(entry) for entry in entries):
         raise StudyError(
@@ -186,7 +196,7 @@ def _is_entry(entry: Any) -> bool:
 
 def _read_safetensors(path: Path) -> dict[str, Any]:
     words = "cannot be read as safetensors", "write it again"
-    columns, metadata = read_tensors(path, *words, framework="np")
+    columns, metadata = read_tensors(path, *words, framework="np", wanted=_is_read)
     try:
         return columns | ({"path": json.loads(metadata["path"])} if metadata.get("path") else {})
     except (ValueError, RecursionError) as error:
