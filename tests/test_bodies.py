@@ -1,6 +1,7 @@
 """The stage `bodies`: every photo of a study gets a body, and no data set's folder is touched."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -8,7 +9,7 @@ import pytest
 import trees
 from pipeline import ROOT
 
-from posedive_lib import datasets, params
+from posedive_lib import datasets, params, places
 from posedive_lib.body.table import BodyTable
 from posedive_lib.errors import StudyError
 from posedive_lib.own_data import bodies, fit
@@ -155,6 +156,51 @@ def test_a_fit_belongs_to_the_names_of_its_photos(tmp_path):
 def test_nothing_is_written_among_the_data(study, name, place):
     with pytest.raises(StudyError, match=f"must have {name}, which is written, apart from"):
         study("fit", **{f"paths.{name}": place})
+
+
+@pytest.mark.parametrize("name", ["bodies", "splits", "reports"])
+@pytest.mark.parametrize(
+    "other",
+    ["paths.motions", "paths.world", "paths.clip", "paths.phase1", "generator.vae", "bodies.hmr2"],
+)
+@pytest.mark.parametrize("place", ["mine/input", "mine", "mine/input/below"])
+def test_nothing_is_written_where_inputs_lie(study, name, other, place):
+    """Neither beside them, nor above, nor below."""
+    said = f"must have (paths.)?{name}, which is written, apart from ({other}|{other[6:]})"
+    with pytest.raises(StudyError, match=said):
+        study("fit", **{f"paths.{name}": place, other: "mine/input"})
+
+
+def test_what_is_written_is_kept_apart(study):
+    """The folder of bodies is replaced as a whole."""
+    with pytest.raises(StudyError, match="must have bodies, which is written, apart from splits"):
+        study("fit", **{"paths.splits": "build/bodies/splits"})
+
+
+@pytest.mark.parametrize("place", ["thesis", "file"])
+def test_reports_of_the_user_s_own_are_not_removed(study, fitted, place):
+    """DVC removes what a stage is to write before it runs."""
+    Path("file").write_text("years of work")
+    Path("thesis/figures/01").mkdir(parents=True)
+    with pytest.raises(StudyError, match=f"paths.reports is {place}, which has content that the"):
+        bodies.make(study("fit", **{"paths.reports": place}))
+    assert not fitted and [*Path("thesis").rglob("*.*")] == []
+
+
+def test_reports_of_the_study_are_known_by_their_mark(study, fitted):
+    for place in ("new", "empty", "older"):
+        if place != "new":
+            Path(place).mkdir()
+        if place == "older":
+            (Path(place) / "notebooks").mkdir()
+            (Path(place) / places.FIRST_REPORT).touch()
+        for _ in range(2):
+            bodies.make(study("fit", **{"paths.reports": place}))
+            (Path(place) / "figures").mkdir(exist_ok=True)
+        assert (Path(place) / places.MARK).is_file()
+    Path("reports/figures").mkdir(parents=True)  # the mini world's, which are committed
+    bodies.make(study("fit", **{"paths.reports": "reports"}))
+    assert not (Path("reports") / places.MARK).exists()
 
 
 def test_results_are_asked_for_by_their_folder(study):

@@ -15,13 +15,15 @@ from safetensors.torch import load_file, save_file
 from posedive_lib import params, weights
 from posedive_lib.augment.confidence import PoseEstimator
 from posedive_lib.augment.painting import Diffusion
-from posedive_lib.bench.notebook import check_inputs
+from posedive_lib.bench import inputs
+from posedive_lib.bench.inputs import check_inputs
 from posedive_lib.body.poses import load_poses
 from posedive_lib.digests import folder_digest
 from posedive_lib.errors import StudyError
 from posedive_lib.generator import load
 from posedive_lib.generator.encoders import Encoders
 from posedive_lib.generator.sampling import upright
+from posedive_lib.own_data import bodies
 
 PRETRAINED = ROOT / "data/pretrained"
 SD = PRETRAINED / "stable-diffusion"
@@ -47,11 +49,12 @@ def hub(tmp_path, monkeypatch):
 def test_every_model_is_found_by_its_pinned_hub_id_without_a_network(hub, monkeypatch):
     monkeypatch.chdir(ROOT)
     ids = {
-        "paths.datasets": "data",
+        "paths.datasets": "docs",
         "paths.stable_diffusion": hub("sd", SD).partition("@")[0],
         "paths.phase1": hub("phase1", PRETRAINED / "phase1"),
         "paths.clip": hub("clip", PRETRAINED / "clip"),
         "paths.pose_estimator": hub("vitpose", PRETRAINED / "vitpose"),
+        "paths.resnet": hub("resnet", PRETRAINED / "resnet"),
         "generator.vae": hub("vae", SD / "vae"),
         "generator.image_encoder": hub("encoder", SD / "image_encoder"),
         "generator.revision": COMMIT,
@@ -59,6 +62,7 @@ def test_every_model_is_found_by_its_pinned_hub_id_without_a_network(hub, monkey
     P = params.load(ROOT / "params.yaml", overrides=ids)
     check_inputs(P)
     assert len(weights.load_clip(P.paths.clip)) == 3
+    assert len(weights.load_resnet(P.paths.resnet).state_dict()) > 10
     assert weights.published_folders(P.paths.clip)[0].name == COMMIT
     PoseEstimator(P.paths.pose_estimator)
     generator = load(P.paths.phase1, f"{P.paths.stable_diffusion}@{COMMIT}")
@@ -80,20 +84,72 @@ def test_every_model_is_found_by_its_pinned_hub_id_without_a_network(hub, monkey
 def test_a_hub_id_that_is_nowhere_is_refused_with_the_line_that_fetches_it(hub, monkeypatch, key):
     monkeypatch.chdir(ROOT)
     P = params.load(
-        ROOT / "params.yaml", overrides={"paths.datasets": "data", key: f"someone/none@{COMMIT}"}
+        ROOT / "params.yaml", overrides={"paths.datasets": "docs", key: f"someone/none@{COMMIT}"}
     )
     with pytest.raises(StudyError, match=f"{key}: .*hf download someone/none --revision {COMMIT}"):
         check_inputs(P)
 
 
+def refusals(P) -> list[str]:
+    """What each check of the inputs says."""
+    said = []
+    for check in inputs.input_checks(P, "params.yaml"):
+        try:
+            check()
+        except StudyError as error:
+            said.append(str(error))
+    return said
+
+
 @pytest.mark.parametrize(
-    "key, place", [("paths.body", "data/body/mine.pkl"), ("paths.datasets", "data/sets")]
+    "key, place",
+    [
+        ("paths.body", "data/body/mine.pkl"),
+        ("paths.body", "data/body/SMPL_MALE.npz"),
+        ("paths.datasets", "data/sets"),
+        ("paths.datasets", "data"),
+        ("paths.motions", "data/AMASS"),
+        ("paths.motions", "data/motions/AMASS"),
+        ("paths.stable_diffusion", "data/pretrained/sd15"),
+        ("paths.clip", "data/clip-real"),
+        ("paths.phase1", "data/mine"),
+        ("generator.vae", "data/vae"),
+        ("generator.image_encoder", "data/pretrained/encoder"),
+        ("bodies.hmr2", "data/hmr2"),
+    ],
 )
-def test_licensed_files_in_the_folder_that_dvc_sets_back_are_refused(monkeypatch, key, place):
+def test_files_of_one_s_own_in_the_folder_that_dvc_sets_back_are_refused(monkeypatch, key, place):
     monkeypatch.chdir(ROOT)
-    P = params.load(ROOT / "params.yaml", overrides={key: place})
-    with pytest.raises(StudyError, match=f"{key} names {place}, but .* move your own files to"):
-        check_inputs(P)
+    P = params.load(ROOT / "params.yaml", overrides={"paths.datasets": "docs", key: place})
+    said = refusals(P)
+    sentence = f"params.yaml: {key} names {place}, but `dvc pull` sets data/ back"
+    assert any(text.startswith(sentence) and "move your own files" in text for text in said)
+
+
+def test_the_bundle_s_own_files_are_no_one_s_own():
+    assert all((ROOT / "data" / name).exists() for name in inputs.BUNDLE)
+    for name in inputs.BUNDLE:
+        inputs._check_own_place(str(ROOT / "data" / name), "paths.any")
+    for file in ("mini", "smoke", "paper"):
+        for key, value in inputs._named(params.load(ROOT / f"params/{file}.yaml")):
+            inputs._check_own_place(str(ROOT / value), key)
+
+
+@pytest.mark.parametrize("name", ["bodies", "splits"])
+@pytest.mark.parametrize("place", ["elsewhere", "/scratch/own", "builds/own", "build/../own"])
+def test_what_dvc_cannot_keep_is_refused_before_the_work(
+    monkeypatch, capsys, tmp_path, name, place
+):
+    monkeypatch.chdir(tmp_path)
+    text = (ROOT / "params.yaml").read_text()
+    old = f"  {name}: build/{name}"
+    assert text.count(old) == 1
+    (tmp_path / "params.yaml").write_text(text.replace(old, f"  {name}: {place}"))
+    monkeypatch.setattr(bodies, "make", lambda P: pytest.fail("too late"))
+    sentence = f"params.yaml: paths.{name} is {place}, but the pipeline keeps what it writes there"
+    assert bodies.main() == 2 and capsys.readouterr().err.startswith(sentence)
+    said = refusals(params.load(tmp_path / "params.yaml"))
+    assert any(text.startswith(sentence) for text in said)
 
 
 def test_a_saved_generator_takes_its_frozen_parts_at_the_revision_it_was_trained_with(

@@ -19,9 +19,8 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -32,16 +31,14 @@ from posedive_lib import params as parameters
 from posedive_lib.bench import reports
 from posedive_lib.bench.code import read_notebook
 from posedive_lib.bench.costs import measured
+from posedive_lib.bench.inputs import check_inputs
 from posedive_lib.bench.runs import make_folder, write_text
-from posedive_lib.errors import StudyError, command, is_folder
-from posedive_lib.intake.frames import check_frames
-from posedive_lib.params import Params
+from posedive_lib.errors import StudyError, command
 from posedive_lib.writing import writing
 
 SOURCES, DRAFTS = Path("notebooks"), Path("runs/notebooks")
 PARAMETER = "params_file"  # the one parameter of every notebook
 NEEDS = "needs:"  # begins the tags of cells about one data set; see `_needs`
-MODELS = {"stable_diffusion", "phase1", "clip", "resnet", "pose_estimator"}  # of `paths`
 
 UPWARD = re.compile(r"(?<=\]\()\.\./[^)\s]+(?=\))")  # a link of Markdown out of the folder
 
@@ -101,77 +98,6 @@ def _parameter_names(source: Path) -> set[str]:
     ]
     targets = [t for node in tagged if isinstance(node, ast.Assign) for t in node.targets]
     return {target.id for target in targets if isinstance(target, ast.Name)}
-
-
-def check_inputs(params: Params, params_file: str = "params.yaml") -> None:
-    """StudyError unless every file and folder under `paths` is there, but for what is written.
-
-    A model may also be named by its hub id; see `local_folder`.
-    """
-    for check in input_checks(params, params_file):
-        check()
-
-
-def input_checks(params: Params, params_file: str) -> list[Callable[[], None]]:
-    """One check for each input, which raises a StudyError where that is missing."""
-    checks: list[Callable[[], None]] = []
-    for part in ("vae", "image_encoder"):
-        place = f"{params_file}: generator.{part}"
-        checks.append(partial(_check_model, getattr(params.generator, part), None, place))
-    for key in ("body", "datasets"):
-        place = f"{params_file}: paths.{key}"
-        checks.append(partial(_check_own_place, getattr(params.paths, key), place))
-    unneeded = {"splits", "bodies", "reports"}  # which are written
-    if reports.own_data(params.paths.datasets):
-        unneeded.add("world")
-    for key, value in params.paths.model_dump().items():
-        if value is not None and key not in unneeded:
-            checks.append(partial(_check_path, key, value, params, params_file))
-    return [*checks, partial(check_frames, params.paths.motions)]
-
-
-def _check_path(key: str, value: str, params: Params, params_file: str) -> None:
-    """StudyError unless what `paths.key` names is there."""
-    if is_folder(value) or Path(value).exists():
-        return
-    mend = "put it there"
-    if key in MODELS and not value.startswith("data/"):
-        revision = params.generator.revision if key == "stable_diffusion" else None
-        _check_model(value, revision, f"{params_file}: paths.{key}")
-        return
-    if value.startswith("data/"):
-        mend = "run `dvc pull data.dvc`"
-    elif key == "datasets":
-        mend = "run `dvc repro world`"
-    raise StudyError(
-        f"{params_file}: paths.{key} names {value}, which does not exist; "
-        f"{mend} or change the parameter."
-    )
-
-
-def _check_own_place(name: str, parameter: str) -> None:
-    """StudyError for licensed files in data/, which is DVC's: it deletes them, or carries them on.
-
-    The bundle that comes with the study holds no pickle there, and no data set.
-    """
-    path, data = Path(name).resolve(), Path("data").resolve()
-    if path != data and path.is_relative_to(data) and path.suffix in ("", ".pkl"):
-        raise StudyError(
-            f"{parameter} names {name}, but `dvc pull` sets data/ back, and `dvc push` copies it "
-            "into .dvc/bundle: move your own files to licensed/ or outside of this folder."
-        )
-
-
-def _check_model(name: str | None, revision: str | None, parameter: str) -> None:
-    """StudyError unless a model is in a folder, in the hub's local cache or on the hub."""
-    if name is None or Path(name).is_dir():
-        return
-    from posedive_lib.weights import local_folder  # PyTorch takes a second to load
-
-    try:
-        local_folder(name, revision)
-    except StudyError as error:
-        raise StudyError(f"{parameter}: {error}") from None
 
 
 def execute(source: Path, draft: Path, values: dict[str, str]) -> NotebookNode:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from posedive_lib import datasets
 from posedive_lib.bench import reports
-from posedive_lib.bench.notebook import input_checks
+from posedive_lib.bench.inputs import input_checks
 from posedive_lib.bench.rates import FULL, UNITS
 from posedive_lib.bench.sizes import PUBLISHED
 from posedive_lib.devices import chosen_precision, processes

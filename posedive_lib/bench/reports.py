@@ -11,9 +11,9 @@ from posedive_lib.datasets.table import RENDERED
 from posedive_lib.errors import StudyError
 from posedive_lib.intake.companions import is_companion
 from posedive_lib.intake.settings import read_yaml
+from posedive_lib.places import BUILD
+from posedive_lib.places import REPORTS as DEFAULT
 
-DEFAULT = Path("reports")
-BUILD = Path("build")  # of the repository; git ignores it
 VARIABLE = "POSE_DIVE_REPORTS"  # tells a notebook's kernel, which may have another parameter file
 
 

@@ -27,6 +27,7 @@ from posedive_lib.intake.arrays import read_npz, write_npz
 from posedive_lib.intake.files import read_bytes, read_json
 from posedive_lib.intake.images import BROKEN, decode, to_rgb, turn
 from posedive_lib.intake.tables import read_table
+from posedive_lib.places import refuse_tracked
 from posedive_lib.writing import replacing_folder
 
 NEEDED = ("image_path", "pid", "camid", "index")
@@ -139,12 +140,16 @@ def check(dataset: ReIDDataset, generated: pd.DataFrame) -> pd.DataFrame:
 
 
 def check_free(dataset: ReIDDataset, out_root: Path, overwrite: bool) -> None:
-    """StudyError unless `out_root` is new, empty, or a tree written here that may be replaced."""
+    """StudyError unless `out_root` is new, empty, or a tree written here that may be replaced.
+
+    And where git would take the pictures.
+    """
     if out_root.is_relative_to(dataset.folder) or dataset.folder.is_relative_to(out_root):
         raise StudyError(
             f"{out_root} and the data set's own folder {dataset.folder} lie one in the other: "
             "choose another folder for the augmented data set."
         )
+    refuse_tracked(out_root, "the augmented data set")
     if not out_root.exists():
         return
     if not out_root.is_dir():

@@ -21,6 +21,7 @@ from posedive_lib.datasets.write import check_free
 from posedive_lib.devices import processes
 from posedive_lib.errors import StudyError, is_folder, require_readable
 from posedive_lib.intake.frames import check_frames
+from posedive_lib.places import refuse_tracked
 
 if TYPE_CHECKING:
     from posedive_lib.augment.shards import Painter
@@ -97,7 +98,8 @@ def augment(
 
 
 def _check_store(store: Path) -> None:
-    """StudyError unless the folder for candidates is new, empty, or one of candidates."""
+    """StudyError unless the folder for candidates is new, empty, or one of them, and not in git."""
+    refuse_tracked(store, "the candidates")
     if store.is_dir() and any(store.iterdir()) and not (store / "shards").is_dir():
         raise StudyError(
             f"{store} holds something else than candidates (it has no folder shards): "

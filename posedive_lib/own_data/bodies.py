@@ -25,7 +25,7 @@ from posedive_lib.datasets.table import BODIES
 from posedive_lib.errors import StudyError, command, shown
 from posedive_lib.own_data import fit
 from posedive_lib.own_data.hmr2 import READERS, import_hmr2, read_hmr2
-from posedive_lib.places import has_header
+from posedive_lib.places import claim_reports, has_header, require_kept
 from posedive_lib.writing import replacing_folder
 
 if TYPE_CHECKING:
@@ -38,7 +38,9 @@ LISTED = ["dataset", "source", "given", "fitted"]
 def make(P: Params) -> pd.DataFrame:
     """The tables of all data sets of the study; returns `bodies.csv`.
 
-    StudyError where `paths.bodies` holds something else, or an input is missing or does not fit.
+    `paths.reports` becomes the study's here, for this is the first stage of one that DVC runs with
+    a new place. StudyError where it or `paths.bodies` holds something else, or an input is missing
+    or does not fit.
     """
     out, rows = Path(P.paths.bodies), []
     if out.is_dir() and any(out.iterdir()) and not has_header(out / LIST, LISTED):
@@ -46,6 +48,7 @@ def make(P: Params) -> pd.DataFrame:
             f"{out} has no {LIST} with the columns {', '.join(LISTED)}, so it is no folder of "
             "bodies: change paths.bodies."
         )
+    claim_reports(P.paths.reports)
     found = [_results(P, name) for name in P.study.whole]
     if P.bodies.source == "hmr2" and not any(found):
         raise StudyError(
@@ -138,7 +141,10 @@ def _fitted(
 
 @command("Stopped: the stage goes on from here.")
 def main() -> int:
-    print(make(parameters.load("params.yaml")).to_string(index=False))
+    P = parameters.load("params.yaml")
+    for name in ("bodies", "splits"):
+        require_kept(getattr(P.paths, name), f"params.yaml: paths.{name}")
+    print(make(P).to_string(index=False))
     return 0
 
 

@@ -46,7 +46,7 @@ from posedive_lib.errors import StudyError, command
 from posedive_lib.generator.arrays import TrainingArrays
 from posedive_lib.generator.trainer import check_batch, check_data
 from posedive_lib.generator.training import starting_model, train
-from posedive_lib.places import has_header
+from posedive_lib.places import has_header, refuse_tracked
 from posedive_lib.weights import local_folder
 from posedive_lib.writing import replacing, writing
 
@@ -110,7 +110,7 @@ def training_photos(dataset: datasets.ReIDDataset) -> pd.DataFrame:
 
 
 def check_out(out: Path, dataset: datasets.ReIDDataset) -> None:
-    """StudyError unless `out` is new, empty, or the folder of such a training."""
+    """StudyError unless `out` is new, empty, or the folder of such a training, and not in git."""
     if out.is_relative_to(dataset.folder) or dataset.folder.is_relative_to(out):
         raise StudyError(
             f"{out} and the data set's own folder {dataset.folder} lie one in the other: "
@@ -123,6 +123,7 @@ def check_out(out: Path, dataset: datasets.ReIDDataset) -> None:
             f"{out} holds something else than a training (it has no {PHOTOS} with the columns "
             f"{', '.join(LISTED)}): choose a new folder."
         )
+    refuse_tracked(out, "the training")
 
 
 def _ours(out: Path) -> bool:

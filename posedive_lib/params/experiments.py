@@ -30,6 +30,7 @@ from posedive_lib.params.sections import (
     Scale,
     Splits,
     World,
+    apart,
 )
 
 
@@ -222,6 +223,13 @@ class Params(Section):
     augment: Augment
     reid: ReID
     study: Study
+
+    @model_validator(mode="after")
+    def _apart(self) -> Self:
+        written = {f"paths.{name}": folder for name, folder in self.paths.written.items()}
+        others = {f"generator.{p}": getattr(self.generator, p) for p in ("vae", "image_encoder")}
+        apart(written, others | {"bodies.hmr2": self.bodies.hmr2})
+        return self
 
     def alone(self) -> "Params":
         """The same study for a worker that starts no processes of its own."""

@@ -22,7 +22,20 @@ from posedive_lib.params.kinds import (
     distinct,
 )
 
+WRITTEN = ("bodies", "splits", "reports")  # of `paths`; all others are read
 Azimuth = Annotated[float, Field(gt=0, lt=180)]
+
+
+def apart(written: dict[str, str], others: dict[str, str | None]) -> None:
+    """ValueError where one of the written folders and one of the others lie one in the other."""
+    for name, folder in written.items():
+        there = Path(folder).resolve()
+        for other, place in others.items():
+            if other == name or place is None:
+                continue
+            kept = Path(place).resolve()
+            if there.is_relative_to(kept) or kept.is_relative_to(there):
+                raise ValueError(f"must have {name}, which is written, apart from {other}")
 
 
 class Paths(Section):
@@ -41,13 +54,16 @@ class Paths(Section):
     splits: Text
     reports: Text
 
+    @property
+    def written(self) -> dict[str, str]:
+        """The folders that the study writes."""
+        return {name: getattr(self, name) for name in WRITTEN}
+
     @model_validator(mode="after")
     def _apart(self) -> Self:
-        data = Path(self.datasets).resolve()
-        for name in ("bodies", "splits", "reports"):
-            written = Path(getattr(self, name)).resolve()
-            if written.is_relative_to(data) or data.is_relative_to(written):
-                raise ValueError(f"must have {name}, which is written, apart from datasets")
+        read = {name: path for name, path in self.model_dump().items() if name not in WRITTEN}
+        apart(self.written, read)
+        apart(self.written, {**self.written})  # one that is replaced would take the other along
         return self
 
 

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from posedive_lib import datasets, params
 from posedive_lib.augment.diversify import CONTROLS
 from posedive_lib.errors import StudyError, command
+from posedive_lib.places import refuse_tracked
 
 if TYPE_CHECKING:
     from posedive_lib.params import Params
@@ -68,6 +69,7 @@ def _checked(P: Params, out: Path) -> Path:
         )
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise StudyError(f"{out} has content, which is not replaced: choose a new folder.")
+    refuse_tracked(out, "the augmented data set")
     return out
 
 
