@@ -1,11 +1,9 @@
 """The whole pipeline at smoke size: every output appears, a second run has nothing to do."""
 
-import re
 import shutil
 import subprocess
 from pathlib import Path
 
-import pandas as pd
 import pytest
 from pipeline import ROOT, run, stages
 
@@ -82,53 +80,3 @@ def test_the_whole_pipeline_at_smoke_size(tmp_path, tmp_path_factory, monkeypatc
             one for one in read.get(name, ()) if not any(covers(other, one) for other in listed)
         ]
         assert not missing, f"{name} reads parameters that it does not list: {sorted(missing)}"
-    the_same_data_without_the_truth(tmp_path)
-
-
-def the_same_data_without_the_truth(folder: Path) -> None:
-    """What needs no truth still comes out, the rest is left out, and nothing is called rendered.
-
-    In a folder where the pipeline has run, so that no training is repeated.
-    """
-    for name in ("truth.csv", "people.csv", "masks.npz", ".miniworld"):
-        for path in (folder / "build/world").rglob(name):
-            path.unlink()
-    parameters = (folder / "params.yaml").read_text()
-    for old, new in (
-        ("resnet_arms: [real, oracle]", "resnet_arms: [real, pose-dive]"),
-        ("thresholds: [0.15, 0.30]", "thresholds: [0.98, 0.99]"),  # nothing is kept
-        ("  reports: reports\n", "  reports: build/reports\n"),  # own data are not shown in git
-    ):
-        assert parameters.count(old) == 1
-        parameters = parameters.replace(old, new)
-    truth = "oracle|oracle-same|with-bags|without-bags"
-    needs_truth = re.compile(rf"^    ({truth}): .*\n", re.MULTILINE)
-    parameters, dropped = needs_truth.subn("", parameters)
-    assert dropped == 4
-    (folder / "params.yaml").write_text(parameters)
-    again = [name for name in stages() if name[:3] in ("03_", "07_", "08_", "09_")]
-    reports = folder / "build/reports"
-    shutil.copytree(folder / "reports", reports)
-    for name in again:
-        shutil.rmtree(reports / f"figures/{name[:2]}")
-        run(folder, "python", "-m", "posedive_lib.bench.notebook", name)
-    run(folder, "python", "-m", "posedive_lib.study.collect")
-    run(folder, "python", "-m", "posedive_lib.study.claims")
-
-    shown = {
-        path.relative_to(reports / "figures").as_posix()
-        for name in again
-        for path in (reports / f"figures/{name[:2]}").iterdir()
-        if path.suffix in (".jpg", ".png")
-    }
-    assert {"03/unseen_people.jpg", "07/threshold_sweep.png", "09/sheet_1.jpg"} <= shown
-    assert {"08/same_pose.jpg", "08/same_identity.jpg", "08/generator_gain.png"} <= shown
-    assert not {"08/beside_truth.jpg", "09/colours.jpg"} & shown
-    quality = pd.read_csv(reports / "tables/generator_quality.csv")
-    assert set(quality["metric"]) == {"pck", "identity_top1"} and quality["value"].notna().all()
-    for text in [reports / "claims.md", *(reports / "figures").glob("0[3789]/*.md")]:
-        said = text.read_text()
-        assert "mini world" not in said and "true render" not in said, text
-    verdicts = pd.read_csv(reports / "tables/claims.csv").set_index("paper says")["verdict"]
-    assert verdicts["Identity is preserved across poses and viewpoints"] == "not tested"
-    assert verdicts["Performance peaks at a threshold of 0.6"] == "not tested"

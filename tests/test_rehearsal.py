@@ -50,6 +50,14 @@ REDUCED = {
         "resnet": {"steps": 2},
     },
     "study": {
+        "arms": {  # one set for each arm, and of the two that diversify a part none
+            "real": "all",
+            "repeat": ["msmt17-s-cam"],
+            "pose-dive": "all",
+            "same-distribution": ["msmt17-s-pose"],
+            "uniform": ["cuhk03-labeled"],
+            "unfiltered": ["msmt17-s-pose"],
+        },
         "workers": 1,
         "counts": [0, 1, 2],
         "thresholds": [0.6, 0.9],
@@ -63,10 +71,10 @@ REDUCED = {
 
 
 def updated(values: dict, changes: dict) -> dict:
-    """Nested values with others in their places, which must be there."""
+    """Nested values with others in their places, which must be there; arms as they are given."""
     for key, value in changes.items():
         assert key in values
-        inner = isinstance(value, dict) and isinstance(values[key], dict)
+        inner = isinstance(value, dict) and isinstance(values[key], dict) and key != "arms"
         values[key] = updated(values[key], value) if inner else value
     return values
 

@@ -9,6 +9,7 @@ import trees
 from pipeline import ROOT
 
 from posedive_lib import datasets, params
+from posedive_lib.bench import processes
 from posedive_lib.bench.runs import RunStore
 from posedive_lib.datasets import archives
 from posedive_lib.datasets.images import read, read_blocks
@@ -218,3 +219,7 @@ def test_recorded_runs_give_the_table_and_nothing_is_trained(P, job, tmp_path, m
     assert table["model"].tolist() == ["clip-reid", "clip-reid", "resnet"]
     assert table["n_generated"].tolist() == [2, 0, 0] and table["n_real"].tolist() == [5, 8, 9]
     assert [record["queries"] for record in records] == [queries] * 3
+
+
+def test_no_jobs_need_no_processes():
+    processes.in_processes(print, [], 2)

@@ -63,6 +63,11 @@ def test_an_open_exercise_is_to_do_a_right_one_is_right_and_a_wrong_one_stops(ca
         check(lambda x: torch.tensor([4.0]), cases)
 
 
+def test_an_exercise_without_cases_is_not_called_right(capsys):
+    check(abs, [])
+    assert "Nothing to try `abs` on" in capsys.readouterr().out
+
+
 def test_every_work_that_a_notebook_links_to_is_in_the_list_of_references():
     known = (ROOT / "docs/references.bib").read_text()
     for path in notebooks():

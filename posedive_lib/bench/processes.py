@@ -29,6 +29,8 @@ def in_processes(
     number of processes changes no result. The first error stops the jobs that have not begun.
     StudyError where a process of this machine is lost.
     """
+    if not jobs:
+        return
     with pieces(min(workers, len(jobs)), scheduler, _begin) as pool:
         futures = [pool.submit(work, *job) for job in jobs]
         for future in as_completed(futures):
