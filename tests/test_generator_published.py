@@ -4,6 +4,7 @@ Stable Diffusion 1.5 and 2.1, sd-image-variations, sd-vae-ft-mse and CLIP ViT-L/
 """
 
 import math
+import re
 from pathlib import Path
 
 import pytest
@@ -22,7 +23,7 @@ from published import (
 from safetensors.torch import load_file, save_file
 from transformers import CLIPConfig, CLIPModel, CLIPVisionConfig, CLIPVisionModelWithProjection
 
-from posedive_lib import weights
+from posedive_lib import params, weights
 from posedive_lib.errors import StudyError
 from posedive_lib.generator.clip import ClipImageEncoder
 from posedive_lib.generator.guiders import PoseGuiders
@@ -207,14 +208,22 @@ def test_a_hub_id_is_fetched_at_its_pinned_commit(monkeypatch, tmp_path):
         weights.local_folder("just-a-name")
 
 
-def test_papers_parameters_pin_every_source():
-    from posedive_lib import params
-
-    generator = params.load(Path(__file__).resolve().parents[1] / "params/paper.yaml").generator
-    assert len(generator.revision) == 40
-    for source in (generator.vae, generator.image_encoder):
-        name, _, commit = source.partition("@")
-        assert name.count("/") == 1 and len(commit) == 40 and set(commit) <= set("0123456789abcdef")
+def test_the_guide_says_which_sources_the_papers_parameters_pin():
+    """A source without a commit may change on the hub, so the reader is told to pin it."""
+    root = Path(__file__).resolve().parents[1]
+    P = params.load(root / "params/paper.yaml")
+    sources = {"stable_diffusion": f"{P.paths.stable_diffusion}@{P.generator.revision}"}
+    sources |= {name: getattr(P.paths, name) for name in ("clip", "resnet", "pose_estimator")}
+    sources |= {f"generator.{n}": getattr(P.generator, n) for n in ("vae", "image_encoder")}
+    pinned = {name for name, source in sources.items() if "@" in source}
+    for name in pinned:
+        hub, _, commit = sources[name].partition("@")
+        assert hub.count("/") == 1 and len(commit) == 40 and set(commit) <= set("0123456789abcdef")
+    text = " ".join((root / "docs/your_data.md").read_text().split())
+    _, _, text = text.partition("[params/paper.yaml](../params/paper.yaml) pins those of ")
+    said, _, rest = text.partition(" It does not pin ")
+    known = [set(re.findall(r"`([\w.]+)`", part)) for part in (said, rest.partition(":")[0])]
+    assert known == [pinned | {"generator.revision"}, {*sources} - pinned]
 
 
 def test_a_folder_without_an_image_encoder_says_where_to_name_one(tmp_path):
