@@ -3,6 +3,7 @@
 The bundled small models do the work, on a tiny Market-1501 of plain photos.
 """
 
+import re
 import shutil
 from dataclasses import replace
 from types import SimpleNamespace
@@ -11,7 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
-from launching import launch
+from launching import launch_line
 from PIL import Image
 from pipeline import ROOT
 
@@ -25,6 +26,7 @@ from posedive_lib.generator import training
 from posedive_lib.own_data import augment, train
 
 SPLITS = {"bounding_box_train": (2, 7, 9), "query": (3,), "bounding_box_test": (3,)}
+GUIDE = ROOT / "docs/your_data.md"
 MODELS = ("body", "motions", "stable_diffusion", "pose_estimator", "phase1")
 
 
@@ -168,15 +170,20 @@ def test_a_stopped_training_goes_on_to_the_same_weights(market, profile, tmp_pat
         assert (part / file).read_bytes() == (whole / file).read_bytes()
 
 
-def command(root, file, out) -> None:
-    """What each process of `accelerate launch` runs."""
-    assert train.main(["market1501", root, "--out", out, "--params", file]) == 0
+def documented(market, file, out) -> str:
+    """The guide's line for two processes without a GPU, with the places of a test."""
+    (line,) = re.findall(r"^ {4}(torchrun .*)$", GUIDE.read_text(), re.MULTILINE)
+    places = {"/srv/reid/run": out, "/srv/reid": market}
+    assert line.split()[-4:] == ["market1501", "/srv/reid", "--out", "/srv/reid/run"]
+    line = " ".join(str(places.get(word, word)) for word in line.split())
+    return f"{line} --params {file}"
 
 
 def test_two_processes_share_encoding_and_training(market, profile, tmp_path):
     file = tmp_path / "params.yaml"
     file.write_text(yaml.safe_dump(profile().model_dump()))
-    launch("test_own_training", "command", [market, file, tmp_path / "two"], 2)
+    said = launch_line(documented(market, file, tmp_path / "two"), tmp_path)
+    assert f"The generator: {tmp_path / 'two/generator'}" in said
     dataset = datasets.load("market1501", market)
     train.train_on(dataset, tmp_path / "one", params.load(file), progress=False)
     names = [[p.name for p in (tmp_path / n / "arrays").iterdir()] for n in ("one", "two")]
