@@ -44,6 +44,8 @@ help:
 	@sed -n 's/^# \(make .*\)/\1/p' Makefile
 
 repro: setup data
+	@# Models that have changed in their place; DVC sees only what dvc.yaml can name.
+	@$(offline) python -m posedive_lib.bench.input_digests
 	$(offline) dvc repro
 	@echo "Done. Figures, tables and executed notebooks are in reports/."
 
