@@ -27,15 +27,18 @@ Azimuth = Annotated[float, Field(gt=0, lt=180)]
 
 
 def apart(written: dict[str, str], others: dict[str, str | None]) -> None:
-    """ValueError where one of the written folders and one of the others lie one in the other."""
+    """ValueError where one of the written folders and one of the others lie one in the other.
+
+    As they are named, or where their links lead.
+    """
     for name, folder in written.items():
-        there = Path(folder).resolve()
         for other, place in others.items():
             if other == name or place is None:
                 continue
-            kept = Path(place).resolve()
-            if there.is_relative_to(kept) or kept.is_relative_to(there):
-                raise ValueError(f"must have {name}, which is written, apart from {other}")
+            for plain in (Path.absolute, Path.resolve):
+                there, kept = plain(Path(folder)), plain(Path(place))
+                if there.is_relative_to(kept) or kept.is_relative_to(there):
+                    raise ValueError(f"must have {name}, which is written, apart from {other}")
 
 
 class Paths(Section):
