@@ -292,6 +292,19 @@ def test_an_image_with_its_caption_becomes_one_figure(tmp_path):
     assert last.data == {"text/markdown": "![Alone](../figures/a.png)"}
 
 
+def test_links_of_notebooks_hold_wherever_the_reports_lie(tmp_path):
+    """The runner writes them for the place of the executed notebook."""
+    own = ROOT / "build/own/reports"
+    sources = site.Sources(pages.Study(ROOT, own, stages()), tmp_path)
+    page, start = "reports/notebooks/01_dataset_splits.ipynb", own / "notebooks"
+    for link, wanted in (
+        ("../../../../docs/glossary.md#query", "../../docs/glossary.md#query"),
+        ("../figures/01", "../../figures.md"),
+        ("02_poses_viewpoints_conditions.ipynb", "02_poses_viewpoints_conditions.ipynb"),
+    ):
+        assert sources.linked(f"[x]({link})", page, start) == f"[x]({wanted})", link
+
+
 def test_links_lead_to_what_stands_for_a_file_in_the_book(tmp_path):
     sources = site.Sources(pages.Study(ROOT, ROOT / "reports", stages()), tmp_path)
     for page, link, wanted in (

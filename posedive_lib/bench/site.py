@@ -11,6 +11,7 @@ the same file there, whether that becomes a page of the book or a file to downlo
 """
 
 import hashlib
+import os
 import posixpath
 import re
 import shutil
@@ -167,26 +168,39 @@ class Sources:
             return own, ""
 
         numbered = illustrate(notebook, place)
+        start = executed.parent if executed.is_file() else None  # its links hold where it was run
         for cell in notebook.cells:
             if cell.cell_type == "markdown":
-                cell.source = self.linked(cell.source, page)
+                cell.source = self.linked(cell.source, page, start)
             for output in cell.get("outputs", []):
                 if text := output.get("data", {}).get("text/markdown"):
-                    output.data["text/markdown"] = self.linked(text, page)
+                    output.data["text/markdown"] = self.linked(text, page, start)
         write_text(self.folder / page, nbformat.writes(notebook))
         return numbered
 
-    def linked(self, text: str, page: str) -> str:
+    def linked(self, text: str, page: str, start: Path | None = None) -> str:
         """Markdown whose links to files lead to what stands for them in the book.
 
-        Alternative texts come into one line: MyST would join the words at a line's end.
+        start: the folder from which they lead; None: the page's own in the book. Alternative texts
+        come into one line: MyST would join the words at a line's end.
         """
         text = ALT.sub(lambda found: " ".join(found[0].split()), text)
-        return LINK.sub(lambda found: self._link(found[0], page), text)
+        return LINK.sub(lambda found: self._link(found[0], page, start), text)
 
-    def _link(self, link: str, page: str) -> str:
+    def _named(self, path: Path) -> str:
+        """What the book calls a file of the study: own reports may lie anywhere."""
+        there = Path(os.path.abspath(path))
+        for folder, name in ((self.study.reports, "reports"), (self.study.root, "")):
+            above = Path(os.path.abspath(folder))
+            if there.is_relative_to(above):
+                return posixpath.join(name, there.relative_to(above).as_posix())
+        return path.as_posix()
+
+    def _link(self, link: str, page: str, start: Path | None) -> str:
         path, mark, anchor = link.partition("#")
         place = posixpath.normpath(posixpath.join(posixpath.dirname(page), path))
+        if start is not None:
+            place = self._named(start / path)
         found = PLACES.get(place, place)
         if match := CHAPTER.fullmatch(place):
             found = f"reports/notebooks/{match[1]}.ipynb"
