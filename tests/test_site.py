@@ -299,7 +299,7 @@ def test_links_of_notebooks_hold_wherever_the_reports_lie(tmp_path):
     page, start = "reports/notebooks/01_dataset_splits.ipynb", own / "notebooks"
     for link, wanted in (
         ("../../../../docs/glossary.md#query", "../../docs/glossary.md#query"),
-        ("../figures/01", "../../figures.md"),
+        ("../figures", "../../figures.md"),
         ("02_poses_viewpoints_conditions.ipynb", "02_poses_viewpoints_conditions.ipynb"),
     ):
         assert sources.linked(f"[x]({link})", page, start) == f"[x]({wanted})", link
