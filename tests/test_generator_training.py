@@ -384,9 +384,9 @@ def test_the_five_line_example_runs(tmp_path, monkeypatch):
         names["photo"], names["pose"], azimuth=-90, elevation=10, body="data/body/SMPL_NEUTRAL.npz"
     )
     assert np.abs(np.asarray(other).astype(int) - np.asarray(made)).mean() > 1
-    with pytest.raises(StudyError, match="convert"):
+    with pytest.raises(StudyError, match="8 bits per channel"):
         names["generator"].draw(
-            names["photo"].convert("L"), names["pose"], 0, 0, body="data/body/SMPL_NEUTRAL.npz"
+            names["photo"].convert("I"), names["pose"], 0, 0, body="data/body/SMPL_NEUTRAL.npz"
         )
     with pytest.raises(StudyError, match="multiples of"):
         names["generator"].draw(

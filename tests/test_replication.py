@@ -265,6 +265,7 @@ def test_two_small_worlds_from_nothing(tmp_path, monkeypatch):
     r = edited(study=str(smoke), worlds=[5, 9], datasets=["msmt17-s-cam"], arms=arms)
     replication.freeze(r)
     table = replication.run(r)
-    assert len(table) == 2 * len(arms) and table["mAP"].between(0, 100).all()
+    assert set(table["dataset"]) == {"msmt17-s-cam", "msmt17-s-cam-45"}
+    assert len(table) == 2 * 2 * len(arms) and table["mAP"].between(0, 100).all()
     assert table.groupby("arm")["mAP"].nunique().eq(2).all()  # the worlds differ
     assert not [*(tmp_path / "build/replication").iterdir()]
