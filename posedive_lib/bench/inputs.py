@@ -14,7 +14,6 @@ from posedive_lib.places import require_kept
 
 MODELS = ("stable_diffusion", "phase1", "clip", "resnet", "pose_estimator")  # of `paths`
 PARTS = ("vae", "image_encoder")  # of `generator`, models too
-WRITTEN = ("splits", "bodies", "reports")  # of `paths`
 DATA = Path("data")
 # What the bundle that comes with the study has in data/. Parts of Stable Diffusion may be named.
 BUNDLE = (
@@ -53,7 +52,7 @@ def input_checks(params: Params, params_file: str) -> list[Callable[[], None]]:
     for key in ("bodies", "splits"):
         place = f"{params_file}: paths.{key}"
         checks.append(partial(require_kept, getattr(params.paths, key), place))
-    unneeded = {*WRITTEN}
+    unneeded = {*params.paths.written}
     if reports.own_data(params.paths.datasets):
         unneeded.add("world")
     for key, value in params.paths.model_dump().items():
