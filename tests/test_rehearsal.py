@@ -53,7 +53,7 @@ REDUCED = {
         "arms": {  # where notebooks need them; of the two that diversify a part none
             "real": "all",
             "repeat": ["msmt17-s-cam"],
-            "pose-dive": "all",
+            "pose-dive": ["msmt17", "msmt17-s-cam", "msmt17-s-pose", "cuhk03-labeled"],
             "same-distribution": ["msmt17-s-pose"],
             "uniform": ["cuhk03-labeled"],
             "unfiltered": ["msmt17-s-pose"],
