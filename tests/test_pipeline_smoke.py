@@ -55,7 +55,7 @@ def covers(listed: str, read: str) -> bool:
     return False
 
 
-@pytest.mark.slow(seconds=400)
+@pytest.mark.slow(seconds=850)
 def test_the_whole_pipeline_at_smoke_size(tmp_path, tmp_path_factory, monkeypatch):
     copy_repository(tmp_path)
     record = tmp_path_factory.mktemp("parameters")

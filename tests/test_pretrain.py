@@ -8,9 +8,14 @@ import sys
 
 import pandas as pd
 import pytest
+import yaml
 from pipeline import ROOT, run
 
+from miniworld.pretrain import common
+from posedive_lib import params
 from posedive_lib.digests import folder_digest
+from posedive_lib.errors import StudyError
+from posedive_lib.weights import plain
 
 
 def shorter(text: str) -> str:
@@ -30,7 +35,7 @@ def shorter(text: str) -> str:
     return text
 
 
-@pytest.mark.slow(seconds=120)
+@pytest.mark.slow(seconds=320)
 def test_all_models_are_trained_measured_and_published(tmp_path):
     for folder in ("miniworld", "posedive_lib"):
         shutil.copytree(
@@ -60,3 +65,33 @@ def test_all_models_are_trained_measured_and_published(tmp_path):
         )
         assert published != before, f"{name} is still the old one"
     assert not list((tmp_path / "data/pretrained").glob("*.new"))
+
+
+@pytest.fixture
+def others(monkeypatch):
+    """No file of `use` is left behind."""
+    monkeypatch.setattr(common, "_others", [])
+
+
+def test_the_values_for_a_gpu_are_settings_of_the_models(others):
+    before = common.settings()
+    common.use(ROOT / "miniworld/pretrain/gpu.yaml")
+    values = common.settings()
+    assert values["unet"]["batch_size"] >= 256 <= values["phase1"]["batch_size"]
+    assert (
+        values["vae"] == before["vae"] and values["unet"]["channels"] == before["unet"]["channels"]
+    )
+    own = {key: value for key, value in values["phase1"].items() if key not in ("initial", "parts")}
+    study = params.load(ROOT / "params.yaml").generator
+    read = [
+        type(study).model_validate(plain(study) | own | part) for part in values["phase1"]["parts"]
+    ]
+    assert sum(part.steps * part.batch_size for part in read) >= 3_000_000  # pairs
+
+
+def test_a_value_that_is_no_setting_is_refused(others, tmp_path):
+    file = tmp_path / "mine.yaml"
+    file.write_text(yaml.safe_dump({"unet": {"bach_size": 4}}))
+    common.use(file)
+    with pytest.raises(StudyError, match="mine.yaml sets 'bach_size'"):
+        common.settings()

@@ -87,7 +87,7 @@ def files(folder: Path) -> dict[Path, tuple[bytes, int]]:
     }
 
 
-@pytest.mark.slow(seconds=300)
+@pytest.mark.slow(seconds=500)
 def test_the_paper_s_profile_on_licensed_files(tmp_path, monkeypatch):
     own, study = tmp_path / "licensed", tmp_path / "study"
     own.mkdir()

@@ -37,9 +37,36 @@ ARRAYS = (
 )
 
 
+_others: list[Path] = []  # files of `use`
+
+
+def use(path: Path) -> None:
+    """Let `settings` take the values of this file in place of its own, in this process."""
+    _others.append(path)
+
+
 def settings() -> dict[str, Any]:
-    """miniworld/pretrain/params.yaml as nested dictionaries."""
-    return yaml.safe_load((HERE / "params.yaml").read_text())
+    """miniworld/pretrain/params.yaml as nested dictionaries, with the changes of `use`.
+
+    StudyError where a change names a section or setting that is not there.
+    """
+    values = yaml.safe_load((HERE / "params.yaml").read_text())
+    for path in _others:
+        values = _changed(values, yaml.safe_load(path.read_text()), path)
+    return values
+
+
+def _changed(values: dict[str, Any], changes: dict[str, Any], path: Path) -> dict[str, Any]:
+    """`values` with `changes` in their places, section by section."""
+    for name, change in changes.items():
+        if name not in values:
+            raise StudyError(
+                f"{path} sets {name!r}, which {HERE / 'params.yaml'} has not at this place: "
+                "correct the name or remove it."
+            )
+        inner = isinstance(values[name], dict)
+        values[name] = _changed(values[name], change, path) if inner else change
+    return values
 
 
 @dataclass

@@ -18,9 +18,11 @@ from tqdm import tqdm
 
 from miniworld.pretrain.common import HERE, settings
 from posedive_lib.checkpoints import load_checkpoint, save_checkpoint
+from posedive_lib.devices import autocast
 from posedive_lib.seeds import rng_for, seed_for
 
 MOMENTS = ("exp_avg", "exp_avg_sq")  # Adam's
+CPU = torch.device("cpu")
 
 
 def learning_rate(step: int, steps: int, peak: float, warmup: int = 100) -> float:
@@ -69,8 +71,9 @@ class Loop:
     """One training run: AdamW, warm-up and cosine, gradient clipping, log, exact resume.
 
     Every step draws from a generator seeded by (seed, name, step), so a resumed run repeats what an
-    unbroken one would have done. The checkpoint holds the parameters, Adam's moments and, if asked
-    for, the average of the parameters. It is named by the settings, so other settings start anew.
+    unbroken one would have done: exactly on the CPU, but for rounding on another `device`. The
+    checkpoint holds the parameters, Adam's moments and, if asked for, the average of the
+    parameters. It is named by the settings, so other settings start anew.
     """
 
     def __init__(
@@ -80,15 +83,16 @@ class Loop:
         config: dict[str, Any],
         *,
         ema_decay: float = 0.0,
+        device: torch.device = CPU,
     ):
-        self.name, self.config, self.ema_decay = name, config, ema_decay
+        self.name, self.config, self.ema_decay, self.device = name, config, ema_decay, device
         self.seed = settings()["seed"]
         self.folder = HERE / "runs" / name
         self.folder.mkdir(parents=True, exist_ok=True)
         text = json.dumps([self.seed, config], sort_keys=True)
         self.key = hashlib.sha256(text.encode()).hexdigest()[:16]
         self.file = self.folder / f"checkpoint-{self.key}.safetensors"
-        self.model = nn.ModuleDict(modules)
+        self.model = nn.ModuleDict(modules).to(device)
         self.parameters = dict(self.model.named_parameters())
         decay = [p for p in self.parameters.values() if p.ndim > 1]
         plain = [p for p in self.parameters.values() if p.ndim <= 1]
@@ -122,10 +126,11 @@ class Loop:
         self.model.load_state_dict(own)
         for key, parameter in self.parameters.items():
             if f"exp_avg/{key}" in tensors:
-                moments = {m: tensors[f"{m}/{key}"] for m in MOMENTS}
-                self.optimizer.state[parameter] = {"step": torch.tensor(float(step)), **moments}
+                moments = {m: tensors[f"{m}/{key}"].to(self.device) for m in MOMENTS}
+                count = torch.tensor(float(step), device=self.device)
+                self.optimizer.state[parameter] = {"step": count, **moments}
             if self.ema_decay:
-                self.average[key] = tensors[f"average/{key}"]
+                self.average[key] = tensors[f"average/{key}"].to(self.device)
         return step
 
     def run(
@@ -164,7 +169,7 @@ class Loop:
         rate = learning_rate(self.step, self.config["steps"], self.config["learning_rate"])
         for group in self.optimizer.param_groups:
             group["lr"] = rate
-        with torch.autocast("cpu", torch.bfloat16, enabled=self.config.get("bf16", False)):
+        with autocast(self.device, "bf16" if self.config.get("bf16", False) else "fp32"):
             losses = loss_of(self.step, rng_for(self.seed, self.name, self.step))
         self.optimizer.zero_grad(set_to_none=True)
         losses["loss"].backward()

@@ -23,6 +23,7 @@ from miniworld.pretrain.common import (
 )
 from miniworld.pretrain.unet import encode_people
 from posedive_lib import params as parameters
+from posedive_lib.devices import processes
 from posedive_lib.generator import TrainingArrays, load, train
 from posedive_lib.generator.clip import ClipImageEncoder
 from posedive_lib.weights import plain
@@ -37,10 +38,12 @@ def encode_tokens(data: People, stable_diffusion: Path, kind: str) -> np.ndarray
     cache = HERE / f"runs/phase1/tokens-{kind}-{digest}.npy"
     if not cache.exists():
         clip = ClipImageEncoder.from_stable_diffusion(stable_diffusion)
+        clip.model.to(processes().device)
         parts = tqdm(list(batches(np.arange(len(data.images)), 256)), desc="tokens", mininterval=5)
-        tokens = [clip.tokens(torch.from_numpy(data.images[part]), kind).half() for part in parts]
+        images = (torch.from_numpy(data.images[part]) for part in parts)
+        tokens = torch.cat([clip.tokens(part, kind).half().cpu() for part in images])
         cache.parent.mkdir(parents=True, exist_ok=True)
-        np.save(cache, torch.cat(tokens).numpy())
+        np.save(cache, tokens.numpy())
     return np.load(cache, mmap_mode="r", allow_pickle=False)
 
 

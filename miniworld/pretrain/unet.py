@@ -28,6 +28,7 @@ from miniworld.pretrain.common import (
 )
 from miniworld.pretrain.loop import Loop
 from miniworld.pretrain.tokenizer import load_tokenizer
+from posedive_lib.devices import processes
 from posedive_lib.generator.noise_schedule import loss_weights
 
 if TYPE_CHECKING:
@@ -78,11 +79,12 @@ def encode_people(data: People, vae_folder: Path) -> np.ndarray:
     cache = HERE / f"runs/unet/latents-{weights_digest(vae_folder)}.npy"
     if not cache.exists():
         vae = AutoencoderKL.from_pretrained(vae_folder, torch_dtype=torch.float32).eval()
+        vae.to(processes().device)
         latents = []
         parts = list(batches(np.arange(len(data.images)), 64))
         for part in tqdm(parts, desc="latents", mininterval=5):
-            mean = vae.encode(to_float(data.images[part])).latent_dist.mean
-            latents.append((mean * vae.config.scaling_factor).half().numpy())
+            mean = vae.encode(to_float(data.images[part]).to(vae.device)).latent_dist.mean
+            latents.append((mean * vae.config.scaling_factor).half().cpu().numpy())
         cache.parent.mkdir(parents=True, exist_ok=True)
         np.save(cache, np.concatenate(latents))
     return np.load(cache, mmap_mode="r", allow_pickle=False)
@@ -101,11 +103,12 @@ def losses(
     """
     noise = torch.randn_like(latents)
     last = scheduler.config.num_train_timesteps
-    times = (last * torch.rand(len(latents)) ** config["timestep_power"]).long()
+    uniform = torch.rand(len(latents), device=latents.device)
+    times = (last * uniform ** config["timestep_power"]).long()
     noisy = scheduler.add_noise(latents, noise, times)
     is_v = scheduler.config.prediction_type == "v_prediction"
     target = scheduler.get_velocity(latents, noise, times) if is_v else noise
-    error = (unet(noisy, times, text).sample - target).square().mean((1, 2, 3))
+    error = (unet(noisy, times, text).sample.float() - target).square().mean((1, 2, 3))
     return {
         "loss": (loss_weights(scheduler, times, config["snr_gamma"]) * error).mean(),
         "unweighted": error.mean(),
@@ -116,9 +119,12 @@ def losses(
 def text_states(
     text_encoder: CLIPTextModel, tokenizer: CLIPTokenizer, captions: list[str]
 ) -> torch.Tensor:
-    """Last hidden states (B, max_tokens, D), padded as Stable Diffusion's pipeline does."""
+    """Last hidden states (B, max_tokens, D), padded as Stable Diffusion's pipeline does.
+
+    On the encoder's device.
+    """
     read = tokenizer(captions, padding="max_length", truncation=True, return_tensors="pt")
-    return text_encoder(read["input_ids"]).last_hidden_state
+    return text_encoder(read["input_ids"].to(text_encoder.device)).last_hidden_state
 
 
 def write_index(folder: Path) -> None:
@@ -140,12 +146,14 @@ def write_index(folder: Path) -> None:
 
 
 def main() -> None:
-    """Train it and save it in its library's format."""
+    """Train it, on a GPU if there is one, and save it in its library's format."""
     everything = settings()
     config, data = everything["unet"], people("train")
     folder = Path(everything["output"]) / "stable-diffusion"
     text_folder = folder / "text_encoder"
     text_encoder = CLIPTextModel.from_pretrained(text_folder, torch_dtype=torch.float32).eval()
+    device = processes().device
+    text_encoder.to(device)
     tokenizer = load_tokenizer(folder / "tokenizer")
     latents = encode_people(data, folder / "vae")
     height, width = data.images.shape[1:3]
@@ -156,13 +164,13 @@ def main() -> None:
 
     def loss_of(step: int, rng: np.random.Generator) -> dict[str, torch.Tensor]:
         rows = np.sort(rng.choice(data.rows, config["batch_size"], replace=False))
-        clean = torch.from_numpy(latents[rows]).float()
+        clean = torch.from_numpy(latents[rows]).float().to(device)
         captions = ["" if rng.random() < config["text_dropout"] else data.captions[i] for i in rows]
         text = text_states(text_encoder, tokenizer, captions)
         return losses(unet, scheduler, clean, text, config)
 
-    trained = Loop("unet", {"unet": unet}, config, ema_decay=config["ema_decay"]).run(loss_of)
-    save_model(trained["unet"], folder / "unet")
+    loop = Loop("unet", {"unet": unet}, config, ema_decay=config["ema_decay"], device=device)
+    save_model(loop.run(loss_of)["unet"], folder / "unet")
     scheduler.save_pretrained(folder / "scheduler")
     write_index(folder)
 
