@@ -43,18 +43,23 @@ def take(
     *,
     poses: PoseSource | GivenPoses | None = None,
     conditions: bool = True,
+    changes: Sequence[dict[str, str]] | None = None,
     progress: str | None = None,
 ) -> list[dict[str, Any]]:
     """A photo with its truth for each shot (see `miniworld.photography.photograph`).
 
     Args:
         persons: whom the shots' `person` counts.
+        changes: what each person wears in place of their own, by column of identities.csv.
         poses: what the shots' `pose` counts; by default the study's source of poses.
         conditions: with the images that the generator would be given.
     """
-    c = P.conditions
+    c, people = P.conditions, people_named(P, persons)
+    if changes is not None:
+        own = people.to_dict("records")
+        people = pd.DataFrame([row | new for row, new in zip(own, changes, strict=True)])
     photos = photograph(
-        people_named(P, persons),
+        people,
         load_poses(P.paths.motions) if poses is None else poses,
         shots,
         body=P.paths.body,

@@ -1,8 +1,10 @@
 """The mini world's data sets, the truth beside them, and true photos for the study."""
 
 import io
+import shutil
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -23,7 +25,9 @@ from posedive_lib.body.conditions import ConditionRenderer
 from posedive_lib.body.table import BodyTable
 from posedive_lib.errors import StudyError
 from posedive_lib.seeds import rng_for
-from posedive_lib.study import mini_world
+from posedive_lib.study import mini_world, prints
+
+SPLITS = ("train", "query", "gallery")
 
 # --- data sets --------------------------------------------------------------------------
 
@@ -457,3 +461,49 @@ def test_data_without_truth_cannot_be_photographed(tiny, rows, monkeypatch):
     monkeypatch.setattr(mini_world.datasets, "of_study", lambda *given: blind)
     with pytest.raises(StudyError, match="no true photos can be taken: leave the oracle arms out"):
         mini_world.true_photos(tiny, "msmt17", rows)
+
+
+def test_prints_are_told_from_shirts_without_them(tiny, tmp_path, monkeypatch):
+    """Of the test people, each in one pose, from the front and from behind."""
+    shutil.copytree(tiny.paths.world, tmp_path / "world")
+    looks = pd.read_csv(tmp_path / "world/identities.csv", keep_default_na=False)
+    looks.assign(back_print="none", bag="none").to_csv(tmp_path / "world/identities.csv")
+    monkeypatch.setattr(photographs, "photograph", in_this_process)
+    monkeypatch.setattr(prints, "FRONT", 100.0)  # of few photos few are from the front
+    P = tiny.model_copy(
+        update={"paths": tiny.paths.model_copy(update={"world": str(tmp_path / "world")})}
+    )
+    found = [prints.sample(P, name) for name in ("market1501", "msmt17", "cuhk03-labeled")]
+    found = [one for one in found if one is not None]
+    assert sum(one.own.sum() for one in found) and sum((~one.own).sum() for one in found)
+    for one in found:
+        assert one.shown(one.with_print).all() and not one.shown(one.without).any()
+        assert (one.shown(one.targets.truth) == one.own).all()
+        shirt = one.without.astype(float)
+        shirt[one.targets.mask] = [90, 40, 160]  # one wrong colour on the whole person
+        assert not one.shown(shirt).any()
+        halves = (one.with_print.astype(float), one.without.astype(float))
+        faint, clear = (share * halves[0] + (1 - share) * halves[1] for share in (0.4, 0.6))
+        assert not one.shown(faint).any() and one.shown(clear).all()
+
+
+def test_rates_of_prints_are_of_people(tiny):
+    """Four people, two from the front; the images show the print of one of each."""
+    blank = np.full((4, 12, 6, 3), 50, np.uint8)
+    with_print = blank.copy()
+    with_print[:, 4:8, 2:4] = [250, 50, 50]
+    targets = SimpleNamespace(mask=np.ones(blank.shape[:3], bool))
+    asked = prints.Prints(targets, with_print, blank, np.array([True, True, False, False]))
+    images = np.where(np.array([1, 0, 1, 0])[:, None, None, None], with_print, blank)
+    table = prints.measured(asked, {"generated": images, "truth": blank}, seed=0)
+    value = table.set_index(["method", "metric"])["value"]
+    assert value["generated"].to_dict() == {"print_kept": 0.5, "print_false": 0.5}
+    assert value["truth"].to_dict() == {"print_kept": 0.0, "print_false": 0.0}
+    assert (table["n"] == 2).all() and (table["ci_low"] <= table["value"]).all()
+
+
+def test_data_without_truth_have_no_prints(tiny, monkeypatch):
+    data = datasets.load("msmt17", tiny.paths.datasets)
+    bare = replace(data, **{part: getattr(data, part).drop(columns="person") for part in SPLITS})
+    monkeypatch.setattr(datasets, "of_study", lambda name, paths: bare)
+    assert prints.sample(tiny, "msmt17") is None

@@ -46,6 +46,8 @@ METRICS = {
     "ssim": "SSIM",
     "detail": "detail of the person",
     "detail_background": "detail of the background",
+    "print_kept": "print kept",
+    "print_false": "print where none is",
 }  # as axes name them
 
 # One look per arm, wherever it is drawn.

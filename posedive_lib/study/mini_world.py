@@ -156,11 +156,13 @@ def photographs(
     shots: list[Shot],
     *,
     conditions: bool = True,
+    changes: Sequence[dict[str, str]] | None = None,
     progress: str | None = None,
 ) -> list[dict[str, Any]]:
     """True photos of shots with the cameras of a data set, as `miniworld.photography` has them.
 
-    conditions: also what the generator would be given (skeleton, depth, normals).
+    conditions: also what the generator would be given (skeleton, depth, normals). changes: what
+    each person wears in place of their own (columns of `people`).
     """
     from miniworld import photography
     from miniworld.photographs import cameras_of, take
@@ -170,7 +172,7 @@ def photographs(
         photography.Shot(s.person, s.pose, s.azimuth, s.elevation, views[s.camid], s.key)
         for s in shots
     ]
-    return take(P, persons, wanted, conditions=conditions, progress=progress)
+    return take(P, persons, wanted, conditions=conditions, changes=changes, progress=progress)
 
 
 def asked(
