@@ -206,3 +206,4 @@ def test_the_findings_of_notebook_03_are_its_table():
     assert right in " ".join(text.split())
     psnr = f"PSNR {value['generated', 'psnr']:.1f} generated, "
     assert psnr + f"{value['copy-reference', 'psnr']:.1f} copied" in text
+    assert f"{value['generated', 'print_kept']:.0%} of the prints are kept" in text

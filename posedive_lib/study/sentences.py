@@ -179,9 +179,11 @@ def persons(tables: Tables) -> str:
     share = f"{100 * unseen['generated']:.0f} %"
     if "true-render" not in unseen:
         return f"{said}Of people the generator never saw, {share} are drawn as themselves."
+    prints = tables.rows("generator_quality", method="generated", metric="print_kept")["value"]
+    kept = f" Prints on shirts are kept in {100 * prints.iloc[0]:.0f} %." if len(prints) else ""
     return (
         f"{said}Of people the generator never saw, drawn from clear photos, {share} are recognised "
-        f"({100 * unseen['true-render']:.0f} % of true renderings)."
+        f"({100 * unseen['true-render']:.0f} % of true renderings).{kept}"
     )
 
 
