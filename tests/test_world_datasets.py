@@ -487,7 +487,7 @@ def test_prints_are_told_from_shirts_without_them(tiny, tmp_path, monkeypatch):
         assert not one.shown(faint).any() and one.shown(clear).all()
 
 
-def test_rates_of_prints_are_of_people(tiny):
+def test_rates_of_prints_are_of_people():
     """Four people, two from the front; the images show the print of one of each."""
     blank = np.full((4, 12, 6, 3), 50, np.uint8)
     with_print = blank.copy()

@@ -16,7 +16,6 @@ import pandas as pd
 from scipy.ndimage import binary_dilation
 
 from posedive_lib import datasets
-from posedive_lib.bench.statistics import bootstrap_interval
 from posedive_lib.body.poses import load_poses
 from posedive_lib.datasets.images import read as read_images
 from posedive_lib.seeds import rng_for
@@ -155,6 +154,5 @@ def measured(prints: Prints, methods: dict[str, np.ndarray], seed: int) -> pd.Da
             ("print_false", shown[~prints.own]),
         ):
             if len(values):
-                ends = bootstrap_interval(values, seed=seed)
-                rows.append((method, metric, values.mean(), ends.low, ends.high, len(values)))
+                rows.append((method, metric, *quality.over_people(values, seed=seed)))
     return pd.DataFrame(rows, columns=quality.COLUMNS)

@@ -229,12 +229,17 @@ def compared(
         for metric, values in measured.items():
             if not len(values) or (method == "true-render" and metric in LIKENESS):
                 continue  # no such target, or compared with itself
-            ends = bootstrap_interval(values, seed=P.seed)
-            rows.append((method, metric, values.mean(), ends.low, ends.high, len(values)))
+            rows.append((method, metric, *over_people(values, seed=P.seed)))
         if true is not None and method != "true-render":
             features = reid.extract(images)
             rows.append((method, "kid", *distance(features, true, targets.pids, seed=P.seed)))
     return pd.DataFrame(rows, columns=COLUMNS)
+
+
+def over_people(values: np.ndarray, *, seed: int) -> tuple[float, float, float, int]:
+    """Mean of values (people,), its 95 % interval by resampling people, and their number."""
+    ends = bootstrap_interval(values, seed=seed)
+    return float(values.mean()), ends.low, ends.high, len(values)
 
 
 def distance(
