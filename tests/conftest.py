@@ -23,4 +23,4 @@ os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 def pytest_collection_modifyitems(config, items):
     """Long tests begin, or the last of them would run alone when all others are done."""
     workers = getattr(config, "workerinput", {"workercount": 1})["workercount"]
-    items[:] = order.long_first(items, order.seconds, workers)
+    items[:] = order.long_first(items, order.seconds, workers, order.follows)

@@ -7,6 +7,7 @@ from pathlib import Path
 from order import long_first
 
 COSTS = {"b": 3.0, "e": 9.0, "f": 5.0}
+COLLECT = [sys.executable, "-m", "pytest", "--collect-only", "-q", "-p", "no:cacheprovider"]
 
 
 def test_each_worker_begins_with_its_share_of_the_long_ones():
@@ -19,9 +20,27 @@ def test_each_worker_begins_with_its_share_of_the_long_ones():
     assert long_first([], lambda item: 1.0, 2) == []
 
 
+def test_what_follows_a_long_one_stands_behind_it():
+    def follows(item: str, leader: str) -> bool:
+        return leader == "b" and item in "hi"
+
+    ordered = long_first(list("abcdefghij"), lambda item: COSTS.get(item, 0.0), 2, follows)
+    assert "".join(ordered) == "eacdg" + "fbhij"
+    ordered = long_first(list("ahbcdefgij"), lambda item: COSTS.get(item, 0.0), 1, follows)
+    assert "".join(ordered) == "efbhiacdgj"
+
+
+def test_the_tests_of_the_book_are_one_worker_s():
+    tests = Path(__file__).parent
+    files = [tests / "test_captions.py", tests / "test_site.py"]
+    shown = subprocess.run([*COLLECT, *files], cwd=tests.parent, capture_output=True, text=True)
+    names = [line.split("::")[1] for line in shown.stdout.splitlines() if "::" in line]
+    assert names[0] == "test_every_page_loads_cleanly_and_is_readable_on_a_phone", shown.stdout
+    assert names.index("test_claims_tables_and_stages_are_all_there") < 10
+
+
 def test_the_longest_test_is_the_first():
     tests = Path(__file__).parent
-    command = [sys.executable, "-m", "pytest", "--collect-only", "-q", "-p", "no:cacheprovider"]
     files = [tests / "test_captions.py", tests / "test_pretrain.py"]
-    shown = subprocess.run([*command, *files], cwd=tests.parent, capture_output=True, text=True)
+    shown = subprocess.run([*COLLECT, *files], cwd=tests.parent, capture_output=True, text=True)
     assert shown.stdout.startswith("tests/test_pretrain.py::"), shown.stdout + shown.stderr

@@ -127,7 +127,7 @@ def test_the_browser_sees_what_is_wrong(tab, tmp_path):
     )
 
 
-@pytest.mark.slow(seconds=120)  # of which the book takes most, for all tests of it
+@pytest.mark.slow(seconds=140, fixture="built")  # of which the book takes most
 def test_every_page_loads_cleanly_and_is_readable_on_a_phone(built, tab):
     found = sorted(built.rglob("*.html"))
     names = {page.relative_to(built).as_posix() for page in found}
