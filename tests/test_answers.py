@@ -76,14 +76,25 @@ def test_whose_a_loss_is(write, own, true, pair, said):
     text = answers.loss(tables)
     assert said in text and "CUHK03 (D)" not in text
     assert "and in rank-1 -2.0 [-3.0, -1.0] (loss)." in text  # whatever its verdict
+    assert "over the queried people" not in text
+    people = row(name, "pose-dive", "oracle", pair) | {"ci_low": -4.0, "ci_high": 0.5}
+    write("comparison_identities", people)
+    hint = "; over the queried people the interval is [-4.0, +0.5], with 0 in it."
+    assert (hint in answers.loss(tables)) == (pair == "loss")
 
 
 def test_two_models_agree_where_their_verdicts_are_the_same(write):
     sets = SETS[2:]
     write("comparison", *[row(name, "pose-dive", "real", "gain") for name in sets])
     for verdicts, said in (
-        (("gain", "loss"), "Mixed. Both models show the same on 1 of 2 sets, the opposite on 1."),
-        (("gain", "no effect shown"), "In part. Both models show the same on 1 of 2 sets"),
+        (
+            ("gain", "loss"),
+            "Mixed. Both models gain, or both lose, on 1 of 2 sets; one gains and one loses on 1.",
+        ),
+        (
+            ("gain", "no effect shown"),
+            "In part. Both models gain, or both lose, on 1 of 2 sets. The ResNet",
+        ),
         (("gain", "gain"), "Yes."),
         (("loss", "no effect shown"), "In part against it."),
         (("loss", "loss"), "No."),

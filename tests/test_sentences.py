@@ -95,8 +95,8 @@ def test_true_photos_are_no_ceiling_only_by_a_verdict(tmp_path):
     own = (pairs["arm"] == "pose-dive") & (pairs["baseline"] == "oracle")
     pairs.loc[own, ["difference", "verdict"]] = 2.0, "no effect shown"
     for verdict, said, other in (
-        ("no effect shown", "nothing shows there that they are a ceiling", "no ceiling"),
-        ("gain", "True photos bring less on", "nothing shows"),
+        ("no effect shown", "That may be chance: no effect is shown.", "no upper limit"),
+        ("gain", "Where this is a gain, true photos are no upper limit.", "chance"),
     ):
         pairs.loc[own, "verdict"] = verdict
         pairs.to_csv(tmp_path / "diversity_volume.csv", index=False)
@@ -104,7 +104,7 @@ def test_true_photos_are_no_ceiling_only_by_a_verdict(tmp_path):
         assert said in text and other not in text
     pairs.loc[own, "difference"] = -1.0
     pairs.to_csv(tmp_path / "diversity_volume.csv", index=False)
-    assert "ceiling" not in sentences.rank1(sentences.Tables(tmp_path))
+    assert "higher than" not in sentences.rank1(sentences.Tables(tmp_path))
 
 
 def test_holm_s_least_p_is_told_where_nothing_can_pass_it(tmp_path):
@@ -115,9 +115,9 @@ def test_holm_s_least_p_is_told_where_nothing_can_pass_it(tmp_path):
         assert ("Holm" in summary.correction(sentences.Tables(tmp_path))) == told
 
 
-def test_a_star_marks_what_the_interval_alone_would_show():
+def test_a_dagger_marks_what_the_interval_alone_would_show():
     row = {"ci_low": 0.3, "ci_high": 2.6, "verdict": "no effect shown"}
-    assert sentences.mark(pd.Series(row)) == r"\*"
+    assert sentences.mark(pd.Series(row)) == "†"
     assert sentences.mark(pd.Series(row | {"verdict": "gain"})) == ""
     assert sentences.mark(pd.Series(row | {"ci_low": -0.3})) == ""
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
+from posedive_lib.bench.statistics import contains_zero
 from posedive_lib.bench.tables import span
 from posedive_lib.study.names import NAMES
 
@@ -85,9 +86,22 @@ def loss(tables: Tables) -> str:
             text += f", and in rank-1 {told(ranks.iloc[0], where=False)}"
         text += f". True photos in its poses and views bring {told(second, where=False)}."
         if len(pair):
-            text += f" The first against the second: {told(pair.iloc[0], where=False)}."
+            text += f" The first against the second: {told(pair.iloc[0], where=False)}"
+            text += f"{_over_people(tables, pair.iloc[0])}."
         said.append(f"{text} {_blame(first, second, pair)}")
     return " ".join(said) or NOT_RUN
+
+
+def _over_people(tables: Tables, pair: pd.Series) -> str:
+    """That a gain or loss may belong to the queried people, where their interval contains 0."""
+    if pair["verdict"] not in ("gain", "loss") or not tables.has("comparison_identities"):
+        return ""
+    wanted = {name: pair[name] for name in ("dataset", "arm", "baseline")}
+    people = tables.rows("comparison_identities", **wanted)
+    if people.empty or not contains_zero(people["ci_low"].iloc[0], people["ci_high"].iloc[0]):
+        return ""
+    low, high = people["ci_low"].iloc[0], people["ci_high"].iloc[0]
+    return f"; over the queried people the interval is [{low:+.1f}, {high:+.1f}], with 0 in it"
 
 
 def _blame(own: pd.Series, true: pd.Series, pair: pd.DataFrame) -> str:
@@ -141,5 +155,10 @@ def second_model(tables: Tables) -> str:
         word = "No." if against == len(both) else "In part against it."
     else:
         word = "Not shown."
-    counts = f"Both models show the same on {agreed} of {len(both)} sets, the opposite on {against}"
+    counts = f"Both models gain, or both lose, on {agreed} of {len(both)} sets"
+    if against:
+        counts += f"; one gains and one loses on {against}"
+    neither = sum(not {"gain", "loss"} & pair for pair in both)
+    if neither:
+        counts += f"; neither shows an effect on {neither}"
     return f"{word} {counts}. The ResNet: {'; '.join(said)}."

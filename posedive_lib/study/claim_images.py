@@ -44,11 +44,11 @@ def pretraining_matters(e: Evidence) -> Finding:
     texts, words = [], []
     for metric in (metric for metric in without.index if metric in start.index):
         own, other = without.loc[metric], start.loc[metric]
-        texts.append(f"{MEASURES[metric]} {span(own, 2)} from nothing, {span(other, 2)} from them")
         words.append(_apart(own, other))
+        texts.append(f"{MEASURES[metric]} {span(own, 2)} against {span(other, 2)} ({words[-1]})")
     text = (
-        "measured by images, not by mAP, in trainings without phase 1, against the generator as "
-        f"trained: {'; '.join(texts)}"
+        "measured by images, not by mAP: change against the generator as trained, from random "
+        f"weights against from Stable Diffusion's, without phase 1: {'; '.join(texts)}"
     )
     return text, joined(words)
 

@@ -231,7 +231,7 @@ def by_border(borders: pd.DataFrame, arm: str = "pose-dive") -> str:
         f"{row['difference']:+.1f} beyond {row['border']:g}° (p {row['p_joint']:.2f})"
         for _, row in rows.iterrows()
     ]
-    return f"`{arm}`: {', '.join(said)}." if said else f"It was {NOT_RUN}."
+    return f"`{arm}`: {', '.join(said)}." if said else f"`{arm}` was {NOT_RUN}."
 
 
 def same_sets(sizes: pd.DataFrame) -> list[float]:

@@ -27,6 +27,7 @@ from posedive_lib.study.sentences import (
     persons,
     phases,
     rank1,
+    rank1_span,
     results_table,
     verdicts,
 )
@@ -42,12 +43,13 @@ def summary(tables: Tables) -> str:
     seeds = int(tables.rows("comparison")["seeds"].max())
     points = {
         "mAP": verdicts(tables),
+        "Rank-1": rank1_span(tables),
         "Diversity": diversity(tables),
         "The right person": persons(tables),
     }
     note = (
         f"Means of {seeds} seeds, with 95 % intervals over repeated trainings. –: not run. "
-        "\\*: the interval excludes 0, but p, corrected for all comparisons, is above 0.05: no "
+        "†: the interval excludes 0, but p, corrected for all comparisons, is above 0.05: no "
         "effect is shown. [comparison.csv](reports/tables/comparison.csv) has all arms."
     )
     parts = [results_table(tables), wrapped(note), bullets(points)]
