@@ -1,6 +1,7 @@
 """`python -m posedive_lib.study.augmented_set`: what the study trains on, as a data set."""
 
 import io
+import json
 from pathlib import Path
 
 import numpy as np
@@ -89,6 +90,10 @@ def test_the_set_is_that_of_loose_files_with_manifest_sheet_and_card(P, arm, tmp
     rows = design.images(P, NAME, [arm])[arm]
     written, wanted = content(tmp_path / "sets/new"), from_loose_files(P, rows, tmp_path / "loose")
     assert set(written) - set(wanted) == {"manifest.csv", "contact_sheet.jpg", "CARD.md"}
+    records = [json.loads(tree.pop("augmented.json")) for tree in (written, wanted)]
+    names = [record.pop("names") for record in records]
+    assert records[0] == records[1]
+    assert {*names[0]} - {*names[1]} == {"manifest.csv", "contact_sheet.jpg", "CARD.md"}
     assert {name: written[name] for name in wanted} == wanted
     assert made.train["generated"].sum() == len(rows) == 3 + 2 + 3
     drawn = "viewpoint" if arm == "viewpoint" else "pose-dive"

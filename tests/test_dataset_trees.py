@@ -513,6 +513,22 @@ def test_further_files_are_published_with_the_tree_or_not_at_all(tmp_path):
         "market1501", tmp_path / "out"
     ).train["generated"].sum() == len(generated)
     assert not list(tmp_path.glob(".out*"))
+    (tmp_path / "out" / "checkpoints").mkdir()  # by the code base that trains on the set
+    with pytest.raises(StudyError, match="holds checkpoints, which is not of the augmented data"):
+        write_augmented(data, generated, tmp_path / "out", overwrite=True)
+    (tmp_path / "out" / "checkpoints").rmdir()
+    written = write_augmented(data, generated[:1], tmp_path / "out", overwrite=True)
+    assert written.train["generated"].sum() == 1
+
+
+def test_identities_keep_all_of_their_digits(tmp_path):
+    trees.market(tmp_path / "in")
+    data = datasets.load("market1501", tmp_path / "in")
+    pid = 202311051234567891  # no float holds it
+    rows = data.train.assign(pid=data.train["pid"].replace(data.train["pid"].iloc[0], pid))
+    data = replace(data, train=rows)
+    table = pd.DataFrame({"pid": [pid], "camid": [0], "index": [0], "image_path": ["x.png"]})
+    assert writing.check(data, table)["pid"].tolist() == [pid]
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ The bundled small models do the work, on a tiny Market-1501 of plain photos.
 
 import re
 import shutil
+import textwrap
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -18,12 +19,14 @@ from pipeline import ROOT
 
 from posedive_lib import datasets, params
 from posedive_lib.augment import photo_arrays
+from posedive_lib.augment.__main__ import main as augment_command
 from posedive_lib.body.camera import orient
 from posedive_lib.body.table import BodyTable
 from posedive_lib.digests import folder_digest
 from posedive_lib.errors import StudyError
 from posedive_lib.generator import training
 from posedive_lib.own_data import augment, train
+from posedive_lib.writing import alone_in
 
 SPLITS = {"bounding_box_train": (2, 7, 9), "query": (3,), "bounding_box_test": (3,)}
 GUIDE = ROOT / "docs/your_data.md"
@@ -137,8 +140,13 @@ def test_blocks_that_a_kill_left_are_removed_by_the_next_call(
     market, profile, tmp_path, monkeypatch
 ):
     P, dataset, out = profile(), datasets.load("market1501", market), tmp_path / "run"
-    with monkeypatch.context() as killed:
+
+    def stop(*arguments, **options):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as killed, pytest.raises(KeyboardInterrupt):
         killed.setattr(photo_arrays, "_remove", lambda paths: None)  # killed just before
+        killed.setattr(train, "train", stop)
         train.train_on(dataset, out, P, progress=False)
     assert [*(out / "arrays").glob("*-00000.npz")]
     train.train_on(dataset, out, P, progress=False)
@@ -173,8 +181,8 @@ def test_a_stopped_training_goes_on_to_the_same_weights(market, profile, tmp_pat
 def documented(market, file, out) -> str:
     """The guide's line for two processes without a GPU, with the places of a test."""
     (line,) = re.findall(r"^ {4}(torchrun .*)$", GUIDE.read_text(), re.MULTILINE)
-    places = {"/srv/reid/run": out, "/srv/reid": market}
-    assert line.split()[-4:] == ["market1501", "/srv/reid", "--out", "/srv/reid/run"]
+    places = {"/srv/reid/run": out, "/srv/reid/datasets": market}
+    assert line.split()[-4:] == ["market1501", "/srv/reid/datasets", "--out", "/srv/reid/run"]
     line = " ".join(str(places.get(word, word)) for word in line.split())
     return f"{line} --params {file}"
 
@@ -264,6 +272,95 @@ def test_a_training_is_known_by_its_list_of_photos(market, profile, tmp_path):
     shutil.rmtree(out / "arrays")
     train.train_on(dataset, out, profile(), progress=False)
     assert folder_digest(out / "generator") == before
+
+
+@pytest.mark.parametrize(
+    "changes, sentence",
+    [
+        ({"generator.steps": 3}, "holds a finished training of 2 steps: choose another folder for"),
+        ({"seed": 1}, "holds a training with other seed: choose another folder"),
+        ({"generator.learning_rate": 1e-3}, "with other parameters of the generator"),
+        ({"image.height": 128, "image.width": 64}, "with other photos, image settings or encoders"),
+        ({"paths.phase1": None}, "with other starting weights"),
+    ],
+)
+def test_another_training_takes_no_finished_one_s_place(
+    market, profile, tmp_path, monkeypatch, changes, sentence
+):
+    dataset, out = datasets.load("market1501", market), tmp_path / "run"
+    train.train_on(dataset, out, profile(), progress=False)
+    before = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
+    monkeypatch.setattr(train, "_encoded", lambda *arguments: pytest.fail("too late"))
+    with pytest.raises(StudyError, match=sentence):
+        train.train_on(dataset, out, profile(**changes), progress=False)
+    (market / "Market-1501-v15.09.15/bounding_box_train/0007_c2s1_000001_00.jpg").unlink()
+    with pytest.raises(StudyError, match="with other photos"):
+        train.train_on(datasets.load("market1501", market), out, profile(), progress=False)
+    (out / "run.json").unlink()  # of a training before there was a record
+    with pytest.raises(StudyError, match="with other photos"):
+        train.train_on(datasets.load("market1501", market), out, profile(), progress=False)
+    kept = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
+    assert kept == {path: data for path, data in before.items() if path.name != "run.json"}
+
+
+def test_a_second_training_in_a_folder_waits_for_no_encoding(market, profile, tmp_path):
+    dataset, out = datasets.load("market1501", market), tmp_path / "run"
+    with alone_in(out, "training"), pytest.raises(StudyError, match="Another run is training in"):
+        train.train_on(dataset, out, profile(), progress=False)
+    assert not (out / "photos.csv").exists() and not (out / "arrays").exists()
+
+
+def test_a_generator_draws_no_images_of_another_size(market, profile, tmp_path):
+    out = tmp_path / "run"
+    train.train_on(datasets.load("market1501", market), out, profile(), progress=False)
+    ask = "market1501", market, tmp_path / "more"
+    with pytest.raises(StudyError, match="trained with image.height 64, .* say 128: give the --pa"):
+        larger = profile(**{"image.height": 128, "image.width": 64})
+        augment.augment(*ask, larger, generator=out, progress=False)
+    with pytest.raises(StudyError, match="trained with conditions.depth_far 10.5"):
+        other = profile(**{"conditions.depth_far": 12.0})
+        augment.augment(*ask, other, generator=out, progress=False)
+    assert not (tmp_path / "more").exists()
+
+
+def test_a_data_set_that_cannot_be_written_has_its_bodies_elsewhere(market, profile, tmp_path):
+    table = market / "Market-1501-v15.09.15/smpl.npz"
+    (tmp_path / "bodies").mkdir()
+    table.rename(tmp_path / "bodies/market1501.npz")
+    file = tmp_path / "params.yaml"
+    file.write_text(yaml.safe_dump(profile().model_dump()))
+    places = ["market1501", str(market), "--params", str(file)]
+    run, more = str(tmp_path / "run"), str(tmp_path / "more")
+    assert train.main([*places, "--out", run]) == 2  # smpl.npz is missing
+    places += ["--bodies", str(tmp_path / "bodies")]
+    assert train.main([*places, "--out", run]) == 0
+    assert augment_command([*places, "--generator", run, "--out", more]) == 0
+    assert (tmp_path / "more/Market-1501-v15.09.15/smpl.npz").is_file() and not table.exists()
+
+
+def test_the_guide_s_lines_of_python_train_on_an_augmented_set(
+    market, profile, tmp_path, monkeypatch, capsys
+):
+    run = train.train_on(
+        datasets.load("market1501", market), tmp_path / "run", profile(), progress=False
+    )
+    small = {"stage1.steps": 1, "stage2.steps": 1, "batch_size": 4, "instances": 2}
+    P = profile(**{f"reid.{name}": value for name, value in small.items()})
+    P = P.model_copy(
+        update={"paths": P.paths.model_copy(update={"clip": str(ROOT / P.paths.clip)})}
+    )
+    ask = "market1501", market, tmp_path / "more", P
+    added = augment.augment(*ask, generator=run, progress=False).added
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(P.model_dump()))
+    monkeypatch.chdir(tmp_path)
+    (lines,) = re.findall(
+        r"((?:^ {4}.*\n|^\n)*^ {4}found = (?:.*\n)+?)\n\S", GUIDE.read_text(), re.M
+    )
+    code = textwrap.dedent(lines).replace("/srv/reid/more", str(tmp_path / "more"))
+    capsys.readouterr()
+    exec(compile(code, str(GUIDE), "exec"), {})
+    mAP, generated = capsys.readouterr().out.split()
+    assert 0 <= float(mAP) <= 100 and int(generated) == len(added) == 3
 
 
 def test_generated_images_of_an_augmented_set_need_no_body(market):

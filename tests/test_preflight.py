@@ -156,8 +156,8 @@ def test_cameras_that_an_embedding_does_not_know(market):
     trees.paint(market / "query" / "0001_c6s1_000001_00.jpg")
     trees.paint(market / "bounding_box_train" / "0002_c5s1_000001_00.jpg")
     notes = report(market).notes
-    assert any("Test cameras 6 are not in training" in note for note in notes) and any(
-        "Training cameras are 1, 2, 3, 5" in note for note in notes
+    assert any("Test cameras (camid + 1) 6 are not in training" in note for note in notes) and any(
+        "Training cameras (camid + 1) are 1, 2, 3, 5" in note for note in notes
     )
 
 

@@ -11,9 +11,10 @@ interrupted run goes on. `--help` lists the options.
 import argparse
 import sys
 
-from posedive_lib import datasets, params
+from posedive_lib import params
 from posedive_lib.augment.diversify import ARMS
 from posedive_lib.errors import command
+from posedive_lib.own_data import dataset_arguments
 
 
 def parse(arguments: list[str] | None) -> argparse.Namespace:
@@ -21,8 +22,7 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
         prog="python -m posedive_lib.augment",
         description="Augment a Re-ID data set with generated images.",
     )
-    parser.add_argument("dataset", choices=datasets.NAMES)
-    parser.add_argument("root", help="folder of the data set, with smpl.npz beside its images")
+    dataset_arguments.add_to(parser)
     parser.add_argument("--out", required=True, help="folder for the result")
     parser.add_argument("--generator", default="build/generator", help="default: %(default)s")
     parser.add_argument("--params", default="params.yaml", help="default: %(default)s")
@@ -55,6 +55,8 @@ def main(arguments: list[str] | None = None) -> int:
         generator=given.generator,
         arm=given.arm,
         overwrite=given.overwrite,
+        bodies=given.bodies,
+        unpacked=given.unpacked,
     )
     people = made.added["pid"].nunique()
     added, generated = len(made.added), len(made.manifest)

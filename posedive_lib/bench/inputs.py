@@ -10,7 +10,7 @@ from posedive_lib.bench import reports
 from posedive_lib.errors import StudyError, is_folder
 from posedive_lib.intake.frames import check_frames
 from posedive_lib.params import Params
-from posedive_lib.places import require_kept
+from posedive_lib.places import BUILD, require_kept
 
 MODELS = ("stable_diffusion", "phase1", "clip", "resnet", "pose_estimator")  # of `paths`
 PARTS = ("vae", "image_encoder")  # of `generator`, models too
@@ -85,7 +85,7 @@ def _check_path(key: str, value: str, params: Params, params_file: str) -> None:
         return
     if value.startswith("data/"):
         mend = "run `dvc pull data.dvc`"
-    elif key == "datasets":
+    elif key == "datasets" and Path(value).is_relative_to(BUILD):  # where the stage renders
         mend = "run `dvc repro world`"
     raise StudyError(
         f"{params_file}: paths.{key} names {value}, which does not exist; "

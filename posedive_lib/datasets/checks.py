@@ -189,14 +189,14 @@ def cameras(dataset: ReIDDataset) -> Iterator[Finding]:
     new = sorted({*dataset.query["camid"], *dataset.gallery["camid"]} - set(trained))
     if new:
         yield note(
-            f"Test cameras {_some([camera + 1 for camera in new], 6)} are not in training: "
-            "a camera embedding (SIE) has nothing learned for them, so leave it off."
+            f"Test cameras (camid + 1) {_some([camera + 1 for camera in new], 6)} are not in "
+            "training: a camera embedding (SIE) has nothing learned for them, so leave it off."
         )
     if trained[-1] + 1 != len(trained):
         yield note(
-            f"Training cameras are {_some([camera + 1 for camera in trained], 8)}: numbers are "
-            "left out, and code bases that count cameras for their embedding (SIE) would fail; "
-            "number them 1, 2, …."
+            f"Training cameras (camid + 1) are {_some([camera + 1 for camera in trained], 8)}: "
+            "numbers are left out, and code bases that count cameras for their embedding (SIE) "
+            "would fail; number them 1, 2, …."
         )
 
 

@@ -28,10 +28,11 @@ from posedive_lib.intake.files import read_bytes, read_json
 from posedive_lib.intake.images import BROKEN, decode, to_rgb, turn
 from posedive_lib.intake.tables import read_table
 from posedive_lib.places import refuse_tracked
-from posedive_lib.writing import replacing_folder
+from posedive_lib.writing import replacing, replacing_folder
 
 NEEDED = ("image_path", "pid", "camid", "index")
 RECORD = "augmented.json"  # marks a tree written here, so that only such a one is ever replaced
+NAMES = "names"  # in the record: all names in the folder
 # How a generated image is saved that is not linked: PNG without loss, JPEG of high quality.
 JPEG: dict[str, Any] = {"format": "JPEG", "quality": 95, "subsampling": 0}
 FORMATS: dict[str, dict[str, Any]] = {".jpg": JPEG, ".jpeg": JPEG, ".png": {"format": "PNG"}}
@@ -79,6 +80,7 @@ def write_augmented(
                 _refuse_misread(written, layout, draft, out_root)
             if also:
                 also(draft)
+            _note_names(draft)
         except OSError as error:
             raise StudyError(
                 f"Cannot write the augmented data set to {out_root} ({error}): "
@@ -109,8 +111,11 @@ def check(dataset: ReIDDataset, generated: pd.DataFrame) -> pd.DataFrame:
     table = generated[[*NEEDED, *more]].copy()
     numbers = ["pid", "camid", "index"]
     for column in numbers:
-        values = pd.to_numeric(table[column], errors="coerce").astype("float64")
-        bad = ~(values.between(0, 2**53) & values.eq(values.round()))
+        values = pd.to_numeric(table[column], errors="coerce")
+        if not pd.api.types.is_signed_integer_dtype(values):  # those keep all of their 18 digits
+            values = values.astype("float64")
+            values = values.where(values.eq(values.round()) & values.abs().lt(2**53), -1)
+        bad = values < 0
         if bad.any():
             raise StudyError(
                 f"The table of generated images has {column} '{table.loc[bad, column].iloc[0]}': "
@@ -167,6 +172,20 @@ def check_free(dataset: ReIDDataset, out_root: Path, overwrite: bool) -> None:
             f"{out_root} was not written as an augmented data set (it has no {RECORD} of one) and "
             "is not replaced: remove it yourself or choose another folder."
         )
+    names = {path.name for path in out_root.iterdir()}
+    foreign = sorted(names - {*record.get(NAMES, names)})
+    if foreign:
+        raise StudyError(
+            f"{out_root} holds {foreign[0]}, which is not of the augmented data set and would be "
+            "lost: move it, or choose another folder."
+        )
+
+
+def _note_names(root: Path) -> None:
+    """Write into the record what lies in the folder, so that it is known from what others add."""
+    record = {**read_json(root / RECORD), NAMES: sorted(path.name for path in root.iterdir())}
+    with replacing(root / RECORD) as draft:
+        draft.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
 
 
 def _write_tree(dataset: ReIDDataset, generated: pd.DataFrame, root: Path, layout: str) -> str:

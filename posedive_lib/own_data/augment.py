@@ -21,6 +21,7 @@ from posedive_lib.datasets.write import check_free
 from posedive_lib.devices import processes
 from posedive_lib.errors import StudyError, is_folder, require_readable
 from posedive_lib.intake.frames import check_frames
+from posedive_lib.own_data import made_for
 from posedive_lib.places import refuse_tracked
 
 if TYPE_CHECKING:
@@ -52,19 +53,23 @@ def augment(
     painter: Painter | None = None,
     arm: str = "pose-dive",
     overwrite: bool = False,
+    bodies: str | Path | None = None,
+    unpacked: str | Path | None = None,
     progress: bool = True,
 ) -> Augmented:
     """Diversify, generate, filter and write a data set.
 
-    name, root: as in `datasets.load`. out: folder of the augmented data set; candidates go to
-    `<out>.candidates`. generator: a saved generator's folder; or a `painter` instead of one.
-    arm: which of `diversify.ARMS` to make. StudyError where an input is missing, before anything
-    long starts. StudyError where the filter keeps nothing: no set is written, the candidates stay.
+    name, root, bodies, unpacked: as in `datasets.load`. out: folder of the augmented data set;
+    candidates go to `<out>.candidates`. generator: a saved generator's folder; or a `painter`
+    instead of one. arm: which of `diversify.ARMS` to make. StudyError where an input is missing,
+    before anything long starts. StudyError where the filter keeps nothing: no set is written, the
+    candidates stay.
     """
     out = Path(out).expanduser().resolve()
     if painter is None:
         generator = checked_generator(generator)
-    dataset = datasets.load(name, root)
+        made_for.require(P, generator)
+    dataset = datasets.load(name, root, bodies=bodies, unpacked=unpacked)
     check_free(dataset, out, overwrite)
     store = out.with_name(f"{out.name}.candidates")
     _check_store(store)

@@ -28,11 +28,14 @@ from posedive_lib.body.smpl import load_smpl
 from posedive_lib.body.table import BodyTable
 from posedive_lib.cluster import Work, spread
 from posedive_lib.datasets.images import resized
+from posedive_lib.datasets.loading import source_of
+from posedive_lib.datasets.table import BODIES
 from posedive_lib.digests import code_digest, file_digest, files_below
 from posedive_lib.errors import StudyError, command
 from posedive_lib.intake.arrays import read_npz, write_npz
 from posedive_lib.intake.frames import check_frames
 from posedive_lib.intake.images import open_rgb
+from posedive_lib.own_data import dataset_arguments
 from posedive_lib.own_data.fitting import FitSettings, Fitter, fit_rows
 from posedive_lib.own_data.heading import Heading
 from posedive_lib.weights import local_folder
@@ -197,9 +200,11 @@ def _write(work: Work, path: Path, *job: object) -> None:
 @command("Stopped: the same command goes on from here.")
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description="Fit SMPL to every image of a data set.")
-    parser.add_argument("dataset", choices=datasets.NAMES)
-    parser.add_argument("root", help="folder that holds the data sets")
-    parser.add_argument("--out", help="the table (default: smpl.npz in the data set's folder)")
+    dataset_arguments.add_to(parser)
+    parser.add_argument(
+        "--out",
+        help="the table (default: that of --bodies, else smpl.npz in the data set's folder)",
+    )
     parser.add_argument("--splits", nargs="+", default=list(SPLITS), choices=SPLITS)
     parser.add_argument(
         "--params",
@@ -207,8 +212,12 @@ def main(arguments: list[str] | None = None) -> int:
         help="paths.body, paths.motions, paths.pose_estimator, conditions.focal and scale",
     )
     given = parser.parse_args(arguments)
-    P, dataset = parameters.load(given.params), datasets.load(given.dataset, given.root)
-    out = Path(given.out) if given.out else dataset.folder / "smpl.npz"
+    P, dataset = parameters.load(given.params), dataset_arguments.load(given)
+    out = dataset.folder / BODIES
+    if given.bodies:
+        out = Path(given.bodies) / f"{source_of(given.dataset)}.npz"
+    if given.out:
+        out = Path(given.out)
     if out.exists():
         raise StudyError(f"{out} exists: name another table with --out, or remove it first")
     table = fit_images(

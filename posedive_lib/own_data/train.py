@@ -4,7 +4,8 @@
 
 From phase 1 (`paths.phase1`), or from Stable Diffusion where that is null. The data set's training
 photos need their bodies, `smpl.npz`. FOLDER gets the photos' arrays and list, `losses.csv`,
-samples, the checkpoint and the finished `generator`. A stopped run goes on. On several GPUs:
+samples, the checkpoint and the finished `generator`. A stopped run goes on. One FOLDER holds one
+training: other photos or parameters need another FOLDER. On several GPUs:
 
     accelerate launch -m posedive_lib.own_data.train DATASET ROOT --out FOLDER
 """
@@ -20,7 +21,7 @@ import sys
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
@@ -43,18 +44,22 @@ from posedive_lib.datasets.images import read as read_images
 from posedive_lib.devices import chosen_precision, processes
 from posedive_lib.digests import folder_digest
 from posedive_lib.errors import StudyError, command
+from posedive_lib.generator import saved
 from posedive_lib.generator.arrays import TrainingArrays
 from posedive_lib.generator.trainer import check_batch, check_data
-from posedive_lib.generator.training import starting_model, train
+from posedive_lib.generator.training import PACE, starting_model, train
+from posedive_lib.intake.files import read_json
+from posedive_lib.own_data import dataset_arguments, made_for
 from posedive_lib.places import has_header, refuse_tracked
 from posedive_lib.weights import local_folder
-from posedive_lib.writing import replacing, writing
+from posedive_lib.writing import alone_in, replacing, writing
 
 if TYPE_CHECKING:
     from posedive_lib.generator.model import PoseDiveModel
     from posedive_lib.params import Params
 
 ARRAYS = "arrays"
+RECORD = "run.json"  # what the training in a folder is of
 LISTED = ["dataset", "rel", "pid", "camid"]  # columns of the list of photos
 # What `_encoded` leaves in ARRAYS: folders of arrays, blocks, and drafts of both.
 ENCODED = re.compile(r"[0-9a-f]{16}(-\d{5}\.npz)?|\.[0-9a-f]{16}(-\d{5}\.npz)?\..+")
@@ -78,19 +83,30 @@ def train_on(
     work = _Encoding(P)
     one = work.arrays(images.iloc[:1])  # what does not fit together shows at the first photo
     check_data(model, one)
-    if not (out / ARRAYS).is_dir():
-        _check_disk(out, one, len(images), model)
-    with writing(out):
-        (out / ARRAYS).mkdir(parents=True, exist_ok=True)
-    if progress and team.is_main_process:
-        start = P.paths.phase1 or "Stable Diffusion"
-        people, steps = images["pid"].nunique(), P.generator.steps
-        print(f"{len(images)} photos of {people} identities; {steps} steps from {start}.")
+    listed = images.assign(dataset=dataset.name)
+    about, finished = work.about(listed), out / "generator"
+    if not _is_finished(out, about, listed):
+        if not (out / ARRAYS).is_dir():
+            _check_disk(out, one, len(images), model)
+        # `train` takes the lock again: until then no other run may encode here.
+        with alone_in(out, "training", first=team.is_main_process):
+            with writing(out):
+                (out / ARRAYS).mkdir(exist_ok=True)
+            if team.is_main_process:
+                _write(json.dumps(about, indent=1) + "\n", out / RECORD)
+                _write(_list_of(listed), out / PHOTOS)
+                if progress:
+                    start = P.paths.phase1 or "Stable Diffusion"
+                    people, steps = images["pid"].nunique(), P.generator.steps
+                    print(
+                        f"{len(images)} photos of {people} identities; {steps} steps from {start}."
+                    )
+            data = _encoded(work, images, out / ARRAYS, progress)
+        folder = stable_diffusion_folder(P)
+        train(folder, data, P.generator, out, P.seed, model=model, progress=progress)
     if team.is_main_process:
-        _list_photos(images.assign(dataset=dataset.name), out / PHOTOS)
-    data = _encoded(work, images, out / ARRAYS, progress)
-    folder = stable_diffusion_folder(P)
-    return train(folder, data, P.generator, out, P.seed, model=model, progress=progress)
+        made_for.write(P, finished)
+    return finished
 
 
 def training_photos(dataset: datasets.ReIDDataset) -> pd.DataFrame:
@@ -129,14 +145,50 @@ def check_out(out: Path, dataset: datasets.ReIDDataset) -> None:
 def _ours(out: Path) -> bool:
     """Whether a folder is that of a training: it lists its photos, or has just been begun."""
     arrays = out / ARRAYS
-    begun = [*out.iterdir()] == [arrays] and arrays.is_dir() and not any(arrays.iterdir())
+    known = {path.name for path in out.iterdir()} <= {ARRAYS, RECORD, ".lock"}
+    begun = known and not (arrays.is_dir() and any(arrays.iterdir()))
     return begun or has_header(out / PHOTOS, LISTED)
 
 
-def _list_photos(images: pd.DataFrame, file: Path) -> None:
+def _is_finished(out: Path, about: dict[str, Any], listed: pd.DataFrame) -> bool:
+    """Whether this very training has been made in `out`.
+
+    StudyError where `out` holds a checkpoint or a generator of another one: that would be lost.
+    """
+    finished = (out / "generator" / saved.SETTINGS).is_file()
+    if not finished and not (out / "checkpoint.safetensors").is_file():
+        return False
+    if not (out / RECORD).is_file():  # of before there was a record
+        before = {} if _read(out / PHOTOS) == _list_of(listed) else {"photos": ""}
+        other = [*before]
+    else:
+        before = read_json(out / RECORD)
+        other = [name for name, value in about.items() if before.get(name) != value]
+        other = [name for name in other if finished or name != "steps"]
+    if other == ["steps"]:
+        raise StudyError(
+            f"{out} holds a finished training of {before['steps']} steps: choose another folder "
+            f"for {about['steps']}."
+        )
+    if other:
+        raise StudyError(
+            f"{out} holds a training with other {', '.join(other)}: choose another folder, or "
+            "remove that one."
+        )
+    return finished and bool(before)
+
+
+def _list_of(images: pd.DataFrame) -> str:
     """Who is in the generator: for the card of what it draws, and for people who withdraw."""
-    text = images[LISTED].to_csv(index=False, lineterminator="\n")
-    if not file.is_file() or file.read_text(encoding="utf-8") != text:
+    return images[LISTED].to_csv(index=False, lineterminator="\n")
+
+
+def _read(file: Path) -> str:
+    return file.read_text(encoding="utf-8") if file.is_file() else ""
+
+
+def _write(text: str, file: Path) -> None:
+    if _read(file) != text:
         with replacing(file) as draft:
             draft.write_text(text, encoding="utf-8")
 
@@ -180,18 +232,40 @@ class _Encoding:
         sigma = self.estimator.estimate(photos)[1]
         return self.encoder.arrays(training_roles(images, sigma, P.augment), progress=False)
 
-    def key(self, images: pd.DataFrame) -> str:
-        """Of everything that determines the arrays, in 16 hexadecimal digits."""
+    def inputs(self, images: pd.DataFrame) -> dict[str, Any]:
+        """Everything that determines the arrays."""
         P = self.params
-        text = json.dumps(
-            {
-                **encoding_inputs(P, images),
-                **P.pick("augment.tau_ref", "augment.tau_tar", "augment.keypoints"),
-                "images": images[["rel", "pid", "camid"]].to_numpy().tolist(),
-                "pose estimator": folder_digest(local_folder(P.paths.pose_estimator)),
-            }
-        )
-        return hashlib.sha256(text.encode()).hexdigest()[:16]
+        return {
+            **encoding_inputs(P, images),
+            **P.pick("augment.tau_ref", "augment.tau_tar", "augment.keypoints"),
+            "images": images[["rel", "pid", "camid"]].to_numpy().tolist(),
+            "pose estimator": folder_digest(local_folder(P.paths.pose_estimator)),
+        }
+
+    def key(self, images: pd.DataFrame) -> str:
+        """Digest of `inputs`, in 16 hexadecimal digits."""
+        return _digest(self.inputs(images))
+
+    def about(self, images: pd.DataFrame) -> dict[str, Any]:
+        """What a training is of: other values are another training.
+
+        Not the code, so that an unfinished one goes on after an update.
+        """
+        P = self.params
+        inputs = {name: value for name, value in self.inputs(images).items() if name != "code"}
+        start = P.paths.phase1 or stable_diffusion_folder(P)
+        return {
+            "data set": images["dataset"].iloc[0],
+            "photos, image settings or encoders": _digest(inputs),
+            "parameters of the generator": P.generator.model_dump(mode="json", exclude={*PACE}),
+            "starting weights": folder_digest(local_folder(start)),
+            "seed": P.seed,
+            "steps": P.generator.steps,
+        }
+
+
+def _digest(inputs: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(inputs).encode()).hexdigest()[:16]
 
 
 def _encoded(work: _Encoding, images: pd.DataFrame, folder: Path, progress: bool) -> TrainingArrays:
@@ -213,7 +287,7 @@ def _encoded(work: _Encoding, images: pd.DataFrame, folder: Path, progress: bool
 def main(arguments: list[str] | None = None) -> int:
     given = parser().parse_args(arguments)
     P = parameters.load(given.params)
-    generator = train_on(datasets.load(given.dataset, given.root), given.out, P)
+    generator = train_on(dataset_arguments.load(given), given.out, P)
     if processes().is_main_process:
         print(f"The generator: {generator}")
     return 0
@@ -224,8 +298,7 @@ def parser() -> argparse.ArgumentParser:
         prog="python -m posedive_lib.own_data.train",
         description="Train the generator on the training photos of a Re-ID data set.",
     )
-    made.add_argument("dataset", choices=datasets.NAMES)
-    made.add_argument("root", help="folder of the data set, with smpl.npz beside its images")
+    dataset_arguments.add_to(made)
     made.add_argument("--out", required=True, help="folder of the training")
     made.add_argument("--params", default="params.yaml", help="default: %(default)s")
     return made
