@@ -13,8 +13,8 @@ import sys
 
 from posedive_lib import params
 from posedive_lib.augment.diversify import ARMS
+from posedive_lib.datasets.arguments import add_dataset
 from posedive_lib.errors import command
-from posedive_lib.own_data import dataset_arguments
 
 
 def parse(arguments: list[str] | None) -> argparse.Namespace:
@@ -22,7 +22,7 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
         prog="python -m posedive_lib.augment",
         description="Augment a Re-ID data set with generated images.",
     )
-    dataset_arguments.add_to(parser)
+    add_dataset(parser)
     parser.add_argument("--out", required=True, help="folder for the result")
     parser.add_argument("--generator", default="build/generator", help="default: %(default)s")
     parser.add_argument("--params", default="params.yaml", help="default: %(default)s")

@@ -11,12 +11,11 @@ import argparse
 import shlex
 import sys
 from dataclasses import dataclass
-from pathlib import Path
 
 import pandas as pd
 
-from posedive_lib import datasets
 from posedive_lib.datasets import checks, compatibility
+from posedive_lib.datasets.arguments import add_dataset, dataset_of
 from posedive_lib.datasets.checks import Finding
 from posedive_lib.datasets.images import inspect
 from posedive_lib.datasets.table import SPLITS, ReIDDataset
@@ -135,11 +134,7 @@ def _options(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog=COMMAND, description="Check a Re-ID data set before training on it."
     )
-    names = ", ".join(datasets.NAMES)
-    parser.add_argument("name", choices=datasets.NAMES, metavar="NAME", help=names)
-    parser.add_argument(
-        "root", type=Path, metavar="ROOT", help="the data set's folder, or the one it is in"
-    )
+    add_dataset(parser)
     parser.add_argument(
         "--train-only", action="store_true", help="MSMT17: leave list_val out of training"
     )
@@ -158,7 +153,7 @@ def main(argv: list[str] | None = None) -> int:
     """The command; 0 if there is no problem, else 1."""
     options = _options(argv)
     try:
-        dataset = datasets.load(options.name, options.root, train_val=not options.train_only)
+        dataset = dataset_of(options, train_val=not options.train_only)
     except StudyError as error:
         print(Finding(True, str(error)))
         return 1

@@ -27,6 +27,7 @@ from posedive_lib.body.poses import load_poses
 from posedive_lib.body.smpl import load_smpl
 from posedive_lib.body.table import BodyTable
 from posedive_lib.cluster import Work, spread
+from posedive_lib.datasets.arguments import add_dataset, dataset_of
 from posedive_lib.datasets.images import resized
 from posedive_lib.datasets.loading import source_of
 from posedive_lib.datasets.table import BODIES
@@ -35,7 +36,6 @@ from posedive_lib.errors import StudyError, command
 from posedive_lib.intake.arrays import read_npz, write_npz
 from posedive_lib.intake.frames import check_frames
 from posedive_lib.intake.images import open_rgb
-from posedive_lib.own_data import dataset_arguments
 from posedive_lib.own_data.fitting import FitSettings, Fitter, fit_rows
 from posedive_lib.own_data.heading import Heading
 from posedive_lib.weights import local_folder
@@ -200,7 +200,7 @@ def _write(work: Work, path: Path, *job: object) -> None:
 @command("Stopped: the same command goes on from here.")
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description="Fit SMPL to every image of a data set.")
-    dataset_arguments.add_to(parser)
+    add_dataset(parser)
     parser.add_argument(
         "--out",
         help="the table (default: that of --bodies, else smpl.npz in the data set's folder)",
@@ -212,7 +212,7 @@ def main(arguments: list[str] | None = None) -> int:
         help="paths.body, paths.motions, paths.pose_estimator, conditions.focal and scale",
     )
     given = parser.parse_args(arguments)
-    P, dataset = parameters.load(given.params), dataset_arguments.load(given)
+    P, dataset = parameters.load(given.params), dataset_of(given)
     out = dataset.folder / BODIES
     if given.bodies:
         out = Path(given.bodies) / f"{source_of(given.dataset)}.npz"

@@ -39,6 +39,7 @@ from posedive_lib.augment.selection import training_roles
 from posedive_lib.augment.training_set import Training
 from posedive_lib.cluster import spread
 from posedive_lib.datasets import checks
+from posedive_lib.datasets.arguments import add_dataset, dataset_of
 from posedive_lib.datasets.images import inspect
 from posedive_lib.datasets.images import read as read_images
 from posedive_lib.devices import chosen_precision, processes
@@ -49,7 +50,7 @@ from posedive_lib.generator.arrays import TrainingArrays
 from posedive_lib.generator.trainer import check_batch, check_data
 from posedive_lib.generator.training import PACE, starting_model, train
 from posedive_lib.intake.files import read_json
-from posedive_lib.own_data import dataset_arguments, made_for
+from posedive_lib.own_data import made_for
 from posedive_lib.places import has_header, refuse_tracked
 from posedive_lib.weights import local_folder
 from posedive_lib.writing import alone_in, replacing, writing
@@ -287,7 +288,7 @@ def _encoded(work: _Encoding, images: pd.DataFrame, folder: Path, progress: bool
 def main(arguments: list[str] | None = None) -> int:
     given = parser().parse_args(arguments)
     P = parameters.load(given.params)
-    generator = train_on(dataset_arguments.load(given), given.out, P)
+    generator = train_on(dataset_of(given), given.out, P)
     if processes().is_main_process:
         print(f"The generator: {generator}")
     return 0
@@ -298,7 +299,7 @@ def parser() -> argparse.ArgumentParser:
         prog="python -m posedive_lib.own_data.train",
         description="Train the generator on the training photos of a Re-ID data set.",
     )
-    dataset_arguments.add_to(made)
+    add_dataset(made)
     made.add_argument("--out", required=True, help="folder of the training")
     made.add_argument("--params", default="params.yaml", help="default: %(default)s")
     return made
