@@ -58,7 +58,8 @@ def test_a_model_of_the_hub_is_known_by_its_commit(study, tmp_path, monkeypatch)
     snapshot = tmp_path / "hub/snapshots" / COMMIT
     snapshot.mkdir(parents=True)
     asked = []
-    monkeypatch.setattr("posedive_lib.weights.local_folder", lambda n: asked.append(n) or snapshot)
+    local = "posedive_lib.weights.local_folder"
+    monkeypatch.setattr(local, lambda name, revision: asked.append(name) or snapshot)
     own = {"paths.clip": "a/clip", "paths.stable_diffusion": "a/sd", "generator.revision": COMMIT}
     found = study(**own)
     assert found["clip"] == f"paths.clip {COMMIT}\n"

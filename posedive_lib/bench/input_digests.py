@@ -18,6 +18,7 @@ from posedive_lib import params as parameters
 from posedive_lib.bench.runs import write_text
 from posedive_lib.digests import folder_digest
 from posedive_lib.errors import StudyError, command
+from posedive_lib.model_digests import model_digest
 
 if TYPE_CHECKING:
     from posedive_lib.params import Params
@@ -48,19 +49,8 @@ def inputs_of(P: Params) -> dict[str, dict[str, str | None]]:
 
 
 def digest(source: str | None) -> str:
-    """SHA-256 of a folder's files; of a hub id the commit of its local copy; `none` for None.
-
-    StudyError where there is neither a folder nor a model.
-    """
-    if source is None:
-        return NONE
-    if Path(source).is_dir():
-        return folder_digest(source)
-    from posedive_lib.weights import local_folder  # PyTorch takes a second to load
-
-    folder = local_folder(source)
-    # The hub's cache has a folder for each commit, whose content never changes.
-    return folder.name if folder.parent.name == "snapshots" else folder_digest(folder)
+    """As `model_digest`; `none` for None."""
+    return NONE if source is None else model_digest(source)
 
 
 def write(P: Params, params_file: str) -> None:

@@ -50,6 +50,7 @@ from posedive_lib.generator.arrays import TrainingArrays
 from posedive_lib.generator.trainer import check_batch, check_data
 from posedive_lib.generator.training import PACE, starting_model, train
 from posedive_lib.intake.files import read_json
+from posedive_lib.model_digests import model_digest
 from posedive_lib.own_data import made_for
 from posedive_lib.places import has_header, refuse_tracked
 from posedive_lib.weights import local_folder
@@ -250,16 +251,21 @@ class _Encoding:
     def about(self, images: pd.DataFrame) -> dict[str, Any]:
         """What a training is of: other values are another training.
 
-        Not the code, so that an unfinished one goes on after an update.
+        Not the code, so that an unfinished one goes on after an update. Nor files that come to the
+        hub's copy of a model.
         """
-        P = self.params
-        inputs = {name: value for name, value in self.inputs(images).items() if name != "code"}
-        start = P.paths.phase1 or stable_diffusion_folder(P)
+        P, g = self.params, self.params.generator
+        inputs = self.inputs(images)
+        del inputs["code"]
+        parts = [source for source in (g.vae, g.image_encoder, P.paths.pose_estimator) if source]
+        diffusion = model_digest(P.paths.stable_diffusion, g.revision)
+        inputs["weights"] = [diffusion, *map(model_digest, parts)]
+        del inputs["pose estimator"]
         return {
             "data set": images["dataset"].iloc[0],
             "photos, image settings or encoders": _digest(inputs),
-            "parameters of the generator": P.generator.model_dump(mode="json", exclude={*PACE}),
-            "starting weights": folder_digest(local_folder(start)),
+            "parameters of the generator": g.model_dump(mode="json", exclude={*PACE}),
+            "starting weights": model_digest(P.paths.phase1) if P.paths.phase1 else diffusion,
             "seed": P.seed,
             "steps": P.generator.steps,
         }
