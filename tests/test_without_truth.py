@@ -181,7 +181,7 @@ def reports(tmp_path):
 def test_claims_are_judged_by_what_there_is_and_name_no_mini_world(reports):
     table = claims.claims(reports, seed=0)
     untested = table.loc[table["verdict"] == "not tested", "section"].tolist()
-    # §E waits for a run with the arm `unfiltered`, which needs no truth; §F has no arm that asks it.
+    # §E waits for the arm `unfiltered`, which needs no truth; §F has no arm that asks it.
     rest = [section for section in untested if section != "§E"]
     assert rest == ["§F", "§G", "§G", "§G", "§I", "§I"]
     page = claims.page(table, table, claims.Evidence(reports, 0))
