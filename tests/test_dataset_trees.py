@@ -538,6 +538,7 @@ def test_identities_keep_all_of_their_digits(tmp_path):
         ({"camid": -1}, "whole number"),
         ({"index": "x"}, "whole number"),
         ({"pid": np.nan}, "whole number"),
+        ({"pid": pd.Series([pd.NA], dtype="Int64")}, "whole number"),
         ({"index": np.inf}, "whole number"),
     ],
 )

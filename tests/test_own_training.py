@@ -84,6 +84,10 @@ def profile(tmp_path):
     return write
 
 
+def stop(*arguments, **options):
+    raise KeyboardInterrupt
+
+
 def losses(folder) -> np.ndarray:
     return np.nan_to_num(pd.read_csv(folder / "losses.csv").to_numpy(), nan=-1)
 
@@ -141,10 +145,6 @@ def test_blocks_that_a_kill_left_are_removed_by_the_next_call(
     market, profile, tmp_path, monkeypatch
 ):
     P, dataset, out = profile(), datasets.load("market1501", market), tmp_path / "run"
-
-    def stop(*arguments, **options):
-        raise KeyboardInterrupt
-
     with monkeypatch.context() as killed, pytest.raises(KeyboardInterrupt):
         killed.setattr(photo_arrays, "_remove", lambda paths: None)  # killed just before
         killed.setattr(train, "train", stop)
@@ -165,10 +165,6 @@ def test_pairs_of_photos_may_be_limited_to_near_views(market, profile, tmp_path)
 def test_a_stopped_training_goes_on_to_the_same_weights(market, profile, tmp_path, monkeypatch):
     P, dataset = profile(), datasets.load("market1501", market)
     whole = train.train_on(dataset, tmp_path / "whole", P, progress=False)
-
-    def stop(*arguments):
-        raise KeyboardInterrupt
-
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(training.saved, "save_model", stop)
         train.train_on(dataset, tmp_path / "part", P, progress=False)
@@ -260,8 +256,9 @@ def test_what_others_put_among_the_arrays_stays(market, tmp_path, monkeypatch):
     monkeypatch.setattr(train, "encoded_in_blocks", lambda *arguments, **options: folder)
     monkeypatch.setattr(train.TrainingArrays, "read", lambda path: path)
     scale = SimpleNamespace(scale=SimpleNamespace(scheduler=""))
-    work = SimpleNamespace(params=scale, key=lambda images: "f" * 16, arrays=None)
-    train._encoded(work, datasets.load("market1501", market).train, folder, progress=False)
+    work = SimpleNamespace(params=scale, arrays=None)
+    photos = datasets.load("market1501", market).train
+    train._encoded(work, photos, folder, key="f" * 16, progress=False)
     assert {path.name for path in folder.iterdir()} == {*theirs}
 
 
@@ -346,10 +343,8 @@ def test_the_guide_s_lines_of_python_train_on_an_augmented_set(
         datasets.load("market1501", market), tmp_path / "run", profile(), progress=False
     )
     small = {"stage1.steps": 1, "stage2.steps": 1, "batch_size": 4, "instances": 2}
-    P = profile(**{f"reid.{name}": value for name, value in small.items()})
-    P = P.model_copy(
-        update={"paths": P.paths.model_copy(update={"clip": str(ROOT / P.paths.clip)})}
-    )
+    own = {"paths.clip": str(ROOT / profile().paths.clip)}
+    P = profile(**own, **{f"reid.{name}": value for name, value in small.items()})
     ask = "market1501", market, tmp_path / "more", P
     added = augment.augment(*ask, generator=run, progress=False).added
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(P.model_dump()))

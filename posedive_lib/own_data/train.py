@@ -86,7 +86,8 @@ def train_on(
     one = work.arrays(images.iloc[:1])  # what does not fit together shows at the first photo
     check_data(model, one)
     listed = images.assign(dataset=dataset.name)
-    about, finished = work.about(listed), out / "generator"
+    inputs, finished = work.inputs(images), out / "generator"
+    about = work.about(dataset.name, inputs)
     if not _is_finished(out, about, listed):
         if not (out / ARRAYS).is_dir():
             _check_disk(out, one, len(images), model)
@@ -103,7 +104,7 @@ def train_on(
                     print(
                         f"{len(images)} photos of {people} identities; {steps} steps from {start}."
                     )
-            data = _encoded(work, images, out / ARRAYS, progress)
+            data = _encoded(work, images, out / ARRAYS, _digest(inputs), progress)
         folder = stable_diffusion_folder(P)
         train(folder, data, P.generator, out, P.seed, model=model, progress=progress)
     if team.is_main_process:
@@ -160,13 +161,13 @@ def _is_finished(out: Path, about: dict[str, Any], listed: pd.DataFrame) -> bool
     finished = (out / "generator" / saved.SETTINGS).is_file()
     if not finished and not (out / "checkpoint.safetensors").is_file():
         return False
-    if not (out / RECORD).is_file():  # of before there was a record
-        before = {} if _read(out / PHOTOS) == _list_of(listed) else {"photos": ""}
-        other = [*before]
-    else:
-        before = read_json(out / RECORD)
+    known = (out / RECORD).is_file()
+    before = read_json(out / RECORD) if known else {}
+    if known:
         other = [name for name, value in about.items() if before.get(name) != value]
         other = [name for name in other if finished or name != "steps"]
+    else:  # a training of before there was a record
+        other = [] if _read(out / PHOTOS) == _list_of(listed) else ["photos"]
     if other == ["steps"]:
         raise StudyError(
             f"{out} holds a finished training of {before['steps']} steps: choose another folder "
@@ -177,7 +178,7 @@ def _is_finished(out: Path, about: dict[str, Any], listed: pd.DataFrame) -> bool
             f"{out} holds a training with other {', '.join(other)}: choose another folder, or "
             "remove that one."
         )
-    return finished and bool(before)
+    return finished and known
 
 
 def _list_of(images: pd.DataFrame) -> str:
@@ -244,26 +245,21 @@ class _Encoding:
             "pose estimator": folder_digest(local_folder(P.paths.pose_estimator)),
         }
 
-    def key(self, images: pd.DataFrame) -> str:
-        """Digest of `inputs`, in 16 hexadecimal digits."""
-        return _digest(self.inputs(images))
-
-    def about(self, images: pd.DataFrame) -> dict[str, Any]:
-        """What a training is of: other values are another training.
+    def about(self, dataset: str, inputs: dict[str, Any]) -> dict[str, Any]:
+        """What a training on a data set is of, from `inputs`: other values are another training.
 
         Not the code, so that an unfinished one goes on after an update. Nor files that come to the
         hub's copy of a model.
         """
         P, g = self.params, self.params.generator
-        inputs = self.inputs(images)
-        del inputs["code"]
+        left_out = ("code", "pose estimator")  # the latter is among the weights
+        encoded = {name: value for name, value in inputs.items() if name not in left_out}
         parts = [source for source in (g.vae, g.image_encoder, P.paths.pose_estimator) if source]
         diffusion = model_digest(P.paths.stable_diffusion, g.revision)
-        inputs["weights"] = [diffusion, *map(model_digest, parts)]
-        del inputs["pose estimator"]
+        encoded["weights"] = [diffusion, *map(model_digest, parts)]
         return {
-            "data set": images["dataset"].iloc[0],
-            "photos, image settings or encoders": _digest(inputs),
+            "data set": dataset,
+            "photos, image settings or encoders": _digest(encoded),
             "parameters of the generator": g.model_dump(mode="json", exclude={*PACE}),
             "starting weights": model_digest(P.paths.phase1) if P.paths.phase1 else diffusion,
             "seed": P.seed,
@@ -272,12 +268,18 @@ class _Encoding:
 
 
 def _digest(inputs: dict[str, Any]) -> str:
+    """In 16 hexadecimal digits."""
     return hashlib.sha256(json.dumps(inputs).encode()).hexdigest()[:16]
 
 
-def _encoded(work: _Encoding, images: pd.DataFrame, folder: Path, progress: bool) -> TrainingArrays:
-    """Arrays of all photos; those of other photos or parameters are removed, and nothing else."""
-    team, key = processes(), work.key(images)
+def _encoded(
+    work: _Encoding, images: pd.DataFrame, folder: Path, key: str, progress: bool
+) -> TrainingArrays:
+    """Arrays of all photos; those of other photos or parameters are removed, and nothing else.
+
+    key: `_digest` of the work's inputs.
+    """
+    team = processes()
     if team.is_main_process:
         with writing(folder):
             for other in folder.iterdir():
