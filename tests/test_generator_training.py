@@ -34,7 +34,10 @@ from torch.utils.flop_counter import FlopCounterMode
 from posedive_lib import checkpoints
 from posedive_lib.devices import processes
 from posedive_lib.errors import StudyError
-from posedive_lib.generator import TrainingArrays, load, saved, train
+from posedive_lib.generator import saved
+from posedive_lib.generator.arrays import TrainingArrays
+from posedive_lib.generator.sampling import load
+from posedive_lib.generator.training import train
 from posedive_lib.generator.arrays import join
 from posedive_lib.generator.denoising import denoise
 from posedive_lib.generator.likeness import psnr

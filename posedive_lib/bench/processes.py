@@ -6,8 +6,6 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import as_completed
 from typing import TYPE_CHECKING, Any
 
-from transformers.utils.logging import disable_progress_bar
-
 from posedive_lib.cluster import pieces
 from posedive_lib.workers import begin_worker
 
@@ -40,5 +38,7 @@ def in_processes(
 
 
 def _begin() -> None:
+    from transformers.utils.logging import disable_progress_bar  # takes a second
+
     begin_worker()
     disable_progress_bar()  # a bar per loaded model would hide the caller's bar

@@ -19,6 +19,9 @@ from posedive_lib.body.camera import Lens
 from posedive_lib.body.smpl import COCO_FROM_SMPL, cached_smpl, pose
 from posedive_lib.errors import StudyError
 
+# Channels of each map that the generator takes, in the order in which it joins them.
+CONDITIONS = {"depth": 1, "normals": 3, "skeleton": 3}
+
 # OpenPose's limbs as pairs of COCO-17 indices, and their colours in the order of drawing.
 # 17 is the neck, between the shoulders.
 LIMBS = {

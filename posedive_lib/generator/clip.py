@@ -7,7 +7,6 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from transformers import CLIPVisionModelWithProjection
 
 from posedive_lib.errors import StudyError
 from posedive_lib.intake.files import read_json
@@ -39,6 +38,8 @@ class ClipImageEncoder:
         Size, mean and std are those of `preprocessor_config.json`, else CLIP's own. StudyError
         where they are no sizes and no numbers.
         """
+        from transformers import CLIPVisionModelWithProjection  # takes seconds
+
         model = load_part(CLIPVisionModelWithProjection, folder, "image_encoder", source)
         file, settings = _preprocessor(part_folder(folder, "image_encoder", source))
         # Files also give the size of a crop that is not made.

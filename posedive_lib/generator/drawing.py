@@ -13,13 +13,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from transformers.utils.logging import disable_progress_bar
 
 from posedive_lib.devices import processes
 from posedive_lib.digests import folder_digest
-from posedive_lib.generator.sampling import Generator, load
 
 if TYPE_CHECKING:
+    from posedive_lib.generator.sampling import Generator
     from posedive_lib.params import Sampling
 
 
@@ -81,9 +80,13 @@ class SavedGenerator:
 
 @lru_cache(maxsize=1)
 def _loaded(saved: SavedGenerator) -> Generator:
+    from posedive_lib.generator.sampling import load  # takes seconds: diffusers comes with it
+
     return load(saved.folder, saved.stable_diffusion, sampling=saved.sampling)
 
 
 def _draw(saved: SavedGenerator, *inputs: np.ndarray) -> np.ndarray:
+    from transformers.utils.logging import disable_progress_bar  # takes a second
+
     disable_progress_bar()  # a bar per loaded model would hide the caller's bar
     return saved.loaded().generate(*inputs, progress=False)

@@ -1,21 +1,25 @@
 """The frozen parts of Stable Diffusion, VAE and CLIP, and the images that they take."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from diffusers import AutoencoderKL
 from torch import Tensor, nn
 
+from posedive_lib.body.conditions import CONDITIONS
 from posedive_lib.devices import checked_device
 from posedive_lib.errors import StudyError
 from posedive_lib.generator.clip import ClipImageEncoder
-from posedive_lib.generator.guiders import CONDITIONS
 from posedive_lib.intake.numbers import require_numbers
 from posedive_lib.weights import load_part, local_folder, part_folder
+
+if TYPE_CHECKING:
+    from diffusers import AutoencoderKL
 
 
 @dataclass
@@ -33,11 +37,13 @@ class Encoders:
         *,
         vae: str | Path | None = None,
         image_encoder: str | Path | None = None,
-    ) -> "Encoders":
+    ) -> Encoders:
         """From `vae/` and `image_encoder/`, or from the folder or hub id given for either.
 
         StudyError where either is incomplete, or its settings cannot be used.
         """
+        from diffusers import AutoencoderKL  # takes seconds: only where something is encoded
+
         device, folder = checked_device(device), local_folder(folder)
         autoencoder = load_part(AutoencoderKL, folder, "vae", vae)
         _check_settings(autoencoder.config, part_folder(folder, "vae", vae) / "config.json")

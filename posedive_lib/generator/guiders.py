@@ -7,10 +7,10 @@ import torch
 from diffusers.models.controlnets.controlnet import ControlNetConditioningEmbedding
 from torch import Tensor, nn
 
+from posedive_lib.body.conditions import CONDITIONS
 from posedive_lib.errors import StudyError
 
 SILU_GAIN = 1.68  # keeps the second moment of normal inputs through SiLU: 1 / sqrt(E[SiLU(x)^2])
-CONDITIONS = {"depth": 1, "normals": 3, "skeleton": 3}  # input channels, in order of concatenation
 
 
 class PoseGuiders(nn.Module):

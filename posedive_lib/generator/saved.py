@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 from diffusers import UNet2DConditionModel
 
+from posedive_lib.body.conditions import CONDITIONS
 from posedive_lib.errors import StudyError
-from posedive_lib.generator.guiders import CONDITIONS
 from posedive_lib.generator.model import PoseDiveModel, build_guiders, vae_factor
 from posedive_lib.intake.files import read_json
 from posedive_lib.intake.tensors import load_tensors

@@ -22,7 +22,6 @@ from posedive_lib.augment.scoring import confidence_of
 from posedive_lib.augment.selection import training_roles
 from posedive_lib.cluster import spread
 from posedive_lib.generator.arrays import TrainingArrays
-from posedive_lib.generator.training import train
 from posedive_lib.study import phase2_work
 from posedive_lib.study.names import SPLIT_OF_MSMT17, sources
 from posedive_lib.study.phase2_work import GENERATOR, STORE, recipe_of
@@ -76,6 +75,8 @@ def encoded(P: Params, images: pd.DataFrame) -> tuple[Path, dict[str, Any]]:
 
 def train_generator(P: Params, images: pd.DataFrame) -> Path:
     """Train on `training_images`; returns `build/generator`: weights, parameters, losses.csv."""
+    from posedive_lib.generator.training import train  # takes seconds: diffusers comes with it
+
     arrays, spec = encoded(P, images)
     out = STORE.folder({"what": "training", "seed": P.seed, "recipe": recipe_of(P), **spec})
     saved = train(

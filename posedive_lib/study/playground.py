@@ -20,7 +20,7 @@ from posedive_lib.augment.confidence import PoseEstimator, keypoint_subset
 from posedive_lib.augment.targets import rendering_of
 from posedive_lib.body.poses import load_poses
 from posedive_lib.errors import StudyError, unreadable
-from posedive_lib.generator import load
+from posedive_lib.generator.sampling import load
 from posedive_lib.intake.images import BROKEN, decode, to_rgb
 from posedive_lib.params import Params
 from posedive_lib.seeds import rng_for

@@ -22,7 +22,7 @@ from posedive_lib.study import mini_world
 
 if TYPE_CHECKING:
     from posedive_lib.augment.confidence import PoseEstimator
-    from posedive_lib.generator import Generator
+    from posedive_lib.generator.sampling import Generator
     from posedive_lib.params import Params
 
 # To the truth.
