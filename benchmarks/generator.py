@@ -37,13 +37,13 @@ from posedive_lib.body.poses import load_poses
 from posedive_lib.datasets.images import read
 from posedive_lib.devices import autocast, chosen_precision
 from posedive_lib.generator.arrays import TrainingArrays
-from posedive_lib.generator.sampling import Generator, load
 from posedive_lib.generator.clip import OPENAI_MEAN, OPENAI_STD, ClipImageEncoder
 from posedive_lib.generator.encoders import Encoders
 from posedive_lib.generator.guiders import maps_to_float
 from posedive_lib.generator.model import PoseDiveModel, build_guiders
 from posedive_lib.generator.noise_schedule import load_scheduler
 from posedive_lib.generator.reference import ReferenceAttention, ReferenceCall, install
+from posedive_lib.generator.sampling import Generator, load
 from posedive_lib.generator.trainer import Trainer
 
 RESULTS = Path("benchmarks/results")

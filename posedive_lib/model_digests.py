@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from posedive_lib.digests import folder_digest
 
+COMMIT = re.compile("[0-9a-f]{40}")
+
 
 def model_digest(source: str | Path, revision: str | None = None) -> str:
-    """SHA-256 of a folder's files; of a hub id the commit of its local copy.
+    """SHA-256 of a folder's files; of a hub id, or its folder in the cache, the commit.
 
     revision: as in `local_folder`. StudyError where there is neither a folder nor a model.
     """
-    if Path(source).is_dir():
-        return folder_digest(source)
-    from posedive_lib.weights import local_folder  # PyTorch takes a second to load
+    folder = Path(source)
+    if not folder.is_dir():
+        from posedive_lib.weights import local_folder  # PyTorch takes a second to load
 
-    folder = local_folder(source, revision)
+        folder = local_folder(source, revision)
     # The hub's cache has a folder for each commit. Files may come to it, but none ever changes.
-    return folder.name if folder.parent.name == "snapshots" else folder_digest(folder)
+    cached = folder.parent.name == "snapshots" and COMMIT.fullmatch(folder.name)
+    return folder.name if cached else folder_digest(folder)

@@ -10,6 +10,7 @@ from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 import pytest
+import trees
 from PIL import Image
 from pipeline import ROOT
 
@@ -55,6 +56,21 @@ class Painter:
         return np.broadcast_to(bright[:, None, None, None], (len(rows), 32, 16, 3)).copy()
 
 
+def standing(rels):
+    """Bodies that stand and face the camera."""
+    n = len(rels)
+    return BodyTable(
+        np.array(rels),
+        orient(np.zeros((n, 3)), np.zeros(n), np.full(n, 10.0)),
+        np.zeros((n, 69)),
+        np.zeros((n, 10)),
+        np.tile([0, 0, 4.0], (n, 1)),
+        np.full(n, 320.0),
+        np.zeros((n, 17, 2)),
+        np.full((n, 17), 2),
+    )
+
+
 @pytest.fixture
 def market(tmp_path, monkeypatch):
     folder = tmp_path / "data" / "Market-1501-v15.09.15"
@@ -69,17 +85,7 @@ def market(tmp_path, monkeypatch):
             for camera in (1, 2) if split != "query" else (1,):
                 rels.append(f"{split}/{pid:04d}_c{camera}s1_000001_00.jpg")
                 Image.new("RGB", (64, 128), (140, 120, 100)).save(folder / rels[-1])
-    n = len(rels)
-    BodyTable(
-        np.array(rels),
-        orient(np.zeros((n, 3)), np.zeros(n), np.full(n, 10.0)),
-        np.zeros((n, 69)),
-        np.zeros((n, 10)),
-        np.tile([0, 0, 4.0], (n, 1)),
-        np.full(n, 320.0),
-        np.zeros((n, 17, 2)),
-        np.full((n, 17), 2),
-    ).save(folder / "smpl.npz")
+    standing(rels).save(folder / "smpl.npz")
     monkeypatch.setattr(augmenter, "PoseEstimator", Estimator)
     overrides = {
         "image.height": 32,
@@ -199,6 +205,25 @@ def test_every_input_and_the_code_decide_what_is_made_anew(market, monkeypatch):
     monkeypatch.setattr(augmenter, "code_digest", lambda *modules: "other code")
     keys.append(inputs())
     assert len(set(keys)) == len(keys) and inputs() == keys[-1]
+
+
+def test_photos_may_have_numbers_as_names(market, tmp_path):
+    own = tmp_path / "own"
+    trees.folder(own)
+    table = pd.read_csv(own / "images.csv", dtype=str)
+    names = [f"{number:06d}" for number in range(len(table))]
+    for old, new in zip(table["path"], names, strict=True):
+        (own / old).rename(own / new)
+    table.assign(path=names).to_csv(own / "images.csv", index=False)
+    standing(names).save(own / "smpl.npz")
+    ask = "folder", own, tmp_path / "out", market[2]
+    made = augment.augment(*ask, painter=Painter(), progress=False)
+    assert set(made.added["reference"]) <= set(names[:4]) and len(made.added) == 4
+    again = Painter()
+    assert len(augment.augment(*ask, painter=again, overwrite=True, progress=False).added) == 4
+    assert not again.painted
+    training = made.dataset.train
+    assert set(training.loc[~training["generated"], "rel"]) == set(names[:4])
 
 
 def test_what_is_missing_is_said_first_in_one_sentence(market, tmp_path, capsys, monkeypatch):

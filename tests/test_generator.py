@@ -20,20 +20,20 @@ from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
 from posedive_lib import weights
 from posedive_lib.bench.code import notebook_code
+from posedive_lib.body.conditions import CONDITIONS
 from posedive_lib.devices import computes_bfloat16
 from posedive_lib.errors import StudyError
 from posedive_lib.generator import sampling
-from posedive_lib.generator.arrays import TrainingArrays, encode
-from posedive_lib.generator.model import PoseDiveModel
-from posedive_lib.generator.sampling import load
-from posedive_lib.generator.training import train
-from posedive_lib.generator.arrays import TrainingImages
+from posedive_lib.generator.arrays import TrainingArrays, TrainingImages, encode
 from posedive_lib.generator.drawing import SavedGenerator
 from posedive_lib.generator.encoders import Encoders
 from posedive_lib.generator.guiders import PoseGuiders
+from posedive_lib.generator.model import PoseDiveModel
 from posedive_lib.generator.noise_schedule import load_scheduler, loss_weights
 from posedive_lib.generator.reference import ReferenceCall, names_without_gradient
+from posedive_lib.generator.sampling import load
 from posedive_lib.generator.trainer import Trainer
+from posedive_lib.generator.training import train
 from posedive_lib.params.sections import Sampling
 from posedive_lib.workers import worker_pool
 from posedive_lib.writing import alone_in

@@ -35,18 +35,17 @@ from posedive_lib import checkpoints
 from posedive_lib.devices import processes
 from posedive_lib.errors import StudyError
 from posedive_lib.generator import saved
-from posedive_lib.generator.arrays import TrainingArrays
-from posedive_lib.generator.sampling import load
-from posedive_lib.generator.training import train
-from posedive_lib.generator.arrays import join
+from posedive_lib.generator.arrays import TrainingArrays, join
 from posedive_lib.generator.denoising import denoise
 from posedive_lib.generator.likeness import psnr
 from posedive_lib.generator.loss_log import LossLog
 from posedive_lib.generator.noise_schedule import load_scheduler
 from posedive_lib.generator.pairs import Pairs
 from posedive_lib.generator.reference import ReferenceCall, keys_and_values
+from posedive_lib.generator.sampling import load
 from posedive_lib.generator.saved import load_weights
 from posedive_lib.generator.trainer import Errors, Trainer, learning_rate
+from posedive_lib.generator.training import train
 
 ROOT = Path(__file__).resolve().parents[1]
 

@@ -7,7 +7,9 @@ from pipeline import ROOT, stages
 
 from posedive_lib import params
 from posedive_lib.bench import input_digests, pipeline
+from posedive_lib.digests import folder_digest
 from posedive_lib.errors import StudyError
+from posedive_lib.model_digests import model_digest
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 MODELS = ("stable_diffusion", "clip", "pose_estimator", "phase1")
@@ -64,6 +66,8 @@ def test_a_model_of_the_hub_is_known_by_its_commit(study, tmp_path, monkeypatch)
     found = study(**own)
     assert found["clip"] == f"paths.clip {COMMIT}\n"
     assert asked == [f"a/sd@{COMMIT}", "a/clip"]
+    assert model_digest(snapshot) == COMMIT
+    assert model_digest(tmp_path / "clip") == folder_digest(tmp_path / "clip")
 
 
 def test_a_missing_input_is_named_with_its_parameter(study):

@@ -20,9 +20,8 @@ from posedive_lib.bench.inputs import check_inputs
 from posedive_lib.body.poses import load_poses
 from posedive_lib.digests import folder_digest
 from posedive_lib.errors import StudyError
-from posedive_lib.generator.sampling import load
 from posedive_lib.generator.encoders import Encoders
-from posedive_lib.generator.sampling import upright
+from posedive_lib.generator.sampling import load, upright
 from posedive_lib.own_data import bodies
 
 PRETRAINED = ROOT / "data/pretrained"

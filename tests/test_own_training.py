@@ -12,7 +12,6 @@ from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 import pytest
-import trees
 import yaml
 from launching import launch_line
 from PIL import Image
@@ -357,19 +356,6 @@ def test_the_guide_s_lines_of_python_train_on_an_augmented_set(
     exec(compile(code, str(GUIDE), "exec"), {})
     mAP, generated = capsys.readouterr().out.split()
     assert 0 <= float(mAP) <= 100 and int(generated) == len(added) == 3
-
-
-def test_photos_named_by_numbers_are_refused_before_anything_is_drawn(profile, tmp_path):
-    trees.folder(tmp_path / "own")
-    table = pd.read_csv(tmp_path / "own/images.csv", dtype=str)
-    for number, name in enumerate(table["path"]):
-        (tmp_path / "own" / name).rename(tmp_path / "own" / f"{number:06d}")
-    table.assign(path=[f"{i:06d}" for i in range(len(table))]).to_csv(
-        tmp_path / "own/images.csv", index=False
-    )
-    with pytest.raises(StudyError, match="have numbers as names, such as 0000.*give them an end"):
-        augment.augment("folder", tmp_path / "own", tmp_path / "more", profile(), painter=object())
-    assert not (tmp_path / "more").exists()
 
 
 def test_generated_images_of_an_augmented_set_need_no_body(market):

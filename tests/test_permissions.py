@@ -23,8 +23,8 @@ from posedive_lib.checkpoints import load_checkpoint
 from posedive_lib.datasets.preflight import preflight
 from posedive_lib.digests import file_digest, folder_digest
 from posedive_lib.errors import StudyError, command, require_readable
-from posedive_lib.generator.sampling import load
 from posedive_lib.generator.noise_schedule import load_scheduler
+from posedive_lib.generator.sampling import load
 from posedive_lib.intake.arrays import read_npz
 from posedive_lib.intake.frames import check_frames
 from posedive_lib.own_data.augment import checked_generator

@@ -97,6 +97,18 @@ for name in {names!r}:
     assert ended.returncode == 0, ended.stderr
 
 
+def test_planning_loads_no_model_library():
+    """diffusers and transformers take seconds; a notebook that finds its records needs neither."""
+    script = """
+import sys
+import posedive_lib.study.generation, posedive_lib.study.phase2
+
+assert "diffusers" not in sys.modules and "transformers" not in sys.modules
+"""
+    ended = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True)
+    assert ended.returncode == 0, ended.stderr
+
+
 def test_files_are_short_and_no_choice_hides_in_another():
     """None has more than 350 lines; no conditional expression stands in another."""
     files = [path for room in ("posedive_lib", "miniworld") for path in (ROOT / room).rglob("*.py")]

@@ -17,8 +17,8 @@ from transformers import ResNetForImageClassification
 from miniworld.pretrain.common import People, batches, to_float
 from miniworld.pretrain.resnet import labels, normalised
 from posedive_lib.augment.confidence import PoseEstimator
-from posedive_lib.generator.sampling import load
 from posedive_lib.generator.likeness import detail, psnr
+from posedive_lib.generator.sampling import load
 from posedive_lib.seeds import rng_for
 from posedive_lib.weights import load_clip
 

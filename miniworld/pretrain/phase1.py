@@ -25,9 +25,9 @@ from miniworld.pretrain.unet import encode_people
 from posedive_lib import params as parameters
 from posedive_lib.devices import processes
 from posedive_lib.generator.arrays import TrainingArrays
+from posedive_lib.generator.clip import ClipImageEncoder
 from posedive_lib.generator.sampling import load
 from posedive_lib.generator.training import train
-from posedive_lib.generator.clip import ClipImageEncoder
 from posedive_lib.weights import plain
 
 if TYPE_CHECKING:

@@ -21,6 +21,7 @@ from posedive_lib.augment.training_set import Training
 from posedive_lib.body.poses import PoseSource, load_poses
 from posedive_lib.cluster import elsewhere, spread
 from posedive_lib.digests import code_digest, file_digest, folder_digest
+from posedive_lib.model_digests import model_digest
 from posedive_lib.weights import local_folder
 
 if TYPE_CHECKING:
@@ -117,7 +118,7 @@ class Augmenter:
                 "bodies": file_digest(self.dataset.bodies),
                 "body": file_digest(paths.body),
                 "motions": folder_digest(paths.motions),
-                "pose estimator": folder_digest(local_folder(paths.pose_estimator)),
+                "pose estimator": model_digest(paths.pose_estimator),
                 "code": code_digest(*WORK),
             }
         )

@@ -11,6 +11,7 @@ import numpy as np
 
 from posedive_lib.digests import code_digest, folder_digest
 from posedive_lib.generator.drawing import SavedGenerator
+from posedive_lib.model_digests import model_digest
 from posedive_lib.weights import local_folder
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ class Diffusion:
         key = [
             folder_digest(folder, ".safetensors"),
             folder_digest(folder, ".json"),
-            [folder_digest(part) for part in weights],
+            [model_digest(part) for part in weights],
             P.generator.sampling.model_dump(exclude={"batch_size"}),  # which changes no image
             generator.precision,
             code_digest(SAMPLER),

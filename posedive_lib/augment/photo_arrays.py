@@ -22,9 +22,10 @@ from posedive_lib.body.table import BodyTable
 from posedive_lib.datasets.images import read as read_images
 from posedive_lib.datasets.images import read_sizes
 from posedive_lib.devices import processes
-from posedive_lib.digests import code_digest, file_digest, folder_digest
+from posedive_lib.digests import code_digest, file_digest
 from posedive_lib.generator.arrays import TrainingArrays, TrainingImages, encode, join
 from posedive_lib.generator.encoders import Encoders
+from posedive_lib.model_digests import model_digest
 from posedive_lib.weights import local_folder
 from posedive_lib.writing import writing
 
@@ -52,7 +53,7 @@ def encoding_inputs(P: Params, images: pd.DataFrame) -> dict[str, Any]:
         "photos": [file_digest(path) for path in images["path"]],
         "bodies": [file_digest(file) for file in images["bodies"].unique()],
         "body": file_digest(P.paths.body),
-        "weights": [folder_digest(folder) for folder in weights],
+        "weights": [model_digest(folder) for folder in weights],
         "code": code_digest(__name__),
     }
 

@@ -99,7 +99,9 @@ class Shard:
     def finished(self) -> pd.DataFrame | None:
         """The rows with scores, places and paths; None where the shard is missing or not whole."""
         try:
-            table = pd.read_csv(self.table, keep_default_na=False)
+            # A photo may have a number as its name.
+            texts = {name: str for name in self.rows.select_dtypes(exclude=["number", "bool"])}
+            table = pd.read_csv(self.table, keep_default_na=False, dtype=texts)
             scored = np.isfinite(table[[*SIGMA_GEN, *SIGMA_TAR]].to_numpy(float)).all()
             whole = archives.is_whole(self.archive, table[archives.PLACE].sum(axis=1).max())
         except (OSError, ValueError, KeyError, TypeError):  # an empty or cut CSV file

@@ -70,7 +70,6 @@ def augment(
         generator = checked_generator(generator)
         made_for.require(P, generator)
     dataset = datasets.load(name, root, bodies=bodies, unpacked=unpacked)
-    _check_names(dataset)
     check_free(dataset, out, overwrite)
     store = out.with_name(f"{out.name}.candidates")
     _check_store(store)
@@ -101,16 +100,6 @@ def augment(
     processes().wait_for_everyone()
     short = shortfall(manifest, added, wanted)
     return Augmented(written or datasets.load(name, out), manifest, added, short)
-
-
-def _check_names(dataset: datasets.ReIDDataset) -> None:
-    """StudyError where the tables of candidates would read photos' names as numbers."""
-    names = dataset.train["rel"]
-    if pd.to_numeric(names, errors="coerce").notna().all():
-        raise StudyError(
-            f"The training photos of {dataset.folder} have numbers as names, such as "
-            f"{names.iloc[0]}: give them an ending, such as .jpg, here and in images.csv."
-        )
 
 
 def _check_store(store: Path) -> None:

@@ -43,7 +43,6 @@ from posedive_lib.datasets.arguments import add_dataset, dataset_of
 from posedive_lib.datasets.images import inspect
 from posedive_lib.datasets.images import read as read_images
 from posedive_lib.devices import chosen_precision, processes
-from posedive_lib.digests import folder_digest
 from posedive_lib.errors import StudyError, command
 from posedive_lib.generator import saved
 from posedive_lib.generator.arrays import TrainingArrays
@@ -242,7 +241,7 @@ class _Encoding:
             **encoding_inputs(P, images),
             **P.pick("augment.tau_ref", "augment.tau_tar", "augment.keypoints"),
             "images": images[["rel", "pid", "camid"]].to_numpy().tolist(),
-            "pose estimator": folder_digest(local_folder(P.paths.pose_estimator)),
+            "pose estimator": model_digest(P.paths.pose_estimator),
         }
 
     def about(self, dataset: str, inputs: dict[str, Any]) -> dict[str, Any]:

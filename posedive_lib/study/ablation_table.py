@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from posedive_lib.errors import StudyError
 from posedive_lib.body.conditions import CONDITIONS
+from posedive_lib.errors import StudyError
 from posedive_lib.intake.tables import read_table
 from posedive_lib.study.names import MEASURES
 

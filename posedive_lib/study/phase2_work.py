@@ -17,8 +17,8 @@ from posedive_lib.augment.photo_arrays import (
     in_order,
 )
 from posedive_lib.bench.runs import RunStore
-from posedive_lib.digests import code_digest, folder_digest
-from posedive_lib.weights import local_folder
+from posedive_lib.digests import code_digest
+from posedive_lib.model_digests import model_digest
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -51,7 +51,7 @@ def encoded(
     if not path.is_dir():
         make = partial(PhotoEncoder.of(P).arrays, progress=False)
         encoded_in_blocks(images, path, make, spread=spread)
-    phase1 = folder_digest(local_folder(P.paths.phase1)) if P.paths.phase1 else None
+    phase1 = model_digest(P.paths.phase1) if P.paths.phase1 else None
     return path, {"arrays": spec, "phase1": phase1, "code": code_digest(TRAINING)}
 
 

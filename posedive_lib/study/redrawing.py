@@ -21,6 +21,7 @@ from posedive_lib.body.rendering import render_many
 from posedive_lib.datasets.images import read as read_images
 from posedive_lib.digests import array_digest, code_digest, folder_digest
 from posedive_lib.generator.drawing import SavedGenerator
+from posedive_lib.model_digests import model_digest
 from posedive_lib.study.candidate_files import store_of
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ def draw(P: Params, name: str, rows: pd.DataFrame, folder: Path, pool: Executor)
         "rows": rows[["path", "reference", "seed"]].to_numpy().tolist(),
         "photos": array_digest(photos),
         "generator": folder_digest(folder),
-        "stable_diffusion": folder_digest(frozen),
+        "stable_diffusion": model_digest(frozen),
         "sampling": P.generator.sampling.model_dump(),
         **P.pick("image", "conditions"),
         "code": code_digest(__name__),
