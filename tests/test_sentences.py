@@ -115,13 +115,6 @@ def test_holm_s_least_p_is_told_where_nothing_can_pass_it(tmp_path):
         assert ("Holm" in summary.correction(sentences.Tables(tmp_path))) == told
 
 
-def test_a_dagger_marks_what_the_interval_alone_would_show():
-    row = {"ci_low": 0.3, "ci_high": 2.6, "verdict": "no effect shown"}
-    assert sentences.mark(pd.Series(row)) == "†"
-    assert sentences.mark(pd.Series(row | {"verdict": "gain"})) == ""
-    assert sentences.mark(pd.Series(row | {"ci_low": -0.3})) == ""
-
-
 def test_missing_tables_and_markers_are_named(tmp_path):
     with pytest.raises(StudyError, match="comparison.csv: run `dvc repro` first"):
         summary.summary(sentences.Tables(tmp_path))

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from posedive_lib.bench.statistics import contains_zero
 from posedive_lib.bench.tables import span
 from posedive_lib.errors import StudyError
 from posedive_lib.study.names import NAMES
+from posedive_lib.study.reid_findings import dagger
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Mapping
@@ -68,21 +68,15 @@ def results_table(tables: Tables, table: str = "comparison") -> str:
     for dataset, name in NAMES.items():
         if dataset in there:
             rows = [gain(tables, dataset, arm, table) for arm in ARMS]
-            cells = ["–" if row is None else span(row) + mark(row) for row in rows]
+            cells = ["–" if row is None else span(row) + dagger(row) for row in rows]
             base = next(row["baseline_mean"] for row in rows if row is not None)
             lines.append(f"| {name}, {base:.1f} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
-def mark(row: pd.Series) -> str:
-    """A dagger where the interval excludes 0 and the corrected test does not pass."""
-    outside = not contains_zero(row["ci_low"], row["ci_high"])
-    return "†" if outside and row["verdict"] not in ("gain", "loss") else ""
-
-
 def found(row: pd.Series) -> str:
     """ " (gain)", " (loss)", a dagger, or nothing: what is shown of a difference."""
-    return f" ({row['verdict']})" if row["verdict"] in ("gain", "loss") else mark(row)
+    return f" ({row['verdict']})" if row["verdict"] in ("gain", "loss") else dagger(row)
 
 
 def verdicts(tables: Tables, table: str = "comparison", metric: str = "mAP") -> str:
