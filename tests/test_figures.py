@@ -195,12 +195,6 @@ def test_a_page_joins_what_a_row_compares_and_folds_the_whole_table(inside, monk
     assert tables.brief(table[:0], first, columns).columns.tolist() == page.columns.tolist()
 
 
-def test_no_number_is_minus_zero():
-    table = pd.DataFrame({"a": [-0.004], "difference": -0.004, "ci_low": -0.0, "ci_high": 0.004})
-    assert tables.rounded(-0.004) == "0.00" and "| 0.00 |" in tables.to_markdown(table)
-    assert tables.span(table.iloc[0], 2) == "+0.00 [+0.00, +0.00]"
-
-
 def test_a_folded_text_is_markdown_still():
     assert tables.folded("More", "* one\n") == (
         "<details><summary>More</summary>\n\n* one\n\n</details>"

@@ -87,10 +87,10 @@ def to_csv(table: pd.DataFrame) -> str:
 
 
 def rounded(value: Any, digits: int = 2) -> str:
-    """A cell as text: floats with `digits` decimals, "–" for what is not there, no "-0.00"."""
+    """A cell as text: floats with `digits` decimals, "–" for what is not there."""
     if pd.isna(value):
         return "–"
-    return f"{value:z.{digits}f}" if isinstance(value, float) else str(value)
+    return f"{value:.{digits}f}" if isinstance(value, float) else str(value)
 
 
 def span(row: Mapping[Hashable, Any] | pd.Series, digits: int = 1) -> str:
@@ -102,7 +102,7 @@ def span(row: Mapping[Hashable, Any] | pd.Series, digits: int = 1) -> str:
 def _span(middle: float, low: float, high: float, digits: int, sign: str = "+") -> str:
     if pd.isna(middle):
         return rounded(middle)
-    middle_text, *ends = (f"{value:{sign}z.{digits}f}" for value in (middle, low, high))
+    middle_text, *ends = (f"{value:{sign}.{digits}f}" for value in (middle, low, high))
     return f"{middle_text} [{', '.join(ends)}]"
 
 
@@ -157,7 +157,7 @@ def _html(table: pd.DataFrame, digits: int, names: Mapping[str, str] | None) -> 
     if names:
         table = table.replace(dict(names))
     return table.to_html(
-        index=False, border=0, na_rep="–", float_format=lambda value: f"{value:z.{digits}f}"
+        index=False, border=0, na_rep="–", float_format=lambda value: f"{value:.{digits}f}"
     )
 
 
