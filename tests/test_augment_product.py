@@ -189,6 +189,19 @@ def test_where_the_filter_keeps_nothing_that_is_said_and_no_set_is_written(marke
     assert len(made.added) == 2 and again.painted == 1  # the candidates stayed
 
 
+def test_nobody_is_drawn_from_photos_that_may_not_be_references(market, tmp_path):
+    root, folder, P = market
+    for photo in folder.glob("bounding_box_train/0007*.jpg"):
+        Image.new("RGB", (64, 128), (10, 10, 10)).save(photo)
+    ask, painter = ("market1501", root, tmp_path / "out"), Painter()
+    made = augment.augment(*ask, P, painter=painter, progress=False)
+    assert set(made.manifest["pid"]) == {2} and painter.painted == len(made.manifest)
+    assert made.short.to_numpy().tolist() == [[7, 0, 2]]
+    strict = P.model_copy(update={"augment": P.augment.model_copy(update={"tau_ref": 0.9})})
+    with pytest.raises(StudyError, match=r"No training photo of .* may be a reference.*\(0.9\)"):
+        augment.augment(*ask, strict, painter=painter, overwrite=True, progress=False)
+
+
 def test_every_input_and_the_code_decide_what_is_made_anew(market, monkeypatch):
     root, folder, P = market
 
@@ -251,8 +264,12 @@ def test_what_is_missing_is_said_first_in_one_sentence(market, tmp_path, capsys,
         augment.augment("market1501", root, tmp_path / "mine", P, painter=painter, progress=False)
     assert (own / "manifest.csv").read_text() == "mine"
     (folder / "smpl.npz").unlink()
-    with pytest.raises(StudyError, match="posedive_lib.own_data.fit market1501"):
-        augment.augment("market1501", root, tmp_path / "out", P, painter=Painter(), progress=False)
+    ask = "market1501", root, tmp_path / "out", P
+    with pytest.raises(StudyError, match=f"posedive_lib.own_data.fit market1501 {root}`"):
+        augment.augment(*ask, painter=Painter(), progress=False)
+    place = tmp_path / "bodies"
+    with pytest.raises(StudyError, match=f"{place}/market1501.npz is missing.*--bodies {place}`"):
+        augment.augment(*ask, painter=Painter(), bodies=place, progress=False)
     assert (
         command.main([*call, "--images-per-pid", "0"]) == 2
         and "images_per_pid" in capsys.readouterr().err

@@ -473,8 +473,9 @@ def test_selection_is_by_rows():
     assert select(manifest, LIMITS, images_per_pid=2)["index"].tolist() == [0, 2, 0, 3]
     chosen = select(manifest, LIMITS, tau_gen=0.85)
     assert chosen["mean"].tolist() == [0.9, 0.95]
-    assert shortfall(manifest, chosen, 2).to_numpy().tolist() == [[1, 1, 1], [2, 1, 1]]
-    assert shortfall(manifest, select(manifest, LIMITS, tau_gen=1.0), 1)["missing"].tolist() == [
+    pids = manifest["pid"]
+    assert shortfall(pids, chosen, 2).to_numpy().tolist() == [[1, 1, 1], [2, 1, 1]]
+    assert shortfall(pids, select(manifest, LIMITS, tau_gen=1.0), 1)["missing"].tolist() == [
         1,
         1,
     ]

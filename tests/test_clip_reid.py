@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -13,6 +14,7 @@ import torch
 from PIL import Image
 from reid_parts import people, save_tiny_clip, tiny_params
 from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 from transformers import AutoTokenizer, CLIPTextModelWithProjection, CLIPVisionModelWithProjection
 
 from posedive_lib import devices
@@ -301,6 +303,21 @@ def test_a_killed_run_ends_in_the_same_weights(clip, whole_run, tmp_path, stage,
         create_model("clip-reid", params, clip, 32, 16, "cpu").fit(
             train, seed=4, checkpoints=tmp_path
         )
+
+
+def test_a_checkpoint_belongs_to_the_weights_and_not_to_their_place(clip, tmp_path):
+    train, params = people(4, 5), tiny_params(stage1__steps=2, stage2__steps=2)
+    places = tmp_path / "one", tmp_path / "two"
+    for place in places:
+        shutil.copytree(clip, place)
+    work = {"seed": 0, "checkpoints": tmp_path / "work"}
+    ClipReIDModel(params, places[0], 32, 16, "cpu").fit(train, **work)
+    ClipReIDModel(params, places[1], 32, 16, "cpu").fit(train, **work)  # the same weights
+    file = places[1] / "image_encoder/model.safetensors"
+    values = {name: value + 1 for name, value in load_file(file).items()}
+    save_file(values, file, {"format": "pt"})
+    with pytest.raises(StudyError, match="other data, parameters, seed"):
+        ClipReIDModel(params, places[1], 32, 16, "cpu").fit(train, **work)
 
 
 def test_stage2_starts_from_learned_prompts(clip, tmp_path):

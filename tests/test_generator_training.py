@@ -365,6 +365,11 @@ def test_schedulers_by_name(trained):  # noqa: F811
     for name in ("Nonsense", "AutoencoderKL"):
         with pytest.raises(StudyError, match="name a scheduler of diffusers"):
             generate(generator, scheduler=name)
+    # This one passes over zero terminal SNR: it would sample at other noise levels.
+    with pytest.raises(StudyError, match="PNDMScheduler has no rescale_betas_zero_snr"):
+        generate(generator, scheduler="PNDMScheduler")
+    with pytest.raises(StudyError, match="has no prediction_type"):
+        generate(generator, scheduler="FlowMatchEulerDiscreteScheduler")
 
 
 def test_the_five_line_example_runs(tmp_path, monkeypatch):

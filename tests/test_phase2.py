@@ -12,7 +12,7 @@ from posedive_lib import params
 from posedive_lib.augment import augmenter, painting, photo_arrays
 from posedive_lib.body.table import BodyTable
 from posedive_lib.digests import Code
-from posedive_lib.generator import drawing
+from posedive_lib.generator import sampling
 from posedive_lib.study import names, phase2_work
 
 
@@ -86,12 +86,12 @@ def test_the_painter_s_key_holds_all_of_its_sampling(P, monkeypatch):
         own = SimpleNamespace(vae=None, image_encoder=None)
         return SimpleNamespace(params=own, precision="fp32")
 
-    monkeypatch.setattr(drawing, "load", load)
+    monkeypatch.setattr(sampling, "load", load)
 
     def key(**values) -> str:
-        sampling = P.generator.sampling.model_copy(update=values)
-        key = painting.Diffusion.of(changed(P, "generator", sampling=sampling), P.paths.phase1).key
-        assert asked[-1] == sampling
+        wanted = P.generator.sampling.model_copy(update=values)
+        key = painting.Diffusion.of(changed(P, "generator", sampling=wanted), P.paths.phase1).key
+        assert asked[-1] == wanted
         return key
 
     others = [key(steps=9), key(guidance=9.0), key(scheduler="EulerDiscreteScheduler")]

@@ -11,7 +11,7 @@ from miniworld import anatomy
 from posedive_lib.body.poses import load_poses, read_motion, remove_heading
 from posedive_lib.body.table import BodyTable
 from posedive_lib.errors import StudyError
-from posedive_lib.intake.frames import check_frames
+from posedive_lib.intake.frames import check_domains, check_frames
 
 Z_UP = Rotation.from_euler("x", 90, degrees=True)
 
@@ -127,6 +127,19 @@ def test_the_case_of_an_ending_does_not_count(tmp_path):
     assert set(load_poses(tmp_path).name) == {"WALK"}
     with pytest.raises(StudyError, match="more than 11 frames"):
         check_frames(tmp_path, 11)
+
+
+@pytest.mark.parametrize(
+    "there, lacking",
+    [("in-domain", "out-of-domain"), ("", "out-of-domain"), ("out-of-domain", "in-domain")],
+)
+def test_a_study_needs_motions_of_both_domains(tmp_path, there, lacking):
+    write(tmp_path / there / "walk.npz")
+    said = f"has no {lacking} motion.*put AMASS files into {tmp_path / lacking}"
+    with pytest.raises(StudyError, match=said):
+        check_domains(tmp_path)
+    write(tmp_path / lacking / "more/turn.npz")
+    check_domains(tmp_path)
 
 
 def test_a_motion_whose_name_no_table_can_hold_is_named(tmp_path):

@@ -79,9 +79,10 @@ class PhotoEncoder:
     def arrays(self, images: pd.DataFrame, *, progress: bool = True) -> TrainingArrays:
         """images: path, rel, bodies (their file), pid, camid, reference_ok and target_ok."""
         P = self.params
+        images = images.sort_values("bodies", kind="stable")  # a file is read once
         tables = [
             BodyTable.load(str(file)).select(rows["rel"].tolist())
-            for file, rows in images.groupby("bodies", sort=False)
+            for file, rows in images.groupby("bodies")
         ]
         bodies = BodyTable.joined(tables)
         drawn = render_many(

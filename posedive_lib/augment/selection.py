@@ -27,7 +27,8 @@ def usable_references(
     """Eq. 3: the training images that may serve as references, by identity and `rel`.
 
     train: (pid, rel, camid, …); sigma: (N, 17) in its order. Adds reference_min and
-    reference_passed. An identity none of whose images passes keeps its best one.
+    reference_passed. An identity none of whose images passes keeps its best one, so that a study
+    can count what Eq. 3 rejects.
     """
     sigma = np.asarray(sigma)[:, keypoint_subset(keypoints)]
     table = train.assign(
@@ -124,9 +125,9 @@ def unfiltered(manifest: pd.DataFrame, counts: pd.Series) -> pd.DataFrame:
     return chosen.reset_index(drop=True)
 
 
-def shortfall(manifest: pd.DataFrame, selection: pd.DataFrame, images_per_pid: int) -> pd.DataFrame:
-    """Identities with fewer kept images than wanted: pid, kept, missing."""
-    pids = np.unique(manifest["pid"].to_numpy(dtype=int))
+def shortfall(pids: Iterable[int], selection: pd.DataFrame, images_per_pid: int) -> pd.DataFrame:
+    """Those of the identities with fewer kept images than wanted: pid, kept, missing."""
+    pids = np.unique(np.asarray(pids, dtype=int))
     kept = selection["pid"].value_counts().reindex(pids, fill_value=0).to_numpy()
     table = pd.DataFrame({"pid": pids, "kept": kept, "missing": images_per_pid - kept})
     return table[table["missing"] > 0].reset_index(drop=True)

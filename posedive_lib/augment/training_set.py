@@ -10,6 +10,7 @@ import numpy as np
 
 from posedive_lib.body.camera import viewpoint
 from posedive_lib.body.table import BodyTable
+from posedive_lib.datasets.loading import source_of
 from posedive_lib.errors import StudyError
 
 if TYPE_CHECKING:
@@ -41,9 +42,11 @@ class Training:
         """The training images of a data set, by its bodies; StudyError without."""
         path = dataset.bodies
         if not path.is_file():
-            root = shlex.quote(str(dataset.root))
+            words = [source_of(dataset.name), str(dataset.root)]
+            if path.parent != dataset.folder:
+                words += ["--bodies", str(path.parent)]
             raise StudyError(
                 f"{path} is missing: fit SMPL to the images first, "
-                f"with `python -m posedive_lib.own_data.fit {dataset.name} {root}`."
+                f"with `python -m posedive_lib.own_data.fit {shlex.join(words)}`."
             )
         return cls.seen(BodyTable.load(path).select(dataset.train["rel"].tolist()))

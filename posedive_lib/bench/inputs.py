@@ -8,7 +8,7 @@ from pathlib import Path
 
 from posedive_lib.bench import reports
 from posedive_lib.errors import StudyError, is_folder
-from posedive_lib.intake.frames import check_frames
+from posedive_lib.intake.frames import check_domains, check_frames
 from posedive_lib.params import Params
 from posedive_lib.places import BUILD, require_kept
 
@@ -58,7 +58,8 @@ def input_checks(params: Params, params_file: str) -> list[Callable[[], None]]:
     for key, value in params.paths.model_dump().items():
         if value is not None and key not in unneeded:
             checks.append(partial(_check_path, key, value, params, params_file))
-    return [*checks, partial(check_frames, params.paths.motions)]
+    motions = params.paths.motions
+    return [*checks, partial(check_frames, motions), partial(check_domains, motions)]
 
 
 def _named(params: Params) -> Iterator[tuple[str, str]]:

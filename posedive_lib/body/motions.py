@@ -19,11 +19,10 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-# Its name stays as it is: the keys of run records follow the code of `poses`.
-from posedive_lib.body.poses import FOLDERS, _load_one, load_poses
+from posedive_lib.body.poses import load_motion, load_poses
 from posedive_lib.errors import StudyError, command
 from posedive_lib.intake.arrays import write_npz
-from posedive_lib.intake.frames import MOST, frames_of, motion_files
+from posedive_lib.intake.frames import FOLDERS, MOST, domain_of, frames_of, motion_files
 from posedive_lib.writing import replacing_folder
 
 DOMAINS = {short: folder for folder, short in FOLDERS.items()}
@@ -61,7 +60,7 @@ def thin(folder: str | Path, out: str | Path, most: int = MOST) -> list[str]:
                 root, pose = (np.concatenate(columns) for columns in zip(*parts, strict=True))
                 write_npz(draft / target, {"global_orient": root, "body_pose": pose})
                 try:  # of frames that are upright in most of a motion, few may be kept
-                    _load_one(draft / target, draft, None)
+                    load_motion(draft / target, draft, None)
                 except StudyError:
                     (draft / target).unlink()
                     refused.append(f"{target}: the person lies flat in most of the frames kept")
@@ -74,10 +73,8 @@ def thin(folder: str | Path, out: str | Path, most: int = MOST) -> list[str]:
 def _target(path: Path, folder: Path) -> str:
     """The file that a motion goes into: that of its folder, in its domain's."""
     parts = path.relative_to(folder).parts[:-1]
-    domains = [FOLDERS[part] for part in parts if part in FOLDERS]
-    domain = domains[-1] if domains else FOLDERS.get(folder.name, "in")
     name = "_".join(part for part in parts if part not in FOLDERS) or "motions"
-    return f"{DOMAINS[domain]}/{name}.npz"
+    return f"{DOMAINS[domain_of(path, folder)]}/{name}.npz"
 
 
 def _parts(
@@ -87,7 +84,7 @@ def _parts(
     for path, frames in members:
         if len(frames):
             try:
-                root, pose, *_ = _load_one(path, folder, None)
+                root, pose, *_ = load_motion(path, folder, None)
             except StudyError as error:
                 refused.append(str(error))
                 continue

@@ -16,9 +16,8 @@ from scipy.spatial.transform import Rotation
 
 from posedive_lib.errors import StudyError
 from posedive_lib.intake.arrays import read_npz
-from posedive_lib.intake.frames import motion_files
+from posedive_lib.intake.frames import domain_of, motion_files
 
-FOLDERS = {"in-domain": "in", "out-of-domain": "out"}
 # Numbers per frame; all begin with the root (3) and 21 body joints (63).
 WIDTHS = {156: "SMPL-H", 165: "SMPL-X", 72: "SMPL"}
 NUMBERS = "iuf"  # kinds of arrays: NumPy also calls complex numbers and times numbers
@@ -93,11 +92,11 @@ def load_poses(folder: str | Path, fps: float | None = None) -> PoseSource:
             f"{folder} holds no .npz motion: "
             f"put AMASS files into {folder}/in-domain and {folder}/out-of-domain"
         )
-    columns = zip(*(_load_one(path, folder, fps) for path in files), strict=True)
+    columns = zip(*(load_motion(path, folder, fps) for path in files), strict=True)
     return PoseSource(*map(np.concatenate, columns))
 
 
-def _load_one(path: Path, folder: Path, fps: float | None) -> tuple[np.ndarray, ...]:
+def load_motion(path: Path, folder: Path, fps: float | None) -> tuple[np.ndarray, ...]:
     """The columns of `PoseSource` for one file."""
     poses, rate, axes = read_motion(path)
     frames = np.arange(len(poses))
@@ -106,12 +105,10 @@ def _load_one(path: Path, folder: Path, fps: float | None) -> tuple[np.ndarray, 
     root = _upright(path, Rotation.from_rotvec(poses[:, :3]), axes)[frames]
     body_pose = np.zeros((len(frames), 69))
     body_pose[:, :63] = poses[frames, 3:66]
-    above = [FOLDERS[part] for part in path.relative_to(folder).parts[:-1] if part in FOLDERS]
-    domain = above[-1] if above else FOLDERS.get(folder.name, "in")
     return (
         remove_heading(root).as_rotvec(),
         body_pose,
-        np.full(len(frames), domain),
+        np.full(len(frames), domain_of(path, folder)),
         np.full(len(frames), path.stem),
         frames,
     )

@@ -70,7 +70,7 @@ def load(
         where, tables, protocol = READERS[name](root, its)
         tables = with_truth(where, tables)
         own, made = where / BODIES, Path(bodies or "") / f"{source_of(name)}.npz"
-        file = made if bodies and made.is_file() else own
+        file = made if bodies and (made.is_file() or not own.is_file()) else own
     except OSError as error:  # of a folder; files have their own sentences
         place = error.filename or root
         raise unreadable(place, error, "cannot be read", "check the folder and its disk") from None

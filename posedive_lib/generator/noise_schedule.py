@@ -5,6 +5,7 @@ The lineage's defaults are v-prediction, zero terminal SNR, min-SNR weights and 
 
 from __future__ import annotations
 
+import inspect
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -31,7 +32,8 @@ def load_scheduler(
 
     Its betas are those of `scheduler/scheduler_config.json`. Training (`DDPMScheduler`) and
     sampling build theirs here, so they cannot disagree (they do in public relatives). StudyError
-    where there is no such file, or what it says gives no noise schedule.
+    where there is no such file, what it says gives no noise schedule, or the class would drop one
+    of these settings without a word.
     """
     if params.prediction_type not in ("epsilon", "v_prediction"):
         raise StudyError(
@@ -48,6 +50,7 @@ def load_scheduler(
     if not path.is_file():
         raise StudyError(f"No {path}: give a folder in Stable Diffusion's diffusers layout.")
     kind = scheduler_class(kind) if isinstance(kind, str) else kind
+    _check_settings(kind, params)
     config = read_json(path, "beta_schedule")
     try:
         scheduler = kind.from_config(
@@ -66,11 +69,21 @@ def load_scheduler(
     return scheduler
 
 
-def _check_schedule(scheduler: SchedulerMixin) -> None:
-    """ValueError unless each step has a share of the image from 0 to 1, none more than before.
+def _check_settings(kind: type[SchedulerMixin], params: GeneratorParams) -> None:
+    """StudyError for a scheduler that would pass over a setting of the training."""
+    needed = {"prediction_type": True, "rescale_betas_zero_snr": params.zero_snr}
+    known = inspect.signature(kind.__init__).parameters
+    for name in needed:
+        if needed[name] and name not in known:
+            raise StudyError(
+                f"{kind.__name__} has no {name}, so it would sample at other noise levels than the "
+                "generator was trained for: choose another generator.sampling.scheduler, such as "
+                "DDIMScheduler."
+            )
 
-    Schedulers without these shares, such as those of flow matching, are taken as they are.
-    """
+
+def _check_schedule(scheduler: SchedulerMixin) -> None:
+    """ValueError unless each step has a share of the image from 0 to 1, none more than before."""
     shares = getattr(scheduler, "alphas_cumprod", None)
     if shares is None:
         return

@@ -16,6 +16,10 @@ from posedive_lib.intake.companions import among_companions
 from posedive_lib.intake.files import open_file
 
 MOST = 200_000  # 0.2 GB as `load_poses` holds them, 1 every 0.8 s of AMASS
+# Sub-folders of motions, and what a motion below them is to the training set.
+DOMAINS = {"in-domain": "in", "out-of-domain": "out"}
+# Sub-folders of motions, and what a motion below them is to the training set.
+FOLDERS = {"in-domain": "in", "out-of-domain": "out"}
 ARRAYS = ("poses.npy", "body_pose.npy")  # which have a row per frame
 
 
@@ -47,6 +51,23 @@ def _is_motion(path: Path) -> bool:
     """Not one of AMASS's body shapes, nor a companion of other files."""
     name = path.name.lower()
     return not (among_companions(path) or name == "shape.npz" or name.endswith("_stagei.npz"))
+
+
+def domain_of(path: Path, folder: Path) -> str:
+    """ "in" or "out", by the nearest of FOLDERS above a file of `folder`; "in" without."""
+    above = folder.name, *path.relative_to(folder).parts[:-1]
+    return next((FOLDERS[part] for part in reversed(above) if part in FOLDERS), "in")
+
+
+def check_domains(folder: str | Path) -> None:
+    """StudyError where a folder has motions of one domain alone: the study compares both."""
+    found = {domain_of(path, Path(folder)) for path in motion_files(folder)}
+    for name, domain in FOLDERS.items():
+        if found and domain not in found:
+            raise StudyError(
+                f"{folder} has no {name} motion, but the study compares both domains: put AMASS "
+                f"files into {Path(folder) / name}, and name {folder} in paths.motions."
+            )
 
 
 def check_frames(folder: str | Path, most: int = MOST) -> None:

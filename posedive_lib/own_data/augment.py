@@ -62,8 +62,8 @@ def augment(
     name, root, bodies, unpacked: as in `datasets.load`. out: folder of the augmented data set;
     candidates go to `<out>.candidates`. generator: a saved generator's folder; or a `painter`
     instead of one. arm: which of `diversify.ARMS` to make. StudyError where an input is missing,
-    before anything long starts. StudyError where the filter keeps nothing: no set is written, the
-    candidates stay.
+    before anything long starts. StudyError where no photo may be a reference. StudyError where the
+    filter keeps nothing: no set is written, the candidates stay.
     """
     out = Path(out).expanduser().resolve()
     if painter is None:
@@ -77,6 +77,12 @@ def augment(
     augmenter = Augmenter.of(P, dataset)
     wanted = P.augment.images_per_pid
     rows = augmenter.plan(arm, P.augment.candidates_per_pid, "references" if progress else None)
+    rows = rows[rows["reference_passed"]].reset_index(drop=True)  # Eq. 3 would reject the others
+    if rows.empty:
+        raise StudyError(
+            f"No training photo of {dataset.folder} may be a reference (Eq. 3): lower "
+            f"augment.tau_ref ({P.augment.tau_ref}) in the parameters, or look at the photos."
+        )
     if painter is None:
         painter = _diffusion(P, checked_generator(generator))
     manifest = augmenter.make(rows, painter, store, images_per_pid=wanted, progress=progress)
@@ -98,7 +104,7 @@ def augment(
             overwrite=overwrite,
         )
     processes().wait_for_everyone()
-    short = shortfall(manifest, added, wanted)
+    short = shortfall(dataset.train["pid"], added, wanted)
     return Augmented(written or datasets.load(name, out), manifest, added, short)
 
 

@@ -12,10 +12,11 @@ from dataclasses import dataclass, fields
 from typing import Any, TypeAlias
 
 import numpy as np
+import pandas as pd
 from PIL import Image
 
 from posedive_lib.datasets.archives import Archived
-from posedive_lib.datasets.images import RESAMPLING
+from posedive_lib.datasets.images import RESAMPLING, read
 from posedive_lib.errors import StudyError
 
 
@@ -106,6 +107,15 @@ class ImageSet:
         names = ("pids", "camids", "generated")
         labels = [np.concatenate([getattr(self, n), getattr(other, n)]) for n in names]
         return ImageSet(Joined(self.images, other.images), *labels)
+
+    @classmethod
+    def from_table(
+        cls, frame: pd.DataFrame, height: int, width: int, resample: str = "bicubic"
+    ) -> ImageSet:
+        """Read the images of a data set's table: columns path, pid, camid, perhaps generated."""
+        images = read(frame["path"].tolist(), height, width, resample)
+        marks = frame["generated"].to_numpy() if "generated" in frame else None
+        return cls(images, frame["pid"].to_numpy(), frame["camid"].to_numpy(), marks)
 
 
 def check_pixels(images: Images) -> None:

@@ -19,8 +19,9 @@ from posedive_lib import datasets
 from posedive_lib.body.camera import viewpoint
 from posedive_lib.body.table import BodyTable
 from posedive_lib.datasets.images import read_blocks
-from posedive_lib.digests import code_digest, file_digest, folder_digest
+from posedive_lib.digests import code_digest, file_digest
 from posedive_lib.intake.arrays import begin_npy, map_npy
+from posedive_lib.model_digests import model_digest
 from posedive_lib.reid.breakdown import azimuth_bins
 from posedive_lib.reid.clip_reid_training import ClipReIDModel
 from posedive_lib.reid.image_set import Images, ImageSet, resized
@@ -221,7 +222,7 @@ _file_digest = cache(file_digest)  # many runs add the same images
 
 @cache
 def _weights_digests(source: str) -> list[str]:
-    return [folder_digest(folder) for folder in published_folders(source)]
+    return [model_digest(folder) for folder in published_folders(source)]
 
 
 @cache

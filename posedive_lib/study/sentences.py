@@ -194,8 +194,9 @@ def persons(tables: Tables) -> str:
         kept = f" Of prints on shirts, {100 * prints.iloc[0]:.0f} % keep half of their contrast."
     beside = " The two pairs of numbers cannot be compared." if said else ""
     return (
-        f"{said}By a second such judge, {share} of people that the generator never saw, drawn from "
-        f"clear photos, are recognised ({100 * unseen['true-render']:.0f} % of true renderings)."
+        f"{said}By a second such judge, {share} of the images of people that the generator never "
+        "saw, drawn from clear photos, show the right person "
+        f"({100 * unseen['true-render']:.0f} % of true renderings)."
         f"{beside}{kept}"
     )
 
