@@ -77,12 +77,14 @@ class PhotoEncoder:
         return PhotoEncoder.of, (self.params.alone(),)
 
     def arrays(self, images: pd.DataFrame, *, progress: bool = True) -> TrainingArrays:
-        """images: path, rel, bodies (their file), pid, camid, reference_ok and target_ok."""
+        """images: path, rel, bodies (their file), pid, camid, reference_ok and target_ok.
+
+        The rows of one file of bodies stand together.
+        """
         P = self.params
-        images = images.sort_values("bodies", kind="stable")  # a file is read once
         tables = [
             BodyTable.load(str(file)).select(rows["rel"].tolist())
-            for file, rows in images.groupby("bodies")
+            for file, rows in images.groupby("bodies", sort=False)
         ]
         bodies = BodyTable.joined(tables)
         drawn = render_many(
