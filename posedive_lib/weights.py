@@ -6,12 +6,14 @@ writes model.safetensors in float32 where FOLDER has only a pickled file, or one
 its half precision. What was there stays as it is.
 """
 
+import argparse
 import json
 import logging
 import sys
 import textwrap
 from collections.abc import Iterator
 from contextlib import contextmanager
+from os.path import expanduser
 from pathlib import Path
 from typing import Any
 
@@ -294,10 +296,12 @@ def _quiet() -> Iterator[None]:
 @command()
 def main(arguments: list[str] | None = None) -> int:
     """The command: see this module's first lines."""
-    folders = sys.argv[1:] if arguments is None else arguments
-    if len(folders) != 1:
-        raise StudyError("Give one folder: python -m posedive_lib.weights FOLDER.")
-    print(f"Wrote {convert(Path(folders[0]))}", file=sys.stderr)
+    parser = argparse.ArgumentParser(
+        prog="python -m posedive_lib.weights",
+        description="Write the .bin weights of a model's folder as .safetensors beside them.",
+    )
+    parser.add_argument("folder", type=expanduser)
+    print(f"Wrote {convert(Path(parser.parse_args(arguments).folder))}", file=sys.stderr)
     return 0
 
 

@@ -263,11 +263,12 @@ def test_what_is_missing_is_said_first_in_one_sentence(market, tmp_path, capsys,
     with pytest.raises(StudyError, match="mine.candidates holds something else than candidates"):
         augment.augment("market1501", root, tmp_path / "mine", P, painter=painter, progress=False)
     assert (own / "manifest.csv").read_text() == "mine"
+    place = tmp_path / "bodies"  # which has no table: that of the data set is not meant
+    assert datasets.load("market1501", root, bodies=place).bodies == place / "market1501.npz"
     (folder / "smpl.npz").unlink()
     ask = "market1501", root, tmp_path / "out", P
     with pytest.raises(StudyError, match=f"posedive_lib.own_data.fit market1501 {root}`"):
         augment.augment(*ask, painter=Painter(), progress=False)
-    place = tmp_path / "bodies"
     with pytest.raises(StudyError, match=f"{place}/market1501.npz is missing.*--bodies {place}`"):
         augment.augment(*ask, painter=Painter(), bodies=place, progress=False)
     assert (

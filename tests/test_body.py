@@ -739,12 +739,26 @@ def test_one_body_that_turned_often_and_a_table_without_bodies_are_taken(table, 
         (lambda body: {"v_template": np.array(1.0)}, "v_template is"),
         (lambda body: {"kintree_table": np.tile(np.arange(24), (2, 1))}, "tree of joints"),
         (lambda body: {"v_template": np.full_like(body["v_template"], np.nan)}, "not finite"),
+        (lambda body: {"v_template": body["v_template"].astype(float) * 1e200}, "not finite"),
+        (lambda body: {"v_template": body["v_template"] * 1000}, "write it in metres"),
+        (lambda body: {"weights": body["weights"] * 0}, "do not sum to 1"),
     ],
 )
 def test_a_body_that_would_crash_later_is_named(changes, said, arrays, tmp_path):
     np.savez(tmp_path / "bad.npz", **arrays | changes(arrays))
     with pytest.raises(StudyError, match=f"bad.npz.*{said}"):
         load_smpl(tmp_path / "bad.npz")
+
+
+def test_a_decimated_body_and_a_folder_are_named(arrays, tmp_path):
+    few = {
+        name: arrays[name][:1000] for name in ("v_template", "weights", "shapedirs", "posedirs")
+    } | {"J_regressor": arrays["J_regressor"][:, :1000], "f": np.array([[0, 1, 2]])}
+    np.savez(tmp_path / "few.npz", **arrays | few)
+    with pytest.raises(StudyError, match="few.npz (has 1000 vertices|: its body measures)"):
+        load_smpl(tmp_path / "few.npz")
+    with pytest.raises(StudyError, match="is a folder: name the file"):
+        load_smpl(tmp_path)
 
 
 def test_a_sparse_matrix_whose_indices_lie_is_not_unpacked(arrays, tmp_path):

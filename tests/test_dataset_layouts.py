@@ -1,6 +1,7 @@
 """Readers: every root layout, versions, one's own data, and trees that are wrong."""
 
 import os
+import re
 import string
 
 import numpy as np
@@ -400,6 +401,9 @@ def test_bad_trees_are_named(tmp_path):
     (tmp_path / "MSMT17" / "list_val.txt").write_text(
         (tmp_path / "MSMT17" / "list_train.txt").read_text()
     )
+    assert "in list_train.txt and in list_val.txt" in refusal("msmt17", tmp_path)
+    lines = (tmp_path / "MSMT17" / "list_train.txt").read_text()  # another spelling of the same
+    (tmp_path / "MSMT17" / "list_val.txt").write_text(re.sub("(?m)^", "./", lines.rstrip("\n")))
     assert "in list_train.txt and in list_val.txt" in refusal("msmt17", tmp_path)
     trees.msmt17(tmp_path / "MSMT17")
     (tmp_path / "MSMT17" / "list_query.txt").write_bytes(b"\xff\xfe\xfa")

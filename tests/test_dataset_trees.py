@@ -517,6 +517,18 @@ def test_further_files_are_published_with_the_tree_or_not_at_all(tmp_path):
     with pytest.raises(StudyError, match="holds checkpoints, which is not of the augmented data"):
         write_augmented(data, generated, tmp_path / "out", overwrite=True)
     (tmp_path / "out" / "checkpoints").rmdir()
+    own = tmp_path / "out/Market-1501-v15.09.15/bounding_box_train/note.txt"
+    own.write_text("mine")
+    with pytest.raises(StudyError, match="bounding_box_train holds more files than were written"):
+        write_augmented(data, generated, tmp_path / "out", overwrite=True)
+    assert own.read_text() == "mine"
+    own.unlink()
+    record = tmp_path / "out" / writing.RECORD
+    whole = json.loads(record.read_text())
+    record.write_text(json.dumps(whole | {"names": 3}))
+    with pytest.raises(StudyError, match="is damaged"):
+        write_augmented(data, generated, tmp_path / "out", overwrite=True)
+    record.write_text(json.dumps(whole))
     written = write_augmented(data, generated[:1], tmp_path / "out", overwrite=True)
     assert written.train["generated"].sum() == 1
 

@@ -498,6 +498,24 @@ def test_settings_that_say_too_little_are_named(trained, stable_diffusion, tmp_p
             for name in ("steps", "guidance", "batch_size")
         ),
         (whole | {"stable_diffusion": None}, "pass stable_diffusion="),
+        (whole | {"stable_diffusion": "\0"}, "leads nowhere"),
+        (whole | {"stable_diffusion": "a" * 300}, "pass stable_diffusion="),
+        *(
+            (whole | {"generator": whole["generator"] | wrong}, f"generator.{name} is")
+            for name, values in {
+                "guider_channels": ([8.0], [True], [8, -1], [0], 8),
+                "guider_widths": ({"depth": -1}, {"depth": True}, [3]),
+                "conditions": ([], [3], [["depth"]], "depth"),
+                "zero_snr": ("no", 1, None),
+                "reference_attention": ("false",),
+                "vae": ("", 3),
+            }.items()
+            for wrong in ({name: value} for value in values)
+        ),
+        (
+            whole | {"generator": whole["generator"] | {"sampling": sampling | {"scheduler": 3}}},
+            "sampling.scheduler is 3, no name",
+        ),
     ]
     for content, said in cases:
         (folder / "posedive.json").write_text(json.dumps(content))

@@ -403,10 +403,17 @@ def test_the_five_line_example_runs(tmp_path, monkeypatch):
             0,
             body="data/body/SMPL_NEUTRAL.npz",
         )
+    body = "data/body/SMPL_NEUTRAL.npz"
     for wrong, said in (
         ({"betas": np.full(10, np.nan)}, "10 finite numbers"),
         ({"betas": np.zeros(9)}, "10 finite numbers"),
-        ({"azimuth": np.nan}, "give degrees"),
+        ({"betas": "a"}, "10 finite numbers"),
+        ({"betas": [[1], [1, 2]]}, "10 finite numbers"),
+        ({"betas": np.full(10, 1e300)}, "10 finite numbers"),
+        *(({"azimuth": value}, "azimuth is") for value in (np.nan, "90", None, [90], True)),
+        *(({"seed": value}, "seed is") for value in (2**64, -1, None, 0.5, True)),
+        *(({"pose": value}, "There is no pose") for value in (None, 3)),
+        ({"focal": "2"}, "focal is '2': give image heights"),
         ({"focal": 0}, "focal length above 0"),
         ({"near": 8, "far": 7}, "near < far"),
         ({"steps": -1}, "steps is -1"),
@@ -414,8 +421,7 @@ def test_the_five_line_example_runs(tmp_path, monkeypatch):
         with pytest.raises(StudyError, match=said):
             names["generator"].draw(
                 names["photo"],
-                names["pose"],
-                **{"azimuth": 0, "elevation": 0, "body": "data/body/SMPL_NEUTRAL.npz", **wrong},
+                **{"pose": names["pose"], "azimuth": 0, "elevation": 0, "body": body, **wrong},
             )
 
 

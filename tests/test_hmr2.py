@@ -232,9 +232,30 @@ def test_json_that_lies_is_named(changes, said, table, tmp_path):
     path.write_text(json.dumps(json.loads(path.read_text()) | changes))
     with pytest.raises(StudyError, match=said):
         read_hmr2(path)
+    boxed = {"box_center": [[10, 10]] * COUNT, "box_size": [50] * COUNT}
+    columns = {n: v.tolist() for n, v in export_hmr2(table, SIZE).items()} | boxed
+    rows = [{name: values[row] for name, values in columns.items()} for row in range(COUNT)]
+    for name in boxed:
+        del rows[0][name]  # the first alone has none
+    path.write_text(json.dumps(rows))
+    with pytest.raises(StudyError, match="box_center is not an array of numbers"):
+        read_hmr2(path)
     path.write_text(json.dumps([{"path": "a.jpg", "pred_smpl_params": "b"}]))
     with pytest.raises(StudyError, match="pred_smpl_params too"):
         read_hmr2(path)
+
+
+def test_two_columns_of_one_name_are_refused(table, tmp_path):
+    columns = export_hmr2(table, SIZE)
+    columns["target/pred_cam"] = columns["pred_cam"] * 2
+    with pytest.raises(StudyError, match="two columns pred_cam, pred_cam and target/pred_cam"):
+        read_hmr2(write(tmp_path / "two.npz", columns))
+
+
+def test_a_camera_at_no_finite_place_is_named(table, tmp_path):
+    columns = export_hmr2(table, SIZE) | {"box_size": np.array([50, 1e-320, 50])}
+    with pytest.raises(StudyError, match="the camera of b.jpg is at no finite place"):
+        import_hmr2(write(tmp_path / "far.npz", columns), cached_smpl(BODY))
 
 
 class Trap:

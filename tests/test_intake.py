@@ -25,7 +25,7 @@ from pipeline import ROOT
 from reid_parts import tiny_params
 from transformers import CLIPVisionConfig
 
-from posedive_lib import datasets, generator, params, weights
+from posedive_lib import datasets, params, weights
 from posedive_lib.augment.confidence import PoseEstimator
 from posedive_lib.body.poses import load_poses
 from posedive_lib.body.smpl_file import read_smpl
@@ -33,6 +33,7 @@ from posedive_lib.body.table import BodyTable
 from posedive_lib.checkpoints import load_checkpoint
 from posedive_lib.datasets.images import inspect_one
 from posedive_lib.errors import StudyError
+from posedive_lib.generator import sampling
 from posedive_lib.generator.clip import ClipImageEncoder
 from posedive_lib.generator.encoders import Encoders
 from posedive_lib.generator.noise_schedule import load_scheduler
@@ -221,7 +222,7 @@ def smpl() -> dict[str, np.ndarray]:
     rng = np.random.default_rng(1)
     tree = np.stack([np.r_[0, np.arange(23)], np.arange(24)])
     return {
-        "v_template": rng.normal(0, 1, (30, 3)),
+        "v_template": rng.normal(0, 0.3, (30, 3)),
         "f": rng.integers(0, 30, (20, 3)),
         "weights": rng.dirichlet(np.ones(24), 30),
         "shapedirs": rng.normal(0, 1, (30, 3, 10)),
@@ -531,8 +532,8 @@ CASES: dict[str, Callable[[Path], Case]] = {
         f, "vitpose", "preprocessor_config.json", PoseEstimator, "no_keys"
     ),
     "pose estimator's weights": lambda f: model(f, "vitpose", "model.safetensors", PoseEstimator),
-    "generator": lambda f: model(f, "phase1", "posedive.json", generator.load),
-    "generator's guiders": lambda f: model(f, "phase1", "guiders.safetensors", generator.load),
+    "generator": lambda f: model(f, "phase1", "posedive.json", sampling.load),
+    "generator's guiders": lambda f: model(f, "phase1", "guiders.safetensors", sampling.load),
     "CLIP": lambda f: model(f, "clip", "config.json", weights.load_clip, "model_type_is_None"),
     "VAE's settings": vae_settings,
     "noise schedule": schedule,
@@ -620,6 +621,7 @@ def test_preflight_counts_broken_images_and_goes_on(tmp_path):
         "-2_c1s1_000451_03.jpg",
         f"{'9' * 30}_c1s1_000451_03.jpg",
         f"0002_c{'9' * 30}s1_000451_03.jpg",
+        "\uff10\uff10\uff10\uff12_c1s1_000451_03.jpg",  # digits of another script
         "0002 c1s1.jpg",
         "0002_C1s1_000451_03.jpg",
     ],

@@ -146,7 +146,7 @@ def test_what_dvc_cannot_keep_is_refused_before_the_work(
     (tmp_path / "params.yaml").write_text(text.replace(old, f"  {name}: {place}"))
     monkeypatch.setattr(bodies, "make", lambda P: pytest.fail("too late"))
     sentence = f"params.yaml: paths.{name} is {place}, but the pipeline keeps what it writes there"
-    assert bodies.main() == 2 and capsys.readouterr().err.startswith(sentence)
+    assert bodies.main([]) == 2 and capsys.readouterr().err.startswith(sentence)
     said = refusals(params.load(tmp_path / "params.yaml"))
     assert any(text.startswith(sentence) for text in said)
 

@@ -42,6 +42,13 @@ def test_an_unknown_profile_is_refused_and_nothing_changes(root, capsys):
     assert Path("params.yaml").read_bytes() == before and not list(root.glob("*.bak"))
 
 
+def test_a_folder_in_the_parameters_place_is_named(root, capsys):
+    Path("params.yaml").unlink()
+    Path("params.yaml").mkdir()
+    assert profile.main(["smoke"]) == 2
+    assert "params.yaml is a folder: move it" in capsys.readouterr().err
+
+
 def test_faulty_parameters_can_be_left(root, capsys):
     Path("params.yaml").write_text("seed: x\n")
     assert profile.main(["paper"]) == 0

@@ -77,6 +77,11 @@ def test_thinned_frames_are_evenly_spaced_and_keep_domain_and_folder(amass, tmp_
     np.testing.assert_allclose(source.root_tilt, same.root_tilt, atol=1e-12)
 
 
+def test_a_folder_without_motions_is_named(tmp_path, monkeypatch, capsys):
+    assert motions.main([str(tmp_path / "none"), "--out", str(tmp_path / "thin")]) == 2
+    assert "none holds no .npz motion" in capsys.readouterr().err
+
+
 def test_a_refused_motion_is_left_out_and_named(amass, tmp_path, capsys):
     motion(amass / "out-of-domain/Floor/lies_poses.npz", 1000, turn=Rotation.identity())
     out = tmp_path / "thin"

@@ -10,6 +10,7 @@ interrupted run goes on. `--help` lists the options.
 
 import argparse
 import sys
+from os.path import expanduser
 
 from posedive_lib import params
 from posedive_lib.augment.diversify import ARMS
@@ -23,9 +24,13 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
         description="Augment a Re-ID data set with generated images.",
     )
     add_dataset(parser)
-    parser.add_argument("--out", required=True, help="folder for the result")
-    parser.add_argument("--generator", default="build/generator", help="default: %(default)s")
-    parser.add_argument("--params", default="params.yaml", help="default: %(default)s")
+    parser.add_argument("--out", type=expanduser, required=True, help="folder for the result")
+    parser.add_argument(
+        "--generator", type=expanduser, default="build/generator", help="default: %(default)s"
+    )
+    parser.add_argument(
+        "--params", type=expanduser, default="params.yaml", help="default: %(default)s"
+    )
     parser.add_argument("--images-per-pid", type=int, help="to keep, at most")
     parser.add_argument("--candidates-per-pid", type=int, help="to make, at most")
     parser.add_argument("--arm", default="pose-dive", choices=[*ARMS], help="default: %(default)s")

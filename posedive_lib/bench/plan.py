@@ -16,6 +16,7 @@ import os
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
+from os.path import expanduser
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -280,7 +281,9 @@ def parser() -> argparse.ArgumentParser:
         prog="python -m posedive_lib.bench.plan",
         description="What the study will cost, by stage, before anything runs.",
     )
-    made.add_argument("--params", default="params.yaml", help="default: %(default)s")
+    made.add_argument(
+        "--params", type=expanduser, default="params.yaml", help="default: %(default)s"
+    )
     return made
 
 

@@ -10,6 +10,7 @@ The sources are gathered in a folder of the repository's own layout. So a link o
 the same file there, whether that becomes a page of the book or a file to download.
 """
 
+import argparse
 import hashlib
 import os
 import posixpath
@@ -218,8 +219,11 @@ def _drawn(mermaid: str) -> str:
 
 
 @command()
-def main() -> int:
+def main(arguments: list[str] | None = None) -> int:
     """Build the book. Returns the exit status."""
+    argparse.ArgumentParser(
+        prog="python -m posedive_lib.bench.site", description="Build the book: build/site."
+    ).parse_args(arguments)
     print(f"Wrote {build()}")
     return 0
 

@@ -8,6 +8,7 @@ The study reads the official `.pkl` as it is. Other tools want plain arrays, or 
 
 import argparse
 import sys
+from os.path import expanduser
 from pathlib import Path
 
 from posedive_lib.body.smpl_file import read_smpl
@@ -38,10 +39,10 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m posedive_lib.body.convert", description="Write an SMPL body as an .npz."
     )
-    parser.add_argument("file", type=Path, help="an SMPL body, under any name")
-    parser.add_argument("--out", type=Path, required=True, help="a new file, for paths.body")
+    parser.add_argument("file", type=expanduser, help="an SMPL body, under any name")
+    parser.add_argument("--out", type=expanduser, required=True, help="a new file, for paths.body")
     given = parser.parse_args(arguments)
-    vertices = convert(given.file, given.out)
+    vertices = convert(Path(given.file), Path(given.out))
     print(f"{given.out}: a body of {vertices:,} vertices")
     return 0
 

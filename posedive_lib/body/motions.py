@@ -14,6 +14,7 @@ import argparse
 import sys
 from collections.abc import Iterator
 from itertools import accumulate
+from os.path import expanduser
 from pathlib import Path
 
 import numpy as np
@@ -39,6 +40,8 @@ def thin(folder: str | Path, out: str | Path, most: int = MOST) -> list[str]:
     if out.exists():
         raise StudyError(f"{out} exists: name a new folder with --out, or remove it first")
     files = motion_files(folder)
+    if not files:
+        load_poses(folder)  # says what is wrong
     counts = [frames_of(path) for path in files]
     total, refused = sum(counts), list[str]()
     if most < 1:
@@ -98,8 +101,10 @@ def main(arguments: list[str] | None = None) -> int:
         prog="python -m posedive_lib.body.motions",
         description="Thin a folder of motions to what the study holds in memory.",
     )
-    parser.add_argument("folder", help="motions, such as all of AMASS")
-    parser.add_argument("--out", required=True, help="a new folder, for paths.motions")
+    parser.add_argument("folder", type=expanduser, help="motions, such as all of AMASS")
+    parser.add_argument(
+        "--out", type=expanduser, required=True, help="a new folder, for paths.motions"
+    )
     parser.add_argument("--frames", type=int, default=MOST, help="default: %(default)s")
     given = parser.parse_args(arguments)
     refused = thin(given.folder, given.out, given.frames)

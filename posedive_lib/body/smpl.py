@@ -28,6 +28,8 @@ def load_smpl(path: str | Path) -> SMPL:
     """
     path = Path(path)
     require_readable(path)
+    if path.is_dir():
+        raise StudyError(f"{path} is a folder: name the file of the neutral body in it.")
     if not path.is_file():
         raise StudyError(
             f"{path} is missing: run `dvc pull` for the bundled body, "
@@ -42,6 +44,12 @@ def load_smpl(path: str | Path) -> SMPL:
             data_struct=Struct(**data),
             num_betas=data["shapedirs"].shape[2],
             batch_size=1,
+        )
+    vertices = len(model.v_template)
+    if vertices <= model.vertex_joint_selector.extra_joints_idxs.max():
+        raise StudyError(
+            f"{path} has {vertices} vertices, but the key points of face and feet are SMPL's "
+            "vertices: give a body with all 6,890."
         )
     correctives = model.posedirs.numpy().T  # (3 V, 207)
     # The mini world's correctives act near their joints alone: most entries are 0.

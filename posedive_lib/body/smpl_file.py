@@ -12,6 +12,7 @@ from posedive_lib.intake.pickles import read_pickled_arrays
 
 KEYS = ("v_template", "f", "weights", "shapedirs", "posedirs", "J_regressor", "kintree_table")
 BETAS = 10  # directions of shape that the study uses
+LEAST, MOST = 0.3, 3.0  # metres that a body measures with its arms apart
 
 
 def read_smpl(path: Path, *, any_name: bool = False) -> dict[str, np.ndarray]:
@@ -83,8 +84,15 @@ def _check(path: Path, data: dict[str, np.ndarray]) -> None:
             "file with all of them."
         )
     for name in ("v_template", "weights", "shapedirs", "posedirs", "J_regressor"):
-        if not np.isfinite(data[name]).all():
+        with np.errstate(over="ignore"):
+            finite = np.isfinite(data[name].astype(np.float32)).all()  # as it is computed with
+        if not finite:
             raise StudyError(f"{path}: {name} is not finite: fetch the file again.")
+    height = float(np.ptp(data["v_template"], axis=0).max())
+    if not LEAST <= height <= MOST:
+        raise StudyError(f"{path}: its body measures {height:.4g}: write it in metres.")
+    if not np.allclose(data["weights"].sum(axis=1), 1, atol=0.01):
+        raise StudyError(f"{path}: weights of a vertex do not sum to 1: fetch the file again.")
     faces, parents = data["f"].astype(np.int64), data["kintree_table"][0, 1:].astype(np.int64)
     triangles = faces.ndim == 2 and faces.shape[1] == 3 and faces.size > 0
     if not triangles or faces.min() < 0 or faces.max() >= vertices:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from os.path import expanduser
 
 from posedive_lib import datasets
 
@@ -11,13 +12,18 @@ def add_dataset(parser: argparse.ArgumentParser) -> None:
     """The data set's name and folder, and places elsewhere for what cannot be written there."""
     names = ", ".join(datasets.NAMES)
     parser.add_argument("dataset", choices=datasets.NAMES, metavar="DATASET", help=names)
-    parser.add_argument("root", metavar="ROOT", help="the data set's folder, or the one it is in")
+    parser.add_argument(
+        "root", type=expanduser, metavar="ROOT", help="the data set's folder, or the one it is in"
+    )
     parser.add_argument(
         "--bodies",
+        type=expanduser,
         help="folder whose table DATASET.npz takes the place of smpl.npz in the data set's folder",
     )
     parser.add_argument(
-        "--unpacked", help="folder for the images of cuhk-03.mat (default: beside the file)"
+        "--unpacked",
+        type=expanduser,
+        help="folder for the images of cuhk-03.mat (default: beside the file)",
     )
 
 

@@ -104,8 +104,8 @@ def _check_cells(path: Path, table: pd.DataFrame) -> None:
     beside = f"another name than {', '.join(TAKEN)}, which lie beside the photos"
     for good, column, expected in (
         (table["split"].isin(SPLITS), "split", "train, query or gallery"),
-        (table["pid"].str.fullmatch(r"-1|\d{1,18}"), "pid", "a whole number, -1 for junk"),
-        (table["camid"].str.fullmatch(r"\d{1,9}"), "camid", "a whole number from 0"),
+        (table["pid"].str.fullmatch("-1|[0-9]{1,18}"), "pid", "a whole number, -1 for junk"),
+        (table["camid"].str.fullmatch("[0-9]{1,9}"), "camid", "a whole number from 0"),
         (~table.duplicated(["split", "path"]), "path", "each image once in a split"),
         (~first_part.isin([name.lower() for name in TAKEN]), "path", beside),
         (there, "path", f"a file in {path.parent}"),

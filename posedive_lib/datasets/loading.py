@@ -10,6 +10,7 @@ from posedive_lib.datasets import cuhk03, folder, market1501, msmt17
 from posedive_lib.datasets.table import BODIES, Read, ReIDDataset, with_truth
 from posedive_lib.datasets.unread import unread_files
 from posedive_lib.errors import StudyError, require_utf8, shown, unreadable
+from posedive_lib.intake.paths import resolved
 
 if TYPE_CHECKING:
     from posedive_lib.params.sections import Paths
@@ -63,14 +64,15 @@ def load(
     """
     if name not in READERS:
         raise StudyError(f"Unknown data set '{name}': use one of {', '.join(NAMES)}.")
-    root = Path(root).expanduser().resolve()
-    lists = root if splits is None else Path(splits).expanduser().resolve()
+    root = resolved(root)
+    lists = root if splits is None else resolved(splits)
+    own_place = None if unpacked is None else resolved(unpacked)
     try:
-        its = Places(train_val, lists, None if unpacked is None else Path(unpacked).resolve())
+        its = Places(train_val, lists, own_place)
         where, tables, protocol = READERS[name](root, its)
         tables = with_truth(where, tables)
-        own, made = where / BODIES, Path(bodies or "") / f"{source_of(name)}.npz"
-        file = made if bodies and (made.is_file() or not own.is_file()) else own
+        file = where / BODIES if bodies is None else resolved(bodies) / f"{source_of(name)}.npz"
+        _is_file(file)  # says so where it may not be asked
     except OSError as error:  # of a folder; files have their own sentences
         place = error.filename or root
         raise unreadable(place, error, "cannot be read", "check the folder and its disk") from None
@@ -85,9 +87,19 @@ def load(
 def of_study(name: str, paths: Paths) -> ReIDDataset:
     """A study's data set, in `paths.datasets`, where nothing is written.
 
-    MSMT17-S by the lists in `paths.splits`, bodies by the tables in `paths.bodies`.
+    MSMT17-S by the lists in `paths.splits`, bodies by the tables in `paths.bodies`, if there.
     """
-    return load(name, paths.datasets, splits=paths.splits, bodies=paths.bodies, unpacked=UNPACKED)
+    made = Path(paths.bodies) / f"{source_of(name)}.npz"
+    bodies = paths.bodies if _is_file(made) else None  # the stage `bodies` may not have run
+    return load(name, paths.datasets, splits=paths.splits, bodies=bodies, unpacked=UNPACKED)
+
+
+def _is_file(path: Path) -> bool:
+    """Whether a file is there. StudyError where a folder above it may not be entered."""
+    try:
+        return path.is_file()
+    except PermissionError as error:
+        raise unreadable(path, error, "", "") from None
 
 
 def source_of(name: str) -> str:

@@ -14,7 +14,7 @@ from posedive_lib.errors import StudyError
 
 FOLDER = "Market-1501-v15.09.15"
 SPLITS = {"train": "bounding_box_train", "query": "query", "gallery": "bounding_box_test"}
-NAME = re.compile(r"(-1|\d{1,18})_c(\d{1,9})(?!\d)")  # numbers of 64 bits
+NAME = re.compile("(-1|[0-9]{1,18})_c([0-9]{1,9})(?![0-9])")  # numbers of 64 bits
 IMAGES = {".jpg", ".jpeg", ".png"}
 NAMES = (FOLDER, "", "market1501", f"market1501/{FOLDER}", "Market-1501", "Market")
 

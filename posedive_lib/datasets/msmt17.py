@@ -8,7 +8,7 @@ are different people.
 """
 
 import re
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import pandas as pd
 
@@ -38,7 +38,7 @@ def camera(name: str, where: Path) -> int:
     where: the list that names the file, for the message.
     """
     fields = name.split("_")
-    if len(fields) < 4 or not re.fullmatch(r"\d{1,9}", fields[2]) or int(fields[2]) < 1:
+    if len(fields) < 4 or not re.fullmatch("[0-9]{1,9}", fields[2]) or int(fields[2]) < 1:
         raise StudyError(
             f"Cannot read the camera from {name!r} named in {where}: expected a name like "
             "0000_000_01_0303morning_0008_0.jpg, where cameras count from 1."
@@ -71,7 +71,7 @@ def read_list(path: Path) -> list[tuple[str, int]]:
         if not line.strip():
             continue
         name, *pid = line.strip().rsplit(maxsplit=1)
-        if not pid or not pid[0].isdecimal() or len(pid[0]) > 18:  # beyond 64 bits
+        if not pid or not re.fullmatch("[0-9]{1,18}", pid[0]):  # no more than 64 bits
             raise StudyError(
                 f"Line {number} of {path} is {line.strip()[:200]!r}: expected '<path> <pid>'."
             )
@@ -80,6 +80,7 @@ def read_list(path: Path) -> list[tuple[str, int]]:
                 f"Line {number} of {path} leaves the data set's folder with {name!r}: "
                 "paths are relative to it."
             )
+        name = PurePosixPath(name).as_posix()  # one spelling: a//b and ./a/b are a/b
         if first.setdefault(name, number) != number:
             raise StudyError(
                 f"Line {number} of {path} names {name} again (as line {first[name]} does): "

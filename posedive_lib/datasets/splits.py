@@ -18,6 +18,7 @@ from posedive_lib.datasets import msmt17
 from posedive_lib.datasets.loading import load
 from posedive_lib.datasets.table import SPLITS, ReIDDataset, Tables
 from posedive_lib.errors import StudyError
+from posedive_lib.intake.paths import resolved
 from posedive_lib.writing import replacing
 
 if TYPE_CHECKING:
@@ -208,7 +209,7 @@ def write_msmt17_s(
     from posedive_lib.body.camera import viewpoint
     from posedive_lib.body.table import BodyTable
 
-    root = Path(root).expanduser().resolve()
+    root = resolved(root)
     dataset = load("msmt17", root, bodies=bodies)
     path = dataset.bodies
     if not path.is_file():

@@ -26,6 +26,7 @@ from posedive_lib.errors import StudyError, unreadable
 from posedive_lib.intake.arrays import read_npz, write_npz
 from posedive_lib.intake.files import read_bytes, read_json
 from posedive_lib.intake.images import BROKEN, decode, to_rgb, turn
+from posedive_lib.intake.paths import resolved
 from posedive_lib.intake.tables import read_table
 from posedive_lib.places import refuse_tracked
 from posedive_lib.writing import replacing, replacing_folder
@@ -33,6 +34,7 @@ from posedive_lib.writing import replacing, replacing_folder
 NEEDED = ("image_path", "pid", "camid", "index")
 RECORD = "augmented.json"  # marks a tree written here, so that only such a one is ever replaced
 NAMES = "names"  # in the record: all names in the folder
+FILES = "files"  # in the record: how many files lie in each folder below it
 # How a generated image is saved that is not linked: PNG without loss, JPEG of high quality.
 JPEG: dict[str, Any] = {"format": "JPEG", "quality": 95, "subsampling": 0}
 FORMATS: dict[str, dict[str, Any]] = {".jpg": JPEG, ".jpeg": JPEG, ".png": {"format": "PNG"}}
@@ -69,7 +71,7 @@ def write_augmented(
     trees.kind_of(dataset, layout)
     if layout in trees.CODE_BASES:
         dataset.require_test()
-    out_root = Path(out_root).expanduser().resolve()
+    out_root = resolved(out_root)
     check_free(dataset, out_root, overwrite)
     train_val = dataset.protocol.get("train_val") is not False
     with replacing_folder(out_root) as draft:
@@ -172,18 +174,37 @@ def check_free(dataset: ReIDDataset, out_root: Path, overwrite: bool) -> None:
             f"{out_root} was not written as an augmented data set (it has no {RECORD} of one) and "
             "is not replaced: remove it yourself or choose another folder."
         )
-    names = {path.name for path in out_root.iterdir()}
-    foreign = sorted(names - {*record.get(NAMES, names)})
+    names, counts = {path.name for path in out_root.iterdir()}, _counts(out_root)
+    noted, files = record.get(NAMES, [*names]), record.get(FILES, counts)
+    if not isinstance(noted, list) or not isinstance(files, dict):
+        raise StudyError(f"{out_root / RECORD} is damaged: remove {out_root} yourself.")
+    foreign = [name for name in sorted(names) if name not in noted]
     if foreign:
         raise StudyError(
             f"{out_root} holds {foreign[0]}, which is not of the augmented data set and would be "
             "lost: move it, or choose another folder."
         )
+    for inner, count in counts.items():
+        if count > files.get(inner, 0):
+            raise StudyError(
+                f"{out_root / inner} holds more files than were written there, which would be "
+                "lost: move yours, or choose another folder."
+            )
+
+
+def _counts(root: Path) -> dict[str, int]:
+    """How many files lie in each folder at or below `root`, by its relative path."""
+    return {
+        Path(folder).relative_to(root).as_posix(): len(files)
+        for folder, _, files in os.walk(root)
+        if files
+    }
 
 
 def _note_names(root: Path) -> None:
     """Write into the record what lies in the folder, so that it is known from what others add."""
-    record = {**read_json(root / RECORD), NAMES: sorted(path.name for path in root.iterdir())}
+    names = sorted(path.name for path in root.iterdir())
+    record = {**read_json(root / RECORD), NAMES: names, FILES: _counts(root)}
     with replacing(root / RECORD) as draft:
         draft.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
 

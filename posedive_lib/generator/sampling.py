@@ -32,6 +32,8 @@ from posedive_lib.intake.images import rgb_of
 from posedive_lib.weights import plain
 
 if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
+
     from posedive_lib.params import GeneratorParams, Sampling
 
 
@@ -218,8 +220,7 @@ class Generator:
         check_size(
             height, width, self.encoders.factor, self.model.denoising_unet, "photo.resize({})"
         )
-        betas = np.zeros(10) if betas is None else np.asarray(betas, float)
-        check_view(pose, betas, azimuth, elevation)
+        betas = check_view(pose, betas, azimuth, elevation, focal, seed)
         renderer = ConditionRenderer(str(body), height, width, near=near, far=far, focal=focal)
         placed = renderer.place(pose.root_tilt[:1], pose.body_pose[0], betas, azimuth, elevation)
         maps = renderer.draw(*placed[2:])
@@ -282,13 +283,32 @@ def upright(photo: Image.Image) -> Image.Image:
     return rgb_of(photo, str(name), "give a whole copy of it")
 
 
-def check_view(pose: PoseSource, betas: np.ndarray, azimuth: float, elevation: float) -> None:
-    """StudyError unless there is a pose, a shape of 10 numbers, and two angles."""
-    if not len(pose):
-        raise StudyError("The pose source is empty: select one pose.")
-    if betas.shape != (10,) or not np.isfinite(betas).all():
+def check_view(
+    pose: PoseSource,
+    betas: ArrayLike | None,
+    azimuth: float,
+    elevation: float,
+    focal: float,
+    seed: int,
+) -> np.ndarray:
+    """The shape (10,), 0 by default.
+
+    StudyError unless there is a pose, a shape of 10 numbers, two angles, a focal length and a seed.
+    """
+    if not isinstance(pose, PoseSource) or not len(pose):
+        raise StudyError("There is no pose: give one, such as load_poses(FOLDER).select([0]).")
+    try:
+        shape = np.zeros(10) if betas is None else np.asarray(betas, np.float32).astype(float)
+    except (ValueError, TypeError):
+        shape = np.empty(0)
+    if shape.shape != (10,) or not np.isfinite(shape).all():
         raise StudyError(
-            f"betas are {betas.tolist()}: give 10 finite numbers, or None for the mean shape."
+            f"betas are {betas!r}: give 10 finite numbers, or None for the mean shape."
         )
-    if not np.isfinite([azimuth, elevation]).all():
-        raise StudyError(f"azimuth and elevation are {azimuth} and {elevation}: give degrees.")
+    for name, value in (("azimuth", azimuth), ("elevation", elevation), ("focal", focal)):
+        if not isinstance(value, Real) or isinstance(value, bool) or not np.isfinite(value):
+            what = "image heights" if name == "focal" else "degrees"
+            raise StudyError(f"{name} is {value!r}: give {what}, a number.")
+    if not isinstance(seed, Integral) or isinstance(seed, bool) or not 0 <= seed < 2**63:
+        raise StudyError(f"seed is {seed!r}: give a whole number from 0 to 2^63 - 1.")
+    return shape

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
@@ -15,9 +16,10 @@ from typing import TYPE_CHECKING, Any
 from diffusers import UNet2DConditionModel
 
 from posedive_lib.body.conditions import CONDITIONS
-from posedive_lib.errors import StudyError
+from posedive_lib.errors import StudyError, is_folder
 from posedive_lib.generator.model import PoseDiveModel, build_guiders, vae_factor
 from posedive_lib.intake.files import read_json
+from posedive_lib.intake.paths import resolved
 from posedive_lib.intake.tensors import load_tensors
 from posedive_lib.weights import (
     load_into,
@@ -110,8 +112,8 @@ def load_model(
     if stable_diffusion:
         frozen = local_folder(stable_diffusion, settings["generator"].get("revision"))
     else:
-        frozen = (folder / str(settings["stable_diffusion"])).resolve()
-    if not frozen.is_dir():
+        frozen = resolved(folder / str(settings["stable_diffusion"]))
+    if not is_folder(frozen):
         raise StudyError(
             f"{folder} expects its VAE, CLIP and scheduler in {frozen}, which does not exist: "
             "pass stable_diffusion=<folder>."
@@ -146,6 +148,32 @@ def load_weights(folder: Path, params: GeneratorParams, stable_diffusion: Path) 
     return model.eval()
 
 
+def _counts(values: Any) -> bool:
+    """Whether these are whole numbers from 1."""
+    return all(type(value) is int and value > 0 for value in values)
+
+
+def _truth(value: Any) -> bool:
+    return isinstance(value, bool)
+
+
+def _name(value: Any) -> bool:
+    """Whether this is text, or nothing."""
+    return value is None or (isinstance(value, str) and bool(value))
+
+
+# Settings of a generator that other code takes as they are, and whether a value is of their kind.
+KINDS: dict[str, Callable[[Any], bool]] = {
+    "conditions": lambda value: isinstance(value, list) and bool(value) and all(map(_name, value)),
+    "guider_channels": lambda value: isinstance(value, list) and _counts(value),
+    "guider_widths": lambda value: isinstance(value, dict) and _counts(value.values()),
+    "zero_snr": _truth,
+    "reference_attention": _truth,
+    "vae": _name,
+    "image_encoder": _name,
+}
+
+
 def read_settings(folder: Path) -> dict[str, Any]:
     """`posedive.json`; StudyError where it lacks what loading and sampling need.
 
@@ -162,17 +190,17 @@ def read_settings(folder: Path) -> dict[str, Any]:
                 f"{folder / SETTINGS}: {name} lacks {', '.join(missing)}: save the generator again."
             )
     generator = settings["generator"]
-    lists = generator.get("conditions", []), generator["guider_channels"]
-    texts = generator.get("vae"), generator.get("image_encoder")
-    widths = generator["guider_widths"]
-    if not (
-        all(isinstance(value, list) for value in lists)
-        and all(value is None or isinstance(value, str) for value in texts)
-        and isinstance(widths, dict)
-        and all(isinstance(width, int) for width in widths.values())
-    ):
+    for name, fits in KINDS.items():
+        if name in generator and not fits(generator[name]):
+            raise StudyError(
+                f"{folder / SETTINGS}: generator.{name} is {generator[name]!r}, which is of the "
+                "wrong kind: save the generator again."
+            )
+    scheduler = generator["sampling"].get("scheduler", "")
+    if not isinstance(scheduler, str):
         raise StudyError(
-            f"{folder / SETTINGS}: generator has a value of the wrong kind: save it again."
+            f"{folder / SETTINGS}: sampling.scheduler is {scheduler!r}, no name: save the "
+            "generator again."
         )
     if "mixed_precision" in generator:
         old = generator.pop("mixed_precision")

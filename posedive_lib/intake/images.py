@@ -13,8 +13,17 @@ from posedive_lib.intake.files import read_bytes
 # Formats that hold pixels. Pillow also runs PostScript (EPS), and takes text for X bitmaps.
 FORMATS = frozenset("AVIF BMP DIB GIF JPEG JPEG2000 MPO PCX PNG PPM QOI SGI TGA TIFF WEBP".split())
 MAX_PIXELS = 10**8  # of one image: 300 MB in RGB
-# What Pillow raises on broken files; damaged PNG chunks give SyntaxError or struct.error.
-BROKEN = (OSError, SyntaxError, ValueError, EOFError, struct.error, Image.DecompressionBombError)
+# What Pillow raises on broken files; damaged PNG chunks give SyntaxError or struct.error, damaged
+# AVIF files RuntimeError.
+BROKEN = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    EOFError,
+    RuntimeError,
+    struct.error,
+    Image.DecompressionBombError,
+)
 
 
 def decode(content: bytes) -> Image.Image:

@@ -7,6 +7,7 @@ is there.
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,6 +22,7 @@ from posedive_lib.datasets.write import check_free
 from posedive_lib.devices import processes
 from posedive_lib.errors import StudyError, is_folder, require_readable
 from posedive_lib.intake.frames import check_frames
+from posedive_lib.intake.paths import resolved
 from posedive_lib.own_data import made_for
 from posedive_lib.places import refuse_tracked
 
@@ -65,7 +67,7 @@ def augment(
     before anything long starts. StudyError where no photo may be a reference. StudyError where the
     filter keeps nothing: no set is written, the candidates stay.
     """
-    out = Path(out).expanduser().resolve()
+    out = resolved(out)
     if painter is None:
         generator = checked_generator(generator)
         made_for.require(P, generator)
@@ -111,6 +113,8 @@ def augment(
 def _check_store(store: Path) -> None:
     """StudyError unless the folder for candidates is new, empty, or one of them, and not in git."""
     refuse_tracked(store, "the candidates")
+    if len(os.fsencode(store.name)) > 255:
+        raise StudyError(f"{store.name} is too long for a name: choose a shorter --out.")
     if store.is_dir() and any(store.iterdir()) and not (store / "shards").is_dir():
         raise StudyError(
             f"{store} holds something else than candidates (it has no folder shards): "

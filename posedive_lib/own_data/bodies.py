@@ -9,6 +9,7 @@ Fits are kept in runs/bodies, so a stopped stage goes on where it was.
 
 from __future__ import annotations
 
+import argparse
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -140,7 +141,11 @@ def _fitted(
 
 
 @command("Stopped: the stage goes on from here.")
-def main() -> int:
+def main(arguments: list[str] | None = None) -> int:
+    argparse.ArgumentParser(
+        prog="python -m posedive_lib.own_data.bodies",
+        description="Make the bodies of all photos of the study, as bodies.source says.",
+    ).parse_args(arguments)
     P = parameters.load("params.yaml")
     for name in ("bodies", "splits"):
         require_kept(getattr(P.paths, name), f"params.yaml: paths.{name}")

@@ -14,6 +14,7 @@ import re
 import sys
 from dataclasses import asdict, fields
 from functools import partial
+from os.path import expanduser
 from pathlib import Path
 
 import numpy as np
@@ -203,11 +204,13 @@ def main(arguments: list[str] | None = None) -> int:
     add_dataset(parser)
     parser.add_argument(
         "--out",
+        type=expanduser,
         help="the table (default: that of --bodies, else smpl.npz in the data set's folder)",
     )
     parser.add_argument("--splits", nargs="+", default=list(SPLITS), choices=SPLITS)
     parser.add_argument(
         "--params",
+        type=expanduser,
         default="params.yaml",
         help="paths.body, paths.motions, paths.pose_estimator, conditions.focal and scale",
     )

@@ -27,6 +27,7 @@ import argparse
 import json
 import sys
 from collections import Counter
+from os.path import expanduser
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +39,7 @@ from posedive_lib import params as parameters
 from posedive_lib.body.camera import project
 from posedive_lib.body.smpl import COCO_FROM_SMPL, load_smpl, pose
 from posedive_lib.body.table import BodyTable
-from posedive_lib.errors import StudyError, command, unreadable
+from posedive_lib.errors import StudyError, command, shown, unreadable
 from posedive_lib.intake.arrays import read_npz
 from posedive_lib.intake.files import load_json
 from posedive_lib.intake.tensors import read_tensors
@@ -75,7 +76,15 @@ def read_hmr2(path: str | Path) -> dict[str, np.ndarray]:
     if path.suffix not in READERS:
         raise StudyError(f"{path} holds no HMR2 results: give an .npz, .json or .safetensors file")
     raw = READERS[path.suffix](path)
-    columns = {_column(name): value for name, value in raw.items()}
+    columns: dict[str, Any] = {}
+    origins: dict[str, str] = {}
+    for name, value in raw.items():
+        column = _column(name)
+        if column in SHAPES and column in columns:
+            raise StudyError(
+                f"{path} has two columns {column}, {origins[column]} and {name}: leave HMR2's own."
+            )
+        columns[column], origins[column] = value, name
     missing = [name for name in NEEDED if name not in columns]
     if "pred_cam" not in columns and "pred_cam_t" not in columns:
         missing.append("pred_cam")
@@ -187,7 +196,8 @@ def _read_json(path: Path) -> dict[str, Any]:
         rows.append(entry | nested)
     if not isinstance(content, list):
         return rows[0]
-    return {name: [row.get(name) for row in rows] for name in rows[0]}
+    names = dict.fromkeys(name for row in rows for name in row)
+    return {name: [row.get(name) for row in rows] for name in names}
 
 
 def _is_entry(entry: Any) -> bool:
@@ -243,7 +253,14 @@ def import_hmr2(path: str | Path, model: SMPL, *, focal: float | None = None) ->
             "give image heights above 0, as conditions.focal of the parameters"
         )
     columns = read_hmr2(path)
-    cam_t, native = camera_of(columns)
+    with np.errstate(all="ignore"):  # of numbers too large or too small, see below
+        cam_t, native = camera_of(columns)
+    wrong = ~np.isfinite(cam_t).all(axis=1) | ~np.isfinite(native)
+    if wrong.any():
+        raise StudyError(
+            f"{path}: the camera of {shown(columns['path'][wrong.argmax()])} is at no finite "
+            "place: write pred_cam and the box as HMR2 gives them."
+        )
     size = columns["img_size"]
     wanted = native if focal is None else focal * size[:, 1]
     cam_t[:, 2] *= wanted / native
@@ -302,13 +319,17 @@ def export_hmr2(table: BodyTable, img_size: np.ndarray) -> dict[str, np.ndarray]
 @command()
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description="Import HMR2 (4D-Humans) results.")
-    parser.add_argument("results", help=".npz, .json or .safetensors")
-    parser.add_argument("--body", help="SMPL body file (default: paths.body)")
+    parser.add_argument("results", type=expanduser, help=".npz, .json or .safetensors")
+    parser.add_argument("--body", type=expanduser, help="SMPL body file (default: paths.body)")
     parser.add_argument(
         "--focal", type=float, help="focal length in image heights (default: conditions.focal)"
     )
-    parser.add_argument("--params", default="params.yaml", help="paths.body and conditions.focal")
-    parser.add_argument("--out", default="smpl.npz", help="the table (default: %(default)s)")
+    parser.add_argument(
+        "--params", type=expanduser, default="params.yaml", help="paths.body and conditions.focal"
+    )
+    parser.add_argument(
+        "--out", type=expanduser, default="smpl.npz", help="the table (default: %(default)s)"
+    )
     given = parser.parse_args(arguments)
     if Path(given.out).exists():
         raise StudyError(f"{given.out} exists: name another table with --out, or remove it first")

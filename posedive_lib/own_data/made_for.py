@@ -34,9 +34,12 @@ def require(P: Params, generator: Path) -> None:
     known, asked = read_json(generator / FILE), P.pick(*SECTIONS)
     for section, values in asked.items():
         for name, value in values.items():
-            before = known.get(section, {}).get(name, value)
+            noted = known.get(section, {})
+            if not isinstance(noted, dict):
+                raise StudyError(f"{generator / FILE}: {section} is no table: fetch it again.")
+            before = noted.get(name, value)
             if before != value:
                 raise StudyError(
-                    f"The generator in {generator} was trained with {section}.{name} {before}, "
-                    f"and the parameters say {value}: give the --params of its training."
+                    f"The generator in {generator} was trained with {section}.{name} {before!r}, "
+                    f"and the parameters say {value!r}: give the --params of its training."
                 )

@@ -20,6 +20,7 @@ import shutil
 import sys
 from dataclasses import replace
 from functools import partial
+from os.path import expanduser
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -49,6 +50,7 @@ from posedive_lib.generator.arrays import TrainingArrays
 from posedive_lib.generator.trainer import check_batch, check_data
 from posedive_lib.generator.training import PACE, starting_model, train
 from posedive_lib.intake.files import read_json
+from posedive_lib.intake.paths import resolved
 from posedive_lib.model_digests import model_digest
 from posedive_lib.own_data import made_for
 from posedive_lib.places import has_header, refuse_tracked
@@ -73,7 +75,7 @@ def train_on(
 
     StudyError, before anything long starts, where an input is missing or does not fit.
     """
-    out, team = Path(out).expanduser().resolve(), processes()
+    out, team = resolved(out), processes()
     images = training_photos(dataset)
     check_out(out, dataset)
     check_batch(P.generator, team.num_processes)
@@ -307,8 +309,10 @@ def parser() -> argparse.ArgumentParser:
         description="Train the generator on the training photos of a Re-ID data set.",
     )
     add_dataset(made)
-    made.add_argument("--out", required=True, help="folder of the training")
-    made.add_argument("--params", default="params.yaml", help="default: %(default)s")
+    made.add_argument("--out", type=expanduser, required=True, help="folder of the training")
+    made.add_argument(
+        "--params", type=expanduser, default="params.yaml", help="default: %(default)s"
+    )
     return made
 
 

@@ -31,6 +31,8 @@ def switch(name: str) -> list[str]:
         listed = ", ".join(known) or "none here: go to the repository's root"
         raise StudyError(f"There is no profile {name!r}; there are: {listed}.")
     new = load(source).model_dump()
+    if ACTIVE.is_dir():
+        raise StudyError(f"{ACTIVE} is a folder: move it, for the parameters come there.")
     if not ACTIVE.exists():
         return [_put(source), _results(new)]
     if ACTIVE.read_bytes() == source.read_bytes():

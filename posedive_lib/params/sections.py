@@ -36,7 +36,10 @@ def apart(written: dict[str, str], others: dict[str, str | None]) -> None:
             if other == name or place is None:
                 continue
             for plain in (Path.absolute, Path.resolve):
-                there, kept = plain(Path(folder)), plain(Path(place))
+                try:
+                    there, kept = plain(Path(folder)), plain(Path(place))
+                except (OSError, RuntimeError):
+                    raise ValueError(f"has links that lead in a circle: {folder} or {place}")  # noqa: B904
                 if there.is_relative_to(kept) or kept.is_relative_to(there):
                     raise ValueError(f"must have {name}, which is written, apart from {other}")
 

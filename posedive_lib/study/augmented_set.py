@@ -11,12 +11,14 @@ from __future__ import annotations
 
 import argparse
 import sys
+from os.path import expanduser
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from posedive_lib import datasets, params
 from posedive_lib.augment.diversify import CONTROLS
 from posedive_lib.errors import StudyError, command
+from posedive_lib.intake.paths import resolved
 from posedive_lib.places import refuse_tracked
 
 if TYPE_CHECKING:
@@ -37,7 +39,7 @@ def write(P: Params, name: str, arm: str, out: str | Path) -> datasets.ReIDDatas
     from posedive_lib.study import candidate_files, design
     from posedive_lib.study.phase2_work import GENERATOR
 
-    place = _checked(P, Path(out).expanduser().resolve())
+    place = _checked(P, resolved(out))
     drawn = arm if arm in CONTROLS else "pose-dive"
     listed = candidate_files.candidates_folder(name, drawn) / "manifest.csv"
     if not listed.is_file():
@@ -62,7 +64,7 @@ def write(P: Params, name: str, arm: str, out: str | Path) -> datasets.ReIDDatas
 
 def _checked(P: Params, out: Path) -> Path:
     """`out`, if a data set may be written there."""
-    if out.is_relative_to(Path(P.paths.datasets).resolve()):
+    if out.is_relative_to(resolved(P.paths.datasets)):
         raise StudyError(
             f"{out} lies in {P.paths.datasets} (paths.datasets), where nothing is ever written: "
             "choose another folder."
@@ -80,8 +82,10 @@ def parser() -> argparse.ArgumentParser:
     )
     made.add_argument("dataset", choices=datasets.NAMES)
     made.add_argument("arm", choices=ARMS)
-    made.add_argument("--out", required=True, help="new folder for the data set")
-    made.add_argument("--params", default="params.yaml", help="default: %(default)s")
+    made.add_argument("--out", type=expanduser, required=True, help="new folder for the data set")
+    made.add_argument(
+        "--params", type=expanduser, default="params.yaml", help="default: %(default)s"
+    )
     return made
 
 
