@@ -87,8 +87,8 @@ def trust(tables: Tables) -> str:
     first = "`make replication` repeats the study in new worlds, with every setting fixed before. "
     if not tables.has(WORLDS):
         return (
-            f"{first}It has not been run to its end. Until then every result is of the one world "
-            "that we looked at."
+            f"{first}It has [not been run to its end](replication/README.md). Until then every "
+            "result is of the one world that we looked at."
         )
     rows = tables.rows(WORLDS, family="primary", metric="mAP")
     worlds = int(rows["worlds"].max())
