@@ -87,11 +87,16 @@ def load(
 def of_study(name: str, paths: Paths) -> ReIDDataset:
     """A study's data set, in `paths.datasets`, where nothing is written.
 
-    MSMT17-S by the lists in `paths.splits`, bodies by the tables in `paths.bodies`, if there.
+    MSMT17-S by the lists in `paths.splits`, bodies as `made_bodies`.
     """
-    made = Path(paths.bodies) / f"{source_of(name)}.npz"
-    bodies = paths.bodies if _is_file(made) else None  # the stage `bodies` may not have run
+    bodies = made_bodies(name, paths.bodies)
     return load(name, paths.datasets, splits=paths.splits, bodies=bodies, unpacked=UNPACKED)
+
+
+def made_bodies(name: str, folder: str | Path | None) -> str | Path | None:
+    """The folder, if the stage `bodies` made a data set's table there; None for the set's own."""
+    found = folder is not None and _is_file(Path(folder) / f"{source_of(name)}.npz")
+    return folder if found else None
 
 
 def _is_file(path: Path) -> bool:

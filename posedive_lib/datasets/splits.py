@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from posedive_lib.datasets import msmt17
-from posedive_lib.datasets.loading import load
+from posedive_lib.datasets.loading import load, made_bodies
 from posedive_lib.datasets.table import SPLITS, ReIDDataset, Tables
 from posedive_lib.errors import StudyError
 from posedive_lib.intake.paths import resolved
@@ -200,17 +200,17 @@ def write_msmt17_s(
 ) -> dict[str, Tables]:
     """§A: write both list sets into `MSMT17-S/{cam,pose}` of `out`; returns their tables.
 
-    root: where MSMT17 lies; without `out` the lists go there. split_params: the section `splits`
-    of params.yaml. body_path: the SMPL file. bodies: as `load` takes it; viewpoints and poses come
-    from there. Beside the lists lie `azimuths.csv` or `clusters.csv` (every image and its side) and
-    `rule.json`, so that others can reuse the rule. StudyError if poses are missing or a side of a
-    split is empty.
+    root: where MSMT17 lies; without `out` the lists go there. split_params: the section `splits` of
+    params.yaml. body_path: the SMPL file. bodies: as `made_bodies` takes it; viewpoints and poses
+    come from there. Beside the lists lie `azimuths.csv` or `clusters.csv` (every image and its
+    side) and `rule.json`, so that others can reuse the rule. StudyError if poses are missing or a
+    side of a split is empty.
     """
     from posedive_lib.body.camera import viewpoint
     from posedive_lib.body.table import BodyTable
 
     root = resolved(root)
-    dataset = load("msmt17", root, bodies=bodies)
+    dataset = load("msmt17", root, bodies=made_bodies("msmt17", bodies))
     path = dataset.bodies
     if not path.is_file():
         raise StudyError(
