@@ -21,20 +21,17 @@ import pandas as pd
 from posedive_lib.datasets import archives, compatibility, folder, msmt17, splits, trees
 from posedive_lib.datasets.images import RESAMPLING, read_sizes
 from posedive_lib.datasets.loading import load
+from posedive_lib.datasets.record import RECORD, check_free, note_names
 from posedive_lib.datasets.table import BODIES, TRUTH, ReIDDataset
 from posedive_lib.errors import StudyError, unreadable
 from posedive_lib.intake.arrays import read_npz, write_npz
-from posedive_lib.intake.files import read_bytes, read_json
+from posedive_lib.intake.files import read_bytes
 from posedive_lib.intake.images import BROKEN, decode, to_rgb, turn
 from posedive_lib.intake.paths import resolved
 from posedive_lib.intake.tables import read_table
-from posedive_lib.places import refuse_tracked
-from posedive_lib.writing import replacing, replacing_folder
+from posedive_lib.writing import replacing_folder
 
 NEEDED = ("image_path", "pid", "camid", "index")
-RECORD = "augmented.json"  # marks a tree written here, so that only such a one is ever replaced
-NAMES = "names"  # in the record: all names in the folder
-FILES = "files"  # in the record: how many files lie in each folder below it
 # How a generated image is saved that is not linked: PNG without loss, JPEG of high quality.
 JPEG: dict[str, Any] = {"format": "JPEG", "quality": 95, "subsampling": 0}
 FORMATS: dict[str, dict[str, Any]] = {".jpg": JPEG, ".jpeg": JPEG, ".png": {"format": "PNG"}}
@@ -82,7 +79,7 @@ def write_augmented(
                 _refuse_misread(written, layout, draft, out_root)
             if also:
                 also(draft)
-            _note_names(draft)
+            note_names(draft)
         except OSError as error:
             raise StudyError(
                 f"Cannot write the augmented data set to {out_root} ({error}): "
@@ -144,69 +141,6 @@ def check(dataset: ReIDDataset, generated: pd.DataFrame) -> pd.DataFrame:
             f"training set of {dataset.name}: give its photos' paths, or leave the column out."
         )
     return table
-
-
-def check_free(dataset: ReIDDataset, out_root: Path, overwrite: bool) -> None:
-    """StudyError unless `out_root` is new, empty, or a tree written here that may be replaced.
-
-    And where git would take the pictures.
-    """
-    if out_root.is_relative_to(dataset.folder) or dataset.folder.is_relative_to(out_root):
-        raise StudyError(
-            f"{out_root} and the data set's own folder {dataset.folder} lie one in the other: "
-            "choose another folder for the augmented data set."
-        )
-    refuse_tracked(out_root, "the augmented data set")
-    if not out_root.exists():
-        return
-    if not out_root.is_dir():
-        raise StudyError(f"{out_root} is a file: choose a folder for the augmented data set.")
-    if not any(out_root.iterdir()):
-        return
-    if not overwrite:
-        raise StudyError(
-            f"{out_root} already exists: choose another folder for the augmented data set, "
-            "or overwrite it (--overwrite)."
-        )
-    record = read_json(out_root / RECORD) if (out_root / RECORD).is_file() else {}
-    if not {"dataset", "layout"} <= record.keys():
-        raise StudyError(
-            f"{out_root} was not written as an augmented data set (it has no {RECORD} of one) and "
-            "is not replaced: remove it yourself or choose another folder."
-        )
-    names, counts = {path.name for path in out_root.iterdir()}, _counts(out_root)
-    noted, files = record.get(NAMES, [*names]), record.get(FILES, counts)
-    if not isinstance(noted, list) or not isinstance(files, dict):
-        raise StudyError(f"{out_root / RECORD} is damaged: remove {out_root} yourself.")
-    foreign = [name for name in sorted(names) if name not in noted]
-    if foreign:
-        raise StudyError(
-            f"{out_root} holds {foreign[0]}, which is not of the augmented data set and would be "
-            "lost: move it, or choose another folder."
-        )
-    for inner, count in counts.items():
-        if count > files.get(inner, 0):
-            raise StudyError(
-                f"{out_root / inner} holds more files than were written there, which would be "
-                "lost: move yours, or choose another folder."
-            )
-
-
-def _counts(root: Path) -> dict[str, int]:
-    """How many files lie in each folder at or below `root`, by its relative path."""
-    return {
-        Path(folder).relative_to(root).as_posix(): len(files)
-        for folder, _, files in os.walk(root)
-        if files
-    }
-
-
-def _note_names(root: Path) -> None:
-    """Write into the record what lies in the folder, so that it is known from what others add."""
-    names = sorted(path.name for path in root.iterdir())
-    record = {**read_json(root / RECORD), NAMES: names, FILES: _counts(root)}
-    with replacing(root / RECORD) as draft:
-        draft.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
 
 
 def _write_tree(dataset: ReIDDataset, generated: pd.DataFrame, root: Path, layout: str) -> str:

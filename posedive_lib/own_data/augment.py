@@ -18,7 +18,7 @@ from posedive_lib import datasets
 from posedive_lib.augment import product
 from posedive_lib.augment.augmenter import Augmenter
 from posedive_lib.augment.selection import select, shortfall
-from posedive_lib.datasets.write import check_free
+from posedive_lib.datasets.record import check_free
 from posedive_lib.devices import processes
 from posedive_lib.errors import StudyError, is_folder, require_readable
 from posedive_lib.intake.frames import check_frames
