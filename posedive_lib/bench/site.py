@@ -41,6 +41,7 @@ PAGES = (
     "benchmarks/results/*.md",
     "docs/*.md",
     "miniworld/pretrain/README.md",
+    "replication/README.md",
 )
 # What stands in the book for a place of the repository.
 PLACES = {
