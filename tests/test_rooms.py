@@ -4,10 +4,12 @@ import ast
 import subprocess
 import sys
 from graphlib import CycleError, TopologicalSorter
+from importlib import import_module
 
 import pytest
 from pipeline import ROOT
 
+from posedive_lib import generator
 from posedive_lib.digests import Code
 
 ROOMS = ("body", "datasets", "generator", "augment", "reid", "bench", "study")  # as data flows
@@ -107,6 +109,16 @@ assert "diffusers" not in sys.modules and "transformers" not in sys.modules
 """
     ended = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True)
     assert ended.returncode == 0, ended.stderr
+
+
+def test_the_generator_s_names_are_those_of_its_modules():
+    for name in generator.__all__:
+        assert getattr(generator, name) is getattr(
+            import_module(f"posedive_lib.generator.{generator.MODULES[name]}"), name
+        )
+    assert set(generator.__all__) == set(generator.MODULES)
+    with pytest.raises(AttributeError, match="no attribute 'none'"):
+        generator.none  # noqa: B018
 
 
 def test_files_are_short_and_no_choice_hides_in_another():
