@@ -3,12 +3,13 @@
 import ast
 import hashlib
 import os
+import re
 import shutil
 from pathlib import Path
 
 import pytest
 
-from posedive_lib import digests
+from posedive_lib import digests, generator
 from posedive_lib.body.poses import load_poses
 from posedive_lib.digests import Code, code_digest, file_digest, files_below, folder_digest
 from posedive_lib.errors import StudyError
@@ -156,10 +157,22 @@ def test_every_package_only_passes_names_on():
     for package in digests.PACKAGES:
         for file in (ROOT / package).rglob("__init__.py"):
             for node in ast.parse(file.read_text()).body:
-                names = isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "__all__"
+                places = ("__all__", "MODULES")  # whose names a package loads when it is asked
+                names = isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) in places
                 words = isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
                 imports = isinstance(node, ast.Import | ast.ImportFrom)
-                assert names or words or imports, f"{file}: {ast.unparse(node)[:60]}"
+                types = isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
+                asked = isinstance(node, ast.FunctionDef) and node.name == "__getattr__"
+                known = names or words or imports or types or asked
+                assert known, f"{file}: {ast.unparse(node)[:60]}"
+
+
+def test_no_code_of_ours_asks_a_package_for_names_that_its_key_would_miss():
+    for package in (*digests.PACKAGES, "notebooks"):
+        files = [*(ROOT / package).rglob("*.py"), *(ROOT / package).glob("*.ipynb")]
+        for file in files:
+            for names in re.findall("from posedive_lib.generator import (.+)", file.read_text()):
+                assert not set(re.findall(r"\w+", names)) & set(generator.__all__), file
 
 
 def asks_for_its_own_digest(node: ast.AST) -> bool:
