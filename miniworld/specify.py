@@ -7,6 +7,7 @@ A file that is there already with another content is left alone, and named.
 
 from __future__ import annotations
 
+import argparse
 import sys
 import tempfile
 from pathlib import Path
@@ -85,12 +86,18 @@ def write_inputs(root: Path) -> int:
 
 
 @command()
-def main(folder: str = "data") -> int:
-    """Write the inputs below `folder`. Returns the exit status."""
+def main(arguments: list[str] | None = None) -> int:
+    """Write the inputs below a folder. Returns the exit status."""
+    parser = argparse.ArgumentParser(
+        prog="python -m miniworld.specify",
+        description="Write the mini world's body, motions, people and cameras, where missing.",
+    )
+    parser.add_argument("folder", nargs="?", default="data", help="default: %(default)s")
+    folder = parser.parse_args(arguments).folder
     written = write_inputs(Path(folder))
     print(f"{written} files of body, motions and world written below {folder}")
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main(*sys.argv[1:]))
+    sys.exit(main())

@@ -23,3 +23,13 @@ def model_digest(source: str | Path, revision: str | None = None) -> str:
     # The hub's cache has a folder for each commit. Files may come to it, but none ever changes.
     cached = folder.parent.name == "snapshots" and COMMIT.fullmatch(folder.name)
     return folder.name if cached else folder_digest(folder)
+
+
+def published_digests(source: str | Path) -> list[str]:
+    """`model_digest` of every folder that determines what a Re-ID model starts from.
+
+    source: as of `weights.load_clip` and `weights.load_resnet`.
+    """
+    from posedive_lib.weights import published_folders
+
+    return [model_digest(folder) for folder in published_folders(source)]

@@ -186,8 +186,9 @@ def test_upside_down_broken_and_missing(tmp_path):
     (tmp_path / "head.npz").write_bytes(b"PK not a zip")
     with pytest.raises(StudyError, match="head.npz"):
         load_poses(tmp_path)
-    with pytest.raises(StudyError, match="fps"):
-        load_poses(tmp_path, fps=0)
+    for fps in (0, float("nan"), "30"):
+        with pytest.raises(StudyError, match="fps must be a number above 0"):
+            load_poses(tmp_path, fps=fps)
 
 
 # --- a round trip through AMASS's format ---

@@ -188,7 +188,12 @@ def test_tracked_inputs_of_another_content_are_left_alone_and_named(tmp_path, mo
     assert len(before) == 1 + 2 * 28 + 2  # what was missing is there
     mine.unlink()
     assert specify.write_inputs(tmp_path) == 1 and specify.write_inputs(tmp_path) == 0
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as ended:
+        specify.main(["--help"])
+    assert ended.value.code == 0  # no folder of that name, as it once made
     after = contents(tmp_path)
+    assert after.keys() == before.keys()
     assert {path: after[path] for path in before if path != str(mine)} == {
         path: before[path] for path in before if path != str(mine)
     }

@@ -14,7 +14,7 @@ from os.path import expanduser
 
 from posedive_lib import params
 from posedive_lib.augment.diversify import ARMS
-from posedive_lib.datasets.arguments import add_dataset
+from posedive_lib.datasets.arguments import add_dataset, add_params
 from posedive_lib.errors import command
 
 
@@ -28,9 +28,7 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--generator", type=expanduser, default="build/generator", help="default: %(default)s"
     )
-    parser.add_argument(
-        "--params", type=expanduser, default="params.yaml", help="default: %(default)s"
-    )
+    add_params(parser)
     parser.add_argument("--images-per-pid", type=int, help="to keep, at most")
     parser.add_argument("--candidates-per-pid", type=int, help="to make, at most")
     parser.add_argument("--arm", default="pose-dive", choices=[*ARMS], help="default: %(default)s")

@@ -16,7 +16,6 @@ import os
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
-from os.path import expanduser
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,6 +31,7 @@ from posedive_lib.bench import costs, preflight, rates, reports
 from posedive_lib.bench.rates import ASSUMED, UNITS, Measured
 from posedive_lib.bench.reports import own_data
 from posedive_lib.bench.sizes import Size, size_of
+from posedive_lib.datasets.arguments import add_params
 from posedive_lib.errors import command
 from posedive_lib.reid.learning_rate import steps_of
 
@@ -281,9 +281,7 @@ def parser() -> argparse.ArgumentParser:
         prog="python -m posedive_lib.bench.plan",
         description="What the study will cost, by stage, before anything runs.",
     )
-    made.add_argument(
-        "--params", type=expanduser, default="params.yaml", help="default: %(default)s"
-    )
+    add_params(made)
     return made
 
 

@@ -9,6 +9,7 @@ poses any body.
 """
 
 from dataclasses import dataclass, fields
+from numbers import Real
 from pathlib import Path
 
 import numpy as np
@@ -81,9 +82,10 @@ def load_poses(folder: str | Path, fps: float | None = None) -> PoseSource:
     StudyError for a folder without motions or that cannot be read, and for a file that is neither,
     is not finite, holds no plain numbers, or has its axes confused.
     """
-    if fps is not None and not fps > 0:
+    if fps is not None and not (isinstance(fps, Real) and fps > 0):
         raise StudyError(
-            f"fps must be above 0, got {fps}: give frames per second, or None for every frame"
+            f"fps must be a number above 0, got {fps!r}: give frames per second, or None for every "
+            "frame"
         )
     folder = Path(folder)
     files = motion_files(folder, warn=True)

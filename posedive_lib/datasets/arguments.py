@@ -27,6 +27,11 @@ def add_dataset(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_params(parser: argparse.ArgumentParser, what: str = "default: %(default)s") -> None:
+    """The parameter file. what: which of its parameters count, for the help."""
+    parser.add_argument("--params", type=expanduser, default="params.yaml", help=what)
+
+
 def dataset_of(given: argparse.Namespace, *, train_val: bool = True) -> datasets.ReIDDataset:
     """The data set that the arguments name. StudyError as `datasets.load`."""
     places = {"bodies": given.bodies, "unpacked": given.unpacked}

@@ -17,8 +17,6 @@ from posedive_lib.intake.files import open_file
 
 MOST = 200_000  # 0.2 GB as `load_poses` holds them, 1 every 0.8 s of AMASS
 # Sub-folders of motions, and what a motion below them is to the training set.
-DOMAINS = {"in-domain": "in", "out-of-domain": "out"}
-# Sub-folders of motions, and what a motion below them is to the training set.
 FOLDERS = {"in-domain": "in", "out-of-domain": "out"}
 ARRAYS = ("poses.npy", "body_pose.npy")  # which have a row per frame
 

@@ -28,7 +28,7 @@ from posedive_lib.body.poses import load_poses
 from posedive_lib.body.smpl import load_smpl
 from posedive_lib.body.table import BodyTable
 from posedive_lib.cluster import Work, spread
-from posedive_lib.datasets.arguments import add_dataset, dataset_of
+from posedive_lib.datasets.arguments import add_dataset, add_params, dataset_of
 from posedive_lib.datasets.images import resized
 from posedive_lib.datasets.loading import source_of
 from posedive_lib.datasets.table import BODIES
@@ -208,11 +208,8 @@ def main(arguments: list[str] | None = None) -> int:
         help="the table (default: that of --bodies, else smpl.npz in the data set's folder)",
     )
     parser.add_argument("--splits", nargs="+", default=list(SPLITS), choices=SPLITS)
-    parser.add_argument(
-        "--params",
-        type=expanduser,
-        default="params.yaml",
-        help="paths.body, paths.motions, paths.pose_estimator, conditions.focal and scale",
+    add_params(
+        parser, "paths.body, paths.motions, paths.pose_estimator, conditions.focal and scale"
     )
     given = parser.parse_args(arguments)
     P, dataset = parameters.load(given.params), dataset_of(given)

@@ -39,6 +39,7 @@ from posedive_lib import params as parameters
 from posedive_lib.body.camera import project
 from posedive_lib.body.smpl import COCO_FROM_SMPL, load_smpl, pose
 from posedive_lib.body.table import BodyTable
+from posedive_lib.datasets.arguments import add_params
 from posedive_lib.errors import StudyError, command, shown, unreadable
 from posedive_lib.intake.arrays import read_npz
 from posedive_lib.intake.files import load_json
@@ -324,9 +325,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument(
         "--focal", type=float, help="focal length in image heights (default: conditions.focal)"
     )
-    parser.add_argument(
-        "--params", type=expanduser, default="params.yaml", help="paths.body and conditions.focal"
-    )
+    add_params(parser, "paths.body and conditions.focal")
     parser.add_argument(
         "--out", type=expanduser, default="smpl.npz", help="the table (default: %(default)s)"
     )

@@ -40,7 +40,7 @@ from posedive_lib.augment.selection import training_roles
 from posedive_lib.augment.training_set import Training
 from posedive_lib.cluster import spread
 from posedive_lib.datasets import checks
-from posedive_lib.datasets.arguments import add_dataset, dataset_of
+from posedive_lib.datasets.arguments import add_dataset, add_params, dataset_of
 from posedive_lib.datasets.images import inspect
 from posedive_lib.datasets.images import read as read_images
 from posedive_lib.devices import chosen_precision, processes
@@ -310,9 +310,7 @@ def parser() -> argparse.ArgumentParser:
     )
     add_dataset(made)
     made.add_argument("--out", type=expanduser, required=True, help="folder of the training")
-    made.add_argument(
-        "--params", type=expanduser, default="params.yaml", help="default: %(default)s"
-    )
+    add_params(made)
     return made
 
 

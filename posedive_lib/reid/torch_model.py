@@ -16,14 +16,14 @@ from torch import Tensor, nn
 from posedive_lib.datasets.archives import Archived
 from posedive_lib.errors import StudyError
 from posedive_lib.intake.tensors import load_tensors
-from posedive_lib.model_digests import model_digest
+from posedive_lib.model_digests import published_digests
 from posedive_lib.reid.image_set import Images, ImageSet, Joined, check_pixels, resized
 from posedive_lib.reid.learning_rate import epoch_of, steps_of
 from posedive_lib.reid.loop import Checkpoint, History, Machine, Progress, Stage
 from posedive_lib.reid.sampler import PKSampler
 from posedive_lib.reid.transforms import HALVES, augment, normalise
 from posedive_lib.seeds import seed_for
-from posedive_lib.weights import first_line, plain, published_folders, save_tensors
+from posedive_lib.weights import first_line, plain, save_tensors
 
 if TYPE_CHECKING:
     from posedive_lib.params import PromptStage, ReID, StepStage
@@ -279,8 +279,7 @@ class TorchReIDModel:
         values = plain(self.params)
         settings = {name: value for name, value in values.items() if name not in apart}
         settings |= {name: values[name] for name in stages}
-        folders = published_folders(self.pretrained) if self.pretrained else []
-        weights = [model_digest(folder) for folder in folders]
+        weights = published_digests(self.pretrained) if self.pretrained else []
         named = [settings, run.seed, weights, self.height, self.width]
         text = json.dumps([*named, self.machine.processes], sort_keys=True)
         digest = hashlib.sha256(text.encode())

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from posedive_lib import datasets, params
 from posedive_lib.augment.diversify import CONTROLS
+from posedive_lib.datasets.arguments import add_params
 from posedive_lib.errors import StudyError, command
 from posedive_lib.intake.paths import resolved
 from posedive_lib.places import refuse_tracked
@@ -83,9 +84,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("dataset", choices=datasets.NAMES)
     made.add_argument("arm", choices=ARMS)
     made.add_argument("--out", type=expanduser, required=True, help="new folder for the data set")
-    made.add_argument(
-        "--params", type=expanduser, default="params.yaml", help="default: %(default)s"
-    )
+    add_params(made)
     return made
 
 

@@ -21,7 +21,7 @@ from posedive_lib.body.table import BodyTable
 from posedive_lib.datasets.images import read_blocks
 from posedive_lib.digests import code_digest, file_digest
 from posedive_lib.intake.arrays import begin_npy, map_npy
-from posedive_lib.model_digests import model_digest
+from posedive_lib.model_digests import published_digests
 from posedive_lib.reid.breakdown import azimuth_bins
 from posedive_lib.reid.clip_reid_training import ClipReIDModel
 from posedive_lib.reid.image_set import Images, ImageSet, resized
@@ -36,7 +36,6 @@ from posedive_lib.reid.models import (
 from posedive_lib.seeds import rng_for
 from posedive_lib.study.candidate_files import archived
 from posedive_lib.study.job import Job
-from posedive_lib.weights import published_folders
 from posedive_lib.writing import replacing
 
 if TYPE_CHECKING:
@@ -218,11 +217,7 @@ def _added_spec(job: Job) -> dict[str, Any] | None:
 
 
 _file_digest = cache(file_digest)  # many runs add the same images
-
-
-@cache
-def _weights_digests(source: str) -> list[str]:
-    return [model_digest(folder) for folder in published_folders(source)]
+_weights_digests = cache(published_digests)  # and begin from the same weights
 
 
 @cache
