@@ -287,6 +287,33 @@ def test_features_follow_the_truth_by_the_interval_of_the_gap(reports):
     )
     # As constant as the truth, but often another person.
     assert verdict(reports, words[0]) == "mixed"
+    change(reports, "tables/generator_quality", lambda t: t.assign(ci_low=0.5, ci_high=0.7))
+    far = {"right_low": 60.0, "right_high": 72.0}
+    change(reports, "tables/generator_gain", lambda t: t.assign(**far))
+    assert verdict(reports, words[0]) == "not shown"  # constancy alone supports nothing
+
+
+def test_another_model_supports_only_with_its_own_verdict(reports):
+    words = "arbitrary Re-ID models"
+    change(reports, "tables/comparison", lambda t: t.assign(verdict="gain"))
+    for told, expected in (("gain", "supported"), ("loss", "mixed")):
+        change(reports, "tables/resnet", lambda t, told=told: t.assign(verdict=told))
+        assert verdict(reports, words) == expected
+    change(reports, "tables/resnet", lambda t: t.assign(verdict="no effect shown"))
+    assert verdict(reports, words) == "partly supported"
+
+
+def test_a_gain_that_the_people_may_explain_says_so(reports):
+    def told() -> str:
+        table = claims.claims(reports, seed=0)
+        (found,) = table.loc[table["paper says"].str.contains("not more images"), "we measured"]
+        return found
+
+    change(reports, "tables/diversity_volume", lambda t: t.assign(verdict="gain"))
+    change(reports, "tables/comparison_identities", lambda t: t.assign(ci_low=-1.0, ci_high=2.0))
+    assert "over the queried identities [-1.00, +2.00], with 0 in it" in told()
+    change(reports, "tables/comparison_identities", lambda t: t.assign(ci_low=1.0))
+    assert "with 0 in it" not in told()
 
 
 @pytest.mark.parametrize(
@@ -314,6 +341,8 @@ def test_the_filter_and_hard_samples_are_judged_by_what_trains_on_them(reports):
 
     told = {"low": 0.5, "bagless strangers": 0.4}  # the measure tells a bag from clothes
     change(reports, "tables/failures", lambda t: t.assign(**told))
+    kept = pd.DataFrame({"dataset": ["d0", "d1"], "kept_percent": [94.0, 95.0]})
+    change(reports, "tables/filtering", lambda t: kept)
     filtered, hard = "higher quality", "hard samples"
     original = pd.read_csv(reports / "tables/diversity_volume.csv")
     original = original[~original["baseline"].isin(["unfiltered", "without-bags"])]

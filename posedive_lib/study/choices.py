@@ -1,4 +1,4 @@
-"""The choices that the paper leaves open: what it says, what the study does, and why.
+"""Choices that the paper leaves open, or departs from: what it says, what the study does, why.
 
 They are listed in `choices.yaml`. Values are read from the parameters, so that the table cannot
 differ from them.

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from posedive_lib.bench.statistics import ALPHA, t_interval
+from posedive_lib.bench.statistics import ALPHA, contains_zero, t_interval
 from posedive_lib.study.claim_registry import rule
 from posedive_lib.study.comparison import (
     Pair,
@@ -67,6 +67,19 @@ def same_sign(e: Evidence, dataset: str) -> Finding:
 def _has_control(e: Evidence, dataset: str) -> bool:
     arms = e.rows("tables/comparison", dataset=dataset)["arm"]
     return "same-distribution" in set(arms)
+
+
+@rule
+def other_models_gain(e: Evidence) -> Finding:
+    """pose-dive gains over real images with the second Re-ID model as well, on each of its sets."""
+    table = e.rows("tables/resnet", arm="pose-dive", baseline="real", metric="mAP")
+    texts, verdicts = [], []
+    for _, row in table.iterrows():
+        pair = {"dataset": row["dataset"], "arm": "pose-dive", "metric": "mAP"}
+        first = e.row("tables/comparison", **pair)
+        texts.append(f"{row['dataset']}, ResNet: {said(row)}; CLIP-ReID: {said(first)}")
+        verdicts += [by_verdict(row["verdict"]), by_verdict(first["verdict"])]
+    return f"two models; {'; '.join(texts)}", joined(verdicts)
 
 
 @rule
@@ -128,7 +141,10 @@ def mitigates_bias(e: Evidence, dataset: str, part: str) -> Finding:
         & (beside["metric"] == "mAP")
     ]
     for _, row in alone.iterrows():
-        texts.append(f"{part} alone against same-distribution: {said(row)}")
+        texts.append(
+            f"{part} alone against same-distribution, which speaks of the {part} and of nothing "
+            f"else: {said(row)}"
+        )
         verdicts.append(by_verdict(row["verdict"]))
     if alone.empty:
         texts.append(
@@ -170,6 +186,7 @@ def diversity_not_volume(e: Evidence) -> Finding:
         raise NotCovered("this study has no arm that adds as many images without diversity")
     texts = [
         f"{row['dataset']}, {row['arm']} against {row['baseline']}: {said(row)}"
+        f"{_people_may_differ(e, row)}"
         for _, row in table.iterrows()
     ]
     verdicts = [by_verdict(words) for words in table["verdict"]]
@@ -180,6 +197,21 @@ def diversity_not_volume(e: Evidence) -> Finding:
         )
         verdicts.append("contradicted" if row["verdict"] == "gain" else "not shown")
     return "; ".join(texts), joined(verdicts)
+
+
+def _people_may_differ(e: Evidence, row: pd.Series) -> str:
+    """The interval over the queried people, where a gain or loss over seeds has 0 in it."""
+    if row["verdict"] not in ("gain", "loss"):
+        return ""
+    people = e.table("tables/comparison_identities")
+    for name in ("dataset", "arm", "baseline"):
+        people = people[people[name] == row[name]]
+    if people.empty:
+        return ""
+    low, high = people[["ci_low", "ci_high"]].iloc[0]
+    if not contains_zero(low, high):
+        return ""
+    return f"; over the queried identities [{low:+.2f}, {high:+.2f}], with 0 in it"
 
 
 def _plain_over_real(e: Evidence) -> pd.DataFrame:
