@@ -107,6 +107,8 @@ def test_two_models_agree_where_their_verdicts_are_the_same(write):
 
 def test_the_filter_and_what_was_not_run(write, tmp_path):
     assert answers.filtering(Tables(tmp_path)) == answers.NOT_RUN
+    write("filtering", {"dataset": SETS[2], "kept_percent": 93.6})
     tables = write("diversity_volume", row(SETS[2], "pose-dive", "unfiltered", "no effect shown"))
-    assert answers.filtering(tables).startswith("Not shown. ")
+    said = answers.filtering(tables)
+    assert said.startswith("Not shown. ") and "keeps 94 % of candidates" in said
     assert len(answers.answers(tables)) == 4

@@ -107,6 +107,43 @@ def test_true_photos_are_no_ceiling_only_by_a_verdict(tmp_path):
     assert "higher than" not in sentences.rank1(sentences.Tables(tmp_path))
 
 
+def test_parts_and_the_baseline_are_told_by_their_verdicts(tmp_path):
+    names = ("comparison", "diversity_volume", "generator_gain", "reid_runs", "resnet")
+    for name in (*names, "training_length"):
+        table(name).to_csv(tmp_path / f"{name}.csv", index=False)
+    pairs = table("diversity_volume")
+    where = (pairs["dataset"] == "msmt17-s-cam") & (pairs["metric"] == "mAP")
+    own = where & (pairs["arm"] == "pose-dive") & (pairs["baseline"] == "unfiltered")
+    pairs.loc[own, ["difference", "verdict"]] = 1.5, "gain"
+    pairs.to_csv(tmp_path / "diversity_volume.csv", index=False)
+    said = sentences.parts(sentences.Tables(tmp_path))
+    assert "On MSMT17-S (Cam) a gain in mAP is shown of the filter (Eq. 4 to 6) (+1.5)." in said
+    assert "a gain" not in sentences.parts(sentences.Tables(ROOT / "reports/tables"))
+    longer = table("training_length")
+    longer.loc[longer["length"] > 1, "baseline_mean"] = 0.0
+    longer.to_csv(tmp_path / "training_length.csv", index=False)
+    weaker = table("resnet").assign(baseline_mean=10.0)
+    weaker.to_csv(tmp_path / "resnet.csv", index=False)
+    said = sentences.baseline(sentences.Tables(tmp_path))
+    assert " brings -" in said and "is better" not in said and "has 10.0 on" in said
+    (tmp_path / "resnet.csv").unlink()
+    (tmp_path / "training_length.csv").unlink()
+    assert sentences.baseline(sentences.Tables(tmp_path)) == ""
+
+
+def test_copies_are_told_beside_generated_images(tmp_path):
+    for name in ("generator_gain", "generator_quality", "reid_runs"):
+        table(name).to_csv(tmp_path / f"{name}.csv", index=False)
+    said = sentences.persons(sentences.Tables(tmp_path))
+    assert "of copies of the reference" in said and "; in copies" in said
+    quality = table("generator_quality")
+    quality[quality["method"] == "generated"].to_csv(
+        tmp_path / "generator_quality.csv", index=False
+    )
+    said = sentences.persons(sentences.Tables(tmp_path))
+    assert "copies" not in said and "renderings" not in said
+
+
 def test_holm_s_least_p_is_told_where_nothing_can_pass_it(tmp_path):
     comparison = table("comparison")
     for least, told in ((0.5, True), (0.03, False)):

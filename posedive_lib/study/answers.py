@@ -122,9 +122,18 @@ def filtering(tables: Tables) -> str:
         return NOT_RUN
     parts = ", ".join(told(row) for _, row in found.iterrows())
     return (
-        f"{verdict(found['verdict'])} `pose-dive` against as many unfiltered images: {parts}. "
+        f"{verdict(found['verdict'])} `pose-dive` against as many images without Eq. 4 to 6: "
+        f"{parts}. Their references passed Eq. 3 too. This is a weak test: "
+        f"{kept(tables, list(found['dataset']))}, so the two arms share most images. "
         "[Notebook 05](../notebooks/05_reid_comparison.ipynb) counts the images that both add."
     )
+
+
+def kept(tables: Tables, datasets: list[str]) -> str:
+    """How many candidates the filter keeps there."""
+    found = tables.rows("filtering")
+    shares = found[found["dataset"].isin(datasets)]["kept_percent"]
+    return f"the filter keeps {' and '.join(f'{share:.0f} %' for share in shares)} of candidates"
 
 
 def second_model(tables: Tables) -> str:

@@ -20,10 +20,11 @@ from posedive_lib.errors import command
 from posedive_lib.study.answers import answers, told
 from posedive_lib.study.sentences import (
     Tables,
+    baseline,
     borders,
     diversity,
     listed,
-    other_trainings,
+    parts,
     persons,
     phases,
     rank1,
@@ -45,6 +46,8 @@ def summary(tables: Tables) -> str:
         "mAP": verdicts(tables),
         "Rank-1": rank1_span(tables),
         "Diversity": diversity(tables),
+        "Parts": parts(tables),
+        "The baseline": baseline(tables),
         "The right person": persons(tables),
     }
     note = (
@@ -52,8 +55,8 @@ def summary(tables: Tables) -> str:
         "†: the interval excludes 0, but p, corrected for all comparisons, is above 0.05: no "
         "effect is shown. [comparison.csv](reports/tables/comparison.csv) has all arms."
     )
-    parts = [results_table(tables), wrapped(note), bullets(points)]
-    return "\n\n".join([*fresh_worlds(tables), *parts])
+    paragraphs = [results_table(tables), wrapped(note), bullets(points)]
+    return "\n\n".join([*fresh_worlds(tables), *paragraphs])
 
 
 def details(tables: Tables) -> str:
@@ -62,7 +65,6 @@ def details(tables: Tables) -> str:
         "Rank-1": rank1(tables),
         "Viewpoints": borders(tables),
         "Drawn otherwise": phases(tables),
-        "Trained otherwise": other_trainings(tables),
         "Correction of p": correction(tables),
     }
     if tables.has(WORLDS):
@@ -84,19 +86,22 @@ def correction(tables: Tables) -> str:
 
 def trust(tables: Tables) -> str:
     """What `make replication` says of the results, or that it has not been run."""
-    first = "`make replication` repeats the study in new worlds, with every setting fixed before. "
+    first = (
+        "`make replication` repeats the study in new worlds, with every setting fixed before "
+        "([how, and by which commit](replication/README.md)). The settings are those that we chose "
+        "with results in view: people, cameras, photos and trainings are new. "
+    )
     if not tables.has(WORLDS):
         return (
-            f"{first}It has [not been run to its end](replication/README.md). Until then every "
-            "result is of the one world that we looked at."
+            f"{first}It has not been run to its end. Until then every result is of the one world "
+            "that we looked at."
         )
     rows = tables.rows(WORLDS, family="primary", metric="mAP")
     worlds = int(rows["worlds"].max())
-    parts = [told(row) for _, row in rows.iterrows()]
+    gains = [told(row) for _, row in rows.iterrows()]
     return (
         f"{first}Over {worlds} such worlds, against as many generated images in the old poses and "
-        f"views, new ones are worth in mAP {listed(parts)}. These worlds are new draws. The rules "
-        "that draw them, the splits and the recipe are those that we chose with results in view."
+        f"views, new ones are worth in mAP {listed(gains)}."
     )
 
 
