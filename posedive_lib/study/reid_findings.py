@@ -12,7 +12,7 @@ import pandas as pd
 
 from posedive_lib.bench import tables
 from posedive_lib.bench.statistics import NO_EFFECT, contains_zero
-from posedive_lib.study.names import NAMES
+from posedive_lib.study.names import NAMES, WORDS
 
 # arms without new poses and views
 OLD_VIEWS = ("repeat", "same-distribution", "oracle-same")
@@ -189,20 +189,25 @@ def longer_training(lengths: pd.DataFrame, usual: pd.DataFrame) -> str:
 
 
 def look_alikes(table: pd.DataFrame) -> str:
-    """Where people with a double are found worse, and whether arms without new views do so too."""
-    rows = table[(table["people"] == "look-alikes") & (table["metric"] == "rank1")]
-    worse = rows[rows["ci_high"] < 0]
-    if rows.empty or worse.empty:
-        return "No arm's interval for the rank-1 of look-alikes lies below 0." if len(rows) else ""
-    said = ", ".join(f"`{row['arm']}` on {told(row)}" for _, row in worse.iterrows())
-    text = f"Look-alikes lose rank-1 with {said}."
-    plain = [f"`{arm}`" for arm in worse["arm"].unique() if arm in OLD_VIEWS]
-    if plain:
-        text += (
-            f" But {' and '.join(plain)} {'adds' if len(plain) == 1 else 'add'} no new poses or "
-            "views. So new views are not shown to be the cause."
-        )
-    return text
+    """Where look-alikes are found worse or better than without the added images, by interval."""
+    rows = table[table["people"] == "look-alikes"]
+    if rows.empty:
+        return ""
+    said = [f"Of {len(rows)} intervals of look-alikes"]
+    for side, part in (("below", rows[rows["ci_high"] < 0]), ("above", rows[rows["ci_low"] > 0])):
+        arms = [
+            f"`{row['arm']}` {told(row)} {WORDS.get(row['metric'], row['metric'])}"
+            for _, row in part.iterrows()
+        ]
+        said.append(f"{len(part)} lie {side} 0" + (f" ({'; '.join(arms)})" if arms else ""))
+    text = f"{said[0]}, {said[1]}, and {said[2]}."
+    worse = rows.loc[rows["ci_high"] < 0, "arm"].unique()
+    new = [f"`{arm}`" for arm in worse if arm not in OLD_VIEWS]
+    if new:
+        text += f" With new views there lose {' and '.join(new)}."
+    elif len(worse):
+        text += " The arms below 0 add no new views, so new views are not shown to be the cause."
+    return f"{text} Nothing is corrected: some intervals exclude 0 by chance."
 
 
 def frontal(sums: dict[str, pd.DataFrame]) -> str:
@@ -244,7 +249,7 @@ def same_sets(sizes: pd.DataFrame) -> list[float]:
 
 
 def yardstick(sizes: pd.DataFrame, means: pd.Series) -> str:
-    """Two thresholds with nearly the same images: what their means differ by is chance.
+    """Two thresholds with nearly the same images: what their means differ by is chance; or "".
 
     sizes: as in `same_sets`; means: mAP by threshold.
     """
@@ -257,7 +262,7 @@ def yardstick(sizes: pd.DataFrame, means: pd.Series) -> str:
                 f"{before:g} and {row['threshold']:g} differ in {differ} of {row['used']} images, "
                 f"and their means by {gap:.2f} mAP. So much is chance."
             )
-    return " ".join(said) or "No two thresholds differ in a few images only."
+    return " ".join(said)
 
 
 def kept_right(table: pd.DataFrame) -> str:

@@ -87,9 +87,9 @@ def azimuth_roses(
 ) -> tuple[Figure, pd.DataFrame]:
     """One rose per panel: azimuths (degrees) of its "train" and "test" images around a person.
 
-    A bar's area is its share. The person faces down. limits: panel → side → degrees from the front
-    where a rule ends or begins that side, drawn as dashed rays. Returns the figure and its numbers:
-    panel, side, azimuth of the sector's centre, share.
+    A bar's area is its share, on one scale in all panels. The person faces down. limits: panel →
+    side → degrees from the front where a rule ends or begins that side, drawn as dashed rays.
+    Returns the figure and its numbers: panel, side, azimuth of the sector's centre, share.
     """
     fig, axes = plt.subplots(
         1,
@@ -102,10 +102,16 @@ def azimuth_roses(
     fig.subplots_adjust(left=0.06, right=0.94, bottom=0.2, top=0.84, wspace=0.42)
     centres = (np.arange(bins) + 0.5) * 360 / bins
     signed = np.where(centres <= 180, centres, centres - 360)
+    shares = {
+        (name, side): azimuth_shares(images[side], bins)
+        for name, images in panels.items()
+        for side, *_ in SIDES
+    }
+    top = 1.05 * np.sqrt(max(share.max() for share in shares.values()))
     records = []
     for ax, (name, images) in zip(axes[0], panels.items(), strict=True):
         for side, colour, hatch in SIDES:
-            share = azimuth_shares(images[side], bins)
+            share = shares[name, side]
             ax.bar(
                 np.radians(centres),
                 np.sqrt(share),  # so that the area is the share
@@ -118,6 +124,7 @@ def azimuth_roses(
                 label=f"{side}, {len(images[side]):,} images",
             )
             records += [(name, side, c, s) for c, s in zip(signed, share, strict=True)]
+        ax.set_ylim(0, top)
         for side, limit in (limits or {}).get(name, {}).items():
             _rays(ax, limit, TRAIN if side == "train" else TEST)
         face_down(ax)
