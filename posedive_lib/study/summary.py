@@ -132,8 +132,10 @@ def bullets(points: Mapping[str, str]) -> str:
 
 
 def wrapped(text: str, indent: str = "") -> str:
-    """A paragraph in lines of at most 100 columns."""
-    return textwrap.fill(text, 100, subsequent_indent=indent, break_on_hyphens=False)
+    """A paragraph in lines of at most 100 columns; a number stays with its percent sign."""
+    kept = text.replace(" %", "\N{NO-BREAK SPACE}%")
+    lines = textwrap.fill(kept, 100, subsequent_indent=indent, break_on_hyphens=False)
+    return lines.replace("\N{NO-BREAK SPACE}%", " %")
 
 
 def cost(costs: pd.DataFrame) -> str:
