@@ -222,8 +222,7 @@ def _shares(tables: Tables, metric: str) -> dict[str, dict[Hashable, Any]]:
 
 def _with_interval(row: Mapping[Hashable, Any]) -> str:
     """A share from 0 to 1 with its interval, in percent: "78 % [70, 84]"."""
-    value, low, high = (100 * row[name] for name in ("value", "ci_low", "ci_high"))
-    return f"{value:.0f} % [{low:.0f}, {high:.0f}]"
+    return percent(*(100 * row[name] for name in ("value", "ci_low", "ci_high")))
 
 
 def baseline(tables: Tables) -> str:
@@ -292,8 +291,12 @@ def parts(tables: Tables) -> str:
 
 def right(row: Mapping[Hashable, Any]) -> str:
     """A row's share of right persons with its interval: "59 % [54, 64]"."""
-    low, high = (f"{row[f'right_{end}']:.0f}" for end in ("low", "high"))
-    return f"{row['right_percent']:.0f} % [{low}, {high}]"
+    return percent(*(row[f"right_{name}"] for name in ("percent", "low", "high")))
+
+
+def percent(value: float, low: float, high: float) -> str:
+    """Percent with the ends of their interval: "59 % [54, 64]"."""
+    return f"{value:.0f} % [{low:.0f}, {high:.0f}]"
 
 
 def generator_dataset(tables: Tables) -> str:
