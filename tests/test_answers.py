@@ -81,6 +81,13 @@ def test_whose_a_loss_is(write, own, true, pair, said):
     write("comparison_identities", people)
     hint = "; over the queried people the interval is [-4.0, +0.5], with 0 in it."
     assert (hint in answers.loss(tables)) == (pair == "loss")
+    assert "new worlds" not in text
+    new = [row(name, "pose-dive", "real", "gain"), row(name, "pose-dive", "oracle", "loss")]
+    write("replication_gains", *new, row(name, "pose-dive", "repeat", "gain"))
+    first = answers.loss(tables)
+    assert first.startswith("In new worlds, on CUHK03 (L), `pose-dive` brings +2.0 [+1.0, +3.0]")
+    assert "(gain) against real images, and -2.0 [-3.0, -1.0] (loss) against true photos" in first
+    assert text.split(". ", 1)[0] in first
 
 
 def test_two_models_agree_where_their_verdicts_are_the_same(write):

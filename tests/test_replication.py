@@ -133,7 +133,7 @@ def test_a_stopped_run_goes_on_and_the_tables_come_last(r, monkeypatch):
     assert replication.freeze(edited(worlds=[11, 12]))["worlds"] == [11, 12]
 
 
-def test_tables_of_finished_worlds_can_be_made_again_by_the_same_analysis(r, monkeypatch):
+def test_tables_of_finished_worlds_can_be_made_again_and_never_otherwise(r, monkeypatch):
     replication.freeze(r)
     monkeypatch.setattr(replication, "one_world", lambda r, seed, folder: rows_of(seed))
     first = replication.run(r)
@@ -143,9 +143,27 @@ def test_tables_of_finished_worlds_can_be_made_again_by_the_same_analysis(r, mon
     monkeypatch.setattr(replication, "code_digest", digests.get)
     pd.testing.assert_frame_equal(replication.run(r), first)
     assert (replication.REPORTS / "tables/replication_gains.csv").is_file()
-    digests[analysis] = "chosen afterwards"
+    digests[analysis] = "put in order afterwards"
+    pd.testing.assert_frame_equal(replication.run(r), first)  # for it gives the same
+    written = (replication.REPORTS / "tables/replication_gains.csv").read_bytes()
+    with monkeypatch.context() as patched:
+        patched.setattr(replication, "gains", lambda table: table.head(1))  # chosen afterwards
+        with pytest.raises(StudyError, match="replication_gains.csv is not what it gives now"):
+            replication.run(r)
+    assert (replication.REPORTS / "tables/replication_gains.csv").read_bytes() == written
+    shutil.rmtree(replication.REPORTS)  # then nothing says what it gave
     with pytest.raises(StudyError, match="The analysis changed after the freeze"):
         replication.run(r)
+
+
+def test_the_tables_of_the_new_worlds_are_those_of_their_results(monkeypatch):
+    monkeypatch.chdir(ROOT)
+    texts = {}
+    monkeypatch.setattr(replication, "write_text", lambda path, text: texts.update({path: text}))
+    replication.run(params.load_replication(replication.FOLDER / "params.yaml"))
+    for name in ("replication.csv", "replication_gains.csv"):
+        path = replication.REPORTS / "tables" / name
+        assert texts[path].encode() == path.read_bytes()
 
 
 def test_another_arithmetic_is_another_experiment(r, monkeypatch):

@@ -70,7 +70,7 @@ def test_fresh_worlds_lead_once_they_were_run(tmp_path):
     said = summary.summary(tables)
     assert said.endswith(before) and len(said) > len(before)
     first = " ".join(said.removesuffix(before).split())
-    assert first.startswith("In 6 new worlds, with every setting fixed before them")
+    assert first.startswith("**In 6 new worlds.** Every setting was fixed before them.")
     found = gains.query("arm == 'pose-dive' and metric == 'mAP'").set_index("baseline")
     gain, new = (found.loc[name] for name in ("real", "same-distribution"))
     low, high = f"{gain.ci_low:+.1f}", f"{gain.ci_high:+.1f}"
@@ -80,11 +80,19 @@ def test_fresh_worlds_lead_once_they_were_run(tmp_path):
     )
     assert "`pose-dive` gains on MSMT17-S (Cam)." in first
     trusted = summary.trust(tables)
-    assert "Over 6 such worlds" in trusted and f"{new.difference:+.1f} [" in trusted
-    assert "MSMT17-S (Cam) (loss)" in trusted
+    here = table("diversity_volume").query(
+        "dataset == 'msmt17-s-cam' and arm == 'pose-dive' and metric == 'mAP'"
+    )
+    here = here.set_index("baseline").loc["same-distribution", "difference"]
+    assert f"{new.difference:+.1f} there and {here:+.1f} here on MSMT17-S (Cam)" in trusted
     assert (
         f"new ones are worth {new.difference:+.1f} [" in first and "MSMT17-S (Cam) (loss)" in first
     )
+    true = gains.query("arm == 'pose-dive' and baseline == 'oracle' and metric == 'mAP'").iloc[0]
+    assert true["verdict"] == "loss"
+    ends = f"[{true['ci_low']:+.1f}, {true['ci_high']:+.1f}]"
+    lacking = f"generated ones: {true['difference']:+.1f} {ends} mAP on MSMT17-S (Cam) (loss)."
+    assert lacking in first
 
 
 def test_true_photos_are_no_ceiling_only_by_a_verdict(tmp_path):
@@ -160,8 +168,10 @@ def test_missing_tables_and_markers_are_named(tmp_path):
 
 
 def test_no_result_in_the_readme_is_typed():
-    block = re.search(r"<!-- results: begin -->.*<!-- results: end -->", RESULTS, re.DOTALL)
-    typed = re.sub(r"\(commits [^)]*\)", "", RESULTS.replace(block[0], ""))
+    typed = RESULTS
+    for name in ("results", "replication"):
+        block = re.search(f"<!-- {name}: begin -->.*<!-- {name}: end -->", RESULTS, re.DOTALL)
+        typed = typed.replace(block[0], "")
     assert re.findall(r"\d+\.\d+|\d+ ?%", typed) == []
 
 

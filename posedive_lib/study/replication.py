@@ -36,7 +36,7 @@ from posedive_lib.bench.sizes import size_of
 from posedive_lib.bench.tables import to_csv
 from posedive_lib.digests import code_digest, folder_digest
 from posedive_lib.errors import StudyError, command
-from posedive_lib.intake.files import read_json
+from posedive_lib.intake.files import read_json, read_text
 from posedive_lib.params import Params, Replication
 from posedive_lib.study.replication_gains import gains
 
@@ -126,8 +126,8 @@ def freeze(r: Replication) -> dict[str, Any]:
 def held(r: Replication) -> dict[str, Any]:
     """The freeze, if everything is as it says; StudyError otherwise.
 
-    Once all worlds are finished, only the worlds and the analysis have to be as they were: the
-    tables can be made again when the study has moved on.
+    Once all worlds are finished, only the worlds have to be as they were: the tables can be made
+    again when the study has moved on (`run` says what the analysis may do).
     """
     if not FREEZE.is_file():
         raise StudyError(
@@ -137,7 +137,7 @@ def held(r: Replication) -> dict[str, Any]:
     now = {**frozen(r), "worlds": r.worlds}
     record = dict(read_json(FREEZE, *now))
     if all(STORE.get(_world(record, seed)) is not None for seed in record["worlds"]):
-        now = {name: now[name] for name in ("analysis", "worlds")}
+        now = {"worlds": r.worlds}
     changed = [name for name, value in now.items() if record[name] != value]
     if changed:
         raise StudyError(
@@ -157,7 +157,11 @@ def _world(record: dict[str, Any], seed: int) -> dict[str, Any]:
 
 
 def run(r: Replication) -> pd.DataFrame:
-    """Every world that has no result yet, then both tables; returns that of all runs."""
+    """Every world that has no result yet, then both tables; returns that of all runs.
+
+    Code of the analysis that has changed since the freeze must give the tables that are there, to
+    the byte: StudyError otherwise.
+    """
     record = held(r)
     rows = []
     for number, seed in enumerate(r.worlds, start=1):
@@ -174,9 +178,20 @@ def run(r: Replication) -> pd.DataFrame:
     table = pd.DataFrame(rows)
     table = table[[*first, *[column for column in table if column not in first]]]
     folder = make_folder(REPORTS / "tables")
-    write_text(folder / "replication.csv", to_csv(table))
-    write_text(folder / "replication_gains.csv", to_csv(gains(table)))
+    tables = {"replication.csv": table, "replication_gains.csv": gains(table)}
+    for name, text in {name: to_csv(found) for name, found in tables.items()}.items():
+        if record["analysis"] != code_digest(ANALYSIS):
+            _check_same(folder / name, text)
+        write_text(folder / name, text)
     return table
+
+
+def _check_same(path: Path, text: str) -> None:
+    if not path.is_file() or read_text(path) != text:
+        raise StudyError(
+            f"The analysis changed after the freeze in {FREEZE}, and {path} is not what it gives "
+            "now: restore the table from git, or put the code back."
+        )
 
 
 def one_world(r: Replication, seed: int, folder: Path) -> list[dict[str, Any]]:

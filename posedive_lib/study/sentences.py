@@ -153,6 +153,20 @@ def diversity(tables: Tables, table: str = "diversity_volume", gains: str = "com
     return text
 
 
+def against_true(tables: Tables, table: str) -> str:
+    """What `pose-dive` lacks of true photos in the same poses and views; or nothing."""
+    said = []
+    for dataset, name in NAMES.items():
+        wanted = {"arm": "pose-dive", "baseline": "oracle", "metric": "mAP"}
+        for _, row in tables.rows(table, dataset=dataset, **wanted).iterrows():
+            said.append(f"{span(row)} mAP on {name}{found(row)}")
+    if not said:
+        return ""
+    return (
+        f"Against as many true photos in the same poses and views, generated ones: {listed(said)}."
+    )
+
+
 def borders(tables: Tables) -> str:
     """`pose-dive` and true photos by where the test of MSMT17-S (Cam) begins; or nothing."""
     if not tables.has("borders"):
