@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from posedive_lib.bench.pipeline import Stages, diagram, direct, edges, maker, paths
+from posedive_lib.bench.pipeline import Stages, diagram, direct, edges, maker, paths, read
 from posedive_lib.bench.tables import rendered, to_markdown
 from posedive_lib.errors import StudyError
 
@@ -15,6 +15,7 @@ MINI_WORLD = (
     "Everything here is measured in the *mini world*, where the truth is known. Nothing is a "
     "result on MSMT17 or compared with published numbers."
 )
+OTHERS = {"replication": "replication/README.md"}  # stages of pipelines of their own: their pages
 
 
 @dataclass(frozen=True)
@@ -75,6 +76,9 @@ def _maker(study: Study, path: Path) -> str:
     """The stage that makes a file of the reports."""
     own = path.relative_to(study.root) if path.is_relative_to(study.root) else path
     stage = maker(study.stages, own.as_posix())
+    for name in OTHERS:
+        if stage is None and (study.root / name / "dvc.yaml").is_file():
+            stage = maker(read(study.root / name), own.as_posix())
     if stage is None:
         raise StudyError(
             f"No stage of dvc.yaml makes {own}; delete it, or add it to a stage's outs."
@@ -113,7 +117,8 @@ def _hidden(names: list[str], *options: str) -> str:
 
 
 def _title(name: str) -> str:
-    return name[3:].replace("_", " ")
+    """ "splits" of "01_splits"."""
+    return name.lstrip("0123456789_").replace("_", " ")
 
 
 def _chapter(name: str) -> str:
@@ -131,12 +136,12 @@ def gallery(shown: list[Shown], numbered: set[str]) -> str:
 
 def _figure(item: Shown, numbered: bool) -> str:
     """One figure with its caption and its links: notebook, data, vector file and stage."""
-    links = [f"[notebook]({_chapter(item.stage)})"]
+    links = [] if item.stage in OTHERS else [f"[notebook]({_chapter(item.stage)})"]
     if item.data:
         links.append(f"[data (CSV)](reports/{item.data})")
     if item.vector:
         links.append(f"[vector (SVG)](reports/{item.vector})")
-    links.append(f"[stage](#{_anchor(item.stage)})")
+    links.append(f"[stage]({_place(item.stage)})")
     below = " · ".join(links)
     if numbered:
         number = f"{{numref}}`{item.name}`"
@@ -145,13 +150,18 @@ def _figure(item: Shown, numbered: bool) -> str:
     return f"{head}\n\n{item.caption}\n\n{below}\n```"
 
 
+def _place(stage: str) -> str:
+    """Where the book describes a stage."""
+    return OTHERS.get(stage) or f"#{_anchor(stage)}"
+
+
 def tables(study: Study) -> str:
     """All tables of the reports: their columns, and the stage that made them."""
     rows = []
     for path in sorted(study.reports.glob("tables/*.csv")):
         columns = ", ".join(f"`{name}`" for name in pd.read_csv(path, nrows=0))
         stage = _maker(study, path)
-        made_by = f"[{stage}](#{_anchor(stage)})"
+        made_by = f"[{stage}]({_place(stage)})"
         rows.append((f"[{path.stem}](reports/tables/{path.name})", made_by, columns))
     frame = pd.DataFrame(rows, columns=["table", "made by", "columns"])
     return f"# Tables\n\nEach is a CSV file.\n\n{to_markdown(frame)}\n"

@@ -10,7 +10,8 @@ where one of them has changed. A new freeze refuses worlds that an earlier one h
 in replication/begun.json. A finished world is kept in replication/worlds, which git tracks, and its
 folder is removed. The tables are written when all worlds are finished, so that nobody stops at a
 result: tables/replication.csv of the reports (a row per world, data set and arm) and
-tables/replication_gains.csv (`replication_gains.gains`).
+tables/replication_gains.csv (`replication_gains.gains`). A figure shows every world
+(figures/replication/worlds).
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ import os
 import shutil
 import subprocess
 import sys
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +32,8 @@ import torch
 import yaml
 
 from posedive_lib import params
-from posedive_lib.bench import plan, rates
+from posedive_lib.bench import figures, plan, rates, reports
+from posedive_lib.bench.charts import worlds
 from posedive_lib.bench.runs import RunStore, make_folder, write_text
 from posedive_lib.bench.sizes import size_of
 from posedive_lib.bench.tables import to_csv
@@ -38,6 +41,7 @@ from posedive_lib.digests import code_digest, folder_digest
 from posedive_lib.errors import StudyError, command
 from posedive_lib.intake.files import read_json, read_text
 from posedive_lib.params import Params, Replication
+from posedive_lib.study.names import NAMES
 from posedive_lib.study.replication_gains import gains
 
 FOLDER = Path("replication")
@@ -49,6 +53,12 @@ WORK = Path("build/replication")  # a folder per world, while it runs
 CODE = "posedive_lib.study.replication_world"
 ANALYSIS = "posedive_lib.study.replication_gains"
 OF_A_WORLD = ("parameters", "code", "inputs", "arithmetic")
+DRAWN = (  # pairs of arms in the figure
+    ("pose-dive", "same-distribution"),
+    ("pose-dive", "real"),
+    ("same-distribution", "real"),
+    ("oracle", "real"),
+)
 OWN_PATHS = {"world", "datasets", "bodies", "splits", "reports"}  # of a world, below its folder
 
 
@@ -183,7 +193,40 @@ def run(r: Replication) -> pd.DataFrame:
         if record["analysis"] != code_digest(ANALYSIS):
             _check_same(folder / name, text)
         write_text(folder / name, text)
+    if reports.folder() == REPORTS:  # figures of other data go elsewhere
+        draw(table, tables["replication_gains.csv"])
     return table
+
+
+def draw(runs: pd.DataFrame, found: pd.DataFrame) -> None:
+    """The figure figures/replication/worlds: mAP of DRAWN in every world, and on average."""
+    each, means = [], []
+    mAP = runs.pivot(index=["dataset", "world"], columns="arm", values="mAP")
+    for (arm, baseline), dataset in product(DRAWN, dict.fromkeys(runs["dataset"])):
+        place = {"panel": NAMES.get(dataset), "pair": f"{arm}\nagainst {baseline}"}
+        wanted = {"dataset": dataset, "arm": arm, "baseline": baseline, "metric": "mAP"}
+        rows = found[(found[list(wanted)] == pd.Series(wanted)).all(axis=1)]
+        if place["panel"] is None or rows.empty:  # (Cam) beyond 45° is no set of its own
+            continue
+        difference = (mAP[arm] - mAP[baseline]).loc[dataset]
+        each.append(pd.DataFrame({**place, "world": difference.index, "difference": difference}))
+        means.append(rows[["difference", "ci_low", "ci_high", "verdict"]].assign(**place))
+    data = pd.concat(each, ignore_index=True)
+    figures.save(
+        worlds.differences(data, pd.concat(means, ignore_index=True)),
+        "replication/worlds",
+        data=data.replace("\n", " ", regex=True),
+        caption=(
+            f"{runs['world'].nunique()} worlds that no choice has seen. Small dots: the difference "
+            "in one world. Large dots: the mean, with its 95 % interval over worlds; open where no "
+            "effect is shown. `same-distribution` adds as many generated images in the old poses "
+            "and views as `pose-dive` in new ones, `oracle` true photos in those of `pose-dive`."
+        ),
+        alt=(
+            "A panel for each data set; in each a row for every pair of arms, with a dot for each "
+            "world and their mean with an interval, left or right of a line at zero."
+        ),
+    )
 
 
 def _check_same(path: Path, text: str) -> None:

@@ -39,6 +39,7 @@ from posedive_lib.writing import placed
 README, ANSWERS = Path("README.md"), Path("docs/answers.md")
 COSTS = Path("reports/costs.csv")
 WORLDS = "replication_gains"  # the table of `make replication`
+DRAWN = "reports/figures/replication/worlds.png"  # its figure
 DAGGER = (
     "†: the interval excludes 0, but p, corrected for all comparisons, is above 0.05: no effect is "
     "shown."
@@ -142,7 +143,12 @@ def fresh_worlds(tables: Tables) -> list[str]:
             "True photos": against_true(tables, WORLDS),
         }
     )
-    return [wrapped(first), results_table(tables, WORLDS), wrapped(note), points, wrapped(after)]
+    picture = (
+        "[![A dot for each new world and a mean with its interval, for four pairs of arms on four "
+        f"data sets]({DRAWN})](replication/README.md)"
+    )
+    table = results_table(tables, WORLDS)
+    return [wrapped(first), table, wrapped(note), points, wrapped(picture), wrapped(after)]
 
 
 def bullets(points: Mapping[str, str]) -> str:

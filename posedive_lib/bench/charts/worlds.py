@@ -1,0 +1,66 @@
+"""Differences in every world, with their mean: does what is true on average hold in each?"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import matplotlib.pyplot as plt
+import pandas as pd
+
+from posedive_lib.bench import figures
+from posedive_lib.bench.charts.estimates import ZERO
+from posedive_lib.bench.statistics import NO_EFFECT
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+HEIGHT = 0.55  # inches of a row
+LOW, STEP = 0.14, 0.07  # where a row's worlds lie below its mean, so that none hides another
+
+
+@figures.style()
+def differences(each: pd.DataFrame, mean: pd.DataFrame) -> Figure:
+    """A panel per data set and a row per pair of arms: small dots are worlds, large ones means.
+
+    Open means: the verdict is "no effect shown". each: columns panel, pair, difference, a row per
+    world. mean: panel, pair, difference, ci_low, ci_high, verdict; its order is that of panels and
+    rows.
+    """
+    names = list(dict.fromkeys(mean["panel"]))
+    pairs = list(dict.fromkeys(mean["pair"]))
+    size = (2.6 * len(names) + 2.6, HEIGHT * len(pairs) + 1.3)
+    fig, grid = plt.subplots(1, len(names), figsize=size, sharex=True, sharey=True, squeeze=False)
+    for axes, name in zip(grid[0], names, strict=True):
+        for y, pair in enumerate(pairs):
+            colour = figures.COLOURS[y % len(figures.COLOURS)]
+            worlds = _of(each, name, pair)["difference"].tolist()
+            below = [y + LOW + STEP * (number % 3) for number in range(len(worlds))]
+            axes.plot(
+                worlds, below, color=colour, marker="o", markersize=4, linestyle="", alpha=0.6
+            )
+            for row in _of(mean, name, pair).to_dict("records"):
+                ends = [row["ci_low"], row["ci_high"]]
+                axes.plot(ends, [y, y], color=colour, linestyle="-", marker="|", markersize=8)
+                filled = "white" if row["verdict"] == NO_EFFECT else colour
+                axes.plot(
+                    row["difference"],
+                    y,
+                    color=colour,
+                    markerfacecolor=filled,
+                    marker="o",
+                    markersize=8,
+                )
+        axes.axvline(0, **ZERO)
+        axes.set(
+            title=name,
+            yticks=range(len(pairs)),
+            yticklabels=pairs,
+            ylim=(len(pairs) - 0.4, -0.4),  # the first pair on top
+            xlabel="difference in mAP (points)",
+        )
+        axes.grid(False, axis="y")
+    return fig
+
+
+def _of(table: pd.DataFrame, panel: str, pair: str) -> pd.DataFrame:
+    return table[(table["panel"] == panel) & (table["pair"] == pair)]
