@@ -3,6 +3,7 @@
 import errno
 import functools
 import os
+import select
 import stat
 import sys
 from collections.abc import Callable
@@ -20,9 +21,9 @@ def command(stopped: str = "Stopped.") -> Callable[[Callable[..., int]], Callabl
     """Decorator for the `main` of a command, which returns its exit status.
 
     A StudyError becomes its sentence on stderr and status 2, full memory, a full disk or a missing
-    permission likewise.
-    Ctrl-C becomes the sentence `stopped` and status 130. Characters that the terminal's encoding
-    lacks are printed as escapes.
+    permission likewise. Where nobody reads the output any more, as with `| head`, it ends with
+    status 141. Ctrl-C becomes the sentence `stopped` and status 130. Characters that the terminal's
+    encoding lacks are printed as escapes.
     """
 
     def decorate(main: Callable[..., int]) -> Callable[..., int]:
@@ -32,10 +33,16 @@ def command(stopped: str = "Stopped.") -> Callable[[Callable[..., int]], Callabl
                 if hasattr(stream, "reconfigure"):  # a notebook's streams cannot be, and need not
                     stream.reconfigure(errors="backslashreplace")
             try:
-                return main(*arguments, **options)
+                status = main(*arguments, **options)
+                sys.stdout.flush()  # here, where a closed pipe is caught
+                return status
             except StudyError as error:
                 print(error, file=sys.stderr)
                 return 2
+            except BrokenPipeError:
+                if not _unread():
+                    raise  # a pipe to another process of ours
+                return 141  # as the shell has it: 128 + SIGPIPE
             except (MemoryError, RuntimeError, OSError) as error:
                 said = _full(error)
                 if isinstance(error, PermissionError) and error.filename:
@@ -52,6 +59,23 @@ def command(stopped: str = "Stopped.") -> Callable[[Callable[..., int]], Callabl
         return ended
 
     return decorate
+
+
+def _unread() -> bool:
+    """Whether nobody reads the standard output any more; then the rest of it goes nowhere.
+
+    Python would complain once more at its end.
+    """
+    try:
+        output = sys.stdout.fileno()
+    except OSError:  # as in a notebook
+        return False
+    poll = select.poll()
+    poll.register(output, 0)
+    if not any(event & select.POLLERR for _, event in poll.poll(0)):
+        return False
+    os.dup2(os.open(os.devnull, os.O_WRONLY), output)
+    return True
 
 
 def _full(error: Exception) -> str | None:

@@ -1,5 +1,8 @@
 """How commands end: an error with its sentence and status 2, Ctrl-C with one line and 130."""
 
+import os
+import subprocess
+import sys
 from contextlib import nullcontext
 from importlib import import_module
 
@@ -65,6 +68,25 @@ def test_full_memory_and_a_full_disk_are_one_sentence(error, said, capsys):
     printed = capsys.readouterr().err
     assert printed.startswith(said) and printed.endswith("finished work is kept.\n")
     assert printed.count("\n") == 1
+
+
+def test_output_that_nobody_reads_ends_without_a_traceback(tmp_path):
+    code = (
+        "import sys\n"
+        "from posedive_lib.errors import command\n"
+        "main = command()(lambda: print('line\\n' * 100_000) or 0)\n"
+        "sys.exit(main())"
+    )
+    read, write = os.pipe()
+    os.close(read)
+    done = subprocess.run([sys.executable, "-c", code], stdout=write, stderr=subprocess.PIPE)
+    os.close(write)
+    assert (done.returncode, done.stderr) == (141, b"")
+
+
+def test_a_broken_pipe_to_another_process_is_not_hidden():
+    with pytest.raises(BrokenPipeError):
+        command()(raises(BrokenPipeError(32, "Broken pipe")))()
 
 
 def test_other_errors_are_not_hidden():

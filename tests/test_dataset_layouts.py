@@ -260,6 +260,8 @@ def test_one_file_has_one_spelling(tmp_path):
         (["7", ""], "Int64", [7, None]),
         (["7", "1.50"], "float64", [7, 1.5]),
         (["1e-05", "NaN"], "float64", [1e-5, None]),
+        (["1e999", "7"], "str", ["1e999", "7"]),
+        (["\u0661", "7"], "str", ["\u0661", "7"]),  # a digit of another script
         (["-inf", "0"], "float64", [-np.inf, 0]),
         (["True", "False"], "bool", [True, False]),
         (["TRUE", ""], "boolean", [True, None]),

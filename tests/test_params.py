@@ -111,6 +111,11 @@ def test_overrides_change_one_value(mini):
         ("seed: 0", "", "seed is missing"),
         ("seed: 0", "seed: 0\nseed: 1", "line 5: the key 'seed' stands there twice"),
         ("seeds: [0, 1, 2, 3, 4, 5]", "seeds: [0, 1, 2", "not valid YAML on line"),
+        ("seed: 0", "seed: 010", "line 4: 010 is read as a number to base 8 or 60"),
+        ("seed: 0", "seed: 1:30", "line 4: 1:30 is read as a number to base 8 or 60"),
+        ("tau_gen: 0.55", "tau_gen: 1:30.5", "1:30.5 is read as a number to base 8 or 60"),
+        ("seed: 0", "seed: !!int 0", "line 4: tags (tag:yaml.org,2002:int) are not read"),
+        ("seed: 0", "seed: !secret 0", "line 4: tags (!secret) are not read"),
         ("scheduler: ''", "scheduler: null", "scale.scheduler is None, but it must be a valid"),
         ("[0.15, 0.30,", "[0.30, 0.15,", "study.thresholds is [0.3, 0.15"),
         (

@@ -21,11 +21,12 @@ TRUTH = "truth.csv"
 BODIES = "smpl.npz"  # see `posedive_lib.body.table`
 RENDERED = ".miniworld"  # a file in every data set's folder that the mini world made
 MISSING = ("", "nan", "NaN", "NA")  # among numbers; elsewhere only "" is
+_FLOAT = r"-?(?:inf|(?:0|[1-9][0-9]{0,14})(?:\.[0-9]+)?(?:[eE][-+]?[0-9]{1,2})?)"
 # A column is of a kind if every cell looks like it; the second name is the kind with missing cells.
-# 007 is a name, and so is a number with too many digits to keep.
+# 007 is a name, and so is a number that is too long to keep, or too large (1e999).
 KINDS = {
-    r"(?:0|-?[1-9]\d{0,17})": ("int64", "Int64"),
-    r"-?(?:inf|(?:0|[1-9]\d{0,14})(?:\.\d+)?(?:[eE][-+]?\d+)?)": ("float64", "float64"),
+    r"(?:0|-?[1-9][0-9]{0,17})": ("int64", "Int64"),
+    _FLOAT: ("float64", "float64"),
     r"(?i:true|false)": ("bool", "boolean"),
 }
 

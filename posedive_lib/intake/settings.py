@@ -1,5 +1,6 @@
 """Parameters in YAML files."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -31,10 +32,15 @@ def read_yaml(path: str | Path, mend: str) -> dict[str, Any]:
     return values
 
 
+# YAML 1.1 reads 010 as 8, and 1:30 as 90.
+_OTHER_BASES = re.compile(r"[-+]?0[0-7_]+|[^:]+(:[^:]+)+")
+
+
 class _Strict(yaml.SafeLoader):
     """YAML takes the last of two equal keys in silence; here that is an error, and so is a link.
 
-    A few links to links stand for more values than any memory holds.
+    A few links to links stand for more values than any memory holds. Tags, and numbers that are not
+    what they look like, are errors too.
     """
 
     def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
@@ -43,6 +49,10 @@ class _Strict(yaml.SafeLoader):
             raise yaml.constructor.ConstructorError(
                 None, None, "links (*name) are not read, write the value", event.start_mark
             )
+        event = self.peek_event()
+        if getattr(event, "tag", None):
+            said = f"tags ({event.tag}) are not read, write a plain value"
+            raise yaml.constructor.ConstructorError(None, None, said, event.start_mark)
         return super().compose_node(parent, index)
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
@@ -54,3 +64,16 @@ class _Strict(yaml.SafeLoader):
                 )
             seen.add(str(key.value))
         return super().construct_mapping(node, deep)
+
+    def construct_number(self, node: yaml.ScalarNode) -> int | float:
+        """A number that is written to base ten (or as 0x1F)."""
+        if _OTHER_BASES.fullmatch(node.value):
+            said = f"{node.value} is read as a number to base 8 or 60, write it to base 10"
+            raise yaml.constructor.ConstructorError(None, None, said, node.start_mark)
+        if node.tag.endswith("int"):
+            return int(self.construct_yaml_int(node))
+        return float(self.construct_yaml_float(node))
+
+
+for _kind in ("int", "float"):
+    _Strict.add_constructor(f"tag:yaml.org,2002:{_kind}", _Strict.construct_number)

@@ -133,13 +133,8 @@ def mitigates_bias(e: Evidence, dataset: str, part: str) -> Finding:
     over_people = f"[{people['ci_low']:+.2f}, {people['ci_high']:+.2f}] mAP"
     texts = [f"pose-dive against real: {text}; over the queried identities {over_people}"]
     verdicts = [*map(by_verdict, words), by_interval(people["ci_low"], people["ci_high"])]
-    beside = e.table("tables/diversity_volume")
-    alone = beside[
-        (beside["dataset"] == dataset)
-        & (beside["arm"] == part)
-        & (beside["baseline"] == "same-distribution")
-        & (beside["metric"] == "mAP")
-    ]
+    pair = {"arm": part, "baseline": "same-distribution"}
+    alone = e.some("tables/diversity_volume", dataset=dataset, metric="mAP", **pair)
     for _, row in alone.iterrows():
         texts.append(
             f"{part} alone against same-distribution, which speaks of the {part} and of nothing "
@@ -152,7 +147,8 @@ def mitigates_bias(e: Evidence, dataset: str, part: str) -> Finding:
             "that the images diversify"
         )
         verdicts.append("not tested")
-    borders = _by_border(e, dataset)
+    wanted = {"dataset": dataset, "arm": "pose-dive", "metric": "mAP"}
+    borders = e.some("tables/borders", **wanted)  # none where no border was tried
     if len(borders):
         levels = [
             f"{row['border']:g}°: {row['difference']:+.1f} (corrected p {row['p_joint']:.3f})"
@@ -161,15 +157,6 @@ def mitigates_bias(e: Evidence, dataset: str, part: str) -> Finding:
         texts.append(f"by where the test begins, {', '.join(levels)} mAP")
         verdicts += map(by_verdict, borders["verdict"])
     return "; ".join(texts), joined(verdicts)
-
-
-def _by_border(e: Evidence, dataset: str) -> pd.DataFrame:
-    """pose-dive's gain by where the test begins; no rows where no border was tried."""
-    table = e.table("tables/borders")
-    wanted = {"dataset": dataset, "arm": "pose-dive", "metric": "mAP"}
-    for column, value in wanted.items():
-        table = table[table[column] == value]
-    return table
 
 
 @rule
@@ -203,9 +190,8 @@ def _people_may_differ(e: Evidence, row: pd.Series) -> str:
     """The interval over the queried people, where a gain or loss over seeds has 0 in it."""
     if row["verdict"] not in ("gain", "loss"):
         return ""
-    people = e.table("tables/comparison_identities")
-    for name in ("dataset", "arm", "baseline"):
-        people = people[people[name] == row[name]]
+    pair = {name: row[name] for name in ("dataset", "arm", "baseline")}
+    people = e.some("tables/comparison_identities", **pair)
     if people.empty:
         return ""
     low, high = people[["ci_low", "ci_high"]].iloc[0]
@@ -216,8 +202,7 @@ def _people_may_differ(e: Evidence, row: pd.Series) -> str:
 
 def _plain_over_real(e: Evidence) -> pd.DataFrame:
     """Generated images without diversity against real ones; a run without the pair `MORE_ALONE`."""
-    table = e.table("tables/comparison")
-    return table[(table["arm"] == MORE_ALONE[0]) & (table["metric"] == "mAP")]
+    return e.some("tables/comparison", arm=MORE_ALONE[0], metric="mAP")
 
 
 @rule

@@ -85,8 +85,10 @@ FIRST = ("main paper", "§A")  # sections of the first short table
 # What the page says of the data: of other ones than the mini world's, and of the mini world's.
 ABOUT = (
     "These are results on the data sets of this run.",
-    "These are results in the mini world: they say how the method behaves where everything is "
-    "known, not what it does on MSMT17.",
+    "These are results in the mini world, in the one world of the default study. They say how the "
+    "method behaves where everything is known, not what it does on MSMT17. The "
+    "[README](../README.md#what-came-out) says what came out in new worlds, which no choice had "
+    "seen.",
 )
 OURS = (
     "It is compared with ours on the set of that name.",
@@ -136,7 +138,7 @@ def page(table: pd.DataFrame, open_choices: pd.DataFrame, evidence: Evidence) ->
         (FOLDER / "claims_page.md")
         .read_text(encoding="utf-8")
         .format(
-            about=fill(ABOUT[mini_world], 100),
+            about=fill(ABOUT[mini_world], 100, break_on_hyphens=False),
             ours=fill(OURS[mini_world], 98, subsequent_indent="  "),
             same=claim_rules.SAME,
             correction=fill(correction(evidence), 100, break_on_hyphens=False),

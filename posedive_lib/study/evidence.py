@@ -45,6 +45,13 @@ class Evidence:
             table = table[table[column] == value]
         return table
 
+    def some(self, name: str, **values: Any) -> pd.DataFrame:
+        """Rows of a table with these values; there may be none."""
+        table = self.table(name)
+        for column, value in values.items():
+            table = table[table[column] == value]
+        return table
+
     def row(self, name: str, **values: Any) -> pd.Series:
         """The first of `rows`."""
         return self.rows(name, **values).iloc[0]
