@@ -109,11 +109,11 @@ def trust(tables: Tables) -> str:
         if len(before):
             place = NAMES[row["dataset"]]
             looked_at = before["difference"].iloc[0]
-            said.append(f"{row['difference']:+.1f} there and {looked_at:+.1f} here on {place}")
+            said.append(f"{row['difference']:+.1f} on {place}, where we saw {looked_at:+.1f}")
     if said:
         first += (
             "Against as many generated images in the old poses and views, new ones are worth "
-            f"{listed(said)}. "
+            f"there {listed(said)} in the default study's world. "
         )
     return f"{first}Phase 1, the other pre-trained models and the motions are the same in all."
 
@@ -147,8 +147,14 @@ def fresh_worlds(tables: Tables) -> list[str]:
         "[![A dot for each new world and a mean with its interval, for four pairs of arms on four "
         f"data sets]({DRAWN})](replication/README.md)"
     )
+    below = (
+        "*Small dots: the difference in one world. Large dots: the mean, with its interval; open "
+        "where no effect is shown. `same-distribution`: generated, old poses and views; `oracle`: "
+        "true photos, new poses and views.*"
+    )
     table = results_table(tables, WORLDS)
-    return [wrapped(first), table, wrapped(note), points, wrapped(picture), wrapped(after)]
+    drawn = [wrapped(picture), wrapped(below)]
+    return [wrapped(first), table, wrapped(note), points, *drawn, wrapped(after)]
 
 
 def bullets(points: Mapping[str, str]) -> str:
