@@ -84,7 +84,7 @@ def test_fresh_worlds_lead_once_they_were_run(tmp_path):
         "dataset == 'msmt17-s-cam' and arm == 'pose-dive' and metric == 'mAP'"
     )
     here = here.set_index("baseline").loc["same-distribution", "difference"]
-    assert f"{new.difference:+.1f} on MSMT17-S (Cam), where we saw {here:+.1f}" in trusted
+    assert f"{new.difference:+.1f} on MSMT17-S (Cam) ({here:+.1f} in the" in trusted
     assert (
         f"new ones are worth {new.difference:+.1f} [" in first and "MSMT17-S (Cam) (loss)" in first
     )

@@ -109,11 +109,13 @@ def trust(tables: Tables) -> str:
         if len(before):
             place = NAMES[row["dataset"]]
             looked_at = before["difference"].iloc[0]
-            said.append(f"{row['difference']:+.1f} on {place}, where we saw {looked_at:+.1f}")
+            said.append(
+                f"{row['difference']:+.1f} on {place} ({looked_at:+.1f} in the default study's world)"
+            )
     if said:
         first += (
             "Against as many generated images in the old poses and views, new ones are worth "
-            f"there {listed(said)} in the default study's world. "
+            f"{listed(said)}. "
         )
     return f"{first}Phase 1, the other pre-trained models and the motions are the same in all."
 
