@@ -108,10 +108,8 @@ def trust(tables: Tables) -> str:
         before = tables.rows("diversity_volume", **pair)
         if len(before):
             place = NAMES[row["dataset"]]
-            looked_at = before["difference"].iloc[0]
-            said.append(
-                f"{row['difference']:+.1f} on {place} ({looked_at:+.1f} in the default study's world)"
-            )
+            here = f"{before['difference'].iloc[0]:+.1f} in the default study's world"
+            said.append(f"{row['difference']:+.1f} on {place} ({here})")
     if said:
         first += (
             "Against as many generated images in the old poses and views, new ones are worth "
