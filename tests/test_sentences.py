@@ -247,3 +247,18 @@ def test_the_findings_of_notebook_03_are_its_table():
     psnr = f"PSNR {value['generated', 'psnr']:.1f} generated, "
     assert psnr + f"{value['copy-reference', 'psnr']:.1f} copied" in text
     assert f"{value['generated', 'print_kept']:.0%} of the prints are kept" in text
+
+
+@pytest.mark.parametrize(
+    "name, unit, least, most",
+    [("reid_runs", "seed", -0.3, 0.3), ("replication", "world", 0.8, 1.0)],
+)
+def test_pairing_pays_over_worlds_and_not_over_seeds(name, unit, least, most):
+    """As docs/primary_analysis.md has it: the mean correlation of two arms' mAP."""
+    runs, found = table(name), []
+    if "experiment" in runs:
+        runs = runs[(runs["experiment"] == "comparison") & (runs["model"] == "clip-reid")]
+    for _, part in runs.groupby("dataset"):
+        pairs = part.pivot(index=unit, columns="arm", values="mAP").corr().to_numpy()
+        found += list(pairs[np.triu_indices(len(pairs), k=1)])
+    assert least < np.nanmean(found) < most
