@@ -102,7 +102,8 @@ def _cut(axes: Axes, part: pd.DataFrame) -> None:
     for y, difference in enumerate(part["difference"]):
         if abs(difference) > limit:
             side, said = ("left", "◂ {:+.2f}") if difference < 0 else ("right", "{:+.2f} ▸")
-            look: dict[str, Any] = {"fontsize": 9, "va": "center"}
+            hides = {"facecolor": "white", "edgecolor": "none", "pad": 1}  # the end of its interval
+            look: dict[str, Any] = {"fontsize": 9, "va": "center", "bbox": hides}
             place = 0.98 * np.sign(difference) * limit
             axes.text(place, y, said.format(difference), ha=side, **look)
 
