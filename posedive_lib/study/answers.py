@@ -95,13 +95,14 @@ def loss(tables: Tables) -> str:
 def _loss_in_new_worlds(tables: Tables) -> list[str]:
     said = []
     for dataset in GENERATORS_LOSS:
-        own = rows(tables, "replication_gains", dataset=dataset, arm="pose-dive")
-        own = own[own["baseline"].isin(["real", "oracle"])] if len(own) else own
-        if len(own) == 2:
-            real, true = (own[own["baseline"] == name].iloc[0] for name in ("real", "oracle"))
+        wanted = {"dataset": dataset, "arm": "pose-dive"}
+        real = rows(tables, "replication_gains", **wanted, baseline="real")
+        true = rows(tables, "replication_gains", **wanted, baseline="oracle")
+        if len(real) and len(true):
+            brings, lacks = (told(found.iloc[0], where=False) for found in (real, true))
             said.append(
-                f"In new worlds, on {NAMES[dataset]}, `pose-dive` brings {told(real, where=False)} "
-                f"against real images, and {told(true, where=False)} against true photos in its "
+                f"In new worlds, on {NAMES[dataset]}, `pose-dive` brings {brings} "
+                f"against real images, and {lacks} against true photos in its "
                 "poses and views. What follows is of the default study's world."
             )
     return said

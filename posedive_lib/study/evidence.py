@@ -10,6 +10,13 @@ import pandas as pd
 from posedive_lib.errors import StudyError
 
 
+def matching(table: pd.DataFrame, **values: Any) -> pd.DataFrame:
+    """Rows of a table with these values; there may be none."""
+    for column, value in values.items():
+        table = table[table[column] == value]
+    return table
+
+
 class NotCovered(Exception):
     """The study's parameters leave out what a claim needs. The message names it."""
 
@@ -47,10 +54,7 @@ class Evidence:
 
     def some(self, name: str, **values: Any) -> pd.DataFrame:
         """Rows of a table with these values; there may be none."""
-        table = self.table(name)
-        for column, value in values.items():
-            table = table[table[column] == value]
-        return table
+        return matching(self.table(name), **values)
 
     def row(self, name: str, **values: Any) -> pd.Series:
         """The first of `rows`."""

@@ -41,6 +41,7 @@ from posedive_lib.digests import code_digest, folder_digest
 from posedive_lib.errors import StudyError, command
 from posedive_lib.intake.files import read_json, read_text
 from posedive_lib.params import Params, Replication
+from posedive_lib.study.evidence import matching
 from posedive_lib.study.names import NAMES
 from posedive_lib.study.replication_gains import gains
 
@@ -144,10 +145,9 @@ def held(r: Replication) -> dict[str, Any]:
             f"There is no {FREEZE}: run `python -m posedive_lib.study.replication freeze`, and "
             "commit it, before anything runs."
         )
-    now = {**frozen(r), "worlds": r.worlds}
-    record = dict(read_json(FREEZE, *now))
-    if all(STORE.get(_world(record, seed)) is not None for seed in record["worlds"]):
-        now = {"worlds": r.worlds}
+    record = dict(read_json(FREEZE, *OF_A_WORLD, "analysis", "worlds"))
+    finished = all(STORE.get(_world(record, seed)) is not None for seed in record["worlds"])
+    now = {**({} if finished else frozen(r)), "worlds": r.worlds}
     changed = [name for name, value in now.items() if record[name] != value]
     if changed:
         raise StudyError(
@@ -188,13 +188,15 @@ def run(r: Replication) -> pd.DataFrame:
     table = pd.DataFrame(rows)
     table = table[[*first, *[column for column in table if column not in first]]]
     folder = make_folder(REPORTS / "tables")
-    tables = {"replication.csv": table, "replication_gains.csv": gains(table)}
-    for name, text in {name: to_csv(found) for name, found in tables.items()}.items():
-        if record["analysis"] != code_digest(ANALYSIS):
-            _check_same(folder / name, text)
-        write_text(folder / name, text)
+    found = gains(table)
+    texts = {folder / "replication.csv": to_csv(table)}
+    texts[folder / "replication_gains.csv"] = to_csv(found)
+    if record["analysis"] != code_digest(ANALYSIS):
+        _check_same(texts)
+    for path, text in texts.items():
+        write_text(path, text)
     if reports.folder() == REPORTS:  # figures of other data go elsewhere
-        draw(table, tables["replication_gains.csv"])
+        draw(table, found)
     return table
 
 
@@ -204,18 +206,16 @@ def draw(runs: pd.DataFrame, found: pd.DataFrame) -> None:
     mAP = runs.pivot(index=["dataset", "world"], columns="arm", values="mAP")
     for (arm, baseline), dataset in product(DRAWN, dict.fromkeys(runs["dataset"])):
         place = {"panel": NAMES.get(dataset), "pair": f"{arm}\nagainst {baseline}"}
-        wanted = {"dataset": dataset, "arm": arm, "baseline": baseline, "metric": "mAP"}
-        rows = found[(found[list(wanted)] == pd.Series(wanted)).all(axis=1)]
+        rows = matching(found, dataset=dataset, arm=arm, baseline=baseline, metric="mAP")
         if place["panel"] is None or rows.empty:  # (Cam) beyond 45° is no set of its own
             continue
         difference = (mAP[arm] - mAP[baseline]).loc[dataset]
-        each.append(pd.DataFrame({**place, "world": difference.index, "difference": difference}))
+        each.append(pd.DataFrame({**place, "difference": difference}))
         means.append(rows[["difference", "ci_low", "ci_high", "verdict"]].assign(**place))
-    data = pd.concat(each, ignore_index=True)
     figures.save(
-        worlds.differences(data, pd.concat(means, ignore_index=True)),
+        worlds.differences(pd.concat(each), pd.concat(means)),
         "replication/worlds",
-        data=data.replace("\n", " ", regex=True),
+        svg=False,  # the tables beside it have its numbers
         caption=(
             f"{runs['world'].nunique()} worlds that no choice has seen. Small dots: the difference "
             "in one world. Large dots: the mean, with its 95 % interval over worlds; open where no "
@@ -229,12 +229,14 @@ def draw(runs: pd.DataFrame, found: pd.DataFrame) -> None:
     )
 
 
-def _check_same(path: Path, text: str) -> None:
-    if not path.is_file() or read_text(path) != text:
-        raise StudyError(
-            f"The analysis changed after the freeze in {FREEZE}, and {path} is not what it gives "
-            "now: restore the table from git, or put the code back."
-        )
+def _check_same(texts: dict[Path, str]) -> None:
+    """StudyError where a table that is to be written is another one than is there."""
+    for path, text in texts.items():
+        if not path.is_file() or read_text(path) != text:
+            raise StudyError(
+                f"The analysis changed after the freeze in {FREEZE}, and {path} is not what it "
+                "gives now: restore the table from git, or put the code back."
+            )
 
 
 def one_world(r: Replication, seed: int, folder: Path) -> list[dict[str, Any]]:

@@ -50,7 +50,7 @@ def forest(table: pd.DataFrame, *, unit: str = "percentage points") -> Figure:
         for row in rows.to_dict("records"):
             y += 1
             style = figures.arm_style(row["arm"])
-            _estimate(axes, y, row, style["color"], style["marker"])
+            estimate(axes, y, row, style["color"], style["marker"])
             ticks.append(y)
             labels.append(row["arm"])
         y += 1
@@ -76,8 +76,8 @@ def differences(table: pd.DataFrame, label: str, panel: str) -> Figure:
     fig, panels = _panels(table, names, panel, 3.0, 0.42 * len(names) + 1.3, margin=1.5)
     for (name, axes), colour in zip(panels.items(), figures.COLOURS, strict=False):
         part = table[table[panel] == name].set_index(label).loc[names]
-        for y, estimate in enumerate(part.to_dict("records")):
-            _estimate(axes, y, estimate, colour)
+        for y, row in enumerate(part.to_dict("records")):
+            estimate(axes, y, row, colour)
         axes.axvline(0, **ZERO)
         axes.set_xlabel("difference")
         axes.grid(False, axis="y")
@@ -245,7 +245,7 @@ def _parts(table: pd.DataFrame) -> list[tuple[float, float]]:
     return found
 
 
-def _estimate(
+def estimate(
     axes: Axes, y: float, row: dict[Hashable, Any], colour: str, marker: str = "o"
 ) -> None:
     """A difference with its interval at height `y`; open where no effect is shown.

@@ -8,8 +8,7 @@ import matplotlib.pyplot as plt
 import pandas as pd
 
 from posedive_lib.bench import figures
-from posedive_lib.bench.charts.estimates import ZERO
-from posedive_lib.bench.statistics import NO_EFFECT
+from posedive_lib.bench.charts.estimates import ZERO, estimate
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -28,7 +27,7 @@ def differences(each: pd.DataFrame, mean: pd.DataFrame) -> Figure:
     """
     names = list(dict.fromkeys(mean["panel"]))
     pairs = list(dict.fromkeys(mean["pair"]))
-    size = (2.6 * len(names) + 2.6, HEIGHT * len(pairs) + 1.3)
+    size = (2.2 * len(names) + 2.4, HEIGHT * len(pairs) + 1.3)
     fig, grid = plt.subplots(1, len(names), figsize=size, sharex=True, sharey=True, squeeze=False)
     for axes, name in zip(grid[0], names, strict=True):
         for y, pair in enumerate(pairs):
@@ -39,17 +38,7 @@ def differences(each: pd.DataFrame, mean: pd.DataFrame) -> Figure:
                 worlds, below, color=colour, marker="o", markersize=4, linestyle="", alpha=0.6
             )
             for row in _of(mean, name, pair).to_dict("records"):
-                ends = [row["ci_low"], row["ci_high"]]
-                axes.plot(ends, [y, y], color=colour, linestyle="-", marker="|", markersize=8)
-                filled = "white" if row["verdict"] == NO_EFFECT else colour
-                axes.plot(
-                    row["difference"],
-                    y,
-                    color=colour,
-                    markerfacecolor=filled,
-                    marker="o",
-                    markersize=8,
-                )
+                estimate(axes, y, row, colour)
         axes.axvline(0, **ZERO)
         axes.set(
             title=name,
