@@ -120,6 +120,17 @@ def test_a_peak_is_reported_with_its_neighbours():
     assert sentence.endswith("against 9 (no effect shown).") and "against 20" not in sentence
 
 
+def test_a_step_has_the_p_and_the_verdict_of_the_family_of_all_steps():
+    values = {0: [1.0, 2, 3, 4, 5, 6], 5: [2.0, 3.1, 4, 5, 6, 7], 9: [2.0, 3, 4, 5.1, 6, 6.9]}
+    table = comparison.by_level(runs(values, "n"), "n", seed=0).query("metric == 'mAP'")
+    before, after = (np.array([values[level] for level in some]).T for some in ((0, 5), (5, 9)))
+    corrected = joint_p(after - before, seed=0)
+    first, *steps = table["step_p_joint"]
+    assert np.isnan(first) and steps == pytest.approx(corrected.tolist())
+    assert table["step_verdict"].tolist()[1:] == ["gain", NO_EFFECT]
+    assert steps[0] <= 0.05 < steps[1]
+
+
 def test_a_level_is_compared_with_every_other_one():
     table = comparison.level_against_others(
         runs({0: [1.0, 2, 3], 5: [4.0, 5, 7], 9: [3.0, 6, 5]}, "images_per_pid"),

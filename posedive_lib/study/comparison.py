@@ -87,6 +87,7 @@ LEVELS = [
     "step",
     "step_low",
     "step_high",
+    "step_p_joint",
     "step_verdict",
 ]
 
@@ -234,7 +235,7 @@ def by_level(
 ) -> pd.DataFrame:
     """Mean over seeds with interval at each level of `column`, and the step from the one before.
 
-    The verdicts on the steps are corrected for all of them.
+    The steps' verdicts and p (`step_p_joint`) are corrected for all of them, as in `family`.
     """
     levels = sorted(runs[column].unique().tolist())
     of_level = {level: runs[runs[column] == level] for level in levels}
@@ -244,7 +245,7 @@ def by_level(
     ]
     steps = family(pairs, seed=seed, metrics=metrics)
     named = {"difference": "step", "ci_low": "step_low", "ci_high": "step_high"}
-    named["verdict"] = "step_verdict"
+    named |= {"p_joint": "step_p_joint", "verdict": "step_verdict"}
     rows = []
     for metric in metrics:
         for level, own in of_level.items():
