@@ -2,7 +2,7 @@
 
     python -m posedive_lib.study.replication freeze   write down what is frozen, before the run
     python -m posedive_lib.study.replication plan     what the run will cost on this machine
-    python -m posedive_lib.study.replication run      every world, then the two tables
+    python -m posedive_lib.study.replication run      every world, then the tables
 
 The worlds' seeds, data sets and arms are in replication/params.yaml. The freeze, in
 replication/freeze.json, holds digests of what decides the result (`frozen`). `run` refuses to go on
@@ -10,7 +10,8 @@ where one of them has changed. A new freeze refuses worlds that an earlier one h
 in replication/begun.json. A finished world is kept in replication/worlds, which git tracks, and its
 folder is removed. The tables are written when all worlds are finished, so that nobody stops at a
 result: tables/replication.csv of the reports (a row per world, data set and arm) and
-tables/replication_gains.csv (`replication_gains.gains`). A figure shows every world
+tables/replication_gains.csv (`replication_gains.gains`). Beside them stand replication_checks.csv
+and replication_shares.csv (`replication_checks`), and a figure of every world
 (figures/replication/worlds).
 """
 
@@ -41,6 +42,7 @@ from posedive_lib.digests import code_digest, folder_digest
 from posedive_lib.errors import StudyError, command
 from posedive_lib.intake.files import read_json, read_text
 from posedive_lib.params import Params, Replication
+from posedive_lib.study import replication_checks
 from posedive_lib.study.evidence import matching
 from posedive_lib.study.names import NAMES
 from posedive_lib.study.replication_gains import gains
@@ -167,10 +169,10 @@ def _world(record: dict[str, Any], seed: int) -> dict[str, Any]:
 
 
 def run(r: Replication) -> pd.DataFrame:
-    """Every world that has no result yet, then both tables; returns that of all runs.
+    """Every world that has no result yet, then the tables; returns that of all runs.
 
-    Code of the analysis that has changed since the freeze must give the tables that are there, to
-    the byte: StudyError otherwise.
+    Code of the analysis that has changed since the freeze must give the two tables of the analysis
+    that are there, to the byte: StudyError otherwise.
     """
     record = held(r)
     rows = []
@@ -193,6 +195,8 @@ def run(r: Replication) -> pd.DataFrame:
     texts[folder / "replication_gains.csv"] = to_csv(found)
     if record["analysis"] != code_digest(ANALYSIS):
         _check_same(texts)
+    texts[folder / "replication_checks.csv"] = to_csv(replication_checks.checks(table))
+    texts[folder / "replication_shares.csv"] = to_csv(replication_checks.shares(table, found))
     for path, text in texts.items():
         write_text(path, text)
     if reports.folder() == REPORTS:  # figures of other data go elsewhere
