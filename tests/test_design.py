@@ -221,6 +221,28 @@ def test_gains_by_border_are_of_models_that_are_tested_again():
     assert empty.empty and {"border", "queries", "difference"} <= set(empty)
 
 
+def test_new_views_are_held_against_old_ones_beyond_each_border():
+    """True photos in new views gain 4 beyond 30 degrees, and lose 2 beyond 90."""
+    records, arms = [], {"oracle-same": (1.0, 1.0), "oracle": (5.0, -1.0), "real": (0.0, 0.0)}
+    for seed in range(SIX):
+        for arm, gains in arms.items():
+            cells = {
+                border: [50.0 + seed + 0.01 * seed * gain + gain, 40.0, 9]
+                for border, gain in zip(("30", "90"), gains, strict=True)
+            }
+            record = {"dataset": "msmt17-s-cam", "arm": arm, "seed": seed, "borders": cells}
+            records.append(record)
+    found = reid_analysis.border_pairs(records, seed=0)
+    assert list(zip(found["border"], found["arm"], found["baseline"], strict=True)) == [
+        (30.0, "oracle", "oracle-same"),
+        (90.0, "oracle", "oracle-same"),
+    ]
+    assert found["difference"].tolist() == pytest.approx([4.1, -2.05])
+    assert found["verdict"].tolist() == ["gain", "loss"] and set(found["metric"]) == {"mAP"}
+    empty = reid_analysis.border_pairs([], seed=0)
+    assert empty.empty and {"border", "queries", "arm", "p_joint"} <= set(empty)
+
+
 def test_longer_runs_are_held_against_the_same_seeds_of_the_usual_ones():
     def runs(change, seeds):
         return pd.DataFrame(

@@ -120,6 +120,44 @@ def test_look_alikes_that_lose_without_new_views_clear_the_new_views():
     assert "1 lie above 0 (`pose-dive`" in told("pose-dive", low=1.0, high=2.0)
 
 
+def test_the_prediction_about_look_alikes_is_answered():
+    def told(high: float, arm: str = "pose-dive") -> str:
+        columns = ["dataset", "arm", "metric", "people", "difference", "ci_low", "ci_high"]
+        rows = [
+            ("msmt17", arm, "mAP", "look-alikes", 2.2, -9.0, high),
+            ("msmt17", "viewpoint", "mAP", "look-alikes", 3.5, 1.0, 6.0),
+            ("msmt17", "oracle-same", "mAP", "look-alikes", -8.0, -9.0, -1.0),  # no new views
+            ("msmt17", arm, "mAP", "others", 4.7, 4.0, 5.0),
+            ("msmt17", "viewpoint", "mAP", "others", 7.0, 6.0, 8.0),
+        ]
+        return reid_findings.look_alike_answer(pd.DataFrame(rows, columns=columns))
+
+    assert told(high=3.0) == (
+        "Of 2 arms with new views, 0 lose mAP on look-alikes, by an interval below 0. So the "
+        "prediction is not borne out. On MSMT17 these arms change mAP of look-alikes by +2.2 to "
+        "+3.5, and of all others by +4.7 to +7.0."
+    )
+    assert "1 lose" in told(high=-1.0) and "borne out in part" in told(high=-1.0)
+    assert "Of 1 arms" in told(high=-1.0, arm="repeat")
+
+
+def test_the_last_border_says_whether_generated_and_true_views_agree():
+    def told(made: float, true: float) -> str:
+        rows = [
+            (border, arm, difference, difference - 1, difference + 1, NONE)
+            for border, values in ((30.0, (3.0, 5.0)), (90.0, (made, true)))
+            for arm, difference in zip(("pose-dive", "oracle"), values, strict=True)
+        ]
+        columns = ["border", "arm", "difference", "ci_low", "ci_high", "verdict"]
+        return reid_findings.at_the_last_border(pd.DataFrame(rows, columns=columns))
+
+    said = told(2.1, -2.3)
+    assert "Beyond 90°, new views are worth +2.1 [+1.1, +3.1]† to generated" in said
+    assert "The signs differ." in said and "signs" not in told(2.1, 0.3)
+    nothing = pd.DataFrame(columns=["border", "arm", "difference"])
+    assert reid_findings.at_the_last_border(nothing) == ""
+
+
 def test_pairs_of_views_grow_away_from_the_front_or_not():
     def table(*gains: float) -> pd.DataFrame:
         return pd.DataFrame({"frontal": ["both", "one", "none"], "difference": gains})

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from posedive_lib.bench.statistics import contains_zero
+from posedive_lib.bench.statistics import NO_EFFECT, contains_zero
 from posedive_lib.bench.tables import span
 from posedive_lib.study.names import NAMES
 
@@ -26,7 +26,7 @@ NOT_RUN = "Not run in this study."
 def answers(tables: Tables) -> list[str]:
     """Questions with their answers as items of a Markdown list."""
     asked = {
-        "Does diversity beat volume in worlds that nobody looked at?": fresh_worlds(tables),
+        "Does diversity beat volume in worlds that nobody tuned on?": fresh_worlds(tables),
         "Do generated images harm on CUHK03, and is it the generator's doing?": loss(tables),
         "Does the filter matter?": filtering(tables),
         "Does a second Re-ID model agree?": second_model(tables),
@@ -67,7 +67,33 @@ def fresh_worlds(tables: Tables) -> str:
         return "Not known yet: `make replication` has not been run to its end."
     parts = ", ".join(told(row) for _, row in found.iterrows())
     said = verdict(found["verdict"])
-    return f"{said} `pose-dive` against `same-distribution` in mAP, over new worlds: {parts}."
+    if said == "Yes.":
+        said = "Yes, on the two splits that were made for this question."
+    text = f"{said} `pose-dive` against `same-distribution` in mAP, over new worlds: {parts}."
+    pair = {"arm": "pose-dive", "baseline": "same-distribution"}
+    others = rows(tables, "replication_gains", family="secondary", **pair)
+    named = [told(row) for _, row in others.iterrows() if row["dataset"] in NAMES]
+    if named:
+        text += f" Elsewhere: {', '.join(named)}."
+    plain = rows(tables, "replication_gains", arm="same-distribution", baseline="real")
+    plain = plain[plain["verdict"] == "gain"]
+    named = [told(row) for _, row in plain.iterrows() if row["dataset"] in NAMES]
+    if named:
+        text += f" Images in the old poses and views gain over real ones too: {', '.join(named)}."
+    return f"{text} {_by_other_rules(tables)}".strip()
+
+
+def _by_other_rules(tables: Tables) -> str:
+    """Where other rules than the frozen one show nothing."""
+    if not tables.has("replication_checks"):
+        return ""
+    table = tables.rows("replication_checks", verdict=NO_EFFECT)
+    said = [
+        f"on {NAMES[str(dataset)]} by these rules: "
+        + ", ".join(f"{row['rule']} (p {row['p']:.2f})" for _, row in own.iterrows())
+        for dataset, own in table[table["dataset"].isin(NAMES)].groupby("dataset", sort=False)
+    ]
+    return f"No effect is shown {'; '.join(said)}." if said else ""
 
 
 def loss(tables: Tables) -> str:

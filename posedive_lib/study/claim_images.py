@@ -183,6 +183,7 @@ def identity_preserved(e: Evidence) -> Finding:
             for arm in ("pose-dive", "oracle")
         )
         text += f"; in images that train, {_value(added)}, and {_value(photos)} of true photos"
+        text += f" (by the ends of both intervals; our limit: {NEAR:g} points below)"
         verdicts.append(_as_often(added, photos))
     if verdict != "supported" or "supported" in verdicts:
         verdicts.append(verdict)

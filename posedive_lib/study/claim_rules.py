@@ -251,7 +251,7 @@ def _best_at(e: Evidence, column: str, level: float, word: str) -> Finding:
 
 @rule
 def stable_over_thresholds(e: Evidence) -> Finding:
-    """No threshold's mAP differs from the best one's by more than `SAME` (§F).
+    """No threshold's mAP differs from the best one's by more than `SAME` (§F). Rank-1 is told.
 
     Supported: every interval lies within ±SAME. Contradicted: one lies beyond, widened for the
     number of thresholds (Bonferroni), for any of them may lie beyond by chance.
@@ -277,11 +277,20 @@ def stable_over_thresholds(e: Evidence) -> Finding:
             "different ones, and a difference between equal ones is noise; "
         )
     text = f"{note}{best:g} against the worst, {worst['other']:g}: {said(worst)}"
+    ranks = _rank1_of(runs, e.seed)
+    text += f"; in rank-1, told and not judged, the best against the worst: {said(ranks, 'rank-1')}"
     if (_lowest(runs, best, others["other"]) > SAME).any():
         return text, "contradicted"
     if not (others[["ci_low", "ci_high"]].abs() < SAME).all(axis=None):
         return text, "not shown"
     return text, "supported" if len(levels) == len(asked) else "partly supported"
+
+
+def _rank1_of(runs: pd.DataFrame, seed: int) -> pd.Series:
+    """The largest lead of the best threshold in rank-1."""
+    best = best_level(runs, "threshold", "rank1")
+    others = level_against_others(runs, "threshold", best, metric="rank1", seed=seed)
+    return others.iloc[int(others["difference"].to_numpy().argmax())]
 
 
 def _lowest(runs: pd.DataFrame, best: float, others: pd.Series) -> np.ndarray:

@@ -133,13 +133,13 @@ def gaps_to_truth(generated: np.ndarray, truth: np.ndarray) -> dict[str, float]:
     """`variance_shares` of generated values (I, J, D) minus those of the truth, with intervals.
 
     In percentage points, keys factor_gap, factor_gap_low and factor_gap_high. The interval is a
-    jackknife over the I people, with Student's t.
+    jackknife over the I people, with Student's t, and ends where a share would leave 0 to 100.
     """
-    people = len(generated)
+    people, known = len(generated), variance_shares(truth)
 
     def gap(rows: np.ndarray) -> np.ndarray:
-        own, known = (variance_shares(values[rows]) for values in (generated, truth))
-        return np.array([own[name] - known[name] for name in own])
+        own, of_truth = (variance_shares(values[rows]) for values in (generated, truth))
+        return np.array([own[name] - of_truth[name] for name in own])
 
     whole = gap(np.arange(people))
     without = np.stack([gap(np.delete(np.arange(people), i)) for i in range(people)])
@@ -148,7 +148,8 @@ def gaps_to_truth(generated: np.ndarray, truth: np.ndarray) -> dict[str, float]:
     for name, value, own in zip(("identity", "pose", "interaction"), whole, pseudo.T, strict=True):
         interval = t_interval(own)
         half = (interval.high - interval.low) / 2
-        ends = {f"{name}_gap_low": value - half, f"{name}_gap_high": value + half}
+        low, high = max(value - half, -known[name]), min(value + half, 100 - known[name])
+        ends = {f"{name}_gap_low": low, f"{name}_gap_high": high}
         found |= {f"{name}_gap": float(value), **ends}
     return found
 

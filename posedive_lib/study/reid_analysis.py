@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,7 +11,7 @@ import pandas as pd
 from posedive_lib import datasets
 from posedive_lib.bench.statistics import identity_interval
 from posedive_lib.study import design
-from posedive_lib.study.comparison import family, pairs_against
+from posedive_lib.study.comparison import FAMILY, METRICS, Pair, family, pairs_against
 from posedive_lib.study.mini_world import look_alikes
 
 if TYPE_CHECKING:
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 Record = dict[str, Any]  # of `reid_jobs.many`
 DIFFERENCE = ["difference", "ci_low", "ci_high", "identities"]
 BORDERS = ["border", "queries", "dataset", "arm", "seed", "mAP", "rank1"]
+# New poses and views against as many images in the old ones: generated, and true.
+NEW_VIEWS = (("pose-dive", "same-distribution"), ("oracle", "oracle-same"))
 
 
 def identity_differences(P: Params, records: list[Record], pairs: pd.DataFrame) -> pd.DataFrame:
@@ -149,6 +151,36 @@ def border_gains(records: list[Record], *, seed: int, baseline: str = "real") ->
     Columns: border (degrees), queries, and those of `comparison.family`; p is corrected over all
     borders and arms. Every model is trained once, and tested on the photos beyond each border.
     """
+    pairs = []
+    for labels, table in _by_border(records):
+        pairs += pairs_against(table, baseline, **labels)
+    return _family(pairs, seed)
+
+
+def border_pairs(records: list[Record], *, seed: int) -> pd.DataFrame:
+    """NEW_VIEWS by where the test of MSMT17-S (Cam) begins, in mAP; columns as `border_gains`.
+
+    p is corrected over all borders and both pairs.
+    """
+    pairs = []
+    for labels, table in _by_border(records):
+        by_arm = dict(tuple(table.groupby("arm")))
+        for arm, baseline in NEW_VIEWS:
+            if {arm, baseline} <= set(by_arm):
+                named = labels | {"dataset": table["dataset"].iloc[0]}
+                named |= {"arm": arm, "baseline": baseline}
+                pairs.append(Pair(named, by_arm[arm], by_arm[baseline]))
+    return _family(pairs, seed, ("mAP",))
+
+
+def _family(pairs: list[Pair], seed: int, metrics: Sequence[str] = METRICS) -> pd.DataFrame:
+    if not pairs:
+        return pd.DataFrame(columns=["border", "queries", *FAMILY])
+    return family(pairs, seed=seed, metrics=metrics)
+
+
+def _by_border(records: list[Record]) -> Iterator[tuple[dict[str, float], pd.DataFrame]]:
+    """Border and number of queries, with the runs (BORDERS) on the photos beyond it."""
     rows = [
         {
             "border": float(border),
@@ -162,13 +194,9 @@ def border_gains(records: list[Record], *, seed: int, baseline: str = "real") ->
         for record in records
         for border, (mean, first, queries) in (record["borders"] or {}).items()
     ]
-    pairs = []
-    for (border, _, queries), table in pd.DataFrame(rows, columns=BORDERS).groupby(
-        ["border", "dataset", "queries"]
-    ):
-        pairs += pairs_against(table, baseline, border=border, queries=queries)
-    found = family(pairs, seed=seed)
-    return found if pairs else found.reindex(columns=["border", "queries", *found.columns])
+    runs = pd.DataFrame(rows, columns=BORDERS)
+    for (border, _, queries), table in runs.groupby(["border", "dataset", "queries"]):
+        yield {"border": border, "queries": queries}, table
 
 
 def longer_gains(

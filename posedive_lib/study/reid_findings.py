@@ -210,6 +210,31 @@ def look_alikes(table: pd.DataFrame) -> str:
     return f"{text} Nothing is corrected: some intervals exclude 0 by chance."
 
 
+def look_alike_answer(table: pd.DataFrame) -> str:
+    """Do arms with new views lose on look-alikes, as the notebook predicts? In mAP, by interval."""
+    rows = table[(table["metric"] == "mAP") & ~table["arm"].isin(OLD_VIEWS)]
+    people = {kind: rows[rows["people"] == kind] for kind in ("look-alikes", "others")}
+    alike = people["look-alikes"]
+    if alike.empty:
+        return ""
+    lost = int((alike["ci_high"] < 0).sum())
+    said = [
+        f"Of {len(alike)} arms with new views, {lost} lose mAP on look-alikes, by an interval "
+        f"below 0. So the prediction is {'borne out in part' if lost else 'not borne out'}."
+    ]
+    for dataset in alike["dataset"].unique():
+        ends = [
+            " to ".join(f"{end:+.1f}" for end in (own.min(), own.max()))
+            for part in people.values()
+            for own in [part.loc[part["dataset"] == dataset, "difference"]]
+        ]
+        said.append(
+            f"On {NAMES.get(dataset, dataset)} these arms change mAP of look-alikes by {ends[0]}, "
+            f"and of all others by {ends[1]}."
+        )
+    return " ".join(said)
+
+
 def frontal(sums: dict[str, pd.DataFrame]) -> str:
     """Which pairs of views gain most, by how many of the two photos are frontal."""
     said, side, grows = [], True, True
@@ -229,14 +254,36 @@ def frontal(sums: dict[str, pd.DataFrame]) -> str:
     return f"{text}, {'and' if grows == side else 'but'} {far} most: {'; '.join(said)}."
 
 
-def by_border(borders: pd.DataFrame, arm: str = "pose-dive") -> str:
-    """The gain beyond each border with its corrected p."""
-    rows = pick(borders, arm, "real").sort_values("border")
+def by_border(borders: pd.DataFrame, arm: str = "pose-dive", baseline: str = "real") -> str:
+    """The difference beyond each border with its corrected p."""
+    rows = pick(borders, arm, baseline).sort_values("border")
     said = [
         f"{row['difference']:+.1f} beyond {row['border']:g}° (p {row['p_joint']:.2f})"
         for _, row in rows.iterrows()
     ]
-    return f"`{arm}`: {', '.join(said)}." if said else f"`{arm}` was {NOT_RUN}."
+    pair = f"`{arm}`" + f" against `{baseline}`" * (baseline != "real")
+    return f"{pair}: {', '.join(said)}." if said else f"{pair} was {NOT_RUN}."
+
+
+def at_the_last_border(pairs: pd.DataFrame) -> str:
+    """Whether new views do the same for generated images and true photos beyond the last border.
+
+    pairs: as of `reid_analysis.border_pairs`. Empty where one of the two was not run.
+    """
+    last = pairs[pairs["border"] == pairs["border"].max()].set_index("arm")
+    if not {"pose-dive", "oracle"} <= set(last.index):
+        return ""
+    made, true = (last.loc[arm] for arm in ("pose-dive", "oracle"))
+    text = (
+        f"Beyond {made['border']:g}°, new views are worth {span(made)} to generated images and "
+        f"{span(true)} to true photos, each against as many in the old views."
+    )
+    if made["difference"] > 0 > true["difference"]:
+        text += (
+            " The signs differ. So what generated images gain there is not what true new views "
+            "bring. We do not know what it is."
+        )
+    return text
 
 
 def same_sets(sizes: pd.DataFrame) -> list[float]:

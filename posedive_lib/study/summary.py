@@ -19,13 +19,17 @@ from posedive_lib.bench.statistics import ALPHA
 from posedive_lib.errors import command
 from posedive_lib.study.answers import answers
 from posedive_lib.study.names import NAMES
+from posedive_lib.study.reid_findings import captured
 from posedive_lib.study.sentences import (
     Tables,
     against_true,
     baseline,
+    beyond,
+    border_ends,
     borders,
     diversity,
     listed,
+    other_rules,
     parts,
     persons,
     phases,
@@ -53,6 +57,7 @@ def summary(tables: Tables) -> str:
         "mAP": verdicts(tables),
         "Rank-1": rank1_span(tables),
         "Diversity": diversity(tables),
+        "Viewpoints": border_ends(tables),
         "Parts": parts(tables),
         "The baseline": baseline(tables),
         "The right person": persons(tables),
@@ -74,7 +79,14 @@ def details(tables: Tables) -> str:
         "Correction of p": correction(tables),
     }
     if tables.has(WORLDS):
-        points = {"Rank-1 in new worlds": rank1(tables, WORLDS, WORLDS), **points}
+        first = {"Rank-1 in new worlds": rank1(tables, WORLDS, WORLDS)}
+        if tables.has("replication_shares"):
+            share = tables.rows("replication_shares")
+            first["Shares in new worlds"] = (
+                "Of the true photos' effect, generated images have, with Fieller's intervals over "
+                f"worlds: {captured(share[share['dataset'].isin(NAMES)])}"
+            )
+        points = first | points
     return bullets(points)
 
 
@@ -139,7 +151,10 @@ def fresh_worlds(tables: Tables) -> list[str]:
         {
             "mAP": verdicts(tables, WORLDS),
             "Rank-1": rank1_span(tables, WORLDS),
-            "Diversity": diversity(tables, WORLDS, WORLDS),
+            "Diversity": " ".join(
+                filter(None, (diversity(tables, WORLDS, WORLDS), beyond(tables, WORLDS)))
+            ),
+            "The rule": other_rules(tables),
             "True photos": against_true(tables, WORLDS),
         }
     )
