@@ -174,8 +174,8 @@ def other_rules(tables: Tables) -> str:
         same = int((own["verdict"] == frozen[dataset]).sum())
         said.append(f"{same} of {len(own)} on {NAMES[str(dataset)]}")
     return (
-        "Of other rules, tried afterwards, so many give the same verdict on new against old: "
-        f"{listed(said)} ([which](docs/primary_analysis.md#the-rule))."
+        "Other rules for new against old poses and views were tried afterwards. The same verdict "
+        f"comes from {listed(said)} ([which](docs/primary_analysis.md#the-rule))."
     )
 
 
