@@ -3,6 +3,7 @@
 import pandas as pd
 import pytest
 
+from posedive_lib.bench.statistics import NO_EFFECT
 from posedive_lib.study import answers
 from posedive_lib.study.sentences import Tables
 
@@ -52,6 +53,33 @@ def test_fresh_worlds_answer_by_their_primary_comparisons(write, tmp_path):
     said = answers.fresh_worlds(tables)
     assert said.startswith("In part.") and "Market" not in said
     assert "+2.0 [+1.0, +3.0] on MSMT17-S (Cam) (gain)" in said
+
+
+def test_a_yes_is_of_the_two_splits_and_stands_beside_what_speaks_against_it(write):
+    pair = ("pose-dive", "same-distribution")
+    first = [row(name, *pair, "gain", family="primary") for name in SETS[2:]]
+    others = [
+        row("market1501", *pair, "no effect shown", family="secondary"),
+        row("msmt17-s-cam-45", *pair, "gain", family="secondary"),  # no set of its own
+        row("msmt17-s-cam", "same-distribution", "real", "gain", family="secondary"),
+        row("market1501", "same-distribution", "real", "loss", family="secondary"),
+    ]
+    tables = write("replication_gains", *first, *others)
+    said = answers.fresh_worlds(tables)
+    assert said.startswith("Yes, on the two splits that were made for this question.")
+    assert said.endswith(
+        "Elsewhere: +0.1 [-0.9, +1.1] on Market-1501 (no effect shown). Images in the old poses "
+        "and views gain over real ones too: +2.0 [+1.0, +3.0] on MSMT17-S (Cam) (gain)."
+    )
+    rules = [
+        {"dataset": "msmt17-s-cam", "rule": "plain means", "p": 0.1328, "verdict": NO_EFFECT},
+        {"dataset": "msmt17-s-cam", "rule": "Holm's correction", "p": 0.016, "verdict": "gain"},
+        {"dataset": "msmt17-s-cam-45", "rule": "all pairs", "p": 0.2, "verdict": NO_EFFECT},
+    ]
+    said = answers.fresh_worlds(write("replication_checks", *rules))
+    assert said.endswith(
+        "No effect is shown on MSMT17-S (Cam) by these rules: plain means (p 0.133)."
+    )
 
 
 @pytest.mark.parametrize(

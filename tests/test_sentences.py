@@ -115,6 +115,29 @@ def test_true_photos_are_no_ceiling_only_by_a_verdict(tmp_path):
     assert "higher than" not in sentences.rank1(sentences.Tables(tmp_path))
 
 
+def test_other_rules_and_borders_stand_beside_the_lead(tmp_path):
+    tables = sentences.Tables(tmp_path)
+    assert sentences.other_rules(tables) == sentences.border_ends(tables) == ""
+    rules = [("as frozen", "gain"), ("plain means", "no effect shown"), ("Holm's", "gain")]
+    checks = [("msmt17-s-cam", rule, verdict) for rule, verdict in rules]
+    checks.append(("msmt17-s-cam-45", "plain means", "no effect shown"))
+    columns = ["dataset", "rule", "verdict"]
+    pd.DataFrame(checks, columns=columns).to_csv(tmp_path / "replication_checks.csv", index=False)
+    assert "comes from 1 of 2 on MSMT17-S (Cam) (" in sentences.other_rules(tables)
+    rows = table("borders")
+    rows.to_csv(tmp_path / "borders.csv", index=False)
+    own = rows.query("arm == 'pose-dive' and metric == 'mAP'").set_index("border")["difference"]
+    said = sentences.border_ends(tables)
+    assert f"`pose-dive` brings {own.iloc[0]:+.1f}" in said and f"to {own.iloc[-1]:+.1f}" in said
+    gains = table("replication_gains")
+    gains.to_csv(tmp_path / "replication_gains.csv", index=False)
+    wanted = "dataset == 'msmt17-s-cam-45' and baseline == 'same-distribution'"
+    margin = gains.query(f"{wanted} and arm == 'pose-dive' and metric == 'mAP'").iloc[0]
+    text = sentences.beyond(tables, "replication_gains")
+    assert "beyond 45°" in text and f"worth {margin['difference']:+.1f} [" in text
+    assert sentences.beyond(tables, "borders") == ""  # it has no such row
+
+
 def test_parts_and_the_baseline_are_told_by_their_verdicts(tmp_path):
     names = ("comparison", "diversity_volume", "generator_gain", "reid_runs", "resnet")
     for name in (*names, "training_length"):
