@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from posedive_lib.bench import figures
-from posedive_lib.bench.charts import azimuths, curves, estimates, roc
+from posedive_lib.bench.charts import azimuths, curves, estimates, roc, worlds
 from posedive_lib.errors import StudyError
 from posedive_lib.study.names import in_order
 
@@ -288,3 +288,13 @@ def test_one_seed_has_no_interval_and_its_axis_is_broken_all_the_same():
     table = table.assign(gain=gains, gain_low=np.nan, gain_high=np.nan)
     (upper, lower) = estimates.against_quality(table, {"pck": "PCK"}).axes
     assert upper.get_ylim()[1] > 6 and lower.get_ylim()[0] < -28
+
+
+def test_worlds_next_to_each_other_do_not_hide_each_other():
+    place = {"panel": "set", "pair": "a\nagainst b"}
+    each = pd.DataFrame({"difference": [1.0, 3.0, 2.0, 1.01, 1.02, 3.01]}).assign(**place)
+    mean = pd.DataFrame([{**place, "difference": 2.0, "ci_low": 1.0, "ci_high": 3.0}])
+    (axes,) = worlds.differences(each, mean).axes
+    dots = axes.lines[0].get_xydata()
+    assert dots[:, 0].tolist() == sorted(each["difference"])
+    assert (np.diff(dots[:, 1]) != 0).all()

@@ -228,6 +228,27 @@ def test_the_primary_analysis_says_how_many_verdicts_plain_means_give():
     ) in page
 
 
+def test_the_figure_has_every_pair_of_arms_and_every_test_set(monkeypatch):
+    drawn = {}
+    monkeypatch.setattr(
+        replication.figures, "save", lambda fig, name, **_: drawn.update({name: fig})
+    )
+    tables = ROOT / "reports/tables"
+    runs, found = (
+        pd.read_csv(tables / f"{name}.csv") for name in ("replication", "replication_gains")
+    )
+    replication.draw(runs, found)
+    panels = drawn["replication/worlds"].axes
+    titles = [axes.get_title() for axes in panels]
+    assert titles[:3] == ["MSMT17-S (Cam)", "MSMT17-S (Cam),\nbeyond 45°", "MSMT17-S (Pose)"]
+    assert len(titles) == runs["dataset"].nunique()
+    means = found[(found["arm"] == "pose-dive") & (found["baseline"] == "oracle")]
+    means = means[means["metric"] == "mAP"].set_index("dataset")["difference"]
+    assert panels[0].get_yticklabels()[-1].get_text() == "pose-dive\nagainst oracle"
+    for axes, dataset in zip(panels[:3], [*replication.PANELS][:3], strict=True):
+        assert axes.lines[-2].get_xdata()[0] == means[dataset]  # the last line is that at 0
+
+
 def test_another_arithmetic_is_another_experiment(r, monkeypatch):
     replication.freeze(r)
     monkeypatch.setattr(replication.torch, "__version__", "another")

@@ -159,13 +159,14 @@ def fresh_worlds(tables: Tables) -> list[str]:
         }
     )
     picture = (
-        "[![A dot for each new world and a mean with its interval, for four pairs of arms on four "
-        f"data sets]({DRAWN})](replication/README.md)"
+        "[![A dot for each new world and a mean with its interval, for five pairs of arms on five "
+        f"test sets]({DRAWN})](replication/README.md)"
     )
     below = (
         "*Small dots: the difference in one world. Large dots: the mean, with its interval; open "
         "where no effect is shown. `same-distribution`: generated, old poses and views; `oracle`: "
-        "true photos, new poses and views.*"
+        "true photos, new poses and views. Beyond 45°: the models of (Cam), tested further from "
+        "the front.*"
     )
     table = results_table(tables, WORLDS)
     drawn = [wrapped(picture), wrapped(below)]
