@@ -108,6 +108,19 @@ def test_gains_have_a_line_per_arm_and_a_zero():
     assert axes.get_xticks().tolist() == [30.0, 90.0] and len(axes.collections) >= 2
 
 
+@pytest.mark.parametrize("verdicts", [[], ["gain", "no effect shown", "no effect shown", "gain"]])
+def test_gains_are_open_where_no_effect_is_shown(verdicts):
+    """By the verdict, or without one where the interval contains 0."""
+    table = pd.DataFrame({"border": [30.0, 90.0] * 2, "arm": ["pose-dive"] * 2 + ["oracle"] * 2})
+    table = table.assign(difference=[2.0, 1.0, 4.0, -1.0], ci_low=[1.0, 0.5, 3.0, -2.0])
+    table = table.assign(
+        ci_high=[3.0, 1.5, 5.0, 0.5], **({"verdict": verdicts} if verdicts else {})
+    )
+    (axes,) = curves.gains(table, "border", xlabel="degrees").axes
+    lines = [line for line in axes.lines if line.get_markerfacecolor() == "white"]
+    assert [y for line in lines for y in line.get_ydata()] == ([1.0, 4.0] if verdicts else [-1.0])
+
+
 def test_the_heat_map_writes_each_number_into_its_cell():
     table = pd.DataFrame(
         {"query": [0, 0, 90], "gallery": [0, -180, 90], "difference": [1.0, -2.0, -0.4]}

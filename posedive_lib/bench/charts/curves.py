@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from posedive_lib.bench import figures
+from posedive_lib.bench.charts.estimates import shows_nothing
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -63,7 +64,8 @@ def bands(
 def gains(table: pd.DataFrame, x: str, *, xlabel: str) -> Figure:
     """A line per arm with its interval as a band and as bars, against 0.
 
-    table: arm, difference, ci_low, ci_high and the levels `x`, of one metric.
+    Open markers: no effect is shown (`shows_nothing`). table: arm, difference, ci_low, ci_high, the
+    levels `x` and perhaps verdict, of one metric.
     """
     fig, axes = plt.subplots(figsize=(6.5, 3.8))
     axes.axhline(0, color="black", linewidth=1, linestyle="-", marker="")
@@ -75,7 +77,10 @@ def gains(table: pd.DataFrame, x: str, *, xlabel: str) -> Figure:
         )
         ends = part[["ci_low", "ci_high"]].to_numpy().T
         error = np.nan_to_num(np.abs(ends - part["difference"].to_numpy()))
-        axes.errorbar(part[x], part["difference"], yerr=error, capsize=3, **look)
+        axes.errorbar(part[x], part["difference"], yerr=error, capsize=3, markersize=10, **look)
+        nothing = part[[shows_nothing(row) for row in part.to_dict("records")]]
+        look |= {"linestyle": "", "label": "_open", "markerfacecolor": "white"}
+        axes.plot(nothing[x], nothing["difference"], markersize=10, zorder=3, **look)
     axes.set(xlabel=xlabel, ylabel="gain in mAP (points)", xticks=sorted(table[x].unique()))
     axes.legend()
     return fig

@@ -245,18 +245,19 @@ def _parts(table: pd.DataFrame) -> list[tuple[float, float]]:
     return found
 
 
+def shows_nothing(row: dict[Hashable, Any]) -> bool:
+    """What its verdict says, or without one whether its interval contains 0."""
+    if "verdict" in row:
+        return bool(row["verdict"] == NO_EFFECT)
+    return contains_zero(row["ci_low"], row["ci_high"])
+
+
 def estimate(
     axes: Axes, y: float, row: dict[Hashable, Any], colour: str, marker: str = "o"
 ) -> None:
-    """A difference with its interval at height `y`; open where no effect is shown.
-
-    That is what its verdict says, or without one an interval that contains 0.
-    """
+    """A difference with its interval at height `y`; open where no effect is shown."""
     low, high = row["ci_low"], row["ci_high"]
-    nothing = contains_zero(low, high)
-    if "verdict" in row:
-        nothing = row["verdict"] == NO_EFFECT
-    filled = "white" if nothing else colour
+    filled = "white" if shows_nothing(row) else colour
     if np.isfinite([low, high]).all():
         axes.plot(
             [low, high], [y, y], color=colour, linewidth=2, linestyle="-", marker="|", markersize=8
