@@ -197,7 +197,7 @@ def test_differences_end_where_most_rows_end_and_name_what_lies_beyond():
     table = table.assign(difference=table["ci_low"] + 0.05, ci_high=table["ci_low"] + 0.1)
     (axes,) = estimates.differences(table, "variant", "metric").axes
     assert axes.get_xlim() == pytest.approx((-0.12, 0.12))
-    assert [text.get_text() for text in axes.texts] == ["◂ -8.95"]
+    assert [text.get_text() for text in axes.texts] == ["◂ -8.95\n[-9.00, -8.90]"]
     (axes,) = estimates.differences(table[:3], "variant", "metric").axes
     assert not axes.texts and axes.get_xlim()[0] < -0.1
 
@@ -208,7 +208,7 @@ def test_an_interval_whose_dot_is_shown_does_not_run_into_the_frame():
     table["difference"] = table[["ci_low", "ci_high"]].mean(axis=1)
     (axes,) = estimates.differences(table, "variant", "metric").axes
     assert axes.get_xlim() == pytest.approx((-0.21, 0.21))
-    assert [text.get_text() for text in axes.texts] == ["◂ -8.95"]
+    assert [text.get_text() for text in axes.texts] == ["◂ -8.95\n[-9.00, -8.90]"]
 
 
 def test_values_have_a_panel_per_measure_and_a_row_per_label():
@@ -227,6 +227,26 @@ def test_values_have_a_panel_per_measure_and_a_row_per_label():
     assert drawn == [[[0.5, 0.0], [0.7, 1.0]], [[0.2, 1.0]]]
     bars = fig.axes[0].containers[0].lines[2][0].get_segments()[0][:, 0].tolist()
     assert bars == pytest.approx([0.4, 0.7])
+
+
+def test_a_panel_also_says_what_tables_call_its_measure():
+    metrics = ["pck", "identity_top1", "print_kept", "print_false", "KID (0: best)"]
+    table = pd.DataFrame({"method": "a", "metric": metrics, "value": 0.5})
+    fig = estimates.values(table.assign(ci_low=0.4, ci_high=0.6), "method", "metric")
+    assert [axes.get_title() for axes in fig.axes] == [
+        "key points right (PCK)",
+        "person right (top-1)\n(identity_top1)",
+        "print kept",
+        "print where none is\n(print_false)",
+        "KID (0: best)",
+    ]
+
+
+@pytest.mark.parametrize("count, rows", [(3, [0, 0, 0]), (4, [0, 0, 1, 1]), (5, [0, 0, 0, 1, 1])])
+def test_no_panel_stands_alone_in_its_line(count, rows):
+    table = pd.DataFrame({"method": "a", "metric": list("abcde")[:count], "value": 0.5})
+    fig = estimates.values(table.assign(ci_low=0.4, ci_high=0.6), "method", "metric")
+    assert [axes.get_subplotspec().rowspan.start for axes in fig.axes] == rows
 
 
 def test_a_value_far_beyond_the_others_is_an_arrow_with_its_number():

@@ -12,6 +12,7 @@ import pandas as pd
 
 from posedive_lib.bench import figures
 from posedive_lib.bench.statistics import NO_EFFECT, contains_zero
+from posedive_lib.bench.tables import span
 from posedive_lib.errors import StudyError
 
 if TYPE_CHECKING:
@@ -70,7 +71,7 @@ def differences(table: pd.DataFrame, label: str, panel: str) -> Figure:
     """A panel per value of the column `panel`: a dot with its interval per `label`, against 0.
 
     Open markers: the interval contains 0. A row that would flatten the others is an arrow at the
-    edge, with its number. Other columns: difference, ci_low, ci_high.
+    edge, with its numbers. Other columns: difference, ci_low, ci_high.
     """
     names = list(dict.fromkeys(table[label]))
     fig, panels = _panels(table, names, panel, 3.0, 0.42 * len(names) + 1.3, margin=1.5)
@@ -88,7 +89,8 @@ def differences(table: pd.DataFrame, label: str, panel: str) -> Figure:
 def _cut(axes: Axes, part: pd.DataFrame) -> None:
     """End the axis where most rows end, if a few reach more than FAR times as far.
 
-    The interval of a row whose dot is shown is shown whole, with 5 % to the frame.
+    Those are arrows at the edge, with their difference and its interval. A row whose dot is shown
+    has its whole interval, with 5 % to the frame.
     """
     ends = part[["ci_low", "ci_high"]].abs().max(axis=1)
     limit = float(1.2 * ends.quantile(0.6))
@@ -98,14 +100,16 @@ def _cut(axes: Axes, part: pd.DataFrame) -> None:
     while (wider := 1.05 * ends[part["difference"].abs() <= limit].max()) > limit:
         limit = wider
     axes.set_xlim(-limit, limit)
-    axes.locator_params(axis="x", nbins=5)  # more numbers would touch
-    for y, difference in enumerate(part["difference"]):
+    axes.locator_params(axis="x", nbins=4)  # more numbers would touch
+    for y, row in enumerate(part.to_dict("records")):
+        difference = row["difference"]
         if abs(difference) > limit:
-            side, said = ("left", "◂ {:+.2f}") if difference < 0 else ("right", "{:+.2f} ▸")
-            hides = {"facecolor": "white", "edgecolor": "none", "pad": 1}  # the end of its interval
-            look: dict[str, Any] = {"fontsize": 9, "va": "center", "bbox": hides}
+            number, _, interval = span(row, digits=2).partition(" ")
+            side, said = ("left", f"◂ {number}") if difference < 0 else ("right", f"{number} ▸")
+            hides = {"facecolor": "white", "edgecolor": "none", "pad": 2}  # the end of its interval
+            look: dict[str, Any] = {"fontsize": 8, "va": "center", "bbox": hides, "zorder": 2.4}
             place = 0.98 * np.sign(difference) * limit
-            axes.text(place, y, said.format(difference), ha=side, **look)
+            axes.text(place, y, f"{said}\n{interval}", ha=side, **look)
 
 
 @figures.style()
@@ -121,7 +125,7 @@ def values(table: pd.DataFrame, label: str, panel: str) -> Figure:
         part = table[table[panel] == name]
         error = np.abs(part[["ci_low", "ci_high"]].to_numpy().T - part["value"].to_numpy())
         places = [names.index(own) for own in part[label]]
-        axes.errorbar(part["value"], places, xerr=error, linestyle="", marker="o", capsize=3)
+        axes.errorbar(part["value"], places, xerr=error, linestyle="", marker="o", markersize=4)
         *others, farthest = np.sort(part["ci_high"])
         if others and 0 < 10 * others[-1] < farthest:  # it would flatten the others
             limit, far = 1.6 * others[-1], int(part["ci_high"].argmax())
@@ -139,24 +143,32 @@ def _panels(
     height: float,
     margin: float = 0,
 ) -> tuple[Figure, dict[str, Axes]]:
-    """Axes in lines of three, one per value of the column `panel`, with a row for each name.
+    """Axes in lines of two or three, one per value of the column `panel`, with a row for each name.
 
     In inches: width and height of a panel, and margin for the names.
     """
     values = list(dict.fromkeys(table[panel]))
-    columns, lines = min(3, len(values)), -(-len(values) // 3)
+    columns = 2 if len(values) == 4 else min(3, len(values))  # four: no line with a single one
+    lines = -(-len(values) // columns)
     size = (width * columns + margin, height * lines)
     fig, grid = plt.subplots(lines, columns, figsize=size, sharey=True, squeeze=False)
     for empty in grid.flat[len(values) :]:
         empty.remove()
     for axes, value in zip(grid.flat, values, strict=False):
         axes.set(
-            title=figures.METRICS.get(value, value),
+            title=_title(value),
             yticks=range(len(names)),
             yticklabels=names,
             ylim=(len(names) - 0.5, -0.5),  # the first name on top
         )
     return fig, dict(zip(values, grid.flat, strict=False))
+
+
+def _title(metric: str) -> str:
+    """A measure as axes name it, and in brackets as tables do, unless that is the same letters."""
+    said = figures.METRICS.get(metric, metric)
+    same = said in (metric, metric.replace("_", " ")) or metric.upper() in said  # pck, PCK
+    return said if same else f"{said}\n({metric})"
 
 
 @figures.style()
