@@ -303,24 +303,38 @@ def test_an_arm_looks_the_same_in_every_figure_and_others_like_none():
     assert not taken & {part for name in names[:2] for part in looks[name]}
 
 
-def test_a_gap_that_would_flatten_the_gains_breaks_the_axis():
+@pytest.mark.parametrize("reach", [1.0, np.nan])
+def test_an_arm_far_below_is_an_arrow_and_those_that_gain_are_enlarged(reach):
+    """Also of one seed, which has no interval."""
     gains = np.array([-28.0, 5.0, 6.0])
     table = pd.DataFrame({"arm": ["useless", "good", "better"], "pck": [0.2, 0.8, 0.9]})
-    table = table.assign(gain=gains, gain_low=gains - 1, gain_high=gains + 1)
-    (upper, lower) = estimates.against_quality(table, {"pck": "PCK"}).axes
-    low, high = upper.get_ylim()
-    assert low < 0 < 4 < 7 < high < 9  # the good ones fill it, and 0 is there
-    assert lower.get_ylim()[0] < -29 and lower.get_ylim()[1] < -26
-    near = table.assign(gain=gains[1:].mean(), gain_low=-1.0, gain_high=7.0)
-    assert len(estimates.against_quality(near, {"pck": "PCK"}).axes) == 1
+    table = table.assign(gain=gains, gain_low=gains - reach, gain_high=gains + reach)
+    fig = estimates.against_quality(table, {"pck": "PCK"})
+    whole, enlarged = fig.axes
+    low, high = whole.get_ylim()
+    assert -2 < low < 0 < 6 < high < 8 and whole.get_xlim()[0] < 0.2
+    assert [text.get_text() for text in whole.texts] == ["▾ useless: -28.0"]
+    assert [text.get_text() for text in fig.legends[0].get_texts()] == ["good", "better"]
+    ends = (4.0, 7.0) if reach == 1 else (5.0, 6.0)
+    margin = 0.08 * (ends[1] - ends[0])
+    assert enlarged.get_ylim() == pytest.approx((ends[0] - margin, ends[1] + margin))
+    assert [dot.get_label() for dot in enlarged.containers] == ["good", "better"]
 
 
-def test_one_seed_has_no_interval_and_its_axis_is_broken_all_the_same():
-    gains = np.array([-28.0, 5.0, 6.0])
-    table = pd.DataFrame({"arm": ["useless", "good", "better"], "pck": [0.2, 0.8, 0.9]})
-    table = table.assign(gain=gains, gain_low=np.nan, gain_high=np.nan)
-    (upper, lower) = estimates.against_quality(table, {"pck": "PCK"}).axes
-    assert upper.get_ylim()[1] > 6 and lower.get_ylim()[0] < -28
+@pytest.mark.parametrize("gains", [[5.0, 6.0, 7.0], [25.0, 26.0, 27.0], [-1.0, -3.0, 2.0]])
+def test_nothing_is_cut_off_or_enlarged_without_need(gains):
+    table = pd.DataFrame({"arm": list("abc"), "pck": [0.2, 0.8, 0.9], "gain": gains})
+    (axes,) = estimates.against_quality(table, {"pck": "PCK"}).axes
+    assert not axes.texts and len(axes.containers) == 3
+    assert axes.get_ylim()[0] < min(*gains, 0) < max(gains) < axes.get_ylim()[1]
+
+
+def test_a_measure_with_an_interval_has_it_lying():
+    table = pd.DataFrame({"arm": ["a"], "right_percent": [80.0], "gain": [1.0]})
+    table = table.assign(right_low=75.0, right_high=83.0, gain_low=0.5, gain_high=2.0)
+    (axes,) = estimates.against_quality(table, {"right_percent": "right person (%)"}).axes
+    lying, standing = (bar.get_segments()[0].tolist() for bar in axes.containers[0].lines[2])
+    assert lying == [[75.0, 1.0], [83.0, 1.0]] and standing == [[80.0, 0.5], [80.0, 2.0]]
 
 
 def test_worlds_next_to_each_other_do_not_hide_each_other():

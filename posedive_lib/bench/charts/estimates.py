@@ -173,88 +173,86 @@ def _title(metric: str) -> str:
 
 @figures.style()
 def against_quality(table: pd.DataFrame, measures: dict[str, str]) -> Figure:
-    """A panel per measure (column → axis label): the gain of every `arm` with its interval.
+    """A panel per measure (column → axis label): the gain of every `arm` with both intervals.
 
-    An arm of the study looks as in every figure; the others have looks of their own. Other columns:
-    gain, gain_low, gain_high. Where a gap would flatten the gains, the vertical axis is broken
-    there (`_parts`), and a panel is two, one above the other.
+    Arms that would flatten the others (`_floor`) are arrows at the lower edge, with their gain.
+    Where some arms gain and others do not, a second line of panels shows the first ones enlarged.
+    Other columns: gain, and the ends of intervals (`_ends`).
     """
-    parts = _parts(table)
-    heights = [2, 1] if len(parts) > 1 else [1]
-    fig, grid = plt.subplots(
-        len(parts),
-        len(measures),
-        figsize=(4.2 * len(measures), 2.2 + 1.2 * len(parts)),
-        sharey="row",
-        sharex="col",
-        squeeze=False,
-        height_ratios=heights,
-    )
-    for line, limits in zip(grid, parts, strict=True):
-        for axes, column in zip(line, measures, strict=True):
-            _gains(axes, table, column)
-            axes.axhline(0, **ZERO)
-            if len(parts) > 1:
-                axes.set_ylim(limits)
+    table = table.assign(look=_looks(table["arm"]))
+    ahead, far = table[table["gain"] > 0], table["gain"] < _floor(table["gain"])
+    lines = 2 if 1 < len(ahead) < len(table) else 1
+    size = (4.2 * len(measures), 0.8 + 2.3 * lines)
+    fig, grid = plt.subplots(lines, len(measures), figsize=size, sharey="row", squeeze=False)
+    low, high = _around(table[~far], "gain", 0.0)
+    low -= 0.1 * (high - low) * far.sum()  # room for the arrows
+    for axes, column in zip(grid[0], measures, strict=True):
+        _points(axes, table[~far], column)
+        axes.set(xlim=_around(table, column), ylim=(low, high))
+        axes.axhline(0, **ZERO)
+        for number, row in enumerate(table[far].to_dict("records")):
+            place = (row[column], 0.03 + 0.08 * number)
+            said = f"▾ {row['arm']}: {row['gain']:+.1f}"
+            axes.text(*place, said, transform=axes.get_xaxis_transform(), fontsize=9)
+    for axes, column in zip(grid[1:].flat, measures, strict=False):
+        _points(axes, ahead, column)
+        axes.set(xlim=_around(ahead, column), ylim=_around(ahead, "gain"))
     for axes, label in zip(grid[-1], measures.values(), strict=True):
         axes.set_xlabel(label)
-    for upper, lower in zip(grid[0], grid[-1], strict=True):
-        if len(parts) > 1:
-            upper.spines["bottom"].set_visible(False)
-            upper.tick_params(bottom=False)
-            lower.spines["top"].set_visible(False)
-            slash: dict[str, Any] = {"marker": [(-1, -0.6), (1, 0.6)], "markersize": 10}
-            slash |= {"linestyle": "", "color": "black", "clip_on": False}
-            upper.plot([0], [0], transform=upper.transAxes, **slash)
-            lower.plot([0], [1], transform=lower.transAxes, **slash)
-    fig.supylabel("gain in mAP (points)", fontsize=10)
-    names = grid[0][0].get_legend_handles_labels()
-    fig.legend(*names, loc="outside upper center", ncols=len(table))
+    heights = ("gain in mAP (points)", "gains above 0, enlarged")
+    for axes, label in zip(grid[:, 0], heights, strict=False):
+        axes.set_ylabel(label)
+    points = grid[0][0].containers
+    dots, names = [point.lines[0] for point in points], [point.get_label() for point in points]
+    fig.legend(dots, names, loc="outside upper center", ncols=len(names))
     return fig
 
 
-def _gains(axes: Axes, table: pd.DataFrame, column: str) -> None:
-    """The gain of every arm against a column, with its interval."""
-    others = cycle(OTHERS)
-    for part in table.to_dict("records"):
-        gain = part["gain"]
-        if part["arm"] in {*figures.ARMS, *figures.LIKE}:
-            look = figures.arm_style(part["arm"])
-            colour, marker = look["color"], look["marker"]
-        else:
-            colour, marker = next(others)
-        axes.errorbar(
-            [part[column]],
-            [gain],
-            yerr=[[gain - part["gain_low"]], [part["gain_high"] - gain]],
-            color=colour,
-            marker=marker,
-            markersize=8,
-            capsize=3,
-            linestyle="",
-            label=part["arm"],
-        )
+def _looks(arms: pd.Series) -> pd.Series:
+    """Colour and marker of each arm: the study's as in every figure, others have their own."""
+    others, known = cycle(OTHERS), {*figures.ARMS, *figures.LIKE}
+
+    def look(arm: str) -> tuple[str, str]:
+        style = figures.arm_style(arm) if arm in known else None
+        return (style["color"], style["marker"]) if style else next(others)
+
+    return arms.map(look)
 
 
-def _parts(table: pd.DataFrame) -> list[tuple[float, float]]:
-    """Ranges of the vertical axis from the top one on: two where a third of it would be a gap.
+def _points(axes: Axes, table: pd.DataFrame, column: str) -> None:
+    """The gain of every arm against a column, with the intervals of both."""
+    for row in table.to_dict("records"):
+        bars = []
+        for name in (column, "gain"):
+            low, high = _ends(row, name)
+            bars.append([[row[name] - low], [high - row[name]]] if high > low else None)
+        colour, marker = row["look"]
+        look = {"color": colour, "marker": marker, "markersize": 8, "linestyle": ""}
+        axes.errorbar([row[column]], [row["gain"]], bars[1], bars[0], label=row["arm"], **look)
+    axes.locator_params(nbins=5)
 
-    0 is in one of them.
-    """
-    ends = (table[end].fillna(table["gain"]) for end in ("gain_low", "gain_high"))  # of one seed
-    spans = [*zip(*ends, strict=True), (0.0, 0.0)]
-    spans.sort()
-    low, high = spans[0][0], max(end for _, end in spans)
-    gaps = [(after[0] - before[1], n) for n, (before, after) in enumerate(pairwise(spans), start=1)]
-    widest, place = max(gaps)
-    if len(table) < 3 or widest < (high - low) / 3:
-        return [(low, high)]
-    found = []
-    for part in (spans[place:], spans[:place]):
-        bottom, top = part[0][0], max(end for _, end in part)
-        margin = 0.08 * (top - bottom) or 1.0
-        found.append((bottom - margin, top + margin))
-    return found
+
+def _ends(row: dict[Hashable, Any], column: str) -> list[float]:
+    """Both ends of a value's interval: x_low and x_high for x or x_percent; itself without one."""
+    stem, value = column.removesuffix("_percent"), row[column]
+    ends = [row.get(f"{stem}_{side}", value) for side in ("low", "high")]
+    return [value if np.isnan(end) else end for end in ends]  # a single seed has no interval
+
+
+def _around(table: pd.DataFrame, column: str, *more: float) -> tuple[float, float]:
+    """Limits of an axis that shows a column with its intervals, and `more`."""
+    ends = [end for row in table.to_dict("records") for end in _ends(row, column)]
+    low, high = min([*ends, *more]), max([*ends, *more])
+    margin = 0.08 * (high - low) or 1.0
+    return low - margin, high + margin
+
+
+def _floor(gains: pd.Series) -> float:
+    """The least gain above the widest gap, if that takes a third of the axis and ends below 0."""
+    values = sorted([*gains, 0.0])
+    gap, floor = max((after - before, after) for before, after in pairwise(values))
+    wide = len(gains) > 2 and gap > (values[-1] - values[0]) / 3
+    return floor if wide and floor <= 0 else values[0]
 
 
 def shows_nothing(row: dict[Hashable, Any]) -> bool:
