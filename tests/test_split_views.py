@@ -1,6 +1,8 @@
 """Pictures of the splits."""
 
 import numpy as np
+import pandas as pd
+from PIL import Image
 
 from posedive_lib.study import split_views
 
@@ -22,3 +24,15 @@ def test_the_line_of_a_histogram_runs_over_the_bars():
     fig, _ = split_views.distance_histogram({"all": rng.random(50), "split": rng.random(50)})
     line, bars = fig.axes[0].patches
     assert bars.get_fill() and not line.get_fill() and line.get_zorder() > bars.get_zorder()
+
+
+def test_pose_groups_are_counted_from_1(tmp_path):
+    photo = tmp_path / "a.png"
+    Image.new("RGB", (8, 16)).save(photo)
+    images = pd.DataFrame({"rel": ["a", "b"], "cluster": [0, 1], "side": ["train", "query"]})
+    images = images.assign(split=["train", "query"], pid=1)
+    paths = dict.fromkeys(images["rel"], str(photo))
+    joints = np.random.default_rng(0).random((2, 24, 3))
+    fig = split_views.pose_clusters(images, joints, 1, paths, (16, 8))
+    titles = [axes.get_title() for axes in fig.axes if axes.get_title()]
+    assert titles == ["group 1 · train\n1 train\n0 test", "group 2 · test\n0 train\n1 test"]

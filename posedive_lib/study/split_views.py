@@ -174,6 +174,7 @@ def pose_clusters(
 ) -> Figure:
     """A column per pose cluster: its mean pose, the nearest photos, and its images on each side.
 
+    Shown numbers start at 1, as those of other figures; `cluster` starts at 0.
     images: rel, cluster, side ("train", "query", "gallery" or ""), split and pid, in the order of
     `joints` (N, 24, 3). paths: file of each rel. size: height and width of a photo.
     """
@@ -189,7 +190,9 @@ def pose_clusters(
         use, colour = ("train", TRAIN) if cluster < train_clusters else ("test", TEST)
         in_train, in_test = (side == "train").sum(), side.isin(["query", "gallery"]).sum()
         ax.set_title(
-            f"pose {cluster} · {use}\n{in_train} train\n{in_test} test", color=colour, fontsize=10
+            f"group {cluster + 1} · {use}\n{in_train} train\n{in_test} test",
+            color=colour,
+            fontsize=10,
         )
         distance = ((joints[rows] - centre) ** 2).sum((1, 2))
         nearest = images.iloc[rows[np.argsort(distance, kind="stable")]]
