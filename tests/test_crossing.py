@@ -60,3 +60,13 @@ def test_gaps_to_the_truth_have_intervals_over_people():
     whole = variance_shares(blind)["pose"] - variance_shares(truth)["pose"]
     assert found["pose_gap"] == pytest.approx(whole)
     assert found["pose_gap_low"] < whole < found["pose_gap_high"]
+
+
+def test_a_gap_ends_where_a_share_would_leave_0_to_100():
+    rng = np.random.default_rng(0)
+    pose = rng.normal(0, 3, (1, 6, 4))
+    truth = pose + rng.normal(0, 1, (3, 6, 4))  # few people: Student's interval is very wide
+    noise = np.array([0.2, 4, 0.2])[:, None, None]
+    found = gaps_to_truth(pose + noise * rng.normal(0, 1, (3, 6, 4)), truth)
+    assert found["pose_gap_high"] == pytest.approx(100 - variance_shares(truth)["pose"])
+    assert found["identity_gap_low"] == pytest.approx(-variance_shares(truth)["identity"])
