@@ -78,7 +78,7 @@ def test_a_yes_is_of_the_two_splits_and_stands_beside_what_speaks_against_it(wri
     ]
     said = answers.fresh_worlds(write("replication_checks", *rules))
     assert said.endswith(
-        "No effect is shown on MSMT17-S (Cam) by these rules: plain means (p 0.133)."
+        "No effect is shown on MSMT17-S (Cam) by these rules: *plain means* (p 0.133)."
     )
 
 

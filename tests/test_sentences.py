@@ -9,7 +9,7 @@ import pytest
 from pipeline import ROOT, executed
 
 from posedive_lib.errors import StudyError
-from posedive_lib.study import replication_gains, sentences, summary
+from posedive_lib.study import border_sentences, replication_gains, sentences, summary
 from posedive_lib.study.names import NAMES
 from posedive_lib.writing import placed
 
@@ -117,7 +117,7 @@ def test_true_photos_are_no_ceiling_only_by_a_verdict(tmp_path):
 
 def test_other_rules_and_borders_stand_beside_the_lead(tmp_path):
     tables = sentences.Tables(tmp_path)
-    assert sentences.other_rules(tables) == sentences.border_ends(tables) == ""
+    assert sentences.other_rules(tables) == border_sentences.border_ends(tables) == ""
     rules = [("as frozen", "gain"), ("plain means", "no effect shown"), ("Holm's", "gain")]
     checks = [("msmt17-s-cam", rule, verdict) for rule, verdict in rules]
     checks.append(("msmt17-s-cam-45", "plain means", "no effect shown"))
@@ -127,15 +127,15 @@ def test_other_rules_and_borders_stand_beside_the_lead(tmp_path):
     rows = table("borders")
     rows.to_csv(tmp_path / "borders.csv", index=False)
     own = rows.query("arm == 'pose-dive' and metric == 'mAP'").set_index("border")["difference"]
-    said = sentences.border_ends(tables)
+    said = border_sentences.border_ends(tables)
     assert f"`pose-dive` brings {own.iloc[0]:+.1f}" in said and f"to {own.iloc[-1]:+.1f}" in said
     gains = table("replication_gains")
     gains.to_csv(tmp_path / "replication_gains.csv", index=False)
     wanted = "dataset == 'msmt17-s-cam-45' and baseline == 'same-distribution'"
     margin = gains.query(f"{wanted} and arm == 'pose-dive' and metric == 'mAP'").iloc[0]
-    text = sentences.beyond(tables, "replication_gains")
+    text = border_sentences.beyond(tables, "replication_gains")
     assert "beyond 45°" in text and f"worth {margin['difference']:+.1f} [" in text
-    assert sentences.beyond(tables, "borders") == ""  # it has no such row
+    assert border_sentences.beyond(tables, "borders") == ""  # it has no such row
 
 
 def test_parts_and_the_baseline_are_told_by_their_verdicts(tmp_path):

@@ -90,7 +90,7 @@ def _by_other_rules(tables: Tables) -> str:
     table = tables.rows("replication_checks", verdict=NO_EFFECT)
     said = [
         f"on {NAMES[str(dataset)]} by these rules: "
-        + ", ".join(f"{row['rule']} (p {row['p']:.3f})" for _, row in own.iterrows())
+        + ", ".join(f"*{row['rule']}* (p {row['p']:.3f})" for _, row in own.iterrows())
         for dataset, own in table[table["dataset"].isin(NAMES)].groupby("dataset", sort=False)
     ]
     return f"No effect is shown {'; '.join(said)}." if said else ""

@@ -179,7 +179,7 @@ def _family(pairs: list[Pair], seed: int, metrics: Sequence[str] = METRICS) -> p
     return family(pairs, seed=seed, metrics=metrics)
 
 
-def _by_border(records: list[Record]) -> Iterator[tuple[dict[str, float], pd.DataFrame]]:
+def _by_border(records: list[Record]) -> Iterator[tuple[dict[str, Any], pd.DataFrame]]:
     """Border and number of queries, with the runs (BORDERS) on the photos beyond it."""
     rows = [
         {

@@ -18,15 +18,13 @@ from posedive_lib.bench.runs import write_text
 from posedive_lib.bench.statistics import ALPHA
 from posedive_lib.errors import command
 from posedive_lib.study.answers import answers
+from posedive_lib.study.border_sentences import beyond, border_ends, borders
 from posedive_lib.study.names import NAMES
 from posedive_lib.study.reid_findings import captured
 from posedive_lib.study.sentences import (
     Tables,
     against_true,
     baseline,
-    beyond,
-    border_ends,
-    borders,
     diversity,
     listed,
     other_rules,
