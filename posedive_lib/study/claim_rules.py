@@ -277,8 +277,9 @@ def stable_over_thresholds(e: Evidence) -> Finding:
             "different ones, and a difference between equal ones is noise; "
         )
     text = f"{note}{best:g} against the worst, {worst['other']:g}: {said(worst)}"
-    ranks = _rank1_of(runs, e.seed)
-    text += f"; in rank-1, told and not judged, the best against the worst: {said(ranks, 'rank-1')}"
+    if runs["rank1"].notna().all():
+        ranks = said(_rank1_of(runs, e.seed), "rank-1")
+        text += f"; in rank-1, told and not judged, the best against the worst: {ranks}"
     if (_lowest(runs, best, others["other"]) > SAME).any():
         return text, "contradicted"
     if not (others[["ci_low", "ci_high"]].abs() < SAME).all(axis=None):
