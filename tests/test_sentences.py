@@ -10,6 +10,7 @@ from pipeline import ROOT, executed
 
 from posedive_lib.errors import StudyError
 from posedive_lib.study import border_sentences, replication_gains, sentences, summary
+from posedive_lib.study.in_short import in_short
 from posedive_lib.study.names import NAMES
 from posedive_lib.writing import placed
 
@@ -93,6 +94,24 @@ def test_fresh_worlds_lead_once_they_were_run(tmp_path):
     ends = f"[{true['ci_low']:+.1f}, {true['ci_high']:+.1f}]"
     lacking = f"generated ones: {true['difference']:+.1f} {ends} mAP on MSMT17-S (Cam) (loss)."
     assert lacking in first
+
+
+def test_four_sentences_say_gains_losses_and_where_nothing_is_shown(tmp_path):
+    tables = sentences.Tables(tmp_path)
+    assert in_short(tables) == ""
+    gains = table("replication_gains")
+    pair = (gains["arm"] == "pose-dive") & (gains["baseline"] == "real")
+    own = gains[pair & (gains["metric"] == "mAP")].set_index("dataset")
+    gains.loc[pair & (gains["dataset"] == "market1501"), "verdict"] = "loss"
+    gains.to_csv(tmp_path / "replication_gains.csv", index=False)
+    cam, pose, market = (
+        f"{NAMES[name]} ({own.loc[name, 'difference']:+.1f})"
+        for name in ("msmt17-s-cam", "msmt17-s-pose", "market1501")
+    )
+    assert in_short(tables).startswith(
+        f"In 8 new worlds, the method's images (`pose-dive`) gain mAP on {cam} and {pose}, and "
+        f"lose mAP on {market}, and show no effect on CUHK03 (L). Against as many generated"
+    )
 
 
 def test_true_photos_are_no_ceiling_only_by_a_verdict(tmp_path):
@@ -192,7 +211,7 @@ def test_missing_tables_and_markers_are_named(tmp_path):
 
 def test_no_result_in_the_readme_is_typed():
     typed = RESULTS
-    for name in ("results", "replication"):
+    for name in ("short", "results", "replication"):  # generated, and held to the reports
         block = re.search(f"<!-- {name}: begin -->.*<!-- {name}: end -->", RESULTS, re.DOTALL)
         typed = typed.replace(block[0], "")
     assert re.findall(r"\d+\.\d+|\d+ ?%", typed) == []

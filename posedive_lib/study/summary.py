@@ -19,6 +19,7 @@ from posedive_lib.bench.statistics import ALPHA
 from posedive_lib.errors import command
 from posedive_lib.study.answers import answers
 from posedive_lib.study.border_sentences import beyond, border_ends, borders
+from posedive_lib.study.in_short import in_short
 from posedive_lib.study.names import NAMES
 from posedive_lib.study.reid_findings import captured
 from posedive_lib.study.sentences import (
@@ -205,6 +206,7 @@ def main(arguments: list[str] | None = None) -> int:
     tables = Tables()
     blocks = {
         README: {
+            "short": wrapped(in_short(tables)),
             "results": summary(tables),
             "replication": wrapped(trust(tables)),
             "cost": cost(pd.read_csv(COSTS)),
