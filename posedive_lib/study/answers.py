@@ -72,15 +72,17 @@ def fresh_worlds(tables: Tables) -> str:
     text = f"{said} `pose-dive` against `same-distribution` in mAP, over new worlds: {parts}."
     pair = {"arm": "pose-dive", "baseline": "same-distribution"}
     others = rows(tables, "replication_gains", family="secondary", **pair)
-    named = [told(row) for _, row in others.iterrows() if row["dataset"] in NAMES]
-    if named:
-        text += f" Elsewhere: {', '.join(named)}."
+    if elsewhere := _on_named_sets(others):
+        text += f" Elsewhere: {elsewhere}."
     plain = rows(tables, "replication_gains", arm="same-distribution", baseline="real")
-    plain = plain[plain["verdict"] == "gain"]
-    named = [told(row) for _, row in plain.iterrows() if row["dataset"] in NAMES]
-    if named:
-        text += f" Images in the old poses and views gain over real ones too: {', '.join(named)}."
+    if gains := _on_named_sets(plain[plain["verdict"] == "gain"]):
+        text += f" Images in the old poses and views gain over real ones too: {gains}."
     return f"{text} {_by_other_rules(tables)}".strip()
+
+
+def _on_named_sets(found: pd.DataFrame) -> str:
+    """`told` of each row; (Cam) beyond 45° is no set of its own, and is left out."""
+    return ", ".join(told(row) for _, row in found.iterrows() if row["dataset"] in NAMES)
 
 
 def _by_other_rules(tables: Tables) -> str:

@@ -1,5 +1,7 @@
 """Where the test of MSMT17-S (Cam) begins, in sentences from the reports alone; see `sentences`."""
 
+import pandas as pd
+
 from posedive_lib.bench.tables import span
 from posedive_lib.study.reid_findings import at_the_last_border
 from posedive_lib.study.sentences import Tables, found, listed
@@ -25,14 +27,9 @@ def border_ends(tables: Tables) -> str:
     rows = tables.rows("borders", arm="pose-dive", metric="mAP").sort_values("border")
     if len(rows) < 2:
         return ""
-    ends = [
-        f"{row['difference']:+.1f}{found(row)} beyond {row['border']:g}°"
-        for _, row in rows.iloc[[0, -1]].iterrows()
-    ]
-    text = f"By where the test of MSMT17-S (Cam) begins, `pose-dive` brings {' to '.join(ends)}."
-    if tables.has("border_pairs"):
-        text += f" {at_the_last_border(tables.rows('border_pairs'))}"
-    return text.strip()
+    ends = " to ".join(_by_border(rows.iloc[[0, -1]]))
+    text = f"By where the test of MSMT17-S (Cam) begins, `pose-dive` brings {ends}."
+    return f"{text} {_last(tables)}".strip()
 
 
 def borders(tables: Tables) -> str:
@@ -42,24 +39,28 @@ def borders(tables: Tables) -> str:
     said = {}
     for arm in ("pose-dive", "oracle"):
         rows = tables.rows("borders", arm=arm, metric="mAP")
-        said[arm] = [
-            f"{row['difference']:+.1f}{found(row)} beyond {row['border']:g}°"
-            for _, row in rows.iterrows()
-        ]
+        said[arm] = _by_border(rows)
     where = "By where the test of MSMT17-S (Cam) begins, the change in mAP is"
     text = f"{where} {listed(said['pose-dive'])} from the front." if said["pose-dive"] else ""
     if text and said["oracle"]:
         text += f" Of true photos it is {listed(said['oracle'])}."
     rows = tables.rows("borders", arm="pose-dive", metric="rank1")
-    shown = [
-        f"{row['difference']:+.1f}{found(row)} beyond {row['border']:g}°"
-        for _, row in rows.iterrows()
-        if row["verdict"] in ("gain", "loss")
-    ]
+    shown = _by_border(rows[rows["verdict"].isin(["gain", "loss"])])
     if text and len(rows):
         rest = ", and no effect at any other border" if 0 < len(shown) < len(rows) else ""
         text += f" In rank-1 `pose-dive` shows {listed(shown) or 'no effect at any border'}{rest}."
         text += " Here p is corrected over all borders and arms, a family of its own."
-    if text and tables.has("border_pairs"):
-        text += f" {at_the_last_border(tables.rows('border_pairs'))}"
-    return text.strip()
+    return f"{text} {_last(tables)}".strip() if text else ""
+
+
+def _by_border(rows: pd.DataFrame) -> list[str]:
+    """ "+4.9 (gain) beyond 30°" of each row."""
+    return [
+        f"{row['difference']:+.1f}{found(row)} beyond {row['border']:g}°"
+        for _, row in rows.iterrows()
+    ]
+
+
+def _last(tables: Tables) -> str:
+    there = tables.has("border_pairs")
+    return at_the_last_border(tables.rows("border_pairs")) if there else ""

@@ -260,9 +260,7 @@ def stable_over_thresholds(e: Evidence) -> Finding:
     levels = sorted(runs["threshold"].unique())
     if len(levels) < 2:
         raise NotCovered("fewer than two thresholds leave enough images")
-    best = best_level(runs, "threshold", "mAP")
-    others = level_against_others(runs, "threshold", best, metric="mAP", seed=e.seed)
-    worst = others.iloc[int(others["difference"].to_numpy().argmax())]
+    best, others, worst = _best_and_worst(runs, "mAP", e.seed)
     counts = e.table("tables/threshold_counts")
     asked = counts["threshold"]
     # Candidates that pass: a higher threshold lets a part of those of a lower one pass.
@@ -278,8 +276,9 @@ def stable_over_thresholds(e: Evidence) -> Finding:
         )
     text = f"{note}{best:g} against the worst, {worst['other']:g}: {said(worst)}"
     if runs["rank1"].notna().all():
-        ranks = said(_rank1_of(runs, e.seed), "rank-1")
-        text += f"; in rank-1, told and not judged, the best against the worst: {ranks}"
+        *_, ranks = _best_and_worst(runs, "rank1", e.seed)
+        text += "; in rank-1, told and not judged, the best against the worst: "
+        text += said(ranks, "rank-1")
     if (_lowest(runs, best, others["other"]) > SAME).any():
         return text, "contradicted"
     if not (others[["ci_low", "ci_high"]].abs() < SAME).all(axis=None):
@@ -287,11 +286,13 @@ def stable_over_thresholds(e: Evidence) -> Finding:
     return text, "supported" if len(levels) == len(asked) else "partly supported"
 
 
-def _rank1_of(runs: pd.DataFrame, seed: int) -> pd.Series:
-    """The largest lead of the best threshold in rank-1."""
-    best = best_level(runs, "threshold", "rank1")
-    others = level_against_others(runs, "threshold", best, metric="rank1", seed=seed)
-    return others.iloc[int(others["difference"].to_numpy().argmax())]
+def _best_and_worst(
+    runs: pd.DataFrame, metric: str, seed: int
+) -> tuple[float, pd.DataFrame, pd.Series]:
+    """The threshold with the highest mean, its leads over the others, and the largest of them."""
+    best = best_level(runs, "threshold", metric)
+    others = level_against_others(runs, "threshold", best, metric=metric, seed=seed)
+    return best, others, others.iloc[int(others["difference"].to_numpy().argmax())]
 
 
 def _lowest(runs: pd.DataFrame, best: float, others: pd.Series) -> np.ndarray:

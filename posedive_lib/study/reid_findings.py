@@ -254,15 +254,14 @@ def frontal(sums: dict[str, pd.DataFrame]) -> str:
     return f"{text}, {'and' if grows == side else 'but'} {far} most: {'; '.join(said)}."
 
 
-def by_border(borders: pd.DataFrame, arm: str = "pose-dive", baseline: str = "real") -> str:
-    """The difference beyond each border with its corrected p."""
-    rows = pick(borders, arm, baseline).sort_values("border")
+def by_border(borders: pd.DataFrame, arm: str = "pose-dive") -> str:
+    """The gain beyond each border with its corrected p."""
+    rows = pick(borders, arm, "real").sort_values("border")
     said = [
         f"{row['difference']:+.1f} beyond {row['border']:g}° (p {row['p_joint']:.2f})"
         for _, row in rows.iterrows()
     ]
-    pair = f"`{arm}`" + f" against `{baseline}`" * (baseline != "real")
-    return f"{pair}: {', '.join(said)}." if said else f"{pair} was {NOT_RUN}."
+    return f"`{arm}`: {', '.join(said)}." if said else f"`{arm}` was {NOT_RUN}."
 
 
 def at_the_last_border(pairs: pd.DataFrame) -> str:

@@ -15,6 +15,7 @@ from posedive_lib.errors import StudyError
 from posedive_lib.study.evidence import matching
 from posedive_lib.study.names import NAMES
 from posedive_lib.study.reid_findings import dagger
+from posedive_lib.study.replication_checks import FROZEN
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Mapping
@@ -166,8 +167,8 @@ def other_rules(tables: Tables) -> str:
         return ""
     table = tables.rows("replication_checks")
     table = table[table["dataset"].isin(NAMES)]  # (Cam) beyond 45° is no set of its own
-    frozen = tables.rows("replication_checks", rule="as frozen").set_index("dataset")["verdict"]
-    others = table[table["rule"] != "as frozen"]
+    frozen = tables.rows("replication_checks", rule=FROZEN).set_index("dataset")["verdict"]
+    others = table[table["rule"] != FROZEN]
     said = []
     for dataset, own in others.groupby("dataset", sort=False):
         same = int((own["verdict"] == frozen[dataset]).sum())

@@ -19,7 +19,7 @@ from posedive_lib.bench.statistics import ALPHA
 from posedive_lib.errors import command
 from posedive_lib.study.answers import answers
 from posedive_lib.study.border_sentences import beyond, border_ends, borders
-from posedive_lib.study.in_short import in_short
+from posedive_lib.study.in_short import WORLDS, in_short
 from posedive_lib.study.names import NAMES
 from posedive_lib.study.reid_findings import captured
 from posedive_lib.study.sentences import (
@@ -41,7 +41,6 @@ from posedive_lib.writing import placed
 
 README, ANSWERS = Path("README.md"), Path("docs/answers.md")
 COSTS = Path("reports/costs.csv")
-WORLDS = "replication_gains"  # the table of `make replication`
 DRAWN = "reports/figures/replication/worlds.png"  # its figure
 DAGGER = (
     "†: the interval excludes 0, but p, corrected for all comparisons, is above 0.05: no effect is "
