@@ -26,13 +26,14 @@ METRICS = ("mAP", "rank1")
 # on the real data sets.
 PUBLISHED = {"market1501": 0.7, "msmt17": 3.0, "cuhk03-detected": 1.8, "cuhk03-labeled": 1.7}
 
-# Pairs (arm, baseline).
+Pairs = Sequence[tuple[str, str]]  # (arm, baseline)
 VOLUME = (  # diversity against volume: as many images of the same kind, or real photos again
     ("pose-dive", "repeat"),
     ("pose-dive", "same-distribution"),
     ("oracle", "repeat"),
     ("oracle", "oracle-same"),
 )
+NEW_VIEWS = (("pose-dive", "same-distribution"), ("oracle", "oracle-same"))  # against old ones
 PARTS = (  # what each of viewpoint and pose adds to the other
     ("viewpoint", "same-distribution"),
     ("pose", "same-distribution"),
@@ -143,18 +144,23 @@ def pairs_against(runs: pd.DataFrame, baseline: str, **labels: Any) -> list[Pair
 
 def between(
     runs: pd.DataFrame,
-    pairs: Sequence[tuple[str, str]] = VOLUME + CARRIED + PARTS + TRUTH + CHOICE,
+    pairs: Pairs = VOLUME + CARRIED + PARTS + TRUTH + CHOICE,
     *,
     seed: int,
     metrics: Sequence[str] = METRICS,
 ) -> pd.DataFrame:
     """Arm against baseline for each of `pairs`, per data set with both, corrected by `family`."""
-    found = []
-    for dataset, table in runs.groupby("dataset", sort=False):
-        for arm, baseline in pairs:
-            if {arm, baseline} <= set(table["arm"]):
-                found.append(_pair(str(dataset), table, arm, baseline))
-    return family(found, seed=seed, metrics=metrics)
+    return family(pairs_between(runs, pairs), seed=seed, metrics=metrics)
+
+
+def pairs_between(runs: pd.DataFrame, pairs: Pairs, **labels: Any) -> list[Pair]:
+    """Each of `pairs`, per data set with both; `labels` stand before the pairs' own."""
+    return [
+        _pair(str(dataset), table, arm, baseline, **labels)
+        for dataset, table in runs.groupby("dataset", sort=False)
+        for arm, baseline in pairs
+        if {arm, baseline} <= set(table["arm"])
+    ]
 
 
 def _pair(dataset: str, table: pd.DataFrame, arm: str, baseline: str, **more: Any) -> Pair:

@@ -11,7 +11,15 @@ import pandas as pd
 from posedive_lib import datasets
 from posedive_lib.bench.statistics import identity_interval
 from posedive_lib.study import design
-from posedive_lib.study.comparison import FAMILY, METRICS, Pair, family, pairs_against
+from posedive_lib.study.comparison import (
+    FAMILY,
+    METRICS,
+    NEW_VIEWS,
+    Pair,
+    family,
+    pairs_against,
+    pairs_between,
+)
 from posedive_lib.study.mini_world import look_alikes
 
 if TYPE_CHECKING:
@@ -20,8 +28,6 @@ if TYPE_CHECKING:
 Record = dict[str, Any]  # of `reid_jobs.many`
 DIFFERENCE = ["difference", "ci_low", "ci_high", "identities"]
 BORDERS = ["border", "queries", "dataset", "arm", "seed", "mAP", "rank1"]
-# New poses and views against as many images in the old ones: generated, and true.
-NEW_VIEWS = (("pose-dive", "same-distribution"), ("oracle", "oracle-same"))
 
 
 def identity_differences(P: Params, records: list[Record], pairs: pd.DataFrame) -> pd.DataFrame:
@@ -164,12 +170,7 @@ def border_pairs(records: list[Record], *, seed: int) -> pd.DataFrame:
     """
     pairs = []
     for labels, table in _by_border(records):
-        by_arm = dict(tuple(table.groupby("arm")))
-        for arm, baseline in NEW_VIEWS:
-            if {arm, baseline} <= set(by_arm):
-                named = labels | {"dataset": table["dataset"].iloc[0]}
-                named |= {"arm": arm, "baseline": baseline}
-                pairs.append(Pair(named, by_arm[arm], by_arm[baseline]))
+        pairs += pairs_between(table, NEW_VIEWS, **labels)
     return _family(pairs, seed, ("mAP",))
 
 
