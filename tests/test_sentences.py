@@ -15,7 +15,14 @@ from posedive_lib.study.names import NAMES
 from posedive_lib.writing import placed
 
 README = (ROOT / "README.md").read_text()
-RESULTS = README[README.index("## What came out") : README.index("## Two commands")]
+# Page -> its part with results, and the blocks in it that are generated and held to the reports.
+RESULTS = {
+    "README.md": (
+        README[README.index("## What came out") : README.index("## Two commands")],
+        ("short", "table"),
+    ),
+    "docs/results.md": ((ROOT / "docs/results.md").read_text(), ("results", "replication")),
+}
 
 
 def table(name: str) -> pd.DataFrame:
@@ -209,10 +216,11 @@ def test_missing_tables_and_markers_are_named(tmp_path):
         placed("# A README", "results", "text")
 
 
-def test_no_result_in_the_readme_is_typed():
-    typed = RESULTS
-    for name in ("short", "results", "replication"):  # generated, and held to the reports
-        block = re.search(f"<!-- {name}: begin -->.*<!-- {name}: end -->", RESULTS, re.DOTALL)
+@pytest.mark.parametrize("page", RESULTS)
+def test_no_result_is_typed(page):
+    typed, generated = RESULTS[page]
+    for name in generated:
+        block = re.search(f"<!-- {name}: begin -->.*<!-- {name}: end -->", typed, re.DOTALL)
         typed = typed.replace(block[0], "")
     assert re.findall(r"\d+\.\d+|\d+ ?%", typed) == []
 

@@ -175,7 +175,7 @@ def other_rules(tables: Tables) -> str:
         said.append(f"{same} of {len(own)} on {NAMES[str(dataset)]}")
     return (
         "Other rules for new against old poses and views were tried afterwards. The same verdict "
-        f"comes from {listed(said)} ([which](docs/primary_analysis.md#the-rule))."
+        f"comes from {listed(said)} ([which](primary_analysis.md#the-rule))."
     )
 
 

@@ -1,4 +1,4 @@
-"""Results and cost in a few sentences, for the README and docs/answers.md, from the reports alone:
+"""Results and cost in words, for the README and two pages of docs/, from the reports alone:
 
     python -m posedive_lib.study.summary            write them between the pages' markers
     python -m posedive_lib.study.summary --check    say whether they are those of the reports
@@ -39,9 +39,9 @@ from posedive_lib.study.sentences import (
 )
 from posedive_lib.writing import placed
 
-README, ANSWERS = Path("README.md"), Path("docs/answers.md")
+README, RESULTS, ANSWERS = Path("README.md"), Path("docs/results.md"), Path("docs/answers.md")
 COSTS = Path("reports/costs.csv")
-DRAWN = "reports/figures/replication/worlds.png"  # its figure
+DRAWN = "../reports/figures/replication/worlds.png"  # its figure
 DAGGER = (
     "†: the interval excludes 0, but p, corrected for all comparisons, is above 0.05: no effect is "
     "shown."
@@ -49,7 +49,7 @@ DAGGER = (
 
 
 def summary(tables: Tables) -> str:
-    """What came out, as Markdown for the README; fresh worlds lead, once they have been run."""
+    """What came out, as Markdown for docs/results.md; fresh worlds lead, once they were run."""
     seeds = int(tables.rows("comparison")["seeds"].max())
     points = {
         "mAP": verdicts(tables),
@@ -62,10 +62,19 @@ def summary(tables: Tables) -> str:
     }
     note = (
         f"Means of {seeds} seeds, with 95 % intervals over repeated trainings. –: not run. "
-        f"{DAGGER} [comparison.csv](reports/tables/comparison.csv) has all arms."
+        f"{DAGGER} [comparison.csv](../reports/tables/comparison.csv) has all arms."
     )
     paragraphs = [results_table(tables), wrapped(note), bullets(points)]
     return "\n\n".join([*fresh_worlds(tables), *paragraphs])
+
+
+def first_table(tables: Tables) -> str:
+    """The README's table: the new worlds', or the default study's before they were run."""
+    if not tables.has(WORLDS):
+        return f"{results_table(tables)}\n\n{wrapped(f'Means of seeds, in one world. {DAGGER}')}"
+    worlds = int(tables.rows(WORLDS)["worlds"].max())
+    note = f"Means of {worlds} new worlds, with 95 % intervals over worlds. {DAGGER}"
+    return f"{results_table(tables, WORLDS)}\n\n{wrapped(note)}"
 
 
 def details(tables: Tables) -> str:
@@ -104,8 +113,8 @@ def trust(tables: Tables) -> str:
     """What `make replication` says of the results, or that it has not been run."""
     first = (
         "`make replication` repeats the study in new worlds, with every setting fixed before "
-        "([how, and by which commit](replication/README.md)). The settings are those that we chose "
-        "with results in view: people, cameras, photos and trainings are new. "
+        "([how, and by which commit](../replication/README.md)). The settings are those that we "
+        "chose with results in view: people, cameras, photos and trainings are new. "
     )
     if not tables.has(WORLDS):
         return (
@@ -139,7 +148,7 @@ def fresh_worlds(tables: Tables) -> list[str]:
     )
     note = (
         f"Means of {worlds} worlds, with 95 % intervals over worlds. {DAGGER} "
-        "[replication_gains.csv](reports/tables/replication_gains.csv) has all arms."
+        "[replication_gains.csv](../reports/tables/replication_gains.csv) has all arms."
     )
     after = (
         "**In the one world of the default study**, whose design was chosen with results in view. "
@@ -158,7 +167,7 @@ def fresh_worlds(tables: Tables) -> list[str]:
     )
     picture = (
         "[![A dot for each new world and a mean with its interval, for five pairs of arms on five "
-        f"test sets]({DRAWN})](replication/README.md)"
+        f"test sets]({DRAWN})](../replication/README.md)"
     )
     below = (
         "*Small dots: the difference in one world. Large dots: the mean, with its interval; open "
@@ -198,7 +207,7 @@ def cost(costs: pd.DataFrame) -> str:
 def main(arguments: list[str] | None = None) -> int:
     """Write or check the pages' blocks. Returns the exit status: 1 where not current."""
     parser = argparse.ArgumentParser(
-        prog="python -m posedive_lib.study.summary", description="The README's results."
+        prog="python -m posedive_lib.study.summary", description="Results in words."
     )
     parser.add_argument("--check", action="store_true", help="change nothing")
     options = parser.parse_args(arguments)
@@ -206,10 +215,10 @@ def main(arguments: list[str] | None = None) -> int:
     blocks = {
         README: {
             "short": wrapped(in_short(tables)),
-            "results": summary(tables),
-            "replication": wrapped(trust(tables)),
+            "table": first_table(tables),
             "cost": cost(pd.read_csv(COSTS)),
         },
+        RESULTS: {"results": summary(tables), "replication": wrapped(trust(tables))},
         ANSWERS: {
             "answers": "\n".join(wrapped(one, "  ") for one in answers(tables)),
             "details": details(tables),
