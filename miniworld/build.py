@@ -84,7 +84,13 @@ def write_truth(
         for key in BODY_ARRAYS
     }
     BodyTable(path=paths, visible=visible, **bodies).save(folder / "smpl.npz")
-    save_masks(folder / "masks.npz", paths, np.stack([photo["mask"] for photo in photos]))
+    save_masks(folder / "masks.npz", paths, _stacked([photo["mask"] for photo in photos]))
+
+
+def _stacked(masks: list[np.ndarray]) -> np.ndarray:
+    """Masks (H, W) as one array; narrower ones are filled up on the right."""
+    widest = max(mask.shape[1] for mask in masks)
+    return np.stack([np.pad(mask, ((0, 0), (0, widest - mask.shape[1]))) for mask in masks])
 
 
 def render(folder: Path, plan: Plan, poses: PoseSource, P: Params) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -33,6 +33,7 @@ class Shot:
 
     person: row of the identities; pose: row of the source of poses; azimuth, elevation: degrees;
     key: seeds background and noise; fill, shift: of the crop, see `body.camera.fit_to_crop`.
+    aspect: height over width of the crop; None: of the size that `photograph` is given.
     window: (x, y) in [0, 1], which part of the camera's scene stands behind; None draws it.
     """
 
@@ -46,6 +47,7 @@ class Shot:
     shift: tuple[float, float] = (0.0, 0.0)
     low_quality: bool = False
     window: tuple[float, float] | None = None
+    aspect: float | None = None
 
 
 @dataclass(frozen=True)
@@ -95,8 +97,10 @@ def _take(studio: Studio, jobs: list[Job]) -> list[dict[str, Any]]:
 
 
 def _photo(studio: Studio, job: Job) -> dict[str, Any]:
-    photographer, conditions = _equipment(studio)
     who, shot = job.who, job.shot
+    if shot.aspect is not None:
+        studio = replace(studio, width=round(studio.height / shot.aspect))
+    photographer, conditions = _equipment(studio)
     view = (shot.azimuth, shot.elevation, shot.fill, shot.shift)
     if conditions is None:
         orientation, cam_t = photographer.place(who, job.root_tilt, job.body_pose, *view)
@@ -150,6 +154,7 @@ def photograph(
     Args:
         identities: rows of `miniworld.wardrobe.sample_identities`.
         body: SMPL file.
+        height, width: pixels; a shot with an `aspect` has a width of its own.
         focal: in image heights.
         depth_range: (near, far) metres to add the generator's conditions; None for photos only.
         maps: with the depth and normals of the dressed person.

@@ -47,9 +47,15 @@ class Planner:
     """Plans the shots of one data set."""
 
     def __init__(
-        self, name: str, people: pd.DataFrame, cameras: list[Camera], poses: PoseSource, seed: int
+        self,
+        name: str,
+        people: pd.DataFrame,
+        cameras: list[Camera],
+        poses: PoseSource,
+        seed: int,
+        aspects: list[float] | None,
     ):
-        self.name, self.cameras, self.seed = name, cameras, seed
+        self.name, self.cameras, self.seed, self.aspects = name, cameras, seed, aspects
         self.people = people.reset_index(drop=True)
         self.ordinary = np.flatnonzero(poses.domain == "in")
         self.unusual = np.flatnonzero(poses.domain == "out")
@@ -95,7 +101,13 @@ class Planner:
             fill=float(np.clip(rng.normal(0.86, 2 * jitter), 0.7, 1.0)),
             shift=(float(rng.normal(0, jitter)), float(rng.normal(0, jitter))),
             low_quality=bool(rng.random() < 0.03),
+            aspect=self._aspect(key),
         )
+
+    def _aspect(self, key: tuple) -> float | None:
+        if self.aspects is None:
+            return None
+        return float(rng_for("crop", *key).choice(self.aspects))
 
 
 def _market_name(pid: int, camid: int, index: int) -> str:
@@ -205,7 +217,7 @@ def plans(P: Params, poses: PoseSource) -> list[Plan]:
 
     def planner(name: str) -> Planner:
         own = people[people.role.str.startswith(name)]
-        return Planner(name, own, cameras[name], poses, P.seed)
+        return Planner(name, own, cameras[name], poses, P.seed, P.world.aspects)
 
     market, msmt, cuhk = planner("market1501"), planner("msmt17"), planner("cuhk03")
     sizes = P.world

@@ -33,7 +33,10 @@ def save_masks(path: Path, paths: np.ndarray, masks: np.ndarray) -> None:
 
 
 def load_masks(folder: str | Path, paths: Sequence[str]) -> np.ndarray:
-    """(N, H, W) bool: pixels of the person that nothing hides, for images named as in truth.csv."""
+    """(N, H, W) bool: pixels of the person that nothing hides, for images named as in truth.csv.
+
+    W is that of the data set's widest photo; beyond a narrower one its mask is False.
+    """
     file = Path(folder) / "masks.npz"
     if not file.is_file():
         raise StudyError(

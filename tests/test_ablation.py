@@ -225,6 +225,7 @@ def tiny(tmp_path, monkeypatch):
     few = {"train_pids": 3, "test_pids": 2}
     values["world"] = {
         "workers": 1,
+        "aspects": None,
         "market1501": {**few, "images_per_train_pid": 2, "images_per_test_pid": 3}
         | {"distractors": 1, "junk": 1},
         "msmt17": {**few, "images_per_train_pid": 2, "images_per_test_pid": 3},

@@ -92,7 +92,11 @@ def test_the_paper_s_profile_on_licensed_files(tmp_path, monkeypatch):
     own, study = tmp_path / "licensed", tmp_path / "study"
     own.mkdir()
     copy_repository(study)
+    smoke = yaml.safe_load((study / "params.yaml").read_text())
+    smoke["world"]["aspects"] = None  # Market-1501's crops have one size
+    (study / "params.yaml").write_text(yaml.safe_dump(smoke, sort_keys=False))
     run(study, "python", "-m", "miniworld.build")
+    run(study, "cp", "params/smoke.yaml", "params.yaml")
     run(study, "python", "-m", "posedive_lib.params.profile", "paper")
     values = updated(yaml.safe_load((study / "params.yaml").read_text()), REDUCED)
     world = study / "build/world"

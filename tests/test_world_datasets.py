@@ -22,7 +22,9 @@ from miniworld.wardrobe import FACTORS
 from posedive_lib import datasets, params
 from posedive_lib.body.camera import viewpoint
 from posedive_lib.body.conditions import ConditionRenderer
+from posedive_lib.body.rendering import Rendering, render_many
 from posedive_lib.body.table import BodyTable
+from posedive_lib.datasets.images import read_sizes
 from posedive_lib.errors import StudyError
 from posedive_lib.seeds import rng_for
 from posedive_lib.study import mini_world, prints
@@ -33,6 +35,7 @@ SPLITS = ("train", "query", "gallery")
 
 SIZES = {
     "workers": 1,
+    "aspects": [1.6, 2.0, 2.8],
     "market1501": {
         "train_pids": 2,
         "test_pids": 2,
@@ -161,6 +164,9 @@ def test_a_retake_is_the_photo_bit_for_bit_with_depth_and_normals(folder, tiny):
         )
         assert again.getvalue() == (where / path).read_bytes()
         body = photo["clothed_depth"] > 0
+        width = photo["mask"].shape[1]
+        assert not mask[:, width:].any()
+        mask = mask[:, :width]
         np.testing.assert_array_equal(mask, photo["mask"])
         assert not (mask & ~body).any() and 1 - mask.sum() / body.sum() == pytest.approx(
             hidden, abs=1e-3
@@ -169,6 +175,36 @@ def test_a_retake_is_the_photo_bit_for_bit_with_depth_and_normals(folder, tiny):
         assert photo["clothed_normals"][body][:, 2].mean() > 0.4
     with pytest.raises(StudyError, match=f"{folder}/nobody.jpg is not an image of the mini world"):
         truth.retake(tiny, folder, ["nobody.jpg"])
+
+
+def overlap(where: Path, rows: pd.DataFrame, sizes: np.ndarray | None) -> np.ndarray:
+    """(N,) IoU of people and of their bodies, as conditions of the study's size show them."""
+    bodies = BodyTable.load(where / "smpl.npz").select(rows["path"].tolist())
+    drawn = render_many(bodies, Rendering(BODY, H, W, 2.5, 10.5, FOCAL), sizes=sizes).mask
+    shown = []
+    for mask, width in zip(truth.load_masks(where, rows["path"]), rows["width"], strict=True):
+        person = Image.fromarray(mask[:, :width]).resize((W, H), Image.Resampling.NEAREST)
+        shown.append(np.asarray(person))
+    person = np.stack(shown)
+    return (person & drawn).sum((1, 2)) / (person | drawn).sum((1, 2))
+
+
+def test_crops_vary_in_shape_and_bodies_lie_on_their_people_in_all_of_them(tiny):
+    """A study that forgot the shape of a crop would be seen: bodies slide off their people."""
+    found = []
+    for folder in FOLDERS:
+        where = Path(tiny.paths.datasets) / folder
+        rows = pd.read_csv(where / "truth.csv").query("split != 'junk' and hidden == 0")
+        sizes = read_sizes([str(where / path) for path in rows["path"]])
+        rows = rows.assign(width=sizes[:, 0])
+        right, wrong = (overlap(where, rows, given) for given in (sizes, None))
+        found.append(rows.assign(height=sizes[:, 1], right=right, wrong=wrong))
+    rows = pd.concat(found)
+    assert set(rows["height"]) == {H}
+    assert set(rows["width"]) == {round(H / aspect) for aspect in SIZES["aspects"]}
+    shares = rows.groupby("width")[["right", "wrong"]].median()
+    assert (shares["right"] > 0.83).all()  # bodies are naked, people are dressed
+    assert (shares["wrong"].drop(W) < 0.75).all() and shares["wrong"][W] == shares["right"][W]
 
 
 def own_data(folder: Path) -> Path:
@@ -321,7 +357,7 @@ def test_shots_are_planned_the_same_every_time_and_too_many_people_are_named(peo
     own = people[people["role"].str.startswith("cuhk03")]
 
     def make(seed: int) -> planning.Planner:
-        return planning.Planner("cuhk03", own, cameras, source, seed)
+        return planning.Planner("cuhk03", own, cameras, source, seed, None)
 
     one, same, other = (make(seed).shot(1, 0, 2, True) for seed in (0, 0, 1))
     assert one == same != other

@@ -24,6 +24,7 @@ from posedive_lib.params.kinds import (
 
 WRITTEN = ("bodies", "splits", "reports")  # of `paths`; all others are read
 Azimuth = Annotated[float, Field(gt=0, lt=180)]
+Aspect = Annotated[float, Field(ge=1.5, le=3.5)]
 
 
 def apart(written: dict[str, str], others: dict[str, str | None]) -> None:
@@ -127,9 +128,13 @@ class CUHK03World(Section):
 
 
 class World(Section):
-    """Sizes of the mini world's data sets."""
+    """Sizes of the mini world's data sets, and the proportions of their photos.
+
+    aspects: height over width, drawn equally for each photo; None: all as in `image`.
+    """
 
     workers: Count
+    aspects: Annotated[list[Aspect], Field(min_length=1)] | None
     market1501: MarketWorld
     msmt17: MSMT17World
     cuhk03: CUHK03World
