@@ -25,6 +25,7 @@ from posedive_lib.body.poses import load_poses
 from posedive_lib.body.table import BodyTable
 from posedive_lib.datasets.table import RENDERED as MARK
 from posedive_lib.errors import StudyError, command
+from posedive_lib.workers import worker_pool
 from posedive_lib.writing import replacing_folder
 
 if TYPE_CHECKING:
@@ -147,8 +148,9 @@ def build(P: Params) -> None:
     wanted = plans(P, poses)
     for plan in wanted:
         require_ours(root / plan.folder)
-    for plan in wanted:
-        render(root / plan.folder, plan, poses, P)
+    with worker_pool(P.world.workers):  # one for all data sets: to start processes takes seconds
+        for plan in wanted:
+            render(root / plan.folder, plan, poses, P)
 
 
 def leave_outputs() -> None:

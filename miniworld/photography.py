@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Generator
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import cache
+from itertools import repeat
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -149,7 +151,7 @@ def photograph(
     workers: int = 2,
     progress: str | None = None,
 ) -> Generator[dict[str, Any], None, None]:
-    """Yield one dict per shot, in order, from `workers` processes.
+    """Yield one dict per shot, in order. `workers` processes take them; one is this process.
 
     Args:
         identities: rows of `miniworld.wardrobe.sample_identities`.
@@ -171,11 +173,12 @@ def photograph(
     ]
     chunks = [jobs[i : i + CHUNK] for i in range(0, len(jobs), CHUNK)]
     processes = max(1, min(workers, len(chunks)))
-    with tqdm(total=len(jobs), desc=progress, unit="img", disable=progress is None) as bar:
-        with worker_pool(processes) as pool:
-            for photos in pool.map(_take, [studio] * len(chunks), chunks):
-                bar.update(len(photos))
-                yield from photos
+    bar = tqdm(total=len(jobs), desc=progress, unit="img", disable=progress is None)
+    with bar, worker_pool(processes) if processes > 1 else nullcontext() as pool:
+        several = pool.map if pool else map
+        for photos in several(_take, repeat(studio), chunks):
+            bar.update(len(photos))
+            yield from photos
 
 
 def free_shots(

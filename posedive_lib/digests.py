@@ -6,7 +6,6 @@ A digest of code follows imports. A piece of work names only the module that doe
 """
 
 import ast
-import copy
 import hashlib
 import stat
 from collections.abc import Iterable, Iterator
@@ -185,7 +184,7 @@ class Code:
     def meaning(self, module: str) -> str:
         """SHA-256 of what one module does."""
         if module not in self._meanings:
-            tree = _Meaning().visit(copy.deepcopy(self._tree(module)))
+            tree = _Meaning().visit(self._parsed(module))  # a tree of its own: it is changed
             self._meanings[module] = hashlib.sha256(ast.dump(tree).encode()).hexdigest()
         return self._meanings[module]
 
@@ -206,8 +205,11 @@ class Code:
 
     def _tree(self, module: str) -> ast.Module:
         if module not in self._trees:
-            self._trees[module] = ast.parse(self.path(module).read_text(encoding="utf-8"))
+            self._trees[module] = self._parsed(module)
         return self._trees[module]
+
+    def _parsed(self, module: str) -> ast.Module:
+        return ast.parse(self.path(module).read_text(encoding="utf-8"))
 
 
 def _absolute(node: ast.ImportFrom, package: str) -> str:

@@ -37,19 +37,23 @@ PHOTO = "query/0001_c1s1_000001_00.jpg"  # of `trees.market`
 SCHEDULER = PRETRAINED / "stable-diffusion/scheduler"
 
 
-@pytest.fixture
-def ordinary_user():
-    """A folder of a user whom permissions bind; root is bound by none."""
-    user = os.geteuid()
-    folder = Path(tempfile.mkdtemp())
-    folder.chmod(0o777)
-    # All modules that reading imports: that user may not read them.
-    warm = trees.market(folder / "warm")
+@pytest.fixture(scope="module")
+def imported(tmp_path_factory):
+    """All modules that reading imports: the ordinary user may not read them."""
+    warm = trees.market(tmp_path_factory.mktemp("warm"))
     (warm / "truth.csv").write_text(f"path\n{PHOTO}\n")
     preflight(datasets.load("market1501", warm))
     load_smpl(ROOT / "data/body/SMPL_NEUTRAL.npz")
     PoseEstimator(VITPOSE)
     load(PRETRAINED / "phase1", PRETRAINED / "stable-diffusion")
+
+
+@pytest.fixture
+def ordinary_user(imported):
+    """A folder of a user whom permissions bind; root is bound by none."""
+    user = os.geteuid()
+    folder = Path(tempfile.mkdtemp())
+    folder.chmod(0o777)
     if user == 0:
         os.seteuid(12345)
     yield folder

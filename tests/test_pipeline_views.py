@@ -113,13 +113,13 @@ def test_experiments_of_the_guide_are_accepted_and_reach_their_stage(tmp_path, o
     after = params.load(tmp_path / "params.yaml").model_dump()
     section, key = override.partition("=")[0].split(".")
     assert len(after[section].pop(key)) > len(before[section].pop(key)) and after == before
-    todo, reached = [stage], set()
-    while (
-        todo
-    ):  # the stage itself or one that it needs has to list the parameter, or DVC would run nothing
-        name = todo.pop()
-        reached |= set(stages()[name].get("params", []))
-        todo += [start for start, end in pipeline.edges(stages()) if end == name]
+    # the stage itself or one that it needs has to list the parameter, or DVC would run nothing
+    known, todo, seen = stages(), [stage], set()
+    links = pipeline.edges(known)
+    while todo:
+        seen.add(name := todo.pop())
+        todo += [start for start, end in links if end == name and start not in seen]
+    reached = {one for name in seen for one in known[name].get("params", [])}
     assert {section, f"{section}.{key}"} & reached
 
 

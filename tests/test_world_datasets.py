@@ -54,30 +54,6 @@ SIZES = {
 }
 
 
-def in_this_process(
-    people,
-    poses,
-    shots,
-    *,
-    body,
-    height,
-    width,
-    focal,
-    workers,
-    progress,
-    maps=False,
-    depth_range=None,
-):
-    """`photography.photograph` without other processes, which take seconds to start."""
-    rows = people.to_dict("records")
-    jobs = [
-        photography.Job(rows[s.person], poses.root_tilt[s.pose], poses.body_pose[s.pose], s)
-        for s in shots
-    ]
-    studio = photography.Studio(body, height, width, focal, depth_range, maps)
-    yield from photography._take(studio, jobs)
-
-
 @pytest.fixture(scope="module")
 def tiny(tmp_path_factory):
     """Parameters of a world with two to four people per data set, and its folder."""
@@ -90,7 +66,6 @@ def tiny(tmp_path_factory):
     (folder / "params.yaml").write_text(yaml.safe_dump(settings))
     P = params.load(folder / "params.yaml")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(planning, "photograph", in_this_process)
         patch.chdir(folder)  # the mini world is rendered below build/ of the working folder
         build.build(P)
         yield P
@@ -223,7 +198,6 @@ def run_build(folder: Path, datasets_folder: str, monkeypatch, capsys) -> str:
     (folder / "params.yaml").write_text(yaml.safe_dump(settings))
     monkeypatch.chdir(folder)
     monkeypatch.setattr("sys.argv", ["build"])
-    monkeypatch.setattr(planning, "photograph", in_this_process)
     assert build.main() == 0
     return capsys.readouterr().out
 
@@ -453,7 +427,6 @@ def rows(tiny) -> pd.DataFrame:
 
 def test_true_photos_of_a_plan_are_taken_once(tiny, rows, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(photographs, "photograph", in_this_process)
     file = mini_world.true_photos(tiny, "msmt17", rows)
     images = np.load(file)
     assert images.shape == (4, H, W, 3) and images.dtype == np.uint8
@@ -471,7 +444,7 @@ def test_true_photos_show_the_reference_s_person_in_the_row_s_pose_and_view(
     taken = []
 
     def note(people, poses, shots, **options):
-        photos = in_this_process(people, poses, shots, **options)
+        photos = photography.photograph(people, poses, shots, **options)
         for shot, photo in zip(shots, photos, strict=True):
             taken.append((people.person[shot.person], photo))
             yield photo
@@ -504,7 +477,6 @@ def test_prints_are_told_from_shirts_without_them(tiny, tmp_path, monkeypatch):
     shutil.copytree(tiny.paths.world, tmp_path / "world")
     looks = pd.read_csv(tmp_path / "world/identities.csv", keep_default_na=False)
     looks.assign(back_print="none", bag="none").to_csv(tmp_path / "world/identities.csv")
-    monkeypatch.setattr(photographs, "photograph", in_this_process)
     monkeypatch.setattr(prints, "FRONT", 100.0)  # of few photos few are from the front
     P = tiny.model_copy(
         update={"paths": tiny.paths.model_copy(update={"world": str(tmp_path / "world")})}

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -31,10 +32,12 @@ from posedive_lib.datasets.images import FLAT, inspect_bytes
 from posedive_lib.devices import processes
 from posedive_lib.errors import StudyError
 from posedive_lib.intake.arrays import read_npz
-from posedive_lib.workers import worker_pool
+from posedive_lib.workers import one_thread, worker_pool
 from posedive_lib.writing import alone_in, replacing
 
 if TYPE_CHECKING:
+    from concurrent.futures import Executor
+
     from posedive_lib.cluster import Spread
     from posedive_lib.params import Augment
 
@@ -71,7 +74,7 @@ def generate(
     with (
         alone_in(out / "shards", "making candidates", first=processes().is_main_process),
         tqdm(desc="candidates", unit="image", disable=not progress) as bar,
-        worker_pool(maker.rendering.workers) as pool,
+        _helpers(maker.rendering.workers) as pool,
     ):
         while len(rows := _still_wanted(plan, manifest, images_per_pid)):
             bar.total = len(manifest) + len(rows)
@@ -89,6 +92,12 @@ def generate(
             with replacing(out / "manifest.csv") as draft:
                 manifest.to_csv(draft, index=False, lineterminator="\n")
     return manifest
+
+
+def _helpers(workers: int) -> AbstractContextManager[Executor | None]:
+    """Processes that help this one; one alone would help only where a GPU draws meanwhile."""
+    alone = workers == 1 and processes().device.type == "cpu"
+    return one_thread() if alone else worker_pool(workers)
 
 
 def _listed(manifest: Path) -> list[str]:

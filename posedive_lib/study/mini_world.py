@@ -22,6 +22,7 @@ from posedive_lib.body.poses import load_poses
 from posedive_lib.body.table import BodyTable
 from posedive_lib.digests import code_digest, file_digest, folder_digest
 from posedive_lib.errors import StudyError
+from posedive_lib.workers import worker_pool
 
 if TYPE_CHECKING:
     from miniworld.cameras import Camera
@@ -129,10 +130,11 @@ def make_world(P: Params) -> None:
     if not (world / "cameras.json").is_file():  # written last
         specify.write_world(world, P.seed)
     poses = load_poses(P.paths.motions)
-    for plan in planning.plans(P, poses):
-        folder = Path(P.paths.datasets) / plan.folder
-        if not (folder / build.MARK).is_file():
-            build.render(folder, plan, poses, P)
+    with worker_pool(P.world.workers):
+        for plan in planning.plans(P, poses):
+            folder = Path(P.paths.datasets) / plan.folder
+            if not (folder / build.MARK).is_file():
+                build.render(folder, plan, poses, P)
 
 
 def photographer(P: Params) -> Photographer:
