@@ -23,7 +23,7 @@ def shorter(text: str) -> str:
     for pattern, value in (
         (r"persons: \d+", "persons: 24"),
         (r"frames: \d+", "frames: 8"),
-        (r"held_out: \d+", "held_out: 64"),
+        (r"held_out: \d+", "held_out: 24"),
         (r"held_out_frames: \d+", "held_out_frames: 8"),
         (r"steps: \d+", "steps: 2"),  # decay_steps too
         (r"batch_size: \d+", "batch_size: 4"),
