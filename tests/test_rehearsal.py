@@ -33,7 +33,7 @@ REDUCED = {
         "sampling": {"steps": 2},
     },
     "augment": {
-        "candidates_per_pid": 3,
+        "candidates_per_pid": 2,
         "images_per_pid": 2,
         "tau_ref": 0.1,
         "tau_tar": 0.1,

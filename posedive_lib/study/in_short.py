@@ -8,23 +8,21 @@ from posedive_lib.study.sentences import Tables, listed
 WORLDS = "replication_gains"  # the table of `make replication`
 
 
-def in_short(tables: Tables) -> str:
+def in_short(tables: Tables) -> list[str]:
     """What the new worlds say, the losses too; nothing before they were run."""
     if not tables.has(WORLDS):
-        return ""
+        return []
     worlds = int(tables.rows(WORLDS)["worlds"].max())
-    return " ".join(
-        (
-            f"In {worlds} new worlds, the method's images (`pose-dive`) "
-            f"{_changes(_pair(tables, 'real'))}.",
-            "Against as many generated images in the old poses and views, the new ones "
-            f"{_changes(_pair(tables, 'same-distribution'))}.",
-            "Against as many true photos in the new poses and views, they "
-            f"{_changes(_pair(tables, 'oracle'))}.",
-            "Earlier designs of the mini world, in which generated images lowered mAP, are in the "
-            "[design history](docs/design_history.md).",
-        )
-    )
+    return [
+        f"In {worlds} new worlds, the method's images (`pose-dive`) "
+        f"{_changes(_pair(tables, 'real'))}.",
+        "Against as many generated images in the old poses and views, the new ones "
+        f"{_changes(_pair(tables, 'same-distribution'))}.",
+        "Against as many true photos in the new poses and views, they "
+        f"{_changes(_pair(tables, 'oracle'))}.",
+        "Earlier designs of the mini world, in which generated images lowered mAP, are in the "
+        "[design history](docs/design_history.md).",
+    ]
 
 
 def _pair(tables: Tables, baseline: str) -> pd.DataFrame:

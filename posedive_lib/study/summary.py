@@ -143,16 +143,16 @@ def fresh_worlds(tables: Tables) -> list[str]:
         return []
     worlds = int(tables.rows(WORLDS)["worlds"].max())
     first = (
-        f"**In {worlds} new worlds.** Every setting was fixed before them. Each has other people, "
-        "clothes, cameras and photos, and other trainings of the generator and of Re-ID."
+        f"Every setting was fixed before these {worlds} worlds. Each has other people, clothes, "
+        "cameras and photos, and other trainings of the generator and of Re-ID."
     )
     note = (
         f"Means of {worlds} worlds, with 95 % intervals over worlds. {DAGGER} "
         "[replication_gains.csv](../reports/tables/replication_gains.csv) has all arms."
     )
     after = (
-        "**In the one world of the default study**, whose design was chosen with results in view. "
-        "It has more data sets and more arms."
+        "The design of this world was chosen with results in view. It has more data sets and more "
+        "arms."
     )
     points = bullets(
         {
@@ -177,7 +177,8 @@ def fresh_worlds(tables: Tables) -> list[str]:
     )
     table = results_table(tables, WORLDS)
     drawn = [wrapped(picture), wrapped(below)]
-    return [wrapped(first), table, wrapped(note), points, *drawn, wrapped(after)]
+    here = [wrapped(first), table, wrapped(note), points, *drawn]
+    return ["## New worlds", *here, "## The world of the default study", wrapped(after)]
 
 
 def bullets(points: Mapping[str, str]) -> str:
@@ -214,7 +215,7 @@ def main(arguments: list[str] | None = None) -> int:
     tables = Tables()
     blocks = {
         README: {
-            "short": wrapped(in_short(tables)),
+            "short": "\n".join(wrapped(f"* {one}", "  ") for one in in_short(tables)),
             "table": first_table(tables),
             "cost": cost(pd.read_csv(COSTS)),
         },
