@@ -109,6 +109,18 @@ def _display(egl: ctypes.CDLL, device: int | None) -> int | None:
     return get_display(EGL_PLATFORM_DEVICE_EXT, device, None)
 
 
+def know_references() -> None:
+    """Let PyOpenGL know the type of `ctypes.byref` by the name that it has since Python 3.12.
+
+    pyrender 0.1.45 asks for PyOpenGL 3.1.0, which has the older name alone, and then makes no
+    texture.
+    """
+    from OpenGL.plugins import FormatHandler
+
+    handler = "OpenGL.arrays.ctypesparameters.CtypesParameterHandler"
+    FormatHandler("ctypesparameter", handler, ["_ctypes.CArgObject"])
+
+
 def check_render() -> str | None:
     """The problem that keeps pyrender from drawing, as one sentence, or None.
 
@@ -119,6 +131,7 @@ def check_render() -> str | None:
         import pyrender
         import trimesh
 
+        know_references()
         scene = pyrender.Scene()
         triangle = trimesh.Trimesh(
             [[-1, -1, -2], [1, -1, -2], [0, 1, -2]], [[0, 1, 2]], process=False

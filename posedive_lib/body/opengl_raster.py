@@ -23,7 +23,10 @@ import numpy as np
 import pyrender
 from OpenGL import GL
 
+from posedive_lib.body.opengl import know_references
 from posedive_lib.body.raster import NEAR, SAMPLES, Mesh, Raster
+
+know_references()
 
 FAR = 100.0  # metres: what is farther from the camera is not drawn
 KEPT = 64  # meshes whose triangles stay on the device
