@@ -116,11 +116,15 @@ def test_four_sentences_say_gains_losses_and_where_nothing_is_shown(tmp_path):
         for name in ("msmt17-s-cam", "msmt17-s-pose", "market1501")
     )
     first, *others = in_short(tables)
+    rank1 = sentences.rank1_span(tables, "replication_gains")
     assert first == (
-        f"In 8 new worlds, the method's images (`pose-dive`) gain mAP on {cam} and {pose}, and "
-        f"lose mAP on {market}, and show no effect on CUHK03 (L)."
+        f"In 8 new rendered worlds, the method's images (`pose-dive`) gain mAP on {cam} and {pose} "
+        f"and lose mAP on {market}. No effect is shown on CUHK03 (L). In rank-1: "
+        f"{rank1[0].lower()}{rank1[1:]}"
     )
     assert len(others) == 3 and " true photos in the new poses and views, they " in others[1]
+    gains.assign(verdict="no effect shown").to_csv(tmp_path / "replication_gains.csv", index=False)
+    assert "the new ones show no effect on mAP." in in_short(sentences.Tables(tmp_path))[1]
 
 
 def test_true_photos_are_no_ceiling_only_by_a_verdict(tmp_path):

@@ -1,9 +1,9 @@
-"""What came out in four sentences, for a reader with little time; see `sentences`."""
+"""What came out in a few sentences, for a reader with little time; see `sentences`."""
 
 import pandas as pd
 
 from posedive_lib.study.names import NAMES
-from posedive_lib.study.sentences import Tables, listed
+from posedive_lib.study.sentences import Tables, listed, rank1_span
 
 WORLDS = "replication_gains"  # the table of `make replication`
 
@@ -13,14 +13,16 @@ def in_short(tables: Tables) -> list[str]:
     if not tables.has(WORLDS):
         return []
     worlds = int(tables.rows(WORLDS)["worlds"].max())
+    first = f"In {worlds} new rendered worlds, the method's images (`pose-dive`)"
+    as_many = "Against as many {} poses and views,".format
     return [
-        f"In {worlds} new worlds, the method's images (`pose-dive`) "
-        f"{_changes(_pair(tables, 'real'))}.",
-        "Against as many generated images in the old poses and views, the new ones "
-        f"{_changes(_pair(tables, 'same-distribution'))}.",
-        "Against as many true photos in the new poses and views, they "
-        f"{_changes(_pair(tables, 'oracle'))}.",
-        "Earlier designs of the mini world, in which generated images lowered mAP, are in the "
+        f"{_told(first, _pair(tables, 'real'))} In rank-1: {_lowered(rank1_span(tables, WORLDS))}",
+        _told(
+            f"{as_many('generated images in the *old*')} the new ones",
+            _pair(tables, "same-distribution"),
+        ),
+        _told(f"{as_many('true photos in the new')} they", _pair(tables, "oracle")),
+        "In earlier designs of the mini world generated images lowered mAP: see the "
         "[design history](docs/design_history.md).",
     ]
 
@@ -30,8 +32,8 @@ def _pair(tables: Tables, baseline: str) -> pd.DataFrame:
     return rows[rows["dataset"].isin(NAMES)]
 
 
-def _changes(rows: pd.DataFrame) -> str:
-    """ "gain mAP on A (+3.9), and lose mAP on B (-2.0), and show no effect on C" """
+def _told(who: str, rows: pd.DataFrame) -> str:
+    """ "WHO gain mAP on A (+3.9) and lose mAP on B (-2.0). No effect is shown on C." """
     said = []
     for verdict, word in (("gain", "gain mAP on"), ("loss", "lose mAP on")):
         own = rows[rows["verdict"] == verdict]
@@ -39,6 +41,11 @@ def _changes(rows: pd.DataFrame) -> str:
         if names:
             said.append(f"{word} {listed(names)}")
     rest = [NAMES[name] for name in rows.loc[~rows["verdict"].isin(["gain", "loss"]), "dataset"]]
-    if rest:
-        said.append(f"show no effect on {listed(rest)}")
-    return ", and ".join(said) or "were not compared"
+    if not said:
+        return f"{who} show no effect on mAP." if rest else f"{who} were not compared."
+    nothing = f" No effect is shown on {listed(rest)}." if rest else ""
+    return f"{who} {' and '.join(said)}.{nothing}"
+
+
+def _lowered(sentence: str) -> str:
+    return sentence[:1].lower() + sentence[1:]
