@@ -309,6 +309,38 @@ def test_links_of_notebooks_hold_wherever_the_reports_lie(tmp_path):
         assert sources.linked(f"[x]({link})", page, start) == f"[x]({wanted})", link
 
 
+def test_a_book_about_other_data_shows_the_mini_world_s_own_pictures_where_it_speaks_of_them(
+    tmp_path,
+):
+    """Of a run without the mini world's figures: what pages link to is there, and is git's."""
+    own = tmp_path / "own"
+    (own / "figures/03").mkdir(parents=True)
+    (own / "tables").mkdir()
+    (own / "figures/03/unseen_people.jpg").write_bytes(b"somebody's photos")
+    for name in ("claims.md", "costs.csv"):
+        shutil.copy(ROOT / "reports" / name, own)
+    sources = site.Sources(pages.Study(ROOT, own, stages()), tmp_path / "sources")
+    sources.gather()
+    texts = {path: path.read_text() for path in sources.folder.rglob("*.md")}
+    linked = [
+        (path, urllib.parse.unquote(target.partition("#")[0]))
+        for path, text in texts.items()
+        for target in site.LINK.findall(text)
+    ]
+    lost = [
+        (path.name, target)
+        for path, target in linked
+        if target and not (path.parent / target).exists()
+    ]
+    assert lost == []
+    first = texts[sources.folder / "index.md"]
+    picture = site.COMMITTED + "/reports/figures/03/unseen_people.jpg"
+    assert f"]({picture})" in first
+    mine = ROOT / "reports/figures/03/unseen_people.jpg"
+    assert (sources.folder / picture).read_bytes() == mine.read_bytes()
+    assert "(../mini_world/reports/" in texts[sources.folder / "docs/results.md"]
+
+
 def test_links_lead_to_what_stands_for_a_file_in_the_book(tmp_path):
     sources = site.Sources(pages.Study(ROOT, ROOT / "reports", stages()), tmp_path)
     for page, link, wanted in (

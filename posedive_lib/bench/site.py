@@ -52,6 +52,9 @@ PLACES = {
     "reports/tables": "tables.md",
     "dvc.yaml": "pipeline.md",
 }
+# Pages about the run of this study; the others speak of the mini world's reports, which git has.
+OF_THE_RUN = ("study.md", "figures.md", "tables.md", "pipeline.md", "reports/claims.md")
+COMMITTED = "mini_world"  # their folder in a book about other data
 README, DOCS = "<!-- README.md -->", "<!-- docs -->"  # their places in docs/book/index.md
 CHAPTER = re.compile(r"(?:reports/)?notebooks/(\w+)\.ipynb")
 ALT = re.compile(r"(?<=!\[)[^\]]+(?=\])")
@@ -138,6 +141,8 @@ class Sources:
         own = Path(path)
         if own.parts[:1] == ("reports",):
             return self.study.reports.joinpath(*own.parts[1:])
+        if own.parts[:1] == (COMMITTED,):
+            return self.study.root.joinpath(*own.parts[1:])
         return self.study.root / own
 
     def _read(self, path: str | Path) -> str:
@@ -208,8 +213,16 @@ class Sources:
             found = f"reports/notebooks/{match[1]}.ipynb"
         elif found == place and (self.study.root / place).is_dir():
             found = f"{place}/README.md"
+        elif start is None and self._committed(place, page):
+            found = f"{COMMITTED}/{place}"
         self._bring(found)
         return posixpath.relpath(found, posixpath.dirname(page) or ".") + mark + anchor
+
+    def _committed(self, place: str, page: str) -> bool:
+        """Whether a page means a file of the mini world's reports, in a book about other data."""
+        other = self.study.reports.resolve() != (self.study.root / "reports").resolve()
+        file = place.startswith("reports/") and place not in (*PLACES, *OF_THE_RUN)
+        return other and file and page not in OF_THE_RUN
 
 
 def _drawn(mermaid: str) -> str:
