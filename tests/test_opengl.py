@@ -76,16 +76,20 @@ def test_another_platform_is_named_and_the_z_buffer_draws(platform, monkeypatch,
         backend._opengl_problem.cache_clear()
 
 
-def test_triton_is_loaded_before_the_driver(tmp_path):
+@pytest.mark.parametrize(
+    "code",
+    [
+        "from posedive_lib.body.opengl_raster import Rasteriser as draws",
+        "from posedive_lib.body.backend import open_rasteriser as draws",
+    ],
+)
+def test_triton_is_loaded_before_the_driver(code, tmp_path):
     """After Mesa's driver it ends the process: both bring an LLVM. It comes with CUDA's torch."""
     (tmp_path / "triton.py").write_text(
         "maps = open('/proc/self/maps').read()\n"
         "print('triton', any(name in maps for name in ('libLLVM', 'libgallium', '_dri.so')))\n"
     )
-    code = (
-        "from posedive_lib.body.opengl_raster import Rasteriser\n"
-        "Rasteriser(8, 4, 10.0)._on(False)\nprint('drawn')"
-    )
+    code += "\ndraws(8, 4, 10.0)._on(False)\nprint('drawn')"
     path = os.pathsep.join([str(tmp_path), *filter(None, [os.environ.get("PYTHONPATH")])])
     done = subprocess.run(
         [sys.executable, "-c", code],

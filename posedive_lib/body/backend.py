@@ -4,7 +4,7 @@ import logging
 from collections.abc import Callable
 from functools import lru_cache
 
-from posedive_lib.body.opengl import check_libraries
+from posedive_lib.body.opengl import check_libraries, load_triton
 from posedive_lib.body.raster import Raster
 from posedive_lib.errors import StudyError
 
@@ -29,6 +29,7 @@ def choose_backend(backend: str = "auto") -> str:
 
 @lru_cache(maxsize=1)
 def _opengl_problem() -> str | None:
+    load_triton()
     problem = check_libraries()
     if problem:
         logging.getLogger(__name__).warning(

@@ -13,6 +13,8 @@ Exit status 0 when all is well; otherwise 1, with one line on stderr that says w
 import ctypes
 import os
 import sys
+from contextlib import suppress
+from importlib import import_module
 
 # Debian and Ubuntu: the vendor-neutral libegl1 and libgl1, and Mesa's software renderer.
 PACKAGES = ("libegl1", "libgl1", "libegl-mesa0", "libgl1-mesa-dri")
@@ -107,6 +109,16 @@ def _display(egl: ctypes.CDLL, device: int | None) -> int | None:
     pointer = ctypes.c_void_p
     get_display = ctypes.CFUNCTYPE(pointer, ctypes.c_int, pointer, pointer)(address)
     return get_display(EGL_PLATFORM_DEVICE_EXT, device, None)
+
+
+def load_triton() -> None:
+    """Load Triton, where it is, before an OpenGL driver.
+
+    It comes with torch's builds for CUDA. It and Mesa's driver have an LLVM each, and the process
+    dies where Mesa's is loaded first and torch asks for Triton later.
+    """
+    with suppress(ImportError):
+        import_module("triton")
 
 
 def know_references() -> None:

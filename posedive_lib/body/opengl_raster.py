@@ -17,15 +17,13 @@ os.environ.setdefault("LP_NUM_THREADS", "0")
 
 import ctypes
 from collections import OrderedDict
-from contextlib import suppress
 from functools import lru_cache
-from importlib import import_module
 
 import numpy as np
 import pyrender
 from OpenGL import GL
 
-from posedive_lib.body.opengl import know_references
+from posedive_lib.body.opengl import know_references, load_triton
 from posedive_lib.body.raster import NEAR, SAMPLES, Mesh, Raster
 
 know_references()
@@ -114,10 +112,7 @@ class _Device:
     """
 
     def __init__(self) -> None:
-        # Triton comes with torch's builds for CUDA. It and Mesa's driver have an LLVM each, and
-        # the process dies where Mesa's is loaded first and torch asks for Triton later.
-        with suppress(ImportError):
-            import_module("triton")
+        load_triton()
         self.host = pyrender.OffscreenRenderer(1, 1)
         self.current()
         self.programs = {coloured: _Programs(coloured) for coloured in (False, True)}
