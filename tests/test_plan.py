@@ -57,8 +57,17 @@ def P():
     return params.load(ROOT / "params.yaml", overrides=small)
 
 
+def test_the_memory_of_the_splits_is_what_was_measured_at_true_counts(P):
+    measured = pd.read_csv(ROOT / "benchmarks/results/true_counts.csv")
+    for row in measured[measured["part"] == "notebook-01"].itertuples():
+        size = Size(row.count, 1, 0, 0)
+        found = plan.stages_of(P, {"msmt17": size, "msmt17-s-cam": size}, MEASURED)
+        assert found["01_dataset_splits"].memory == pytest.approx(row.peak_gigabytes, rel=0.1)
+
+
 def test_work_is_what_one_counts_by_hand(P):
     stages = plan.stages_of(P, {"msmt17": TEN, "msmt17-s-cam": Size(8, 4, 2, 2)}, MEASURED)
+    assert stages["01_dataset_splits"].memory == pytest.approx(0.5 + TEN.images * plan.SPLIT)
     third = stages["03_generator_training"]
     assert third.work["encode"] == 8  # the part's photos are the whole's
     assert third.work["train"] == 100 and third.work["sample"] == plan.UNSEEN

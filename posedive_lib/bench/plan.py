@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 UNSEEN = 300  # images that notebook 03 draws of people whom the generator never saw
 PHOTO = 3  # conditions that a true photo costs as much as, about: it has clothes and a background
 FEATURES = 1280  # numbers of CLIP-ReID for an image, with ViT-B/16
+SPLIT = 19e-6  # gigabytes for a photo in notebook 01 (benchmarks/results/true_counts.md)
 ABOUT = 3e-6  # gigabytes in an archive beside each image: scores, body, the padding of tar
 PARALLEL = 0.9  # part of the work that several GPUs share evenly (assumed)
 
@@ -64,6 +65,7 @@ def stages_of(P: Params, sizes: Sizes, measured: Measured) -> dict[str, Stage]:
     base, weights = measured.memory, measured.weights
     pixels, small = P.image.height * P.image.width, P.reid.image.height * P.reid.image.width
     every = sum(size.images for size in sizes.values())
+    largest_set = max(size.images for size in sizes.values())
     # One set of each source, whose parts and other boxes show the same photos: the smallest, for
     # the generator sees no photo that a part tests.
     by_size = sorted(sizes.items(), key=lambda item: -item[1].train)
@@ -72,7 +74,7 @@ def stages_of(P: Params, sizes: Sizes, measured: Measured) -> dict[str, Stage]:
     array = 1.1 * 10 * pixels / 1e9
     # Weights, gradients, Adam's two moments and the EMA lie in memory; a checkpoint holds four.
     stages = {
-        "01_dataset_splits": Stage({"decode": every}, base),
+        "01_dataset_splits": Stage({"decode": every}, base + SPLIT * largest_set),
         "02_poses_viewpoints_conditions": Stage({"render": 500}, base),
         "03_generator_training": Stage(
             {
