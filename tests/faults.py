@@ -53,7 +53,7 @@ WRITTEN = ("build", "reports", "runs")
 PAGE = 4096  # bytes of a disk in memory that a file takes at least
 SENTENCE = re.compile(
     r"cannot be (written|read|listed)|was killed|No space left|No such file|is missing|"
-    r"does not exist|There is no|holds no|Another run"
+    r"does not exist|There is no|No folder|holds no|Another run"
 )
 
 
